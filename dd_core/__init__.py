@@ -1,0 +1,52 @@
+"""Synthetic datasets from declarations: an asyncio engine, a client of inference servers.
+
+import dd_core.config as dd
+from dd_core import DataDesigner
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dd_core.designer import DataDesigner
+    from dd_core.errors import (
+        DataDesignerEarlyShutdownError,
+        DataDesignerError,
+        DataDesignerGenerationError,
+        InvalidConfigError,
+    )
+    from dd_core.results import DatasetCreationResults, PreviewResults
+    from dd_core.run_config import ResumeMode
+
+_HOME = {
+    "DataDesigner": "designer",
+    "DataDesignerEarlyShutdownError": "errors",
+    "DataDesignerError": "errors",
+    "DataDesignerGenerationError": "errors",
+    "DatasetCreationResults": "results",
+    "InvalidConfigError": "errors",
+    "PreviewResults": "results",
+    "ResumeMode": "run_config",
+}
+
+__all__ = [
+    "DataDesigner",
+    "DataDesignerEarlyShutdownError",
+    "DataDesignerError",
+    "DataDesignerGenerationError",
+    "DatasetCreationResults",
+    "InvalidConfigError",
+    "PreviewResults",
+    "ResumeMode",
+]
+
+
+def __getattr__(name: str) -> object:
+    """Import what is asked for when it is asked for: declarations alone should load fast."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'dd_core' has no attribute {name!r}")
+    from importlib import import_module
+
+    import_module("dd_core.config")
+    return getattr(import_module(f"dd_core.{_HOME[name]}"), name)

@@ -1,0 +1,56 @@
+"""From the values of a batch to an Arrow table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import orjson
+
+from dd_core.column import Values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dd_core.execute import BatchRun
+
+
+def table_of(run: BatchRun, names: Sequence[str], rows: Sequence[int]) -> pa.Table:
+    """The given rows of the named columns, in that order."""
+    import pyarrow as pa
+
+    everything = len(rows) == run.batch.size
+    arrays = [array_of(run.values(name), None if everything else rows) for name in names]
+    return pa.Table.from_arrays(arrays, names=[*names])
+
+
+def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array:
+    """Values as an Arrow array; values without a common type become JSON text."""
+    import pyarrow as pa
+
+    if isinstance(values, np.ndarray):
+        return pa.array(values if rows is None else values[np.asarray(rows, dtype=np.int64)])
+    chosen = values if rows is None else [values[row] for row in rows]
+    try:
+        array = pa.array(chosen)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
+        return pa.array([_as_text(value) for value in chosen], pa.string())
+    if _has_empty_struct(array.type):  # Parquet cannot store an object without members
+        return pa.array([_as_text(value) for value in chosen], pa.string())
+    return array
+
+
+def _as_text(value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return value
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+
+
+def _has_empty_struct(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    if pa.types.is_struct(kind):
+        fields = [kind.field(index).type for index in range(kind.num_fields)]
+        return not fields or any(_has_empty_struct(field) for field in fields)
+    return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)

@@ -1,0 +1,164 @@
+"""The state of one column's cells while its batch is at work."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from enum import IntEnum
+
+from dd_core.column import CellColumn, Generator, WholeColumn
+from dd_core.errors import DataDesignerError
+from dd_core.models.model import Model, Seat
+from dd_core.plan import PlannedColumn
+from dd_core.template import Condition
+
+
+class CellState(IntEnum):
+    """Where a cell is on its way."""
+
+    WAITING = 0
+    QUEUED = 1
+    """Its inputs are there: it is queued or at work."""
+    DONE = 2
+    SKIPPED = 3
+    FAILED = 4
+    """It failed in a way that a later try may mend."""
+    GONE = 5
+    """Its row was dropped."""
+
+
+_SETTLED = (CellState.DONE, CellState.SKIPPED, CellState.GONE)
+
+StartCell = Callable[["ColumnState", int, "Seat | None"], None]
+
+
+class ColumnState:
+    """Cells of one column of one batch: their states, what they wait for, who waits for them."""
+
+    def __init__(
+        self, planned: PlannedColumn, generator: Generator, size: int, start: StartCell
+    ) -> None:
+        self.planned = planned
+        self.generator = generator
+        self.model: Model | None = None
+        if isinstance(generator, CellColumn):
+            self.model = generator.model
+        self.status = bytearray(size)
+        self.missing = [0] * size
+        """Row by row, how many cells of the same row are still to come."""
+        self.incomplete = 0
+        """How many columns must be complete first."""
+        self.row_children: list[ColumnState] = []
+        self.column_children: list[ColumnState] = []
+        self.required: list[ColumnState] = []
+        self.open = size
+        """Cells that are not settled."""
+        self.restored = 0
+        self.done = 0
+        self.skipped = 0
+        self.failed: dict[int, DataDesignerError] = {}
+        self.failures: dict[int, Exception] = {}
+        """Why rows were dropped because of this column."""
+        self.ready: list[int] = []
+        """Computed cells that wait for the next chunk."""
+        self.cut = False
+        """Whether the column was stopped before it was finished."""
+        self.is_finished = False
+        self.is_announced = False
+        self._start = start
+        self._changed: asyncio.Future[None] | None = None
+        column = planned.column
+        self.skip_condition = Condition.compile(column.skip.when) if column.skip else None
+        self.may_skip = column.skip is not None
+
+    @property
+    def name(self) -> str:
+        return self.planned.name
+
+    @property
+    def dropped(self) -> int:
+        """Cells whose row was dropped, for whatever column's sake."""
+        return len(self.status) - self.open - self.done - self.skipped
+
+    def connect(self, states: Mapping[str, ColumnState]) -> None:
+        """Find out whom to wait for, row by row or as a whole."""
+        for producer in self.planned.producers:
+            source = states[producer]
+            if isinstance(source.generator, WholeColumn) or isinstance(self.generator, WholeColumn):
+                source.column_children.append(self)
+                self.incomplete += 1
+            else:
+                source.row_children.append(self)
+                self.missing = [count + 1 for count in self.missing]
+        self.required = [states[name] for name in self.planned.required]
+        if self.planned.column.propagate_skip:
+            self.may_skip = self.may_skip or any(source.may_skip for source in self.required)
+
+    def announce(self) -> None:
+        """Tell the model how many cells to expect."""
+        self.is_announced = True
+        if self.model is not None:
+            self.model.expect(self.open)
+
+    def wanted(self, row: int) -> bool:
+        """Whether a queued cell is still to be generated."""
+        return self.status[row] == CellState.QUEUED
+
+    def start(self, row: int, seat: Seat) -> None:
+        """Called by the model when there is a place for the cell."""
+        self._start(self, row, seat)
+
+    def settle(self, row: int, status: CellState) -> None:
+        """The cell has its value, or its row is dropped."""
+        self.status[row] = status
+        self.open -= 1
+        self.done += status == CellState.DONE
+        self.skipped += status == CellState.SKIPPED
+        if self.is_announced and self.model is not None:
+            self.model.expect(-1)
+
+    def settle_all(self) -> None:
+        """Every cell that is still open has its value."""
+        for row, status in enumerate(self.status):
+            if status not in _SETTLED:
+                self.status[row] = CellState.DONE
+        self.done += self.open
+        self.open = 0
+
+    def drop(self, row: int) -> bool:
+        """Give up the cell because its row is dropped; False if it was settled already."""
+        self.failed.pop(row, None)
+        if self.status[row] in _SETTLED:
+            return False
+        self.settle(row, CellState.GONE)
+        return True
+
+    def fail_for_now(self, row: int, error: DataDesignerError) -> None:
+        """Keep a failed cell for another try."""
+        self.failed[row] = error
+        self.status[row] = CellState.FAILED
+        self.wake_if_stuck()
+
+    def take_failed(self) -> dict[int, DataDesignerError]:
+        """The cells that failed for now, which are then no longer kept."""
+        failed, self.failed = self.failed, {}
+        return failed
+
+    async def settled(self) -> None:
+        """Wait until nothing moves any more without help from outside."""
+        while self.open > len(self.failed) or (self.open == 0 and not self.is_finished):
+            if self._changed is None:
+                self._changed = asyncio.get_running_loop().create_future()
+            await asyncio.shield(self._changed)
+
+    def wake(self) -> None:
+        """Let those who await the column look again."""
+        if self._changed is not None:
+            if not self._changed.done():
+                self._changed.set_result(None)
+            self._changed = None
+
+    def wake_if_stuck(self) -> None:
+        """Wake when only failed cells are left."""
+        if self.open == len(self.failed):
+            self.wake()

@@ -1,0 +1,60 @@
+"""Scores given by a language model."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import Field, field_validator
+
+from dd_core.columns.llm import LLMColumn
+from dd_core.kind import Declaration
+from dd_core.models.chat import Exchange
+from dd_core.response import Rubric, extract_json, json_instructions
+
+
+class Score(Declaration):
+    """One thing to be judged, and the scale for it."""
+
+    name: str = Field(min_length=1)
+    """Name of the score in the value."""
+    description: str
+    """What is judged."""
+    options: dict[int | str, str] = Field(min_length=1)
+    """Each possible score and what it means."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _integers_stay_integers(cls, options: Any) -> Any:
+        """Files turn integer keys into text; when all of them look like integers, they were."""
+        if not isinstance(options, dict):
+            return options
+        given: dict[Any, Any] = options
+        try:
+            return {int(key): meaning for key, meaning in given.items()}
+        except (TypeError, ValueError):
+            return given
+
+
+class LLMJudgeColumnConfig(LLMColumn):
+    """For each score `{reasoning, score}`, the reasoning first."""
+
+    column_type: Literal["llm-judge"] = "llm-judge"
+    scores: list[Score] = Field(min_length=1)
+    """What to judge, and on which scale."""
+
+    @field_validator("scores")
+    @classmethod
+    def _names_are_unique(cls, scores: list[Score]) -> list[Score]:
+        names = [score.name for score in scores]
+        if len(set(names)) < len(names):
+            raise ValueError("two scores have the same name; rename one of them")
+        return scores
+
+    def exchange(self) -> Exchange:
+        """The answer's JSON, its scores brought to the options' own values."""
+        rubric = Rubric(self.scores)
+        return Exchange(lambda text: rubric.parse(extract_json(text)), rubric.schema)
+
+    def instructions(self) -> str:
+        """Ask for JSON with a reasoning and a score for each criterion."""
+        return json_instructions(Rubric(self.scores).schema)

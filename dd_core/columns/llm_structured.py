@@ -1,0 +1,41 @@
+"""JSON written by a language model, in the shape of a schema."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, field_validator
+
+from dd_core.columns.llm import LLMColumn
+from dd_core.models.chat import Exchange
+from dd_core.response import ResponseSchema, extract_json, json_instructions
+
+
+class LLMStructuredColumnConfig(LLMColumn):
+    """An object or list that satisfies a JSON schema."""
+
+    column_type: Literal["llm-structured"] = "llm-structured"
+    output_format: dict[str, Any]
+    """JSON schema (draft 2020-12) of the value. A pydantic model class is accepted as well."""
+
+    @field_validator("output_format", mode="before")
+    @classmethod
+    def _schema_of_model(cls, value: Any) -> Any:
+        if isinstance(value, type) and issubclass(value, BaseModel):
+            return value.model_json_schema()
+        return value
+
+    @field_validator("output_format")
+    @classmethod
+    def _is_a_schema(cls, schema: dict[str, Any]) -> dict[str, Any]:
+        ResponseSchema(schema)
+        return schema
+
+    def exchange(self) -> Exchange:
+        """The answer's JSON, checked and pruned."""
+        schema = ResponseSchema(self.output_format)
+        return Exchange(lambda text: schema.parse(extract_json(text)), schema.schema)
+
+    def instructions(self) -> str:
+        """Ask for JSON of this schema."""
+        return json_instructions(ResponseSchema(self.output_format).schema)

@@ -1,0 +1,18 @@
+"""Text written by a language model."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from dd_core.columns.llm import LLMColumn
+from dd_core.models.chat import Exchange
+
+
+class LLMTextColumnConfig(LLMColumn):
+    """Text as the model wrote it, without white space around it."""
+
+    column_type: Literal["llm-text"] = "llm-text"
+
+    def exchange(self) -> Exchange:
+        """Every answer is a value."""
+        return Exchange(parse=str)

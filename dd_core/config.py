@@ -1,0 +1,116 @@
+"""Every declarative name in one place: `import dd_core.config as dd`.
+
+Importing this module declares all kinds, so it comes before anything that validates a config.
+"""
+
+from __future__ import annotations
+
+from dd_core.builder import DataDesignerConfigBuilder, load_model_configs
+from dd_core.column import SkipConfig
+from dd_core.columns.expression import ExpressionColumnConfig
+from dd_core.columns.llm import TraceType
+from dd_core.columns.llm_judge import LLMJudgeColumnConfig, Score
+from dd_core.columns.llm_structured import LLMStructuredColumnConfig
+from dd_core.columns.llm_text import LLMTextColumnConfig
+from dd_core.columns.sampler import SamplerColumnConfig
+from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
+from dd_core.config_file import load_config
+from dd_core.constraint import (
+    ColumnInequalityConstraint,
+    ConstraintType,
+    InequalityOperator,
+    ScalarInequalityConstraint,
+)
+from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.models.config import (
+    ChatCompletionInferenceParams,
+    EmbeddingInferenceParams,
+    GenerationType,
+    ImageInferenceParams,
+    ManualDistribution,
+    ManualDistributionParams,
+    ModelConfig,
+    ModelProvider,
+    UniformDistribution,
+    UniformDistributionParams,
+)
+from dd_core.run_config import (
+    JinjaRenderingEngine,
+    RequestAdmissionTuningConfig,
+    ResumeMode,
+    RunConfig,
+    ThrottleConfig,
+)
+from dd_core.sampler import SamplerType
+from dd_core.samplers.bernoulli import BernoulliSamplerParams
+from dd_core.samplers.category import CategorySamplerParams
+from dd_core.samplers.datetime import DatetimeSamplerParams
+from dd_core.samplers.gaussian import GaussianSamplerParams
+from dd_core.samplers.person_from_faker import PersonFromFakerSamplerParams
+from dd_core.samplers.subcategory import SubcategorySamplerParams
+from dd_core.samplers.timedelta import TimeDeltaSamplerParams
+from dd_core.samplers.uniform import UniformSamplerParams
+from dd_core.samplers.uuid import UUIDSamplerParams
+from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig
+from dd_core.seeds.dataframe import DataFrameSeedSource
+from dd_core.seeds.local import LocalFileSeedSource
+
+__all__ = [
+    "BernoulliSamplerParams",
+    "BuilderConfig",
+    "CategorySamplerParams",
+    "ChatCompletionInferenceParams",
+    "ColumnInequalityConstraint",
+    "ConstraintType",
+    "DataDesignerConfig",
+    "DataDesignerConfigBuilder",
+    "DataFrameSeedSource",
+    "DatetimeSamplerParams",
+    "EmbeddingInferenceParams",
+    "ExpressionColumnConfig",
+    "GaussianSamplerParams",
+    "GenerationType",
+    "ImageInferenceParams",
+    "IndexRange",
+    "InequalityOperator",
+    "JinjaRenderingEngine",
+    "LLMJudgeColumnConfig",
+    "LLMStructuredColumnConfig",
+    "LLMTextColumnConfig",
+    "LocalFileSeedSource",
+    "ManualDistribution",
+    "ManualDistributionParams",
+    "ModelConfig",
+    "ModelProvider",
+    "PartitionBlock",
+    "PersonFromFakerSamplerParams",
+    "RequestAdmissionTuningConfig",
+    "ResumeMode",
+    "RunConfig",
+    "SamplerColumnConfig",
+    "SamplerType",
+    "SamplingStrategy",
+    "ScalarInequalityConstraint",
+    "Score",
+    "SeedConfig",
+    "SeedDatasetColumnConfig",
+    "SkipConfig",
+    "SubcategorySamplerParams",
+    "ThrottleConfig",
+    "TimeDeltaSamplerParams",
+    "TraceType",
+    "UUIDSamplerParams",
+    "UniformDistribution",
+    "UniformDistributionParams",
+    "UniformSamplerParams",
+    "get_library_version",
+    "load_config",
+    "load_model_configs",
+]
+
+
+def get_library_version() -> str:
+    """Version of the installed library."""
+    from importlib.metadata import version
+
+    return version("prefect-data-designer")

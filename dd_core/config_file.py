@@ -1,0 +1,170 @@
+"""Reading a dataset's configuration from a file, an address, text or a mapping."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter, ValidationError
+
+from dd_core.column import Column
+from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.errors import InvalidConfigError, Problem
+from dd_core.kind import Kind
+from dd_core.models.providers import Providers
+
+ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Path
+
+_LARGEST_FILE = 10_000_000
+_URL_TIMEOUT = 10.0
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def load_config(source: ConfigSource) -> DataDesignerConfig:
+    """The declaration that a source holds; raises `InvalidConfigError` with all problems.
+
+    A source is a config object, a mapping, the path or http(s) address of a YAML or JSON file, or
+    YAML text. Both shapes are read: `{data_designer: {...}}` and the inner mapping by itself.
+    """
+    if isinstance(source, DataDesignerConfig):
+        return source
+    if isinstance(source, BuilderConfig):
+        return source.data_designer
+    raw = _mapping_of(source)
+    inner: Any = raw.get("data_designer", raw)
+    if not isinstance(inner, Mapping) or not (inner.keys() & {"columns", "seed_config"}):
+        raise InvalidConfigError(
+            "it has neither `columns` nor `data_designer`; see docs/first-dataset.md for the form"
+        )
+    content: dict[str, Any] = json.loads(json.dumps({**inner}, default=str))  # pyright: ignore[reportUnknownArgumentType]
+    try:
+        return DataDesignerConfig.model_validate(content)
+    except ValidationError as error:
+        problems = config_problems(error, content)
+        raise InvalidConfigError([*problems, *_further_problems(content, problems)]) from None
+
+
+def config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
+    """Pydantic's findings with names instead of positions."""
+    return [
+        Problem(_place(found["loc"], content), _explained(dict(found)))
+        for found in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _mapping_of(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    import yaml
+
+    if isinstance(source, Mapping):
+        return source
+    text, name = _text_of(source)
+    try:
+        loaded: Any = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise InvalidConfigError(f"{name} cannot be read: {error}") from None
+    if not isinstance(loaded, Mapping):
+        raise FileNotFoundError(f"there is no config file {name!r}")
+    return loaded  # pyright: ignore[reportUnknownVariableType]
+
+
+def _text_of(source: str | Path) -> tuple[str, str]:
+    """Text and a name for it in messages."""
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return _downloaded(source), source
+    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
+        return source, "the config text"
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {str(source)!r}")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise InvalidConfigError(f"{path} is larger than {_LARGEST_FILE // 1_000_000} MB")
+    return path.read_text(encoding="utf-8"), str(path)
+
+
+def _downloaded(url: str) -> str:
+    import httpx
+
+    if not httpx.URL(url).path.endswith(_SUFFIXES):
+        raise InvalidConfigError(f"{url} must end with {', '.join(_SUFFIXES)}")
+    try:
+        response = httpx.get(url, timeout=_URL_TIMEOUT, follow_redirects=True)
+        response.raise_for_status()
+    except httpx.HTTPError as error:
+        raise InvalidConfigError(f"{url} cannot be fetched: {error}") from None
+    return response.text
+
+
+def _place(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
+    """`columns.review.prompt` rather than `columns.2.llm-text.prompt`."""
+    words: list[str] = []
+    current: Any = content
+    for step in location:
+        if isinstance(current, Mapping) and step in current:
+            current = current[step]  # pyright: ignore[reportUnknownVariableType]
+            words.append(str(step))
+        elif isinstance(current, list) and isinstance(step, int) and step < len(current):  # pyright: ignore[reportUnknownArgumentType]
+            current = current[step]  # pyright: ignore[reportUnknownVariableType]
+            name = (
+                current.get("name") or current.get("alias")
+                if isinstance(current, Mapping)
+                else None
+            )  # pyright: ignore
+            words.append(str(name or step))  # pyright: ignore[reportUnknownArgumentType]
+        elif step == location[-1] and not _is_tag(step):
+            words.append(str(step))
+    return ".".join(words) or "config"
+
+
+def _is_tag(step: int | str) -> bool:
+    """Whether a step only says which kind of a family was chosen."""
+    return isinstance(step, str) and any(step in family.kinds for family in Kind.__subclasses__())
+
+
+def _explained(found: dict[str, Any]) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    match found["type"]:
+        case "extra_forbidden":
+            return "there is no such field; remove it or correct its name"
+        case "missing":
+            return "is missing; add it"
+        case "union_tag_not_found" | "union_tag_invalid":
+            return message[0].lower() + message[1:]
+        case "value_error":
+            return message
+        case _:
+            shown = repr(found.get("input"))
+            return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
+
+
+def _further_problems(content: dict[str, Any], known: list[Problem]) -> list[Problem]:
+    """What else is wrong, as far as can be told while some parts cannot be read."""
+    from dd_core.plan import compile_plan
+
+    adapter: TypeAdapter[Column] = TypeAdapter(Column)
+    readable: list[Any] = []
+    taken: list[str] = []
+    for raw in content.get("columns") or []:
+        try:
+            adapter.validate_python(raw)
+            readable.append(raw)
+        except ValidationError:
+            if isinstance(raw, dict):
+                taken.append(str(raw.get("name")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    partial = {name: value for name, value in content.items() if name in _readable_fields(known)}
+    partial = {**content, "columns": readable} if not partial else {**partial, "columns": readable}
+    try:
+        config = DataDesignerConfig.model_validate(partial)
+        compile_plan(config, Providers(), 0, taken=taken)
+    except InvalidConfigError as error:
+        return [problem for problem in error.problems if problem.where != "columns"]
+    except (ValidationError, ValueError):
+        pass
+    return []
+
+
+def _readable_fields(known: list[Problem]) -> set[str]:
+    """Top-level fields in which nothing was found."""
+    broken = {problem.where.split(".")[0] for problem in known}
+    return set(DataDesignerConfig.model_fields) - broken

@@ -1,0 +1,137 @@
+"""The declaration of a dataset: columns, models, seeds, constraints."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self
+
+import orjson
+from pydantic import Field, field_validator, model_validator
+
+from dd_core.column import Column
+from dd_core.constraint import Constraint
+from dd_core.kind import Declaration
+from dd_core.models.config import ModelConfig
+from dd_core.seed import SeedConfig
+
+_HASH_ALGORITHM = "sha256"
+_HASH_VERSION = 2
+_LISTS = ("model_configs", "tool_configs", "constraints", "processors")
+
+
+class Exportable(Declaration):
+    """A declaration that can be written to YAML and JSON and read back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON types."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
+        """YAML text, or None when it was written to `path`."""
+        import yaml
+
+        text: str = yaml.safe_dump(self.to_dict(), indent=indent, allow_unicode=True)
+        return _text_or_file(text, path)
+
+    def to_json(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
+        """JSON text, or None when it was written to `path`."""
+        import json
+
+        return _text_or_file(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False), path)
+
+
+def _text_or_file(text: str, path: str | Path | None) -> str | None:
+    if path is None:
+        return text
+    Path(path).write_text(text, encoding="utf-8")
+    return None
+
+
+class DataDesignerConfig(Exportable):
+    """What a dataset consists of. How a run is carried out is said by `RunConfig`."""
+
+    columns: list[Column]
+    """The columns, in the order in which they appear in the dataset."""
+    model_configs: list[ModelConfig] | None = None
+    """Models by alias; the defaults, if not given."""
+    tool_configs: list[dict[str, Any]] | None = Field(default=None, max_length=0)
+    """Reserved: tools are not supported yet."""
+    seed_config: SeedConfig | None = None
+    """Rows that the dataset is built on."""
+    constraints: list[Constraint] | None = None
+    """Inequalities that sampler columns satisfy in every row."""
+    profilers: list[dict[str, Any]] | None = Field(default=None, max_length=0)
+    """Reserved: profilers are not supported yet."""
+    processors: list[dict[str, Any]] | None = Field(default=None, max_length=0)
+    """Reserved: processors are not supported yet; use `drop: true` on columns."""
+
+    @field_validator("columns")
+    @classmethod
+    def _names_are_unique(cls, columns: list[Column]) -> list[Column]:
+        names = [column.name for column in columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"more than one column is named {repeated[0]!r}; rename one of them")
+        return columns
+
+    @field_validator("model_configs")
+    @classmethod
+    def _aliases_are_unique(cls, models: list[ModelConfig] | None) -> list[ModelConfig] | None:
+        aliases = [model.alias for model in models or ()]
+        repeated = sorted({alias for alias in aliases if aliases.count(alias) > 1})
+        if repeated:
+            raise ValueError(f"more than one model has the alias {repeated[0]!r}; rename one")
+        return models
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Hash of what determines the data; limits and timeouts are not part of it."""
+        content = orjson.dumps(_hashed(self.to_dict()), option=orjson.OPT_SORT_KEYS)
+        digest = hashlib.sha256(content).hexdigest()
+        return {
+            "config_hash": f"{_HASH_ALGORITHM}:{digest}",
+            "config_hash_algo": _HASH_ALGORITHM,
+            "config_hash_version": _HASH_VERSION,
+        }
+
+
+def _hashed(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what does not change the data, in an order that does not matter."""
+    config = {name: value for name, value in config.items() if name != "profilers"}
+    for name in _LISTS:
+        config[name] = config.get(name) or None
+    models: list[dict[str, Any]] = []
+    for model in config["model_configs"] or ():
+        parameters = {
+            name: value
+            for name, value in model["inference_parameters"].items()
+            if name not in ("max_parallel_requests", "timeout")
+        }
+        kept = {name: value for name, value in model.items() if name != "skip_health_check"}
+        models.append(kept | {"inference_parameters": parameters})
+    config["model_configs"] = sorted(models, key=lambda model: model["alias"]) or None
+    return config
+
+
+class BuilderConfig(Exportable):
+    """What a config file holds: the dataset's declaration and the version that wrote it."""
+
+    data_designer: DataDesignerConfig
+    """The dataset."""
+    library_version: str | None = None
+    """Version of the library that wrote the file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "columns" in given:
+            return {"data_designer": given}
+        return given  # pyright: ignore[reportUnknownVariableType]
+
+    @classmethod
+    def of(cls, config: DataDesignerConfig) -> Self:
+        """The config with this library's version."""
+        from importlib.metadata import version
+
+        return cls(data_designer=config, library_version=version("prefect-data-designer"))

@@ -1,0 +1,325 @@
+"""The library's door: preview, create and validate datasets without an orchestrator."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import secrets
+import threading
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import httpx
+
+from dd_core.builder import DataDesignerConfigBuilder
+from dd_core.column import Batch
+from dd_core.config_file import ConfigSource, load_config
+from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.engine import Engine
+from dd_core.errors import (
+    DataDesignerEarlyShutdownError,
+    DataDesignerError,
+    DataDesignerGenerationError,
+)
+from dd_core.execute import BatchRun
+from dd_core.generate import finish_columns, generate_batches
+from dd_core.models.config import ModelProvider
+from dd_core.models.providers import Providers
+from dd_core.plan import Plan, compile_plan
+from dd_core.results import (
+    DatasetCreationResults,
+    DroppedRow,
+    PreviewResults,
+    to_frame,
+)
+from dd_core.run_config import ResumeMode, RunConfig
+from dd_core.storage import DatasetDirectory
+
+_T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
+
+Configured = DataDesignerConfigBuilder | ConfigSource
+"""Whatever says what to generate: a builder, a config, or where one is written."""
+
+
+class DataDesigner:
+    """Generates datasets from declarations.
+
+    `artifact_path` is the folder that datasets are written to. `model_providers` replaces the
+    default providers. `transport` takes the place of the network in tests.
+    """
+
+    def __init__(
+        self,
+        artifact_path: str | Path | None = None,
+        *,
+        model_providers: Sequence[ModelProvider] | None = None,
+        run_config: RunConfig | None = None,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.artifact_path = Path(artifact_path or "artifacts")
+        self.providers = Providers(model_providers)
+        self._run_config = run_config or RunConfig()
+        self._transport = transport
+
+    @property
+    def run_config(self) -> RunConfig:
+        """How runs are carried out."""
+        return self._run_config
+
+    def set_run_config(self, run_config: RunConfig) -> None:
+        """Change how later runs are carried out."""
+        self._run_config = run_config
+
+    def validate(self, config: Configured) -> None:
+        """Check a configuration without asking any model; raises `InvalidConfigError`."""
+        self._plan(config, seed=0)
+
+    def check_models(self, config: Configured) -> None:
+        """Ask every model that the columns use one small question; raises what it answers."""
+        plan = self._plan(config, seed=0)
+
+        async def check() -> None:
+            async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                await engine.models.check()
+
+        _blocking(check)
+
+    def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
+        """Generate a few rows in memory."""
+        return _blocking(lambda: self.apreview(config, num_records=num_records))
+
+    async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
+        """Like `preview`, for callers with an event loop."""
+        seed = self._run_config.seed
+        plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
+        async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+            await _readiness(engine)
+            run = engine.batch_run(Batch(0, 0, num_records))
+            run.start()
+            try:
+                await finish_columns(run)
+            finally:
+                await run.close()
+            rows = run.surviving_rows()
+            _raise_without_rows(engine, bool(rows), dropped_rows(run))
+            from dd_core.arrow import table_of
+
+            return PreviewResults(
+                dataset=to_frame(table_of(run, plan.output_columns, rows)),
+                plan=plan,
+                seed=plan.seed,
+                usage=engine.usage(),
+                dropped=dropped_rows(run),
+            )
+
+    def create(
+        self,
+        config: Configured,
+        *,
+        num_records: int = 10,
+        dataset_name: str = "dataset",
+        resume: ResumeMode | str = ResumeMode.NEVER,
+        artifact_path: str | Path | None = None,
+        on_batch_complete: Callable[[Path], None] | None = None,
+    ) -> DatasetCreationResults:
+        """Generate a dataset on disk.
+
+        `resume` says what to do when the dataset exists: `never` makes a new one beside it,
+        `always` and `if_possible` continue it. `on_batch_complete` gets each written file.
+        Raises `InvalidConfigError` before anything is spent, and `DataDesignerGenerationError`
+        when the run was stopped or ended without rows; what was finished is kept.
+        """
+        return _blocking(
+            lambda: self.acreate(
+                config,
+                num_records=num_records,
+                dataset_name=dataset_name,
+                resume=resume,
+                artifact_path=artifact_path,
+                on_batch_complete=on_batch_complete,
+            )
+        )
+
+    async def acreate(
+        self,
+        config: Configured,
+        *,
+        num_records: int = 10,
+        dataset_name: str = "dataset",
+        resume: ResumeMode | str = ResumeMode.NEVER,
+        artifact_path: str | Path | None = None,
+        on_batch_complete: Callable[[Path], None] | None = None,
+    ) -> DatasetCreationResults:
+        """Like `create`, for callers with an event loop."""
+        plan, directory = open_dataset(
+            _config_of(config),
+            self.providers,
+            self._run_config,
+            artifact_path=artifact_path or self.artifact_path,
+            dataset_name=dataset_name,
+            num_records=num_records,
+            resume=ResumeMode(resume),
+        )
+        batches = directory.missing(num_records, self._run_config.buffer_size)
+        dropped: list[DroppedRow] = []
+        async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+            if batches:
+                await _readiness(engine)
+
+            def written(run: BatchRun, path: Path | None) -> None:
+                dropped.extend(dropped_rows(run))
+                record_progress(directory)
+                if on_batch_complete is not None and path is not None:
+                    on_batch_complete(path)
+
+            await generate_batches(engine, directory, batches, written)
+            record_usage(directory, engine)
+            count = record_progress(directory)
+            _raise_without_rows(engine, bool(count), tuple(dropped))
+            if count < num_records:
+                _logger.warning("%d of %d rows were generated", count, num_records)
+            return DatasetCreationResults(
+                directory, plan, num_records, engine.usage(), tuple(dropped)
+            )
+
+    def _plan(self, config: Configured, seed: int) -> Plan:
+        plan = compile_plan(_config_of(config), self.providers, seed)
+        for warning in plan.warnings:
+            _logger.warning("%s", warning)
+        return plan
+
+
+def open_dataset(
+    config: DataDesignerConfig,
+    providers: Providers,
+    run_config: RunConfig,
+    *,
+    artifact_path: str | Path,
+    dataset_name: str,
+    num_records: int,
+    resume: ResumeMode,
+) -> tuple[Plan, DatasetDirectory]:
+    """Check the config and settle where the dataset goes and which seed it has."""
+    compile_plan(config, providers, 0)
+    fingerprint = config.fingerprint()
+    placed = DatasetDirectory.place(artifact_path, dataset_name)
+    directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
+    stored = directory.seed if directory.seed is not None else secrets.randbits(32)
+    plan = compile_plan(config, providers, stored if run_config.seed is None else run_config.seed)
+    for warning in plan.warnings:
+        _logger.warning("%s", warning)
+    directory.require_room_for(num_records)
+    directory.write_metadata(
+        **fingerprint,
+        dataset_name=directory.path.name,
+        seed=plan.seed,
+        target_num_records=num_records,
+        original_target_num_records=directory.metadata.get(
+            "original_target_num_records", num_records
+        ),
+        buffer_size=run_config.buffer_size,
+        preserve_dropped_columns=run_config.preserve_dropped_columns,
+        column_fingerprints={name: each.fingerprint for name, each in plan.columns.items()},
+    )
+    directory.write_text("builder_config.json", BuilderConfig.of(plan.config).to_json() or "")
+    return plan, directory
+
+
+def record_progress(directory: DatasetDirectory) -> int:
+    """Note in the metadata what is on disk; returns the number of rows."""
+    parts = directory.parts()
+    rows = sum(part.rows for part in parts)
+    directory.write_metadata(
+        actual_num_records=rows,
+        total_num_batches=len(parts),
+        num_completed_batches=sum(part.complete for part in parts),
+        file_paths={"parquet-files": [f"parquet-files/{part.path.name}" for part in parts]},
+    )
+    return rows
+
+
+def record_usage(directory: DatasetDirectory, engine: Engine) -> None:
+    """Add what this run asked of the models to what earlier runs of the dataset did."""
+    total: dict[str, Any] = directory.metadata.get("usage", {})
+    for alias, columns in engine.usage().items():
+        for column, count in columns.items():
+            known = total.setdefault(alias, {}).setdefault(column, {})
+            for name, value in count.items():
+                known[name] = known.get(name, 0) + value
+    directory.write_metadata(usage=total)
+
+
+def dropped_rows(run: BatchRun) -> tuple[DroppedRow, ...]:
+    """Rows of a batch that are missing, and why."""
+    return tuple(
+        DroppedRow(run.batch.start + row, name, type(error).__name__, str(error))
+        for name, state in run.states.items()
+        for row, error in sorted(state.failures.items())
+    )
+
+
+async def _readiness(engine: Engine) -> None:
+    try:
+        await engine.models.check()
+    except DataDesignerError as error:
+        raise DataDesignerGenerationError(f"the models are not ready: {error}") from error
+
+
+def _raise_without_rows(engine: Engine, has_rows: bool, dropped: Sequence[DroppedRow]) -> None:
+    stopped = engine.stopped_by
+    if stopped is not None and not isinstance(stopped, DataDesignerEarlyShutdownError):
+        raise DataDesignerGenerationError(
+            f"the run was stopped: {stopped}. What was finished is kept; "
+            "run again with resume='if_possible' to continue"
+        ) from stopped
+    if has_rows:
+        if stopped is not None:
+            _logger.warning("the run was stopped early: %s", stopped)
+        return
+    if stopped is not None:
+        raise stopped
+    if dropped:
+        first = dropped[0]
+        raise DataDesignerGenerationError(
+            f"no rows were generated; the first failure was in column {first.column!r}, "
+            f"row {first.row}: {first.error}: {first.message}"
+        )
+
+
+def _config_of(config: Configured) -> DataDesignerConfig:
+    if isinstance(config, DataDesignerConfigBuilder):
+        return config.build()
+    return load_config(config)
+
+
+def _blocking(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Run async work to its end, also where an event loop is running already (notebooks)."""
+
+    async def run() -> _T:
+        return await work()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    return _in_own_thread(run())
+
+
+def _in_own_thread(work: Coroutine[Any, Any, _T]) -> _T:
+    outcome: list[_T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="data-designer")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]

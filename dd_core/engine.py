@@ -1,0 +1,167 @@
+"""What the batches of a run share: models, threads, the error rate, and the way to stop."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import asdict
+from typing import ParamSpec, TypeVar
+
+import httpx
+
+from dd_core.column import Batch, Generator
+from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
+from dd_core.execute import BatchRun
+from dd_core.journal import Journal
+from dd_core.models.model import Model, OpenCells, UsageCount
+from dd_core.models.providers import Providers
+from dd_core.models.registry import Models
+from dd_core.plan import Plan
+from dd_core.run_config import RunConfig
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class Engine:
+    """The running side of a plan. Use as an async context manager."""
+
+    def __init__(
+        self,
+        plan: Plan,
+        providers: Providers,
+        run_config: RunConfig,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.plan = plan
+        self.run_config = run_config
+        self.open_cells = OpenCells(run_config.max_in_flight_tasks)
+        self.models = Models(plan.models, providers, run_config, self.open_cells, transport)
+        self.errors = ErrorRates(run_config)
+        self.generators: dict[str, Generator] = {}
+        self.active: set[BatchRun] = set()
+        """Batches at work."""
+        self.stopped_by: DataDesignerError | None = None
+        self._threads = ThreadPoolExecutor(
+            run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
+        )
+        self._to_pump: set[Model] = set()
+
+    async def __aenter__(self) -> Engine:
+        await self.models.__aenter__()
+        self.generators = self.plan.bind(self.models, self.run_config)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for run in [*self.active]:
+            await run.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self.models.__aexit__(*exc)
+
+    def batch_run(self, batch: Batch, journal: Journal | None = None) -> BatchRun:
+        """A batch of this run, ready to be started."""
+        return BatchRun(self, batch, journal)
+
+    async def in_thread(
+        self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Run work that asks no model in the run's thread pool."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    def pump_soon(self, model: Model) -> None:
+        """Let the model start cells once those that are ready now are all queued."""
+        if not self._to_pump:
+            asyncio.get_running_loop().call_soon(self._pump)
+        self._to_pump.add(model)
+
+    def _pump(self) -> None:
+        models, self._to_pump = self._to_pump, set()
+        for model in models:
+            model.pump()
+
+    @contextmanager
+    def open_cell(self) -> Iterator[None]:
+        """Count a cell at work, and let others start when there were too many."""
+        self.open_cells.count += 1
+        try:
+            yield
+        finally:
+            was_full = self.open_cells.count >= self.open_cells.maximum
+            self.open_cells.count -= 1
+            if was_full:
+                for model in self.models.values():
+                    self.pump_soon(model)
+
+    def cell_failed(self, column: str, error: Exception) -> None:
+        """Count a cell that failed for good; too many of them stop the run."""
+        self.errors.failed(column, error)
+        complaint = self.errors.complaint(column)
+        if complaint is not None:
+            self.stop(DataDesignerEarlyShutdownError(complaint))
+
+    def stop(self, reason: DataDesignerError) -> None:
+        """Stop every batch at once; complete rows and finished cells are kept."""
+        if self.stopped_by is None:
+            self.stopped_by = reason
+            for run in [*self.active]:
+                run.stop(reason)
+
+    def usage(self) -> dict[str, dict[str, dict[str, float]]]:
+        """Requests and tokens by model alias and column."""
+        return {
+            alias: {column: asdict(count) for column, count in model.usage.items()}
+            for alias, model in self.models.items()
+        }
+
+    def total_usage(self) -> UsageCount:
+        """Requests and tokens over all models."""
+        total = UsageCount()
+        for model in self.models.values():
+            for count in model.usage.values():
+                total.add(asdict(count))
+        return total
+
+
+class ErrorRates:
+    """Share of a column's cells that failed for good.
+
+    Columns are counted apart: a column whose every cell fails would otherwise hide behind the
+    successes of the columns before it, which are paid for in vain.
+    """
+
+    def __init__(self, run_config: RunConfig) -> None:
+        self._config = run_config
+        self._good: Counter[str] = Counter()
+        self._bad: Counter[str] = Counter()
+        self._kinds: dict[str, Counter[str]] = {}
+        self._example: dict[str, Exception] = {}
+
+    def succeeded(self, column: str) -> None:
+        """Count a finished cell."""
+        self._good[column] += 1
+
+    def failed(self, column: str, error: Exception) -> None:
+        """Count a failed cell."""
+        self._bad[column] += 1
+        self._kinds.setdefault(column, Counter())[type(error).__name__] += 1
+        self._example.setdefault(column, error)
+
+    def complaint(self, column: str) -> str | None:
+        """Why to stop because of this column; None when there is no reason."""
+        bad = self._bad[column]
+        finished = bad + self._good[column]
+        config = self._config
+        if config.disable_early_shutdown or finished < config.shutdown_error_window:
+            return None
+        if bad / finished <= config.shutdown_error_rate:
+            return None
+        kinds = ", ".join(f"{count} x {kind}" for kind, count in self._kinds[column].most_common())
+        return (
+            f"{bad} of {finished} cells of column {column!r} failed ({kinds}), for example: "
+            f"{self._example[column]}. Mend the cause, or allow more failures with "
+            "RunConfig.shutdown_error_rate or disable_early_shutdown"
+        )

@@ -1,0 +1,91 @@
+"""Runs a dataset's batches: several at a time, each written as soon as it is done."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from dd_core.column import Batch
+from dd_core.engine import Engine
+from dd_core.errors import ColumnIncompleteError
+from dd_core.execute import BatchRun
+from dd_core.storage import DatasetDirectory, Part
+
+SALVAGE_ROUNDS = 2
+"""Further tries of cells that failed for now, once nothing else of their column is left."""
+_SALVAGE_PAUSE = 1.0
+
+OnBatch = Callable[[BatchRun, Path | None], None]
+"""Called with each batch that is done and the file it was written to, if it has rows."""
+
+
+async def generate_batches(
+    engine: Engine,
+    directory: DatasetDirectory,
+    batches: Sequence[Batch],
+    on_batch: OnBatch | None = None,
+) -> None:
+    """Generate and write batches, `max_concurrent_row_groups` at a time, in row order."""
+    places = asyncio.Semaphore(engine.run_config.max_concurrent_row_groups)
+
+    async def one(batch: Batch) -> None:
+        async with places:
+            if engine.stopped_by is None:
+                run, part = await generate_batch(engine, directory, batch)
+                if on_batch is not None:
+                    on_batch(run, part.path if part.rows else None)
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for batch in batches:
+                group.create_task(one(batch))
+    except BaseExceptionGroup as failures:  # the first failure has cancelled the others
+        raise failures.exceptions[0] from None
+
+
+async def generate_batch(
+    engine: Engine, directory: DatasetDirectory, batch: Batch
+) -> tuple[BatchRun, Part]:
+    """Generate one batch, continuing from its journal, and write its part."""
+    run = open_batch(engine, directory, batch)
+    try:
+        await finish_columns(run)
+    finally:
+        await run.close()
+    preserve = engine.run_config.preserve_dropped_columns
+    part = await engine.in_thread(directory.write_part, run, preserve_dropped=preserve)
+    return run, part
+
+
+def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:
+    """A batch at work that has taken over what its journal holds."""
+    journal = directory.journal(batch)
+    run = engine.batch_run(batch, journal)
+    run.restore(journal.cells())
+    run.start()
+    return run
+
+
+async def finish_columns(run: BatchRun) -> None:
+    """Await every column; the reason of a stopped batch stays in `run.stopped_by`."""
+    results = await asyncio.gather(
+        *(finish_column(run, name) for name in run.states), return_exceptions=True
+    )
+    for result in results:
+        if isinstance(result, BaseException) and result is not run.stopped_by:
+            raise result
+
+
+async def finish_column(run: BatchRun, name: str) -> None:
+    """Await a column, try again what failed for now, and drop the rows that still fail."""
+    for attempt in range(SALVAGE_ROUNDS + 1):
+        try:
+            await run.column(name)
+        except ColumnIncompleteError:
+            if attempt < SALVAGE_ROUNDS:
+                await asyncio.sleep(random.uniform(0.5, 1.5) * _SALVAGE_PAUSE * 2**attempt)
+        else:
+            return
+    run.give_up(name)

@@ -1,0 +1,90 @@
+"""How configurations name their kinds: `column_type: llm-text`, `seed_type: local` and so on.
+
+A *family* (columns, samplers, seed sources ...) is an untagged base class; a *kind* is a subclass
+that declares the family's tag as a one-value `Literal`. Declaring it is all the registration there
+is: a field annotated with the family accepts every kind of it, validates by tag, and shows as a
+discriminated union in JSON Schema and therefore in Prefect's parameter form.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib import import_module
+from pkgutil import iter_modules
+from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
+
+from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler
+from pydantic_core import CoreSchema
+
+
+class Declaration(BaseModel):
+    """A frozen piece of configuration that rejects fields it does not know."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        frozen=True,
+        use_attribute_docstrings=True,
+        protected_namespaces=(),
+        ser_json_inf_nan="constants",
+    )
+
+    def changed(self, **fields: Any) -> Self:
+        """A validated copy with some fields replaced."""
+        present = {name: getattr(self, name) for name in self.model_fields_set}
+        return type(self).model_validate(present | fields)
+
+
+class Kind(Declaration):
+    """Base of every family; see the module's docstring."""
+
+    family_tag: ClassVar[str] = ""
+    kinds: ClassVar[dict[str, type[Kind]]] = {}
+
+    def __init_subclass__(cls, tag: str = "", **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if tag:
+            cls.family_tag, cls.kinds = tag, {}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        field = cls.model_fields.get(cls.family_tag)
+        if field is None or get_origin(field.annotation) is not Literal:
+            return
+        (name,) = get_args(field.annotation)
+        known = cls.kinds.get(name)
+        if known is not None and (known.__module__, known.__qualname__) != (
+            cls.__module__,
+            cls.__qualname__,
+        ):
+            raise TypeError(
+                f"{cls.__qualname__!r} declares {cls.family_tag} {name!r}, "
+                f"which {known.__qualname__!r} already has; choose another name"
+            )
+        cls.kinds[name] = cls
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        is_family = source is cls and cls.family_tag and "family_tag" in cls.__dict__
+        if not is_family or not cls.kinds:
+            return handler(source)
+        members = tuple(cls.kinds.values())
+        if len(members) == 1:
+            return handler.generate_schema(members[0])
+        return handler.generate_schema(_union(members, cls.family_tag))
+
+    @property
+    def kind(self) -> str:
+        """The value of the family's tag, for example `llm-text`."""
+        return str(getattr(self, self.family_tag))
+
+
+def import_kinds(package: str, folders: Iterable[str]) -> None:
+    """Import every module of a package of kinds, in alphabetical order."""
+    for module in sorted(iter_modules(folders), key=lambda module: module.name):
+        import_module(f"{package}.{module.name}")
+
+
+def _union(members: tuple[type[Kind], ...], tag: str) -> Any:
+    from typing import Annotated
+
+    return Annotated[Union[members], Discriminator(tag)]  # noqa: UP007  (built at run time)

@@ -1,0 +1,276 @@
+"""Declarations of models and of the providers that serve them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Annotated, Any, Literal, Self
+
+import numpy as np
+from pydantic import (
+    Discriminator,
+    Field,
+    SecretStr,
+    Tag,
+    field_serializer,
+    field_validator,
+    model_validator,
+)
+
+from dd_core.kind import Declaration
+
+
+class GenerationType(StrEnum):
+    """What a model generates."""
+
+    CHAT_COMPLETION = "chat-completion"
+    EMBEDDING = "embedding"
+    IMAGE = "image"
+
+
+class UniformDistributionParams(Declaration):
+    """Bounds of a uniform distribution."""
+
+    low: float
+    """Smallest value."""
+    high: float
+    """Values stay below this."""
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        if self.low >= self.high:
+            raise ValueError(f"low ({self.low}) must be less than high ({self.high})")
+        return self
+
+
+class UniformDistribution(Declaration):
+    """A parameter drawn uniformly for every request."""
+
+    distribution_type: Literal["uniform"] = "uniform"
+    params: UniformDistributionParams
+    """Its bounds."""
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        return self.params.low, self.params.high
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """One draw."""
+        return float(rng.uniform(self.params.low, self.params.high))
+
+
+class ManualDistributionParams(Declaration):
+    """Values and how often each is used."""
+
+    values: list[float] = Field(min_length=1)
+    """What to choose from."""
+    weights: list[float] | None = None
+    """Relative frequency of each value; equal, if not given."""
+
+    @model_validator(mode="after")
+    def _weights_fit(self) -> Self:
+        if self.weights is None:
+            return self
+        if len(self.weights) != len(self.values):
+            raise ValueError(f"give {len(self.values)} weights, one for each of the values")
+        if min(self.weights) < 0 or sum(self.weights) == 0:
+            raise ValueError("weights must not be negative and must not all be 0")
+        return self
+
+
+class ManualDistribution(Declaration):
+    """A parameter drawn from a list for every request."""
+
+    distribution_type: Literal["manual"] = "manual"
+    params: ManualDistributionParams
+    """What to choose from."""
+
+    @property
+    def extremes(self) -> tuple[float, float]:
+        return min(self.params.values), max(self.params.values)
+
+    def sample(self, rng: np.random.Generator) -> float:
+        """One draw."""
+        weights = np.asarray(self.params.weights or [1.0] * len(self.params.values))
+        return float(rng.choice(self.params.values, p=weights / weights.sum()))
+
+
+Distribution = Annotated[
+    UniformDistribution | ManualDistribution, Field(discriminator="distribution_type")
+]
+
+
+class InferenceParams(Declaration):
+    """What all requests to a model have in common."""
+
+    max_parallel_requests: int = Field(default=4, ge=1)
+    """Requests to this model in flight at the same time."""
+    timeout: int | None = Field(default=None, ge=1)
+    """Seconds to wait for an answer; 60 if not given."""
+    extra_body: dict[str, Any] | None = None
+    """Further fields of the request's body."""
+
+    def identity(self) -> dict[str, Any]:
+        """The parameters that determine what the model answers."""
+        return self.model_dump(mode="json", exclude={"max_parallel_requests", "timeout"})
+
+
+class ChatCompletionInferenceParams(InferenceParams):
+    """Parameters of a chat model."""
+
+    generation_type: Literal["chat-completion"] = "chat-completion"
+    temperature: float | Distribution | None = None
+    """Randomness of the answers, 0 to 2."""
+    top_p: float | Distribution | None = None
+    """Share of the probability mass that tokens are sampled from, 0 to 1."""
+    max_tokens: int | None = Field(default=None, ge=1)
+    """Longest answer in tokens."""
+
+    @field_validator("temperature")
+    @classmethod
+    def _temperature_in_range(cls, value: Any) -> Any:
+        return _within(value, "temperature", 0.0, 2.0)
+
+    @field_validator("top_p")
+    @classmethod
+    def _top_p_in_range(cls, value: Any) -> Any:
+        return _within(value, "top_p", 0.0, 1.0)
+
+    def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
+        """The named fields of a request, distributions resolved to a number."""
+        fields: dict[str, Any] = {}
+        for name in ("temperature", "top_p"):
+            value = getattr(self, name)
+            if value is not None:
+                fields[name] = value if isinstance(value, int | float) else value.sample(rng)
+        if self.max_tokens is not None:
+            fields["max_tokens"] = self.max_tokens
+        return fields
+
+
+class EmbeddingInferenceParams(InferenceParams):
+    """Parameters of an embedding model."""
+
+    generation_type: Literal["embedding"] = "embedding"
+    encoding_format: Literal["float", "base64"] = "float"
+    """How vectors come over the wire."""
+    dimensions: int | None = None
+    """Length of the vectors, for models that can choose."""
+
+
+class ImageInferenceParams(InferenceParams):
+    """Parameters of an image model; everything particular goes into `extra_body`."""
+
+    generation_type: Literal["image"] = "image"
+
+
+def _within(value: Any, name: str, low: float, high: float) -> Any:
+    if value is None:
+        return None
+    least, most = (value, value) if isinstance(value, int | float) else value.extremes
+    if least < low or most > high:
+        raise ValueError(f"{name} must lie between {low:g} and {high:g}")
+    return value
+
+
+def _generation_type(value: Any) -> str:
+    """The tag, also of mappings that leave it out."""
+    if not isinstance(value, Mapping):
+        return str(value.generation_type)
+    given: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
+    if "generation_type" in given:
+        return str(given["generation_type"])
+    is_embedding = "encoding_format" in given or "dimensions" in given
+    return "embedding" if is_embedding else "chat-completion"
+
+
+InferenceParameters = Annotated[
+    Annotated[ChatCompletionInferenceParams, Tag("chat-completion")]
+    | Annotated[EmbeddingInferenceParams, Tag("embedding")]
+    | Annotated[ImageInferenceParams, Tag("image")],
+    Discriminator(_generation_type),
+]
+
+
+class ModelProvider(Declaration):
+    """A server of models and how to reach it."""
+
+    name: str = Field(min_length=1)
+    """Name that models refer to."""
+    endpoint: str
+    """Base address, for example `https://api.openai.com/v1`."""
+    provider_type: str = "openai"
+    """Wire format that the server speaks."""
+    api_key: SecretStr | None = None
+    """Name of the environment variable that holds the key. A literal key works from Python, but
+    is masked wherever the configuration is written."""
+    extra_body: dict[str, Any] | None = None
+    """Fields added to every request's body; they win over the model's."""
+    extra_headers: dict[str, str] | None = Field(default=None, repr=False)
+    """Headers added to every request."""
+
+    @property
+    def key_variable(self) -> str | None:
+        """The environment variable that `api_key` names; None for a literal key or no key."""
+        text = self.api_key.get_secret_value() if self.api_key else ""
+        return text if text.isupper() and "_" in text else None
+
+    @field_serializer("api_key")
+    def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
+        return None if value is None else self.key_variable or str(value)
+
+    @field_validator("provider_type")
+    @classmethod
+    def _supported(cls, value: str) -> str:
+        if value.lower() not in ("openai", "local"):
+            raise ValueError(f"provider_type {value!r} is not supported; use 'openai'")
+        return value.lower()
+
+    @field_validator("endpoint")
+    @classmethod
+    def _is_an_address(cls, value: str) -> str:
+        if not value.startswith(("http://", "https://", "local:")):
+            raise ValueError(f"endpoint {value!r} must start with http:// or https://")
+        return value.rstrip("/")
+
+
+class ModelConfig(Declaration):
+    """A model under the alias that columns refer to."""
+
+    alias: str = Field(min_length=1)
+    """Name that columns use."""
+    model: str
+    """The provider's id of the model."""
+    inference_parameters: InferenceParameters = Field(default_factory=ChatCompletionInferenceParams)
+    """Sampling parameters, parallelism and timeout."""
+    provider: str | None = None
+    """Name of the provider; the first registered one, if not given."""
+    skip_health_check: bool = False
+    """Do not ask the model anything before the run."""
+    structured_output: Literal["auto", "provider", "prompt"] = "auto"
+    """Whether the server enforces JSON schemas: `auto` tries and remembers a refusal, `provider`
+    insists, `prompt` only describes the schema to the model."""
+    base_url: str | None = None
+    """Address of a server for this model alone; `provider` then only names its wire format."""
+    api_key_env_var: str | None = None
+    """Environment variable with the key for this model alone."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        if value is not None and not value.startswith(("http://", "https://")):
+            raise ValueError(f"base_url {value!r} must start with http:// or https://")
+        return value.rstrip("/") if value else value
+
+    @property
+    def generation_type(self) -> GenerationType:
+        """What the model generates."""
+        return GenerationType(self.inference_parameters.generation_type)
+
+    def identity(self) -> dict[str, Any]:
+        """The part that determines what the model answers, for the fingerprint."""
+        return {
+            "model": self.model,
+            "provider": self.provider,
+            "parameters": self.inference_parameters.identity(),
+        }

@@ -1,0 +1,142 @@
+"""Which server answers for a model: built-in, configured and per-model providers, and their keys."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import SecretStr
+
+from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, UnknownProviderError
+from dd_core.models.config import ModelConfig, ModelProvider
+
+LOCAL_PROVIDER = ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
+"""Serves a small model on this machine; never chosen unless a model names it."""
+
+BUILT_IN = (
+    ModelProvider(
+        name="nvidia",
+        endpoint="https://integrate.api.nvidia.com/v1",
+        api_key=SecretStr("NVIDIA_API_KEY"),
+    ),
+    ModelProvider(
+        name="openai", endpoint="https://api.openai.com/v1", api_key=SecretStr("OPENAI_API_KEY")
+    ),
+    ModelProvider(
+        name="openrouter",
+        endpoint="https://openrouter.ai/api/v1",
+        api_key=SecretStr("OPENROUTER_API_KEY"),
+    ),
+)
+
+
+def home_directory() -> Path:
+    """Where a user's default providers and models are kept."""
+    return Path(os.environ.get("DATA_DESIGNER_HOME") or Path.home() / ".data-designer")
+
+
+def default_providers() -> list[ModelProvider]:
+    """The providers of the user's `model_providers.yaml`, or the built-in ones."""
+    path = home_directory() / "model_providers.yaml"
+    if not path.is_file():
+        return [*BUILT_IN]
+    import yaml
+
+    loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    return [ModelProvider.model_validate(item) for item in loaded.get("providers", [])]
+
+
+@dataclass(frozen=True)
+class Upstream:
+    """The server behind one model, with everything that a request to it needs."""
+
+    provider: str
+    url: str
+    wire: str
+    key: SecretStr | None
+    extra_body: Mapping[str, Any]
+    extra_headers: Mapping[str, str]
+
+
+class Providers:
+    """The registered providers by name."""
+
+    def __init__(self, providers: Sequence[ModelProvider] | None = None) -> None:
+        given = default_providers() if providers is None else [*providers]
+        names = [provider.name for provider in given]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise InvalidConfigError(
+                [Problem("model_providers", f"two providers are named {repeated[0]!r}; rename one")]
+            )
+        self._default = given[0].name if given else None
+        self._by_name = {provider.name: provider for provider in [LOCAL_PROVIDER, *given]}
+        for provider in BUILT_IN:
+            self._by_name.setdefault(provider.name, provider)
+
+    def provider_of(self, model: ModelConfig) -> ModelProvider:
+        """The provider that a model names; raises `UnknownProviderError`."""
+        name = model.provider or ("openai" if model.base_url else self._default)
+        if name is None or name not in self._by_name:
+            known = ", ".join(repr(known) for known in sorted(self._by_name))
+            raise UnknownProviderError(
+                f"model {model.alias!r} names the provider {name!r}, which is not registered; "
+                f"known providers: {known}"
+            )
+        return self._by_name[name]
+
+    def problem(self, model: ModelConfig) -> Problem | None:
+        """What keeps a model from being asked, found before a run."""
+        try:
+            self.upstream(model)
+        except UnknownProviderError as error:
+            return Problem(f"model_configs.{model.alias}.provider", str(error))
+        except SecretResolutionError as error:
+            field = "api_key_env_var" if model.api_key_env_var else "provider"
+            return Problem(f"model_configs.{model.alias}.{field}", str(error))
+        return None
+
+    def upstream(self, model: ModelConfig) -> Upstream:
+        """Where and how to ask a model; raises for unknown providers and missing keys."""
+        provider = self.provider_of(model)
+        return Upstream(
+            provider=provider.name,
+            url=model.base_url or provider.endpoint,
+            wire=provider.provider_type,
+            key=_key(model, provider),
+            extra_body=provider.extra_body or {},
+            extra_headers=(provider.extra_headers or {}) if _same_host(model, provider) else {},
+        )
+
+
+def _key(model: ModelConfig, provider: ModelProvider) -> SecretStr | None:
+    if model.api_key_env_var:
+        value = os.environ.get(model.api_key_env_var)
+        if not value:
+            raise SecretResolutionError(
+                f"api_key_env_var names the environment variable {model.api_key_env_var!r}, "
+                "which is not set; set it or remove the field"
+            )
+        return SecretStr(value)
+    if provider.api_key is None or not _same_host(model, provider):
+        return None  # a provider's key is for the provider's own address only
+    variable = provider.key_variable
+    if variable is None:
+        return provider.api_key
+    value = os.environ.get(variable)
+    if not value:
+        raise SecretResolutionError(
+            f"provider {provider.name!r} takes its key from the environment variable "
+            f"{variable!r}, which is not set; set it, or choose another provider"
+        )
+    return SecretStr(value)
+
+
+def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:
+    if model.base_url is None:
+        return True
+    return urlsplit(model.base_url).netloc == urlsplit(provider.endpoint).netloc

@@ -1,0 +1,118 @@
+"""The models of a run: one `Model` an alias, made when first asked for, over one transport."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
+
+import httpx
+
+from dd_core.errors import ModelError, Problem
+from dd_core.models.client import ChatClient, open_transport
+from dd_core.models.config import GenerationType, ModelConfig
+from dd_core.models.limiter import Limiter
+from dd_core.models.model import Model, OpenCells, Seat
+from dd_core.models.providers import Providers, Upstream
+from dd_core.run_config import RunConfig
+
+_DEFAULT_TIMEOUT = 60.0
+_CHECK_TIMEOUT = 180.0
+
+
+class Models(Mapping[str, Model]):
+    """Models by alias. Use as an async context manager: it owns the connections."""
+
+    def __init__(
+        self,
+        configs: Iterable[ModelConfig],
+        providers: Providers,
+        run_config: RunConfig,
+        open_cells: OpenCells,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self._configs = {config.alias: config for config in configs}
+        self._providers = providers
+        self._run_config = run_config
+        self._transport = transport
+        self._owns_transport = transport is None
+        self._open = open_cells
+        self._models: dict[str, Model] = {}
+
+    async def __aenter__(self) -> Models:
+        upstreams = {
+            alias: await self._reachable(self._providers.upstream(config))
+            for alias, config in self._configs.items()
+        }
+        if self._transport is None and upstreams:
+            secure = any(up.url.startswith("https:") for up in upstreams.values())
+            self._transport = open_transport(secure=secure)
+        limiters: dict[tuple[str, str], Limiter] = {}
+        for alias, config in self._configs.items():
+            assert self._transport is not None
+            upstream, parameters = upstreams[alias], config.inference_parameters
+            client = ChatClient(
+                upstream, float(parameters.timeout or _DEFAULT_TIMEOUT), self._transport
+            )
+            limiter = limiters.setdefault(
+                (upstream.url, config.model), Limiter(1, self._run_config.request_admission)
+            )
+            # Two aliases of one model share its server: together they may have what the more
+            # generous of them allows, and each keeps to its own maximum.
+            limiter.raise_maximum(parameters.max_parallel_requests)
+            self._models[alias] = Model(config, client, limiter, self._open)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._owns_transport and self._transport is not None:
+            await self._transport.aclose()
+
+    async def _reachable(self, upstream: Upstream) -> Upstream:
+        """The upstream itself; the embedded server is started and its address filled in."""
+        if upstream.wire != "local":
+            return upstream
+        from dataclasses import replace
+
+        from dd_core.models.local import shared_local_server
+
+        server = await shared_local_server()
+        return replace(upstream, url=server.url)
+
+    def __getitem__(self, alias: str) -> Model:
+        return self._models[alias]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._models)
+
+    def __len__(self) -> int:
+        return len(self._models)
+
+    async def check(self) -> None:
+        """Ask every model one small question, all at once; raises the first `ModelError`."""
+        probes = [
+            self._probe(model)
+            for model in self._models.values()
+            if not model.config.skip_health_check
+            and model.config.generation_type is GenerationType.CHAT_COMPLETION
+        ]
+        async with asyncio.timeout(_CHECK_TIMEOUT):
+            await asyncio.gather(*probes)
+
+    async def _probe(self, model: Model) -> None:
+        question: list[dict[str, Any]] = [{"role": "user", "content": "Say hello."}]
+        seat = Seat(model)
+        try:
+            await model.ask(seat, question, "(readiness check)", max_retries=0)
+        except ModelError as error:
+            error.add_note(f"while checking the model {model.alias!r} before the run")
+            raise
+        finally:
+            model.usage.pop("(readiness check)", None)
+
+
+def provider_problems(configs: Iterable[ModelConfig], providers: Providers) -> Iterator[Problem]:
+    """What keeps models from being asked, found before a run."""
+    for config in configs:
+        problem = providers.problem(config)
+        if problem is not None:
+            yield problem

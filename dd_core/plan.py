@@ -1,0 +1,300 @@
+"""From a declaration to a plan: what depends on what, in which order, and who each column is.
+
+Everything that can be known to be wrong is found here, all of it at once, before a request is
+sent. A column's fingerprint says what its values are a function of: equal fingerprints mean equal
+distributions of values, so finished values can be used again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dd_core.column import Binding, Column, Generator, Scope
+from dd_core.columns.sampler import SamplerColumnConfig
+from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
+from dd_core.dataset_config import DataDesignerConfig
+from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
+from dd_core.models.config import ModelConfig
+from dd_core.models.defaults import default_model_configs
+from dd_core.models.providers import Providers
+from dd_core.models.registry import Models, provider_problems
+from dd_core.run_config import RunConfig
+from dd_core.seed import SeedRows, SeedTable
+
+if TYPE_CHECKING:
+    import networkx as nx
+
+_FINGERPRINT_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class PlannedColumn:
+    """A column with its place in the graph."""
+
+    column: Column
+    reads: tuple[str, ...]
+    """Names whose values generating needs, side effects of other columns included."""
+    producers: tuple[str, ...]
+    """Columns that must be finished in a row before this one, for values or for `skip.when`."""
+    required: tuple[str, ...]
+    """Those of the producers whose skip is passed on."""
+    fingerprint: str
+    rank: int
+    """Model cells on the longest way from here to the end of a row, this one included."""
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.column.name, *self.column.side_effect_columns)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked configuration, ready to be run."""
+
+    config: DataDesignerConfig
+    """The configuration with one `seed-dataset` column added for each seed column."""
+    columns: Mapping[str, PlannedColumn]
+    """In an order in which every column comes after what it needs."""
+    models: tuple[ModelConfig, ...]
+    """The models that columns ask."""
+    seed: int
+    warnings: tuple[Problem, ...]
+    seed_table: SeedTable | None = None
+
+    @property
+    def output_columns(self) -> list[str]:
+        """Names in the dataset, in declared order; side effects follow their column."""
+        return [
+            name
+            for column in self.config.columns
+            if not column.drop
+            for name in (column.name, *column.side_effect_columns)
+        ]
+
+    @property
+    def dropped_columns(self) -> list[str]:
+        """Names of columns that are generated but kept out of the dataset."""
+        return [column.name for column in self.config.columns if column.drop]
+
+    @property
+    def side_effects_of_dropped(self) -> list[str]:
+        return [
+            name
+            for column in self.config.columns
+            if column.drop
+            for name in column.side_effect_columns
+        ]
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over all columns and which of them are in the dataset."""
+        parts = [planned.fingerprint for planned in self.columns.values()]
+        return _digest([sorted(parts), self.output_columns])
+
+    def bind(self, models: Models, run_config: RunConfig) -> dict[str, Generator]:
+        """Every column's generator."""
+        seed_rows = None
+        if self.seed_table is not None and self.config.seed_config is not None:
+            seed_rows = SeedRows(self.config.seed_config, self.seed_table, self.seed)
+        binding = Binding(
+            seed=self.seed,
+            run_config=run_config,
+            models=models,
+            constraints=self.config.constraints or (),
+            seed_rows=seed_rows,
+            columns={name: planned.column for name, planned in self.columns.items()},
+        )
+        return {name: planned.column.bind(binding) for name, planned in self.columns.items()}
+
+
+def compile_plan(
+    config: DataDesignerConfig, providers: Providers, seed: int, *, taken: Iterable[str] = ()
+) -> Plan:
+    """Check a configuration and plan it; raises `InvalidConfigError` with every problem found.
+
+    `taken` are names of columns that exist but could not be read; they count as known.
+    """
+    problems: list[Problem] = []
+    table = _open_seed(config, problems)
+    config = _with_seed_columns(config, table, problems)
+    models = tuple(config.model_configs or default_model_configs())
+    columns = {column.name: column for column in config.columns}
+    producer = _producers(config.columns, problems)
+    scope = Scope(
+        columns=columns,
+        names=frozenset([*producer, *taken]),
+        aliases=frozenset(model.alias for model in models),
+        constraints=config.constraints or (),
+    )
+    for column in config.columns:
+        problems.extend(column.problems(scope))
+    problems.extend(_dataset_problems(config))
+    aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
+    used = tuple(model for model in models if model.alias in aliases)
+    problems.extend(provider_problems(used, providers))
+    graph = _graph(config, producer)
+    problems.extend(_cycles(graph))
+    if any(problem.level == "error" for problem in problems):
+        raise InvalidConfigError(problem for problem in problems if problem.level == "error")
+    return Plan(
+        config=config,
+        columns=_planned(config, graph, producer, used, table, seed),
+        models=used,
+        seed=seed,
+        warnings=tuple(problems),
+        seed_table=table,
+    )
+
+
+def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable | None:
+    if config.seed_config is None:
+        return None
+    found = [*config.seed_config.source.problems("seed_config.source")]
+    problems.extend(found)
+    if found:
+        return None
+    try:
+        table = config.seed_config.source.open()
+        SeedRows(config.seed_config, table, seed=0)
+    except SeedDatasetError as error:
+        problems.append(Problem("seed_config", str(error)))
+        return None
+    return table
+
+
+def _with_seed_columns(
+    config: DataDesignerConfig, table: SeedTable | None, problems: list[Problem]
+) -> DataDesignerConfig:
+    declared = {column.name for column in config.columns}
+    seeds = [column for column in config.columns if isinstance(column, SeedDatasetColumnConfig)]
+    if table is None:
+        return config
+    for name in table.columns:
+        if name in declared.difference(column.name for column in seeds):
+            problems.append(
+                Problem(f"columns.{name}", "the seed dataset has a column of this name; rename it")
+            )
+    missing = [name for name in table.columns if name not in declared]
+    added = [SeedDatasetColumnConfig(name=name) for name in missing]
+    return config.model_copy(update={"columns": [*added, *config.columns]})
+
+
+def _producers(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
+    """The column that provides each name."""
+    producer = {column.name: column.name for column in columns}
+    for column in columns:
+        for name in column.side_effect_columns:
+            if name in producer:
+                other = producer[name]
+                message = f"its side effect {name!r} clashes with column {other!r}; rename one"
+                problems.append(Problem(f"columns.{column.name}", message))
+            producer[name] = column.name
+    return producer
+
+
+def _dataset_problems(config: DataDesignerConfig) -> Iterator[Problem]:
+    if not config.columns:
+        yield Problem("columns", "there are none; declare at least one column or a seed dataset")
+    elif all(column.drop for column in config.columns):
+        yield Problem("columns", "all of them are dropped; set drop to false on at least one")
+    samplers = {c.name for c in config.columns if isinstance(c, SamplerColumnConfig)}
+    for constraint in config.constraints or ():
+        if constraint.target_column not in samplers:
+            yield Problem(
+                f"constraints.{constraint.target_column}",
+                f"target_column {constraint.target_column!r} is no sampler column; "
+                "constraints hold for sampler columns only",
+            )
+
+
+def _inputs(column: Column, config: DataDesignerConfig) -> list[str]:
+    if isinstance(column, SamplerColumnConfig):
+        return column.sampler_inputs(config.constraints or ())
+    return column.required_columns
+
+
+def _graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
+    import networkx as nx
+
+    graph: nx.DiGraph[str] = nx.DiGraph()
+    for column in config.columns:
+        graph.add_node(column.name)
+        skip = column.skip.columns if column.skip else []
+        for name in [*_inputs(column, config), *skip]:
+            if name in producer:
+                graph.add_edge(producer[name], column.name)
+    return graph
+
+
+def _cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
+    import networkx as nx
+
+    for members in nx.strongly_connected_components(graph):
+        first = next(iter(members))
+        if len(members) > 1 or graph.has_edge(first, first):
+            edges = nx.find_cycle(graph.subgraph(members))
+            path = " -> ".join([edges[0][0], *(edge[1] for edge in edges)])
+            yield Problem(
+                f"columns.{edges[0][0]}",
+                f"depends on itself: {path}; remove one of these references",
+            )
+
+
+def _planned(
+    config: DataDesignerConfig,
+    graph: nx.DiGraph[str],
+    producer: Mapping[str, str],
+    models: Sequence[ModelConfig],
+    table: SeedTable | None,
+    seed: int,
+) -> dict[str, PlannedColumn]:
+    import networkx as nx
+
+    columns = {column.name: column for column in config.columns}
+    position = {column.name: index for index, column in enumerate(config.columns)}
+    order = list(nx.lexicographical_topological_sort(graph, key=lambda name: position[name]))
+    ranks: dict[str, int] = {}
+    for name in reversed(order):
+        after = max((ranks[child] for child in graph.successors(name)), default=0)
+        ranks[name] = after + bool(columns[name].get_model_aliases())
+    identities = {model.alias: model.identity() for model in models}
+    planned: dict[str, PlannedColumn] = {}
+    for name in order:
+        column = columns[name]
+        reads = tuple(dict.fromkeys(_inputs(column, config)))
+        producers = tuple(graph.predecessors(name))
+        content: dict[str, Any] = {
+            "column": column.identity(),
+            "models": {alias: identities[alias] for alias in column.get_model_aliases()},
+            "inputs": {parent: planned[parent].fingerprint for parent in producers},
+            "seed": seed,
+        }
+        if isinstance(column, SamplerColumnConfig):
+            aimed = [c for c in config.constraints or () if c.target_column == name]
+            content["constraints"] = [constraint.model_dump(mode="json") for constraint in aimed]
+        if isinstance(column, SeedDatasetColumnConfig) and table and config.seed_config:
+            content["source"] = table.content_hash()
+            content["use"] = config.seed_config.model_dump(mode="json", exclude={"source"})
+        planned[name] = PlannedColumn(
+            column=column,
+            reads=reads,
+            producers=producers,
+            required=tuple(dict.fromkeys(producer[name] for name in reads)),
+            fingerprint=_digest(content),
+            rank=ranks[name],
+        )
+    return planned
+
+
+def _digest(content: Any) -> str:
+    text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    return hashlib.sha256(text).hexdigest()[:_FINGERPRINT_LENGTH]

@@ -1,0 +1,105 @@
+"""What a run hands back: a dataset on disk, or a preview in memory."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dd_core.errors import DataDesignerGenerationError
+from dd_core.plan import Plan
+from dd_core.storage import DatasetDirectory
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+Usage = dict[str, dict[str, dict[str, float]]]
+"""Requests and tokens by model alias and column."""
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    """A row that is not in the dataset, and why."""
+
+    row: int
+    column: str
+    error: str
+    message: str
+
+
+@dataclass(frozen=True)
+class PreviewResults:
+    """Rows in memory."""
+
+    dataset: pd.DataFrame
+    plan: Plan
+    seed: int
+    usage: Usage = field(default_factory=dict)
+    dropped: tuple[DroppedRow, ...] = ()
+
+    def display_sample_record(self, index: int = 0) -> None:
+        """Print one row, a line a column."""
+        show_record(self.dataset.iloc[index].to_dict())
+
+
+@dataclass(frozen=True)
+class DatasetCreationResults:
+    """A dataset on disk."""
+
+    directory: DatasetDirectory
+    plan: Plan
+    num_requested: int
+    usage: Usage = field(default_factory=dict)
+    dropped: tuple[DroppedRow, ...] = ()
+    """Rows dropped in this run; rows dropped before a resume are only counted in the metadata."""
+
+    @property
+    def dataset_path(self) -> Path:
+        """The dataset's directory."""
+        return self.directory.path
+
+    @property
+    def seed(self) -> int:
+        """Seed that generates the same sampled rows again."""
+        return self.plan.seed
+
+    def count_records(self) -> int:
+        """Rows in the dataset, from the files' metadata."""
+        return sum(part.rows for part in self.directory.parts())
+
+    def load_dataset(self) -> pd.DataFrame:
+        """All rows, in row order, as a DataFrame with Arrow types."""
+        tables = [*self.directory.tables()]
+        if not tables:
+            raise DataDesignerGenerationError(f"{self.dataset_path} has no rows")
+        return to_frame(concatenated(tables))
+
+    def display_sample_record(self, index: int = 0) -> None:
+        """Print one row, a line a column."""
+        show_record(self.load_dataset().iloc[index].to_dict())
+
+
+def concatenated(tables: list[pa.Table]) -> pa.Table:
+    """One table; columns whose types differ between parts are brought to a common one."""
+    import pyarrow as pa
+
+    return pa.concat_tables(tables, promote_options="permissive")
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """The table as a DataFrame with Arrow types."""
+    import pandas as pd
+
+    return table.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def show_record(record: dict[str, Any]) -> None:
+    """Print a row to the terminal."""
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(show_header=False, show_lines=True)
+    for name, value in record.items():
+        table.add_row(f"[bold]{name}", str(value))
+    Console().print(table)

@@ -1,0 +1,123 @@
+"""How a run is carried out. Nothing here, except the seed, changes what a cell holds."""
+
+from __future__ import annotations
+
+import warnings
+from enum import StrEnum
+from typing import Any
+
+from pydantic import Field, model_validator
+
+from dd_core.kind import Declaration
+
+
+class ResumeMode(StrEnum):
+    """What to do with a dataset directory that exists already."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    IF_POSSIBLE = "if_possible"
+
+
+class JinjaRenderingEngine(StrEnum):
+    """How templates are rendered."""
+
+    SECURE = "secure"
+    NATIVE = "native"
+
+
+class RequestAdmissionTuningConfig(Declaration):
+    """How the number of parallel requests follows what the server can take (AIMD)."""
+
+    multiplicative_decrease_factor: float = Field(default=0.75, gt=0, lt=1)
+    """The limit is multiplied by this after a 429."""
+    additive_increase_step: int = Field(default=1, ge=1)
+    """The limit grows by this after enough successes."""
+    successes_until_increase: int = Field(default=25, ge=1)
+    """Successes in a row before the limit grows."""
+    cooldown_seconds: float = Field(default=2.0, gt=0)
+    """Pause after a 429 that names none."""
+    startup_ramp_seconds: float = Field(default=0.0, ge=0)
+    """Time over which the limit grows from 1 to its maximum at the start of a run."""
+
+
+class ThrottleConfig(Declaration):
+    """Deprecated names of `RequestAdmissionTuningConfig`."""
+
+    reduce_factor: float = 0.75
+    additive_increase: int = 1
+    success_window: int = 25
+    cooldown_seconds: float = 2.0
+    ceiling_overshoot: float = 0.1
+    rampup_seconds: float = 0.0
+
+    def translated(self) -> RequestAdmissionTuningConfig:
+        """The same under today's names."""
+        return RequestAdmissionTuningConfig(
+            multiplicative_decrease_factor=self.reduce_factor,
+            additive_increase_step=self.additive_increase,
+            successes_until_increase=self.success_window,
+            cooldown_seconds=self.cooldown_seconds,
+            startup_ramp_seconds=self.rampup_seconds,
+        )
+
+
+class RunConfig(Declaration):
+    """Settings of a run: batches, parallelism, retries, early shutdown."""
+
+    seed: int | None = Field(default=None, ge=0)
+    """Same config and same seed give the same sampled rows. Without one, a dataset draws a seed
+    when it is created and keeps it."""
+    buffer_size: int = Field(default=1000, gt=0)
+    """Records per batch, which is also records per Parquet file."""
+    max_concurrent_row_groups: int = Field(default=3, ge=1)
+    """Batches at work at the same time."""
+    max_in_flight_tasks: int = Field(default=1024, ge=1)
+    """Cells at work at the same time, over all models."""
+    non_inference_max_parallel_workers: int = Field(default=4, ge=1)
+    """Threads for work that asks no model: samplers, seeds, expressions, validators."""
+    disable_early_shutdown: bool = False
+    """Go on however many cells fail."""
+    shutdown_error_rate: float = Field(default=0.5, ge=0, le=1)
+    """Stop when more than this share of a column's cells failed for good."""
+    shutdown_error_window: int = Field(default=10, ge=1)
+    """Cells of a column that must be finished before its error rate counts."""
+    max_conversation_restarts: int = Field(default=5, ge=0)
+    """New conversations after answers that cannot be parsed."""
+    max_conversation_correction_steps: int = Field(default=0, ge=0)
+    """Corrections asked for within a conversation before it is restarted."""
+    preserve_dropped_columns: bool = True
+    """Write dropped columns to files of their own beside the dataset."""
+    jinja_rendering_engine: JinjaRenderingEngine = JinjaRenderingEngine.SECURE
+    """`secure` restricts what templates may do; `native` allows all of Jinja's filters."""
+    request_admission: RequestAdmissionTuningConfig | None = None
+    """How parallel requests follow what the server can take."""
+    progress_interval: float = Field(default=5.0, gt=0)
+    """Seconds between progress lines where there is no terminal."""
+    display_tui: bool = False
+    """Show progress bars on a terminal."""
+    async_trace: bool = False
+    """Accepted for compatibility."""
+    write_scheduler_events: bool = False
+    """Accepted for compatibility."""
+    otel_metrics_port: int | None = Field(default=9464, ge=1, le=65535)
+    """Accepted for compatibility."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _deprecated_names(cls, given: Any) -> Any:
+        if not isinstance(given, dict):
+            return given
+        fields: dict[str, Any] = dict(given)  # pyright: ignore[reportUnknownArgumentType]
+        if "progress_bar" in fields:
+            warnings.warn("progress_bar is now display_tui", DeprecationWarning, stacklevel=3)
+            fields.setdefault("display_tui", fields.pop("progress_bar"))
+        if "throttle" in fields:
+            if fields.get("request_admission") is not None:
+                raise ValueError("give either request_admission or throttle (deprecated), not both")
+            warnings.warn("throttle is now request_admission", DeprecationWarning, stacklevel=3)
+            throttle = ThrottleConfig.model_validate(fields.pop("throttle"))
+            fields["request_admission"] = throttle.translated()
+        if fields.get("disable_early_shutdown") is True:
+            fields["shutdown_error_rate"] = 1.0
+        return fields

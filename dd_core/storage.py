@@ -1,0 +1,253 @@
+"""A dataset on disk: its parts, its journals and its metadata.
+
+A part is one batch as one Parquet file. It appears atomically and says in its own metadata which
+rows it stands for, so the files alone are the truth about what is finished.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dd_core.arrow import table_of
+from dd_core.column import Batch
+from dd_core.errors import ArtifactStorageError
+from dd_core.journal import Journal
+from dd_core.run_config import ResumeMode
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dd_core.execute import BatchRun
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+_PARTS = "parquet-files"
+_DROPPED = "dropped-columns-parquet-files"
+_STAGING = "tmp-partial-parquet-files"
+_JOURNAL = "journal"
+_METADATA = "metadata.json"
+_ROWS_KEY = b"dd.rows"
+
+
+@dataclass(frozen=True)
+class Part:
+    """One written batch."""
+
+    index: int
+    start: int
+    stop: int
+    rows: int
+    """Rows in the file; fewer than `stop - start` when rows were dropped."""
+    complete: bool
+    """False when the run was stopped before every row was either finished or given up."""
+    path: Path
+
+
+class DatasetDirectory:
+    """`<artifact path>/<dataset name>/` and what is in it."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.metadata: dict[str, Any] = self._read_metadata()
+
+    @classmethod
+    def place(cls, artifact_path: str | Path, name: str) -> DatasetDirectory:
+        """The directory of a dataset, whether it exists or not."""
+        if not name or name in (".", "..") or _FORBIDDEN.search(name):
+            raise ArtifactStorageError(
+                f"dataset_name {name!r} cannot be a folder; "
+                'leave out < > : " / \\ | ? * and control characters'
+            )
+        return cls(Path(artifact_path).expanduser().resolve() / name)
+
+    def chosen(self, mode: ResumeMode, config_hash: str, seed: int | None) -> DatasetDirectory:
+        """This directory, or a fresh one beside it, as the resume mode asks."""
+        if mode is ResumeMode.ALWAYS and not self.has_content:
+            raise ArtifactStorageError(
+                f"there is nothing to resume in {self.path}; use resume='if_possible' or 'never'"
+            )
+        if not self.has_content:
+            return self
+        if mode is ResumeMode.NEVER:
+            return self._beside()
+        obstacle = self._obstacle(config_hash, seed)
+        if obstacle is None:
+            return self
+        if mode is ResumeMode.ALWAYS:
+            raise ArtifactStorageError(
+                f"{self.path} cannot be resumed: {obstacle}; use resume='never' for a new dataset"
+            )
+        return self._beside()
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything is there already."""
+        return self.path.is_dir() and any(self.path.iterdir())
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the dataset was begun with."""
+        return self.metadata.get("seed")
+
+    def require_room_for(self, num_records: int) -> None:
+        """Raise when the dataset already has or wants more rows than asked for."""
+        target = self.metadata.get("target_num_records", 0)
+        if num_records < target:
+            raise ArtifactStorageError(
+                f"{self.path} was begun with num_records={target}; ask for at least as many, "
+                "or use resume='never' for a new dataset"
+            )
+
+    def parts(self) -> list[Part]:
+        """Readable parts in row order."""
+        found = [
+            part
+            for path in sorted((self.path / _PARTS).glob("batch_*.parquet"))
+            if (part := _read_part(path)) is not None
+        ]
+        return sorted(found, key=lambda part: part.start)
+
+    def missing(self, num_records: int, buffer_size: int) -> list[Batch]:
+        """The batches that are still to be generated, in row order."""
+        parts = self.parts()
+        indexes = {part.index for part in parts}
+        batches = [
+            Batch(part.index, part.start, part.stop - part.start)
+            for part in parts
+            if not part.complete
+        ]
+        for start, stop in _gaps([(part.start, part.stop) for part in parts], num_records):
+            for first in range(start, stop, buffer_size):
+                index = first // buffer_size
+                if first % buffer_size or index in indexes:
+                    index = max(indexes, default=-1) + 1
+                indexes.add(index)
+                batches.append(Batch(index, first, min(buffer_size, stop - first)))
+        return sorted(batches, key=lambda batch: batch.start)
+
+    def journal(self, batch: Batch) -> Journal:
+        """The journal of a batch."""
+        return Journal(self.path / _JOURNAL, batch)
+
+    def write_part(self, run: BatchRun, *, preserve_dropped: bool) -> Part:
+        """Write a batch that is done, or what is complete of one that was stopped."""
+        rows = run.surviving_rows()
+        batch, complete = run.batch, run.stopped_by is None
+        facts = {"start": batch.start, "stop": batch.stop, "complete": complete}
+        path = self.path / _PARTS / f"batch_{batch.index:05d}.parquet"
+        if not rows:  # an empty file would have no types
+            return Part(batch.index, batch.start, batch.stop, 0, complete, path)
+        if preserve_dropped and run.plan.dropped_columns:
+            dropped = table_of(run, run.plan.dropped_columns, rows)
+            self._write(dropped, _DROPPED, batch.index, facts)
+        self._write(table_of(run, run.plan.output_columns, rows), _PARTS, batch.index, facts)
+        if complete:
+            run.discard_journal()
+        return Part(batch.index, batch.start, batch.stop, len(rows), complete, path)
+
+    def write_metadata(self, **fields: Any) -> None:
+        """Add fields to `metadata.json`; the file is replaced as a whole."""
+        self.metadata.update(fields)
+        self.path.mkdir(parents=True, exist_ok=True)
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+        self._replace(self.path / _METADATA, orjson.dumps(self.metadata, option=options))
+
+    def write_text(self, name: str, text: str) -> Path:
+        """Write a small file beside the parts."""
+        path = self.path / name
+        self.path.mkdir(parents=True, exist_ok=True)
+        self._replace(path, text.encode())
+        return path
+
+    def tables(self, folder: str = _PARTS) -> Iterator[pa.Table]:
+        """The parts' tables in row order."""
+        import pyarrow.parquet as pq
+
+        for part in self.parts():
+            path = self.path / folder / part.path.name
+            if path.is_file():
+                yield pq.read_table(path, partitioning=None)
+
+    def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
+        import pyarrow.parquet as pq
+
+        target = self.path / folder / f"batch_{index:05d}.parquet"
+        staged = self.path / _STAGING / f"{folder}-{target.name}"
+        for path in (target, staged):
+            path.parent.mkdir(parents=True, exist_ok=True)
+        described = table.replace_schema_metadata(
+            {**(table.schema.metadata or {}), _ROWS_KEY: orjson.dumps(facts)}
+        )
+        pq.write_table(described, staged)
+        with staged.open("rb") as written:
+            os.fsync(written.fileno())
+        staged.replace(target)
+        with suppress(OSError):
+            staged.parent.rmdir()
+        return target
+
+    def _replace(self, path: Path, content: bytes) -> None:
+        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+
+    def _beside(self) -> DatasetDirectory:
+        stamp = datetime.now().strftime("%m-%d-%Y_%H%M%S")
+        path = self.path.with_name(f"{self.path.name}_{stamp}")
+        number = 1
+        while path.exists():
+            number += 1
+            path = self.path.with_name(f"{self.path.name}_{stamp}_{number}")
+        return DatasetDirectory(path)
+
+    def _obstacle(self, config_hash: str, seed: int | None) -> str | None:
+        stored = self.metadata.get("config_hash")
+        if stored is not None and stored != config_hash:
+            return "it was generated from another configuration"
+        if seed is not None and self.seed is not None and seed != self.seed:
+            return f"it was begun with seed {self.seed}"
+        return None
+
+    def _read_metadata(self) -> dict[str, Any]:
+        try:
+            return dict(orjson.loads((self.path / _METADATA).read_bytes()))
+        except FileNotFoundError:
+            return {}
+        except (ValueError, TypeError) as error:
+            raise ArtifactStorageError(f"{self.path / _METADATA} is damaged: {error}") from error
+
+
+def _read_part(path: Path) -> Part | None:
+    """What a part says about itself; None for files that cannot be read."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        metadata = pq.read_metadata(path)
+        index = int(path.stem.removeprefix("batch_"))
+        facts = orjson.loads((metadata.metadata or {})[_ROWS_KEY])
+    except (OSError, ValueError, KeyError, pa.ArrowException):
+        return None
+    return Part(index, facts["start"], facts["stop"], metadata.num_rows, facts["complete"], path)
+
+
+def _gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
+    """Row ranges below `stop` that no range covers; ranges are sorted."""
+    position = 0
+    for start, end in covered:
+        if position < min(start, stop):
+            yield position, min(start, stop)
+        position = max(position, end)
+    if position < stop:
+        yield position, stop
