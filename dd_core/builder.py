@@ -100,9 +100,8 @@ class DataDesignerConfigBuilder:
                 raise BuilderConfigurationError(
                     "add_column needs a column configuration, or both name and column_type"
                 )
-            adapter: TypeAdapter[Column] = TypeAdapter(Column)
             given = {"name": name, "column_type": str(column_type), **fields}
-            column_config = adapter.validate_python(given)
+            column_config = Column.read(given)
         if not isinstance(column_config, Column):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidColumnTypeError(
                 f"{type(column_config).__name__!r} is no column configuration; "
@@ -115,7 +114,7 @@ class DataDesignerConfigBuilder:
         """Remove a column; an unknown name is ignored."""
         if isinstance(self._columns.get(column_name), SeedDatasetColumnConfig):
             raise BuilderConfigurationError(
-                f"{column_name!r} comes from the seed dataset and cannot be deleted; drop it instead"
+                f"{column_name!r} comes from the seed dataset and cannot be deleted; drop it"
             )
         self._columns.pop(column_name, None)
         return self

@@ -87,10 +87,10 @@ class Binding:
 
     seed: int
     run_config: RunConfig
-    models: Mapping[str, Model] = field(default_factory=dict)
+    models: Mapping[str, Model] = field(default_factory=dict[str, "Model"])
     constraints: Sequence[Constraint] = ()
     seed_rows: SeedRows | None = None
-    columns: Mapping[str, Column] = field(default_factory=dict)
+    columns: Mapping[str, Column] = field(default_factory=dict[str, "Column"])
     """Every column of the dataset by name, for kinds that draw their siblings' values again."""
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import ValidationError
 
 from dd_core.column import Column
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
@@ -142,14 +142,13 @@ def _further_problems(content: dict[str, Any], known: list[Problem]) -> list[Pro
     """What else is wrong, as far as can be told while some parts cannot be read."""
     from dd_core.plan import compile_plan
 
-    adapter: TypeAdapter[Column] = TypeAdapter(Column)
     readable: list[Any] = []
     taken: list[str] = []
     for raw in content.get("columns") or []:
         try:
-            adapter.validate_python(raw)
+            Column.read(raw)
             readable.append(raw)
-        except ValidationError:
+        except (ValueError, AttributeError):
             if isinstance(raw, dict):
                 taken.append(str(raw.get("name")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
     partial = {name: value for name, value in content.items() if name in _readable_fields(known)}

@@ -15,26 +15,23 @@ import httpx
 from dd_core.builder import DataDesignerConfigBuilder
 from dd_core.column import Batch
 from dd_core.config_file import ConfigSource, load_config
-from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.dataset_config import DataDesignerConfig
 from dd_core.engine import Engine
-from dd_core.errors import (
-    DataDesignerEarlyShutdownError,
-    DataDesignerError,
-    DataDesignerGenerationError,
-)
 from dd_core.execute import BatchRun
 from dd_core.generate import finish_columns, generate_batches
 from dd_core.models.config import ModelProvider
 from dd_core.models.providers import Providers
 from dd_core.plan import Plan, compile_plan
-from dd_core.results import (
-    DatasetCreationResults,
-    DroppedRow,
-    PreviewResults,
-    to_frame,
+from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, to_frame
+from dd_core.run import (
+    dropped_rows,
+    open_dataset,
+    record_progress,
+    record_usage,
+    require_ready,
+    require_rows,
 )
 from dd_core.run_config import ResumeMode, RunConfig
-from dd_core.storage import DatasetDirectory
 
 _T = TypeVar("_T")
 _logger = logging.getLogger(__name__)
@@ -95,7 +92,7 @@ class DataDesigner:
         seed = self._run_config.seed
         plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
         async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-            await _readiness(engine)
+            await require_ready(engine)
             run = engine.batch_run(Batch(0, 0, num_records))
             run.start()
             try:
@@ -103,7 +100,7 @@ class DataDesigner:
             finally:
                 await run.close()
             rows = run.surviving_rows()
-            _raise_without_rows(engine, bool(rows), dropped_rows(run))
+            require_rows(engine, bool(rows), dropped_rows(run))
             from dd_core.arrow import table_of
 
             return PreviewResults(
@@ -166,7 +163,7 @@ class DataDesigner:
         dropped: list[DroppedRow] = []
         async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
             if batches:
-                await _readiness(engine)
+                await require_ready(engine)
 
             def written(run: BatchRun, path: Path | None) -> None:
                 dropped.extend(dropped_rows(run))
@@ -177,7 +174,7 @@ class DataDesigner:
             await generate_batches(engine, directory, batches, written)
             record_usage(directory, engine)
             count = record_progress(directory)
-            _raise_without_rows(engine, bool(count), tuple(dropped))
+            require_rows(engine, bool(count), tuple(dropped))
             if count < num_records:
                 _logger.warning("%d of %d rows were generated", count, num_records)
             return DatasetCreationResults(
@@ -189,103 +186,6 @@ class DataDesigner:
         for warning in plan.warnings:
             _logger.warning("%s", warning)
         return plan
-
-
-def open_dataset(
-    config: DataDesignerConfig,
-    providers: Providers,
-    run_config: RunConfig,
-    *,
-    artifact_path: str | Path,
-    dataset_name: str,
-    num_records: int,
-    resume: ResumeMode,
-) -> tuple[Plan, DatasetDirectory]:
-    """Check the config and settle where the dataset goes and which seed it has."""
-    compile_plan(config, providers, 0)
-    fingerprint = config.fingerprint()
-    placed = DatasetDirectory.place(artifact_path, dataset_name)
-    directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
-    stored = directory.seed if directory.seed is not None else secrets.randbits(32)
-    plan = compile_plan(config, providers, stored if run_config.seed is None else run_config.seed)
-    for warning in plan.warnings:
-        _logger.warning("%s", warning)
-    directory.require_room_for(num_records)
-    directory.write_metadata(
-        **fingerprint,
-        dataset_name=directory.path.name,
-        seed=plan.seed,
-        target_num_records=num_records,
-        original_target_num_records=directory.metadata.get(
-            "original_target_num_records", num_records
-        ),
-        buffer_size=run_config.buffer_size,
-        preserve_dropped_columns=run_config.preserve_dropped_columns,
-        column_fingerprints={name: each.fingerprint for name, each in plan.columns.items()},
-    )
-    directory.write_text("builder_config.json", BuilderConfig.of(plan.config).to_json() or "")
-    return plan, directory
-
-
-def record_progress(directory: DatasetDirectory) -> int:
-    """Note in the metadata what is on disk; returns the number of rows."""
-    parts = directory.parts()
-    rows = sum(part.rows for part in parts)
-    directory.write_metadata(
-        actual_num_records=rows,
-        total_num_batches=len(parts),
-        num_completed_batches=sum(part.complete for part in parts),
-        file_paths={"parquet-files": [f"parquet-files/{part.path.name}" for part in parts]},
-    )
-    return rows
-
-
-def record_usage(directory: DatasetDirectory, engine: Engine) -> None:
-    """Add what this run asked of the models to what earlier runs of the dataset did."""
-    total: dict[str, Any] = directory.metadata.get("usage", {})
-    for alias, columns in engine.usage().items():
-        for column, count in columns.items():
-            known = total.setdefault(alias, {}).setdefault(column, {})
-            for name, value in count.items():
-                known[name] = known.get(name, 0) + value
-    directory.write_metadata(usage=total)
-
-
-def dropped_rows(run: BatchRun) -> tuple[DroppedRow, ...]:
-    """Rows of a batch that are missing, and why."""
-    return tuple(
-        DroppedRow(run.batch.start + row, name, type(error).__name__, str(error))
-        for name, state in run.states.items()
-        for row, error in sorted(state.failures.items())
-    )
-
-
-async def _readiness(engine: Engine) -> None:
-    try:
-        await engine.models.check()
-    except DataDesignerError as error:
-        raise DataDesignerGenerationError(f"the models are not ready: {error}") from error
-
-
-def _raise_without_rows(engine: Engine, has_rows: bool, dropped: Sequence[DroppedRow]) -> None:
-    stopped = engine.stopped_by
-    if stopped is not None and not isinstance(stopped, DataDesignerEarlyShutdownError):
-        raise DataDesignerGenerationError(
-            f"the run was stopped: {stopped}. What was finished is kept; "
-            "run again with resume='if_possible' to continue"
-        ) from stopped
-    if has_rows:
-        if stopped is not None:
-            _logger.warning("the run was stopped early: %s", stopped)
-        return
-    if stopped is not None:
-        raise stopped
-    if dropped:
-        first = dropped[0]
-        raise DataDesignerGenerationError(
-            f"no rows were generated; the first failure was in column {first.column!r}, "
-            f"row {first.row}: {first.error}: {first.message}"
-        )
 
 
 def _config_of(config: Configured) -> DataDesignerConfig:

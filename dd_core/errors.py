@@ -85,7 +85,7 @@ class SeedDatasetError(DataDesignerError):
     """The seed dataset cannot be read or does not hold what was selected."""
 
 
-class UserTemplateError(DataDesignerError):
+class UserTemplateError(DataDesignerError, ValueError):
     """A template of the user's is not allowed, or failed while rendering."""
 
 
@@ -94,7 +94,7 @@ class SamplerError(DataDesignerError):
 
 
 class ResponseParseError(DataDesignerError):
-    """A model's answer does not have the asked-for form; the text tells the model what to correct."""
+    """A model's answer does not have the asked-for form; the text tells it what to correct."""
 
 
 class LocalModelError(DataDesignerError):

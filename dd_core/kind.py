@@ -8,10 +8,10 @@ discriminated union in JSON Schema and therefore in Prefect's parameter form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
-from typing import Any, ClassVar, Literal, Self, Union, get_args, get_origin
+from typing import Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Discriminator, GetCoreSchemaHandler
 from pydantic_core import CoreSchema
@@ -26,6 +26,7 @@ class Declaration(BaseModel):
         use_attribute_docstrings=True,
         protected_namespaces=(),
         ser_json_inf_nan="constants",
+        defer_build=True,  # fields annotated with a family need all of its kinds
     )
 
     def changed(self, **fields: Any) -> Self:
@@ -71,6 +72,15 @@ class Kind(Declaration):
         if len(members) == 1:
             return handler.generate_schema(members[0])
         return handler.generate_schema(_union(members, cls.family_tag))
+
+    @classmethod
+    def read(cls, given: Mapping[str, Any]) -> Self:
+        """The kind that a mapping's tag names, validated; `ValueError` says what is wrong."""
+        tag = str(given.get(cls.family_tag))
+        if tag not in cls.kinds:
+            known = ", ".join(repr(name) for name in sorted(cls.kinds))
+            raise ValueError(f"{cls.family_tag} {tag!r} is not known; known are {known}")
+        return cast("Self", cls.kinds[tag].model_validate(given))
 
     @property
     def kind(self) -> str:

@@ -41,12 +41,15 @@ class SamplerType(StrEnum):
     UUID = "uuid"
 
 
+Order: TypeAlias = Literal["number", "text", "time"]
+"""What values compare with: those of different orders cannot be compared."""
+
+
 @dataclass(frozen=True)
 class Support:
     """What is known about a sampler's values before any is drawn."""
 
-    order: Literal["number", "text", "time"]
-    """What the values compare with; those of different orders cannot be compared."""
+    order: Order
     low: float = -np.inf
     high: float = np.inf
     """Numbers only: no value is less than `low` or greater than `high`."""

@@ -9,7 +9,8 @@ from pydantic import Field, field_validator
 from dd_core.columns.llm import LLMColumn
 from dd_core.kind import Declaration
 from dd_core.models.chat import Exchange
-from dd_core.response import Rubric, extract_json, json_instructions
+from dd_core.response import extract_json, json_instructions
+from dd_core.response_schema import Rubric
 
 
 class Score(Declaration):

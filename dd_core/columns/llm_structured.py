@@ -8,7 +8,8 @@ from pydantic import BaseModel, field_validator
 
 from dd_core.columns.llm import LLMColumn
 from dd_core.models.chat import Exchange
-from dd_core.response import ResponseSchema, extract_json, json_instructions
+from dd_core.response import extract_json, json_instructions
+from dd_core.response_schema import ResponseSchema
 
 
 class LLMStructuredColumnConfig(LLMColumn):

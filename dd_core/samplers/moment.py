@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dd_core.column import Values
 from dd_core.sampler import SamplerParams, Support
-from dd_core.samplers.scalar import texts
+from dd_core.samplers.scalar import objects
 
 _PROBE = datetime(2024, 11, 23, 21, 34, 56)
 
@@ -35,11 +35,11 @@ class MomentSampler(SamplerParams):
 
     def finish(self, values: Values, convert_to: str | None) -> NDArray[np.object_]:
         """Text by the strftime pattern, ISO 8601 to the second if there is none."""
-        moments = np.asarray(values)
-        if convert_to is None:
-            return np.datetime_as_string(moments, unit="s").astype(object)
+        moments: NDArray[np.datetime64] = np.asarray(values, dtype="datetime64[s]")
         distinct, places = np.unique(moments, return_inverse=True)
-        return texts([moment.strftime(convert_to) for moment in distinct.tolist()])[places]
+        if convert_to is None:
+            return np.datetime_as_string(distinct, unit="s").astype(object)[places]
+        return objects([moment.strftime(convert_to) for moment in distinct.tolist()])[places]
 
 
 def parse_moment(text: str) -> np.datetime64:
@@ -52,17 +52,19 @@ def parse_moment(text: str) -> np.datetime64:
     except ValueError:
         moment = _read_by_pandas(text)
     if moment.tzinfo is not None:
-        moment = (moment - moment.utcoffset()).replace(tzinfo=None)  # type: ignore[operator]
+        moment = moment.astimezone(UTC).replace(tzinfo=None)  # type: ignore[operator]
     return np.datetime64(moment, "s")
 
 
-def _read_by_pandas(text: str) -> Any:
-    import pandas as pd
+def _read_by_pandas(text: str) -> datetime:
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 
     try:
-        moment = pd.to_datetime(text)
+        moment: Any = pd.to_datetime(text)  # pyright: ignore[reportUnknownMemberType]
     except (ValueError, OverflowError):
         moment = None
     if not isinstance(moment, pd.Timestamp):
-        raise ValueError(f"{text!r} is no date or time; write it like 2024-01-31 or 2024-01-31T12:00")
+        raise ValueError(
+            f"{text!r} is no date or time; write it like 2024-01-31 or 2024-01-31T12:00"
+        )
     return moment.to_pydatetime(warn=False)

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from bisect import bisect
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import lru_cache
+from itertools import accumulate, repeat
+from threading import Lock
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from dd_core.column import Values
 from dd_core.draws import Draws
 from dd_core.sampler import SamplerParams
-from dd_core.samplers.scalar import texts
+from dd_core.samplers.scalar import objects
+from dd_core.samplers.uuid import UUIDSamplerParams
+
+if TYPE_CHECKING:
+    from faker.generator import Generator
 
 REFERENCE_DATE = np.datetime64("2025-12-31")
 """The day on which people have their `age`; today would make the same seed give other rows."""
@@ -72,17 +81,116 @@ class PersonFromFakerSamplerParams(SamplerParams):
             raise ValueError(f"age_range must ascend, but {ages[0]} is not less than {ages[1]}")
         return ages
 
-    def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> Values:
-        """People as dicts, shape (draws.size,), dtype object."""
-
+    def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
+        """People as dicts, shape (draws.size,)."""
         sexes = _pick(draws, "sex", [self.sex] if self.sex else ["Male", "Female"])
-        ages = (self.age_range[0] + draws.below(self._ages, "age")).tolist()
-        columns: dict[str, list[Any]] = {
-            "marital_status": _pick(draws, "marital_status", _MARITAL_STATUS),
-            "education_level": _pick(draws, "education_level", _EDUCATION_LEVEL),
-        }
-        return texts([])
+        ages = self.age_range[0] + draws.below(self.age_range[1] - self.age_range[0] + 1, "age")
+        cities = [self.city] if isinstance(self.city, str) else self.city
+        drawn = zip(
+            _uuids(draws),
+            sexes,
+            ages.tolist(),
+            _birth_dates(draws, ages),
+            _pick(draws, "city", cities) if cities else repeat(None, draws.size),
+            _pick(draws, "marital_status", _MARITAL_STATUS),
+            _pick(draws, "education_level", _EDUCATION_LEVEL),
+            _pick(draws, "bachelors_field", _FIELDS),
+            draws.bits("faker").tolist(),
+            strict=True,
+        )
+        with _FAKER_LOCK:
+            faker = _faker(self.locale)
+            return objects([self._person(faker, *values) for values in drawn])
 
-    @property
-    def _ages(self) -> int:
-        return self.age_range[1] - self.age_range[0] + 1
+    def _person(
+        self,
+        faker: Generator,
+        uuid: str,
+        sex: str,
+        age: int,
+        birth_date: str,
+        city: str | None,
+        marital_status: str,
+        education_level: str,
+        field: str,
+        seed: int,
+    ) -> dict[str, Any]:
+        faker.random.seed(seed)
+        suffix = sex.lower()
+        return {
+            "uuid": uuid,
+            "locale": self.locale,
+            "first_name": _say(faker, f"first_name_{suffix}"),
+            "last_name": _say(faker, f"last_name_{suffix}"),
+            "middle_name": None,
+            "sex": sex,
+            "street_number": _say(faker, "building_number"),
+            "street_name": _say(faker, "street_name"),
+            "city": city or _say(faker, "city"),
+            "state": _say(faker, "state"),
+            "postcode": _say(faker, "postcode"),
+            "age": age,
+            "birth_date": birth_date,
+            "country": _say(faker, "country"),
+            "marital_status": marital_status,
+            "education_level": education_level,
+            "unit": "",
+            "occupation": _say(faker, "job"),
+            "phone_number": _say(faker, "phone_number") if age >= ADULT_AGE else None,
+            "bachelors_field": field if education_level in _DEGREES else "no_degree",
+        }
+
+
+def _pick(draws: Draws, lane: str, values: list[str]) -> list[str]:
+    return [values[code] for code in draws.below(len(values), lane).tolist()]
+
+
+def _uuids(draws: Draws) -> list[str]:
+    """Version 4 UUIDs with hyphens."""
+    digits = UUIDSamplerParams().draw(draws, {})
+    return [f"{d[:8]}-{d[8:12]}-{d[12:16]}-{d[16:20]}-{d[20:]}" for d in digits]
+
+
+def _birth_dates(draws: Draws, ages: NDArray[np.int64]) -> list[str]:
+    """ISO dates; who has an age on the last day of a year was born in that many years before."""
+    years = REFERENCE_DATE.astype("datetime64[Y]") - ages
+    first: NDArray[np.datetime64] = years.astype("datetime64[D]")
+    days = ((years + 1).astype("datetime64[D]") - first).astype(np.int64)
+    return np.datetime_as_string(first + draws.below(days, "birthday")).tolist()
+
+
+def _say(faker: Generator, field: str) -> str | None:
+    """What Faker makes up for a field, None if the locale does not have it."""
+    say = getattr(faker, field, None)
+    return None if say is None else say()
+
+
+_FAKER_LOCK = Lock()  # a Faker has one random generator, which every row seeds anew
+
+
+@lru_cache
+def _faker(locale: str) -> Generator:
+    from faker.factory import Factory
+
+    faker = Factory.create(locale)
+    pick = _weighted_picks(faker)
+    for provider in faker.providers:
+        # Faker adds up all weights of a list for every pick, which is nine tenths of its time.
+        provider.random_element = pick  # type: ignore[method-assign]
+    return faker
+
+
+def _weighted_picks(faker: Generator) -> Callable[..., Any]:
+    """Faker's `random_element` that remembers the running totals of weights."""
+    known: dict[int, tuple[Mapping[Any, float], list[Any], list[float]]] = {}
+
+    def random_element(elements: Collection[Any] = ("a", "b", "c")) -> Any:
+        if isinstance(elements, Sequence):
+            return elements[int(faker.random.random() * len(elements))]
+        weights: Mapping[Any, float] = elements  # type: ignore[assignment]
+        if id(elements) not in known:
+            known[id(elements)] = (weights, [*weights], [*accumulate(weights.values())])
+        _, values, totals = known[id(elements)]
+        return values[bisect(totals, faker.random.random() * totals[-1], 0, len(values) - 1)]
+
+    return random_element

@@ -68,11 +68,11 @@ class ScalarSampler(SamplerParams):
         settled = self.settle(values, convert_to)
         if convert_to != "str" or settled.dtype == object:
             return settled
-        return texts([str(value) for value in settled.tolist()])
+        return objects([str(value) for value in settled.tolist()])
 
 
-def texts(values: list[str]) -> NDArray[np.object_]:
-    """An array of Python strings, which costs no padding to the longest."""
+def objects(values: Sequence[Any]) -> NDArray[np.object_]:
+    """An array of Python objects; texts need no padding to the longest then."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
@@ -81,6 +81,6 @@ def texts(values: list[str]) -> NDArray[np.object_]:
 def listed(values: Sequence[str | int | float]) -> NDArray[Any]:
     """Values as an array of one type: int64, float64 or, if any is a text, Python strings."""
     if any(isinstance(value, str) for value in values):
-        return texts([str(value) for value in values])
+        return objects([str(value) for value in values])
     array = np.array(values)
     return array if array.dtype == np.int64 else array.astype(np.float64)

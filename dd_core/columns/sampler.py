@@ -1,0 +1,170 @@
+"""Values drawn from a distribution, optionally by conditions and within constraints."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+import dd_core.samplers  # noqa: F401  # pyright: ignore[reportUnusedImport]  (declares kinds)
+from dd_core.column import Batch, Binding, Column, Scope, Values, WholeColumn, known_names
+from dd_core.constraint import Constraint
+from dd_core.errors import Problem
+from dd_core.rejection import SampledRows, constraint_problems
+from dd_core.sampler import Order, SamplerParams, Siblings
+from dd_core.template import Condition
+
+
+class SamplerColumnConfig(Column):
+    """A column whose values are drawn at random."""
+
+    column_type: Literal["sampler"] = "sampler"
+    sampler_type: str
+    """The kind of sampler, for example `category` or `gaussian`."""
+    params: SamplerParams
+    """What the sampler draws from."""
+    conditional_params: dict[str, SamplerParams] = {}
+    """Other parameters for rows in which a condition over sampler columns is true, for example
+    `tone == 'angry'`. Where several are true, the last one counts."""
+    convert_to: str | None = None
+    """`float`, `int` or `str`; for points in time a strftime pattern such as `%Y-%m-%d`."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _params_are_of_the_kind(cls, given: Any) -> Any:
+        if not isinstance(given, Mapping) or "sampler_type" not in given:
+            return given  # pyright: ignore[reportUnknownVariableType]
+        fields: dict[str, Any] = dict(given)  # pyright: ignore[reportUnknownArgumentType]
+        kind = fields["sampler_type"] = str(fields["sampler_type"])
+        if kind not in SamplerParams.kinds:
+            known = ", ".join(repr(name) for name in sorted(SamplerParams.kinds))
+            raise ValueError(f"sampler_type {kind!r} does not exist; use one of {known}")
+        fields["params"] = _of_kind(kind, fields.get("params", {}))
+        conditional = fields.get("conditional_params")
+        if isinstance(conditional, Mapping):
+            items: Mapping[str, Any] = conditional  # pyright: ignore[reportUnknownVariableType]
+            fields["conditional_params"] = {key: _of_kind(kind, it) for key, it in items.items()}
+        return fields
+
+    @field_validator("conditional_params")
+    @classmethod
+    def _conditions_compile(cls, params: dict[str, SamplerParams]) -> dict[str, SamplerParams]:
+        for condition in params:
+            Condition.from_expression(condition)
+        return params
+
+    @model_validator(mode="after")
+    def _is_never_skipped(self) -> Self:
+        if self.skip is not None:
+            raise ValueError(
+                f"sampler column {self.name!r} cannot be skipped; remove skip, "
+                "or skip in an expression column that reads it"
+            )
+        return self
+
+    @property
+    def all_params(self) -> list[SamplerParams]:
+        """`params`, then the conditional ones in order."""
+        return [self.params, *self.conditional_params.values()]
+
+    @property
+    def required_columns(self) -> list[str]:
+        """Parents of the parameters and names in conditions; see also `sampler_inputs`."""
+        parents = [name for params in self.all_params for name in params.parents]
+        conditions = [
+            name
+            for condition in self.conditional_params
+            for name in sorted(Condition.from_expression(condition).references)
+        ]
+        return [*dict.fromkeys([*parents, *conditions])]
+
+    def sampler_inputs(self, constraints: Sequence[Constraint]) -> list[str]:
+        """`required_columns` and the columns that constraints compare this one with."""
+        compared = [name for one in self.constraints_of(constraints) for name in one.references]
+        return [*dict.fromkeys([*self.required_columns, *compared])]
+
+    def constraints_of(self, constraints: Sequence[Constraint]) -> list[Constraint]:
+        """Those of the constraints that hold for this column."""
+        return [one for one in constraints if one.target_column == self.name]
+
+    @property
+    def order(self) -> Order | None:
+        """What the values compare with; None if with nothing."""
+        supports = [params.support(self.convert_to) for params in self.all_params]
+        orders: list[Order] = [support.order for support in supports if support is not None]
+        return "text" if "text" in orders else next(iter(orders), None)
+
+    def bind(self, binding: Binding) -> WholeColumn:
+        """A generator that needs nothing but row indexes: it draws its siblings' values again."""
+        samplers = {
+            name: column
+            for name, column in binding.columns.items()
+            if isinstance(column, SamplerColumnConfig)
+        }
+        return _Sampler(self.name, {**samplers, self.name: self}, binding)
+
+    def problems(self, scope: Scope) -> Iterator[Problem]:
+        """References to what is no sampler column, impossible conversions and constraints."""
+        yield from super().problems(scope)
+        samplers = {
+            name: column
+            for name, column in scope.columns.items()
+            if isinstance(column, SamplerColumnConfig)
+        }
+        siblings: Siblings = {name: column.all_params for name, column in samplers.items()}
+        yield from self._params_problems(siblings)
+        for condition in self.conditional_params:
+            for name in sorted(Condition.from_expression(condition).references - samplers.keys()):
+                yield Problem(
+                    f"columns.{self.name}.conditional_params[{condition!r}]",
+                    f"refers to {name!r}, which is no sampler column; conditions can only use "
+                    f"sampler columns; {known_names('sampler columns', frozenset(samplers))}",
+                )
+        aimed = self.constraints_of(scope.constraints)
+        for message in constraint_problems(self, aimed, samplers):
+            yield Problem(f"constraints.{self.name}", message)
+
+    def _params_problems(self, siblings: Siblings) -> Iterator[Problem]:
+        place = f"columns.{self.name}"
+        places = [f"{place}.conditional_params[{key!r}]" for key in self.conditional_params]
+        for where, params in zip([f"{place}.params", *places], self.all_params, strict=True):
+            yield from params.problems(where, siblings)
+        if self.convert_to is not None:
+            wrong = [params.conversion_problem(self.convert_to) for params in self.all_params]
+            for message in dict.fromkeys(filter(None, wrong)):
+                yield Problem(f"{place}.convert_to", message)
+
+
+def _of_kind(kind: str, params: Any) -> Any:
+    """Parameters that say their kind, which must be the column's."""
+    if isinstance(params, SamplerParams):
+        own = params.kind
+    elif isinstance(params, Mapping):
+        fields: dict[str, Any] = {"sampler_type": kind, **params}
+        own = fields["sampler_type"] = str(fields["sampler_type"])
+        params = fields
+    else:
+        return params
+    if own != kind:
+        raise ValueError(
+            f"params are of sampler_type {own!r}, the column is of {kind!r}; make them the same"
+        )
+    return params
+
+
+class _Sampler(WholeColumn):
+    def __init__(
+        self, name: str, samplers: Mapping[str, SamplerColumnConfig], binding: Binding
+    ) -> None:
+        self._name = name
+        self._samplers = samplers
+        self._binding = binding
+
+    def generate(self, batch: Batch, inputs: Mapping[str, Values]) -> Values:
+        """Values of the batch; raises `SamplerError` if rows cannot satisfy their constraints."""
+        binding = self._binding
+        rows = SampledRows(
+            binding.seed, self._samplers, binding.constraints, batch.start, batch.size, inputs
+        )
+        return rows.finished(self._name)

@@ -1,0 +1,134 @@
+"""One batch of a dataset as a Prefect flow run, with a task for each column."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+from prefect import flow, task
+from prefect.cache_policies import CachePolicy
+from prefect.client.schemas.objects import State
+from prefect.logging import get_run_logger
+from prefect.utilities.annotations import quote
+from pydantic import BaseModel
+
+from dd_core.arrow import table_of
+from dd_core.column import Batch
+from dd_core.execute import BatchRun
+from dd_core.generate import finish_columns
+from dd_core.plan import Plan
+from flows.column import generate_column
+from flows.results import (
+    BesideResults,
+    GivenKey,
+    StoredColumn,
+    require_results,
+    result_key,
+    result_storage,
+    stored_columns,
+)
+from flows.session import DatasetRun, current_run
+
+
+class BatchManifest(BaseModel):
+    """What a batch came to; small, because it travels through Prefect."""
+
+    fingerprint: str
+    index: int
+    start: int
+    stop: int
+    rows: int
+    path: str
+
+
+@task(
+    name="write-part",
+    persist_result=True,
+    result_serializer="parquet",
+    cache_policy=GivenKey(),
+    refresh_cache=True,
+)
+async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
+    """Write the batch's rows to the dataset and keep them as a result under `key`."""
+    session.parts[run.batch.index] = await session.engine.in_thread(
+        session.directory.write_part,
+        run,
+        preserve_dropped=session.engine.run_config.preserve_dropped_columns,
+    )
+    return table_of(run, run.plan.output_columns, run.surviving_rows())
+
+
+@flow(
+    name="generate-batch",
+    flow_run_name="{dataset}[{index}]",
+    persist_result=True,
+    result_serializer="json",
+)
+async def generate_batch(dataset: str, index: int, start: int, size: int) -> BatchManifest:
+    """Generate rows `start` to `start + size - 1` of the dataset run that this flow is part of.
+
+    Columns that the result storage holds are taken from it and shown as Cached.
+    """
+    session = current_run()
+    session.batch_started(index)
+    batch = Batch(index, start, size)
+    plan = session.engine.plan
+    storage = await result_storage()
+    keys = {name: result_key(name, each.fingerprint, batch) for name, each in plan.columns.items()}
+    stored = await stored_columns(storage, keys, batch)
+    run = session.open_batch(batch, stored)
+    policy = GivenKey().configure(key_storage=BesideResults.of(storage))
+    try:
+        await _columns(run, keys, _reusable(plan, stored), policy)
+        await finish_columns(run)  # cached columns have no task that waited for them
+    finally:
+        await run.close()
+    key = f"parts/{plan.fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
+    writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
+    table = await writing(key, quote(run), quote(session))
+    session.batch_finished(run, table)
+    if run.stopped_by is not None:
+        raise run.stopped_by
+    await require_results(storage, [*keys.values(), key])
+    part = session.parts[index]
+    get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, size)
+    return BatchManifest(
+        fingerprint=plan.fingerprint,
+        index=index,
+        start=batch.start,
+        stop=batch.stop,
+        rows=part.rows,
+        path=str(part.path),
+    )
+
+
+def _reusable(plan: Plan, stored: Mapping[str, StoredColumn]) -> set[str]:
+    """Stored columns that are whole and were made from stored columns that are used as well."""
+    reusable: set[str] = set()
+    for name, planned in plan.columns.items():
+        held = stored.get(name)
+        if held is not None and held.is_complete and reusable.issuperset(planned.producers):
+            reusable.add(name)
+    return reusable
+
+
+async def _columns(
+    run: BatchRun, keys: Mapping[str, str], reusable: set[str], policy: CachePolicy
+) -> None:
+    """Run a task for each column; raises what did not stop the run itself."""
+    states: list[State[Any]] = await asyncio.gather(
+        *(
+            generate_column.with_options(
+                task_run_name=f"{name}[{run.batch.index}]",
+                tags={f"model:{alias}" for alias in planned.column.get_model_aliases()},
+                cache_policy=policy,
+                refresh_cache=name not in reusable,
+            )(name, run.batch.index, keys[name], quote(run), return_state=True)
+            for name, planned in run.plan.columns.items()
+        )
+    )
+    for state in states:
+        if not state.is_completed() and run.stopped_by is None:
+            await state.aresult()

@@ -1,0 +1,179 @@
+"""Column values as Prefect results: plain Parquet files under readable keys.
+
+A key is `<column>/<fingerprint>/rows-<first>-<last>.parquet`. It does not name the run, so that a
+later run, a retry and another worker all find what was generated; Prefect then shows the column's
+task as Cached.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import quote as url_quote
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+from prefect.cache_policies import CachePolicy
+from prefect.context import TaskRunContext
+from prefect.filesystems import WritableFileSystem
+from prefect.results import ResultStore, aget_default_result_storage, get_result_store
+from prefect.serializers import Serializer
+from pydantic import Field, PrivateAttr
+
+from dd_core.arrow import array_of
+from dd_core.cells import CellState, ColumnState
+from dd_core.column import Batch
+from dd_core.errors import ArtifactStorageError
+from dd_core.execute import BatchRun
+from dd_core.journal import JournalledCells
+
+_ROW = "__row"
+_SKIPPED = "__skipped"
+_UNSAFE = re.compile(r"^\.+$")
+
+
+class ParquetSerializer(Serializer):
+    """Arrow tables as Parquet. Registered with Prefect under the name `parquet`."""
+
+    type: str = Field(default="parquet", frozen=True)
+
+    def dumps(self, obj: Any) -> bytes:
+        """The Parquet file of a table."""
+        if not isinstance(obj, pa.Table):
+            raise TypeError(f"the parquet serializer takes Arrow tables, not {type(obj).__name__}")
+        sink = io.BytesIO()
+        pq.write_table(obj, sink)
+        return sink.getvalue()
+
+    def loads(self, blob: bytes) -> pa.Table:
+        """The table of a Parquet file."""
+        return pq.read_table(io.BytesIO(blob))
+
+
+class BesideResults(WritableFileSystem):
+    """Prefect's record of a result, stored next to the result itself with `.json` appended."""
+
+    _block_type_name = "Records beside results"
+    _storage: WritableFileSystem = PrivateAttr()
+
+    @classmethod
+    def of(cls, storage: WritableFileSystem) -> BesideResults:
+        """Records beside the results of a storage."""
+        beside = cls()
+        beside._storage = storage
+        return beside
+
+    async def read_path(self, path: str) -> bytes:
+        """A record's bytes."""
+        return await read_file(self._storage, f"{path}.json")
+
+    async def write_path(self, path: str, content: bytes) -> None:
+        """Write a record."""
+        written: Any = self._storage.write_path(f"{path}.json", content)
+        if hasattr(written, "__await__"):
+            await written
+
+
+@dataclass
+class GivenKey(CachePolicy):
+    """The cache key is what the caller passes as `key`."""
+
+    def compute_key(
+        self,
+        task_ctx: TaskRunContext,
+        inputs: dict[str, Any],
+        flow_parameters: dict[str, Any],
+        **kwargs: Any,
+    ) -> str | None:
+        """The `key` parameter of the task."""
+        return inputs.get("key")
+
+
+async def read_file(storage: WritableFileSystem, path: str) -> bytes:
+    """A file of a storage block, whether its methods are asynchronous or not."""
+    content: Any = storage.read_path(path)
+    return await content if hasattr(content, "__await__") else content
+
+
+async def result_storage() -> WritableFileSystem:
+    """Where the current flow run keeps its results."""
+    store: ResultStore = get_result_store()
+    return store.result_storage or await aget_default_result_storage()
+
+
+def result_key(column: str, fingerprint: str, batch: Batch) -> str:
+    """The key of a column's values in a batch; any column name makes a valid path."""
+    folder = url_quote(column, safe=" ()+,@=")
+    if _UNSAFE.match(folder):
+        folder = folder.replace(".", "%2E")
+    return f"{folder}/{fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
+
+
+def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
+    """The finished cells of a column: row index, whether skipped, value and side effects."""
+    kept = (CellState.DONE, CellState.SKIPPED)
+    rows = [row for row, status in enumerate(state.status) if status in kept]
+    arrays = {
+        _ROW: pa.array([run.batch.start + row for row in rows], pa.int64()),
+        _SKIPPED: pa.array([state.status[row] == CellState.SKIPPED for row in rows], pa.bool_()),
+    }
+    for name in state.planned.outputs:
+        arrays[name] = array_of(run.values(name), rows)
+    return pa.table(arrays)
+
+
+@dataclass(frozen=True)
+class StoredColumn:
+    """What the storage holds of a column in a batch."""
+
+    table: pa.Table
+    is_complete: bool
+
+    def cells(self) -> dict[int, dict[str, Any]]:
+        """Values by row of the dataset; skipped cells are left out, they are skipped again."""
+        names = [name for name in self.table.column_names if name not in (_ROW, _SKIPPED)]
+        skipped = self.table.column(_SKIPPED).to_pylist()
+        rows = self.table.column(_ROW).to_pylist()
+        values = self.table.select(names).to_pylist()
+        return {
+            row: value
+            for row, value, is_skipped in zip(rows, values, skipped, strict=True)
+            if not is_skipped
+        }
+
+
+async def stored_columns(
+    storage: WritableFileSystem, keys: Mapping[str, str], batch: Batch
+) -> dict[str, StoredColumn]:
+    """The columns of a batch that the storage holds, whole or in part."""
+    found: dict[str, StoredColumn] = {}
+    for column, key in keys.items():
+        try:
+            table = ParquetSerializer().loads(await read_file(storage, key))
+            found[column] = StoredColumn(table, is_complete=table.num_rows == batch.size)
+        except Exception:  # noqa: S112  (storages raise what they like for a missing file)
+            continue
+    return found
+
+
+def merged(journalled: JournalledCells, more: Mapping[str, Mapping[int, Any]]) -> JournalledCells:
+    """Journalled cells and stored ones together, by fingerprint and row."""
+    cells = {fingerprint: {**rows} for fingerprint, rows in journalled.items()}
+    for fingerprint, rows in more.items():
+        cells[fingerprint] = {**rows, **cells.get(fingerprint, {})}
+    return cells
+
+
+async def require_results(storage: WritableFileSystem, keys: Iterable[str]) -> None:
+    """Prefect only logs it when it cannot write a result: see that each record is there."""
+    for key in keys:
+        try:
+            await read_file(storage, f"{key}.json")
+        except Exception as error:
+            raise ArtifactStorageError(
+                f"the result {key!r} was not written to Prefect's result storage "
+                f"({type(error).__name__}: {error}); check the storage's space and permissions"
+            ) from error

@@ -1,0 +1,144 @@
+"""What the flows of one dataset run share within a process."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import Counter
+from collections.abc import Mapping
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from typing import Any
+
+import pyarrow as pa
+
+from dd_core.column import Batch
+from dd_core.engine import Engine
+from dd_core.errors import DataDesignerGenerationError
+from dd_core.execute import BatchRun
+from dd_core.models.model import UsageCount
+from dd_core.results import DroppedRow
+from dd_core.run import dropped_rows
+from dd_core.storage import DatasetDirectory, Part
+from flows.results import StoredColumn, merged
+
+_MOST_KEPT = 1000
+_PREVIEW_ROWS = 10
+
+_current: ContextVar[DatasetRun] = ContextVar("dataset_run")
+
+
+@dataclass
+class ColumnProgress:
+    """Cells of one column over the whole run."""
+
+    done: int = 0
+    skipped: int = 0
+    dropped: int = 0
+    total: int = 0
+
+    @property
+    def settled(self) -> int:
+        return self.done + self.skipped + self.dropped
+
+
+@dataclass
+class DatasetRun:
+    """A dataset run: its engine, its directory, and what has come of its batches."""
+
+    engine: Engine
+    directory: DatasetDirectory
+    rows: int
+    """Rows that this run has to generate."""
+    batches: dict[int, BatchRun] = field(default_factory=dict)
+    """Batches at work."""
+    parts: dict[int, Part] = field(default_factory=dict)
+    dropped: list[DroppedRow] = field(default_factory=list)
+    dropped_count: int = 0
+    preview: list[dict[str, Any]] = field(default_factory=list)
+    began: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self._gate = asyncio.Lock()
+        self._started: set[int] = set()
+        self._settled: dict[str, Counter[str]] = {}
+
+    def make_current(self) -> None:
+        """Let the batches that are called from here find this run."""
+        _current.set(self)
+
+    async def wait_to_start(self) -> None:
+        """Let one batch at a time through until its flow run has begun.
+
+        Creating several flow runs at once makes an SQLite server refuse some of them, and
+        Prefect's client then sleeps for seconds before it asks again.
+        """
+        await self._gate.acquire()
+
+    def batch_started(self, index: int) -> None:
+        """The batch's flow run has begun, or never will: the next one may be created."""
+        if index not in self._started:
+            self._started.add(index)
+            self._gate.release()
+
+    def open_batch(self, batch: Batch, stored: Mapping[str, StoredColumn]) -> BatchRun:
+        """A batch at work that has taken over its journal and what the storage holds."""
+        journal = self.directory.journal(batch)
+        run = self.engine.batch_run(batch, journal)
+        columns = self.engine.plan.columns
+        kept = {columns[name].fingerprint: column.cells() for name, column in stored.items()}
+        run.restore(merged(journal.cells(), kept))
+        run.start()
+        self.batches[batch.index] = run
+        return run
+
+    def batch_finished(self, run: BatchRun, table: pa.Table) -> None:
+        """Keep the figures of a batch and let go of its rows."""
+        del self.batches[run.batch.index]
+        for name, state in run.states.items():
+            count = self._settled.setdefault(name, Counter())
+            count.update(done=state.done, skipped=state.skipped, dropped=state.dropped)
+        found = dropped_rows(run)
+        self.dropped_count += len(found)
+        self.dropped.extend(found[: _MOST_KEPT - len(self.dropped)])
+        missing = _PREVIEW_ROWS - len(self.preview)
+        self.preview.extend(table.slice(0, missing).to_pylist())
+
+    def progress(self) -> dict[str, ColumnProgress]:
+        """Cells of each column so far."""
+        columns: dict[str, ColumnProgress] = {}
+        for name in self.engine.plan.columns:
+            count = self._settled.get(name, Counter())
+            states = [run.states[name] for run in self.batches.values()]
+            columns[name] = ColumnProgress(
+                done=count["done"] + sum(state.done for state in states),
+                skipped=count["skipped"] + sum(state.skipped for state in states),
+                dropped=count["dropped"] + sum(state.dropped for state in states),
+                total=self.rows,
+            )
+        return columns
+
+    def share(self) -> float:
+        """Settled cells over all cells, 0 to 1."""
+        columns = [*self.progress().values()]
+        total = sum(column.total for column in columns)
+        return sum(column.settled for column in columns) / total if total else 1.0
+
+    def usage(self) -> UsageCount:
+        """Requests and tokens of this run."""
+        return self.engine.total_usage()
+
+    @property
+    def seconds(self) -> float:
+        """Time since the run began."""
+        return time.monotonic() - self.began
+
+
+def current_run() -> DatasetRun:
+    """The dataset run that the calling flow is part of."""
+    run = _current.get(None)
+    if run is None:
+        raise DataDesignerGenerationError(
+            "generate_batch runs inside generate_dataset; start that flow instead"
+        )
+    return run

@@ -1,0 +1,401 @@
+"""Sampler columns: conditional parameters, constraints, conversion, and what is refused."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
+
+import dd_core.config as dd
+from dd_core.column import Batch, Binding, Column, Scope, Values, WholeColumn
+from dd_core.constraint import Constraint
+from dd_core.errors import SamplerError
+
+ROWS = 2_000
+
+
+def sampler(name: str, kind: str, params: dict[str, Any], **fields: Any) -> dd.SamplerColumnConfig:
+    return dd.SamplerColumnConfig.model_validate(
+        {"name": name, "sampler_type": kind, "params": params, **fields}
+    )
+
+
+def uniform(name: str, low: float = 0, high: float = 1, **fields: Any) -> dd.SamplerColumnConfig:
+    return sampler(name, "uniform", {"low": low, "high": high}, **fields)
+
+
+def limit(target: str, operator: str, rhs: float | str) -> Constraint:
+    kind = dd.ColumnInequalityConstraint if isinstance(rhs, str) else dd.ScalarInequalityConstraint
+    return kind.model_validate({"target_column": target, "operator": operator, "rhs": rhs})
+
+
+def sample(
+    columns: Sequence[dd.SamplerColumnConfig],
+    constraints: Sequence[Constraint] = (),
+    rows: range = range(ROWS),
+) -> dict[str, list[Any]]:
+    """The columns, which must be in an order in which they can be generated."""
+    binding = Binding(
+        seed=11,
+        run_config=dd.RunConfig(),
+        constraints=constraints,
+        columns={column.name: column for column in columns},
+    )
+    done: dict[str, Values] = {}
+    for column in columns:
+        inputs = {name: done[name] for name in column.sampler_inputs(constraints)}
+        generator = column.bind(binding)
+        assert isinstance(generator, WholeColumn)
+        done[column.name] = generator.generate(Batch(0, rows.start, len(rows)), inputs)
+    return {
+        name: values if isinstance(values, list) else values.tolist()
+        for name, values in done.items()
+    }
+
+
+def problems(columns: Sequence[Column], constraints: Sequence[Constraint] = ()) -> list[str]:
+    scope = Scope(
+        columns={column.name: column for column in columns},
+        names=frozenset(column.name for column in columns),
+        aliases=frozenset(),
+        constraints=constraints,
+    )
+    return [str(problem) for column in columns for problem in column.problems(scope)]
+
+
+TONE = sampler("tone", "category", {"values": ["angry", "calm"]})
+LEVEL = sampler("level", "category", {"values": [1, 2, 3]})
+ORDERED = sampler(
+    "ordered", "datetime", {"start": "2024-01-01", "end": "2024-03-01"}, convert_to="%d.%m.%Y"
+)
+SHIPPED = sampler(
+    "shipped",
+    "timedelta",
+    {"dt_min": 0, "dt_max": 30, "reference_column_name": "ordered"},
+)
+RETURNED = sampler("returned", "datetime", {"start": "2024-01-01", "end": "2024-06-01"})
+WORDS = sampler(
+    "words",
+    "gaussian",
+    {"mean": 100, "stddev": 20},
+    conditional_params={"tone == 'angry'": {"mean": 10, "stddev": 5}},
+    convert_to="int",
+)
+CHAIN: list[dd.SamplerColumnConfig] = [TONE, LEVEL, ORDERED, SHIPPED, RETURNED, WORDS]
+CHAIN_LIMITS = [
+    limit("words", "ge", 1),
+    limit("returned", "gt", "shipped"),
+    limit("shipped", "gt", "ordered"),
+]
+
+
+@settings(max_examples=25, deadline=None)
+@given(cuts=st.lists(st.integers(0, 50), max_size=4), start=st.integers(0, 10_000))
+def test_conditions_and_constraints_do_not_tie_rows_to_their_batch(
+    cuts: list[int], start: int
+) -> None:
+    edges = [start, *sorted(start + cut for cut in cuts), start + 50]
+    parts = [sample(CHAIN, CHAIN_LIMITS, range(a, b)) for a, b in pairwise(edges)]
+    whole = sample(CHAIN, CHAIN_LIMITS, range(start, start + 50))
+    assert {name: [value for part in parts for value in part[name]] for name in whole} == whole
+
+
+def test_every_row_keeps_every_constraint() -> None:
+    rows = sample(CHAIN, CHAIN_LIMITS)
+    ordered = ["-".join(reversed(text.split("."))) for text in rows["ordered"]]
+    assert all(a < b[:10] for a, b in zip(ordered, rows["shipped"], strict=True))
+    assert all(a < b for a, b in zip(rows["shipped"], rows["returned"], strict=True))
+    assert min(rows["words"]) >= 1
+
+
+@pytest.mark.parametrize("operator", ["lt", "le", "gt", "ge"])
+def test_each_operator_holds_against_a_number_and_a_column(operator: str) -> None:
+    holds = {"lt": np.less, "le": np.less_equal, "gt": np.greater, "ge": np.greater_equal}
+    columns = [sampler(name, "category", {"values": [1, 2, 3]}) for name in "ab"]
+    edge = {"lt": 3, "le": 2, "gt": 1, "ge": 2}[operator]
+    rows = sample(columns[:1], [limit("a", operator, edge)])
+    assert holds[operator](rows["a"], edge).all()
+    assert len(set(rows["a"])) == 2
+    wide = sampler("b", "uniform", {"low": -9, "high": 9}, convert_to="int")
+    rows = sample([columns[0], wide], [limit("b", operator, "a")])
+    assert holds[operator](rows["b"], rows["a"]).all()
+
+
+def test_a_row_whose_neighbour_leaves_little_room_is_drawn_until_it_fits() -> None:
+    rows = sample([uniform("a"), uniform("b")], [limit("b", "lt", "a")], range(20_000))
+    assert min(rows["a"]) < 1e-4
+    assert all(b < a for a, b in zip(rows["a"], rows["b"], strict=True))
+
+
+def test_rows_that_cannot_satisfy_a_constraint_are_an_error_that_names_it() -> None:
+    columns = [uniform("a"), uniform("b", low=2, high=3)]
+    with pytest.raises(SamplerError, match=r"row 0 of column 'b' has no value that is lt a"):
+        sample(columns, [limit("b", "lt", "a")])
+
+
+def test_the_last_condition_that_is_true_decides() -> None:
+    column = sampler(
+        "size",
+        "category",
+        {"values": ["base"]},
+        conditional_params={
+            "level >= 2": {"values": ["two"]},
+            "level == 3 and tone == 'calm'": {"values": ["three"]},
+        },
+    )
+    rows = sample([TONE, LEVEL, column])
+    for tone, level, size in zip(rows["tone"], rows["level"], rows["size"], strict=True):
+        if level == 3 and tone == "calm":
+            assert size == "three"
+        else:
+            assert size == ("two" if level >= 2 else "base")
+
+
+def test_only_true_itself_makes_a_condition_true() -> None:
+    column = sampler("x", "bernoulli", {"p": 0}, conditional_params={"level": {"p": 1}})
+    assert set(sample([LEVEL, column])["x"]) == {0}
+
+
+def test_conditions_see_points_in_time_as_iso_text_and_look_into_people() -> None:
+    person = sampler("who", "person_from_faker", {"age_range": [10, 30]})
+    late = sampler(
+        "late", "bernoulli", {"p": 0}, conditional_params={"ordered >= '2024-02-01'": {"p": 1}}
+    )
+    adult = sampler("adult", "bernoulli", {"p": 0}, conditional_params={"who.age > 17": {"p": 1}})
+    rows = sample([person, ORDERED, late, adult], rows=range(200))
+    assert [text[3:5] == "02" for text in rows["ordered"]] == [*map(bool, rows["late"])]
+    assert [who["age"] > 17 for who in rows["who"]] == [*map(bool, rows["adult"])]
+
+
+def test_a_batch_in_which_no_condition_is_true_has_the_same_type() -> None:
+    column = sampler(
+        "x", "category", {"values": [1]}, conditional_params={"level > 5": {"values": [0.5]}}
+    )
+    assert {type(value) for value in sample([LEVEL, column])["x"]} == {float}
+
+
+def test_a_subcategory_follows_a_category_with_conditional_values() -> None:
+    topic = sampler(
+        "topic",
+        "category",
+        {"values": ["bug", "praise"]},
+        conditional_params={"tone == 'angry'": {"values": ["insult"]}},
+    )
+    detail = sampler(
+        "detail",
+        "subcategory",
+        {"category": "topic", "values": {"bug": ["b"], "praise": ["p"], "insult": ["i"]}},
+    )
+    assert problems([TONE, topic, detail]) == []
+    rows = sample([TONE, topic, detail])
+    assert rows["detail"] == [value[0] for value in rows["topic"]]
+    assert set(rows["detail"]) == {"b", "p", "i"}
+
+
+def test_integer_categories_find_their_subcategories() -> None:
+    values = {1: ["one"], 2: ["two"], 3: ["three"]}
+    word = sampler("word", "subcategory", {"category": "level", "values": values})
+    assert problems([LEVEL, word]) == []
+    rows = sample([LEVEL, word])
+    assert rows["word"] == [values[level][0] for level in rows["level"]]
+
+
+@pytest.mark.parametrize(
+    ("convert_to", "drawn"),
+    [
+        (None, {0.0, 0.5, 1.0, 1.5, 2.0}),
+        ("float", {0.0, 0.5, 1.0, 1.5, 2.0}),
+        ("int", {0, 1, 2}),
+        ("str", {"0.0", "0.5", "1.0", "1.5", "2.0"}),
+    ],
+)
+def test_values_are_rounded_before_they_are_converted(
+    convert_to: str | None, drawn: set[Any]
+) -> None:
+    halves = sampler("x", "category", {"values": [0, 0.5, 1, 1.5, 2]}, convert_to=convert_to)
+    assert set(sample([halves])["x"]) == drawn
+    rounded = sampler(
+        "y", "uniform", {"low": 0, "high": 1, "decimal_places": 1}, convert_to=convert_to
+    )
+    assert len(set(sample([rounded])["y"])) == (2 if convert_to == "int" else 11)
+
+
+def test_numbers_in_text_can_become_integers() -> None:
+    column = sampler("x", "category", {"values": ["1", "20"]}, convert_to="int")
+    assert problems([column]) == []
+    assert set(sample([column])["x"]) == {1, 20}
+
+
+def test_points_in_time_are_formatted_by_their_pattern() -> None:
+    (text,) = set(
+        sample(
+            [
+                sampler(
+                    "x",
+                    "datetime",
+                    {"start": "2024-05-01", "end": "2024-05-02"},
+                    convert_to="%B %-d, %Y",
+                )
+            ]
+        )["x"]
+    )
+    assert text == "May 1, 2024"
+
+
+def test_the_params_may_be_a_dict_an_object_and_name_their_kind_or_not() -> None:
+    column = sampler("x", "uuid", {"prefix": "a"})
+    assert column == sampler("x", "uuid", {"prefix": "a", "sampler_type": "uuid"})
+    params = dd.UUIDSamplerParams(prefix="a")
+    assert column == dd.SamplerColumnConfig(
+        name="x", sampler_type=dd.SamplerType.UUID, params=params
+    )
+    assert dd.SamplerColumnConfig.model_validate_json(WORDS.model_dump_json()) == WORDS
+
+
+def test_a_column_requires_its_parents_and_what_its_conditions_name() -> None:
+    assert WORDS.required_columns == ["tone"]
+    assert SHIPPED.required_columns == ["ordered"]
+    assert RETURNED.sampler_inputs(CHAIN_LIMITS) == ["shipped"]
+    assert SHIPPED.sampler_inputs(CHAIN_LIMITS) == ["ordered"]
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"sampler_type": "dice"}, "sampler_type 'dice' does not exist; use one of 'bernoulli'"),
+        ({"params": dd.UUIDSamplerParams()}, "params are of sampler_type 'uuid', the column is"),
+        ({"params": {"sampler_type": "uuid"}}, "params are of sampler_type 'uuid', the column"),
+        ({"conditional_params": {"a ==": {"p": 1}}}, "a =="),
+        ({"skip": {"when": "{{ tone == 'calm' }}"}}, "sampler column 'x' cannot be skipped; rem"),
+    ],
+)
+def test_a_declaration_that_cannot_be_meant_is_refused(
+    fields: dict[str, Any], message: str
+) -> None:
+    good: dict[str, Any] = {"name": "x", "sampler_type": "bernoulli", "params": {"p": 0.5}}
+    with pytest.raises(ValidationError, match=message):
+        dd.SamplerColumnConfig.model_validate(good | fields)
+
+
+LISTS = {"angry": ["a"], "calm": ["c"]}
+SUB = {"category": "tone", "values": LISTS}
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        (
+            [sampler("s", "subcategory", SUB)],
+            "columns.s.params.category: 'tone' is no sampler column; name a category sampler",
+        ),
+        (
+            [uniform("tone"), sampler("s", "subcategory", SUB)],
+            "columns.s.params.category: 'tone' is a uniform sampler; name a category sampler",
+        ),
+        (
+            [TONE, sampler("s", "subcategory", SUB | {"values": {"angry": ["a"]}})],
+            "columns.s.params.values: there is no list for tone 'calm'; add the key",
+        ),
+        (
+            [TONE, sampler("s", "subcategory", SUB | {"values": LISTS | {"sad": ["s"]}})],
+            "columns.s.params.values: 'sad' is no value of 'tone'; remove the key",
+        ),
+        (
+            [SHIPPED],
+            "columns.shipped.params.reference_column_name: 'ordered' is no sampler column",
+        ),
+        (
+            [uniform("ordered"), SHIPPED],
+            "columns.shipped.params.reference_column_name: 'ordered' is a uniform sampler; name",
+        ),
+        (
+            [uniform("a", conditional_params={"b > 1": {"low": 1, "high": 2}})],
+            "columns.a.conditional_params['b > 1']: refers to 'b', which is no sampler column",
+        ),
+        (
+            [
+                dd.ExpressionColumnConfig(name="b", expr="1"),
+                uniform("a", conditional_params={"b > 1": {"low": 1, "high": 2}}),
+            ],
+            "columns.a.conditional_params['b > 1']: refers to 'b', which is no sampler column",
+        ),
+        (
+            [uniform("a", convert_to="bool")],
+            "columns.a.convert_to: uniform values cannot become 'bool'; use 'float', 'int' or",
+        ),
+        (
+            [sampler("tone", "category", {"values": ["x", "1"]}, convert_to="int")],
+            "columns.tone.convert_to: some of the values are no numbers, so they cannot become",
+        ),
+        (
+            [RETURNED.changed(convert_to="int")],
+            "columns.returned.convert_to: 'int' has no directive; use a strftime pattern such as",
+        ),
+        (
+            [RETURNED.changed(convert_to="%Q")],
+            "columns.returned.convert_to: '%Q' is no strftime pattern; use one such as",
+        ),
+    ],
+)
+def test_wrong_references_and_conversions_are_found_before_the_run(
+    columns: list[Column], message: str
+) -> None:
+    (found,) = problems(columns)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    ("constraints", "message"),
+    [
+        ([limit("a", "gt", "nobody")], "constraints.a: rhs 'nobody' is no sampler column; known"),
+        ([limit("id", "gt", 1)], "constraints.id: uuid values have no order; remove the"),
+        ([limit("tone", "gt", 1)], "constraints.tone: 'tone' holds texts, which do not compare"),
+        ([limit("ordered", "gt", 1)], "constraints.ordered: 'ordered' holds points in time, wh"),
+        ([limit("a", "gt", "ordered")], "constraints.a: 'a' holds numbers, which do not compare"),
+        ([limit("a", "ge", 1)], "constraints.a: no value of 'a' can be ge 1.0; change the con"),
+        ([limit("a", "lt", 0)], "constraints.a: no value of 'a' can be lt 0.0; change the con"),
+        ([limit("level", "gt", 3)], "constraints.level: no value of 'level' can be gt 3.0"),
+        (
+            [limit("level", "gt", 1), limit("level", "lt", 2)],
+            "constraints.level: no value of 'level' can be gt 1.0 and lt 2.0; change the",
+        ),
+        (
+            [limit("bell", "gt", 5), limit("bell", "le", 5)],
+            "constraints.bell: no value of 'bell' can be gt 5.0 and le 5.0; change the",
+        ),
+    ],
+)
+def test_constraints_that_nothing_can_satisfy_are_found_before_the_run(
+    constraints: list[Constraint], message: str
+) -> None:
+    columns = [
+        uniform("a"),
+        sampler("id", "uuid", {}),
+        TONE,
+        LEVEL,
+        ORDERED,
+        sampler("bell", "gaussian", {"mean": 0, "stddev": 1}),
+    ]
+    (found,) = problems(columns, constraints)
+    assert found.startswith(message)
+
+
+@pytest.mark.parametrize(
+    "constraints",
+    [
+        [limit("a", "le", 0)],
+        [limit("a", "ge", 0.999_999)],
+        [limit("rounded", "ge", 1)],
+        [limit("level", "ge", 3)],
+        [limit("a", "gt", 0.2), limit("a", "lt", 0.2001), limit("b", "gt", "a")],
+    ],
+)
+def test_constraints_that_leave_any_room_are_no_problem(constraints: list[Constraint]) -> None:
+    columns = [uniform("a"), uniform("b"), uniform("rounded", convert_to="int"), LEVEL]
+    assert problems(columns, constraints) == []
