@@ -187,7 +187,9 @@ def _weighted_picks(faker: Generator) -> Callable[..., Any]:
     def random_element(elements: Collection[Any] = ("a", "b", "c")) -> Any:
         if isinstance(elements, Sequence):
             return elements[int(faker.random.random() * len(elements))]
-        weights: Mapping[Any, float] = elements  # type: ignore[assignment]
+        if not isinstance(elements, Mapping):
+            return sorted(elements, key=str)[int(faker.random.random() * len(elements))]
+        weights: Mapping[Any, float] = elements
         if id(elements) not in known:
             known[id(elements)] = (weights, [*weights], [*accumulate(weights.values())])
         _, values, totals = known[id(elements)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import lru_cache, partial
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeAlias
 
@@ -38,6 +38,8 @@ class LocalFileSeedSource(SeedSource):
     @field_validator("path", mode="before")
     @classmethod
     def _exists(cls, given: Any) -> str:
+        if not isinstance(given, str | Path):
+            raise ValueError(f"path must be text, not {type(given).__name__}")
         path = Path(given).expanduser().absolute()
         if path.suffix not in SUFFIXES:
             raise ValueError(f"path {str(given)!r} must end in one of {', '.join(SUFFIXES)}")
@@ -63,8 +65,7 @@ class LocalFileSeedSource(SeedSource):
 
     def open(self) -> SeedTable:
         """The table; it is read once a process for as long as the files do not change."""
-        stamps = self._stamps()
-        return ArrowSeedTable(_read(stamps), partial(_hash, stamps))
+        return ArrowSeedTable(*_read(self._stamps()))
 
     def _stamps(self) -> tuple[Stamp, ...]:
         files = _files(Path(self.path))
@@ -78,26 +79,20 @@ def _files(path: Path) -> list[Path]:
     return sorted(path.parent.glob(path.name)) if "*" in path.name else [path][: path.is_file()]
 
 
-@lru_cache(maxsize=16)
-def _hash(stamps: Sequence[Stamp]) -> str:
-    """Of the content of the files, wherever they are."""
-    whole = hashlib.blake2b(digest_size=16)
-    for name, _, _ in stamps:
-        with Path(name).open("rb") as file:
-            whole.update(hashlib.file_digest(file, "blake2b").digest())
-    return whole.hexdigest()
-
-
 @lru_cache(maxsize=4)
-def _read(stamps: Sequence[Stamp]) -> pa.Table:
+def _read(stamps: Sequence[Stamp]) -> tuple[pa.Table, str]:
+    """The files' rows and the hash of their content, taken together so that they agree."""
     import pyarrow as pa
 
     name = ""
+    digest = hashlib.blake2b(digest_size=16)
     try:
         tables: list[pa.Table] = []
         for name, _, size in stamps:
             tables.append(_read_file(Path(name), size))
-        return pa.concat_tables(tables, promote_options="permissive")
+            with Path(name).open("rb") as file:
+                digest.update(hashlib.file_digest(file, "blake2b").digest())
+        return pa.concat_tables(tables, promote_options="permissive"), digest.hexdigest()
     except (pa.ArrowException, OSError, ValueError) as error:
         raise SeedDatasetError(f"seed file {name!r} cannot be read: {error}") from error
 
@@ -106,7 +101,7 @@ def _read_file(path: Path, size: int) -> pa.Table:
     if path.suffix == ".parquet":
         import pyarrow.parquet as pq
 
-        return pq.read_table(path)
+        return pq.ParquetFile(path).read()  # `read_table` would add columns for folders like a=1
     return _read_csv(path, size) if path.suffix == ".csv" else _read_json(path)
 
 

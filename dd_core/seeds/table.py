@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,9 +20,9 @@ if TYPE_CHECKING:
 
 
 class ArrowSeedTable(SeedTable):
-    """An Arrow table together with a way to learn the hash of what it holds."""
+    """An Arrow table, with the hash of the files that it was read from, if it was."""
 
-    def __init__(self, table: pa.Table, content_hash: Callable[[], str] | None = None) -> None:
+    def __init__(self, table: pa.Table, content_hash: str | None = None) -> None:
         self.columns = [*table.column_names]
         self.num_rows = table.num_rows
         self._table = table
@@ -41,7 +40,7 @@ class ArrowSeedTable(SeedTable):
 
     def content_hash(self) -> str:
         """Of the files that the table was read from; of its columns if there are none."""
-        return _table_hash(self._table) if self._content_hash is None else self._content_hash()
+        return self._content_hash or _table_hash(self._table)
 
 
 def _table_hash(table: pa.Table) -> str:

@@ -35,7 +35,7 @@ def write(path: Path) -> Path:
     if path.suffix == ".parquet":
         FRAME.to_parquet(path)  # pyright: ignore[reportUnknownMemberType]
     elif path.suffix == ".csv":
-        FRAME.to_csv(path, index=False)
+        FRAME.to_csv(path, index=False)  # pyright: ignore[reportUnknownMemberType]
     elif path.suffix == ".json":
         path.write_text(json.dumps(RECORDS))
     else:
@@ -153,14 +153,15 @@ def test_a_data_frame_is_not_part_of_a_dump() -> None:
         dd.DataFrameSeedSource(df=[1])
 
 
-@pytest.mark.parametrize(
-    "source",
-    [
-        lambda path, frame: dd.DataFrameSeedSource(df=frame),
-        lambda path, frame: dd.LocalFileSeedSource.from_dataframe(frame, path),
-    ],
-    ids=["frame", "file"],
-)
+def from_frame(path: Path, frame: pd.DataFrame) -> SeedSource:
+    return dd.DataFrameSeedSource(df=frame)
+
+
+def from_file(path: Path, frame: pd.DataFrame) -> SeedSource:
+    return dd.LocalFileSeedSource.from_dataframe(frame, path)
+
+
+@pytest.mark.parametrize("source", [from_frame, from_file])
 def test_the_hash_follows_the_content_and_nothing_else(
     tmp_path: Path, source: Callable[[Path, pd.DataFrame], SeedSource]
 ) -> None:

@@ -1,0 +1,223 @@
+"""A dataset as a Prefect flow."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.logging import get_run_logger
+from prefect.states import Completed
+from pydantic import BaseModel
+
+import dd_core.config  # noqa: F401  (declares all kinds before the parameters' schema is made)
+from dd_core.column import Batch
+from dd_core.config_file import load_config
+from dd_core.dataset_config import DataDesignerConfig
+from dd_core.engine import Engine
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
+from dd_core.models.config import ModelProvider
+from dd_core.models.providers import Providers
+from dd_core.run import (
+    open_dataset,
+    record_progress,
+    record_usage,
+    require_ready,
+    require_rows,
+)
+from dd_core.run_config import ResumeMode, RunConfig
+from dd_core.storage import DatasetDirectory
+from flows.batch import BatchManifest, generate_batch
+from flows.listen import announce
+from flows.report import show_preview, show_summary, shown_progress
+from flows.session import DatasetRun
+
+
+class RunSummary(BaseModel):
+    """What a dataset run came to."""
+
+    path: str
+    """The dataset's directory."""
+    rows_asked: int
+    rows_written: int
+    rows_dropped: int
+    """Rows dropped in this run."""
+    requests: int
+    input_tokens: int
+    output_tokens: int
+    seconds: float
+    seed: int
+
+
+@flow(
+    name="generate-dataset",
+    flow_run_name="{dataset_name} ({num_records} rows)",
+    persist_result=True,
+    result_serializer="json",
+)
+async def generate_dataset(
+    config: DataDesignerConfig | str,
+    num_records: int = 10,
+    dataset_name: str = "dataset",
+    artifact_path: str = "artifacts",
+    run_config: RunConfig | None = None,
+    model_providers: list[ModelProvider] | None = None,
+    resume: ResumeMode = ResumeMode.NEVER,
+) -> RunSummary:
+    """Generate a synthetic dataset.
+
+    Args:
+        config: What the dataset consists of: a configuration, or the path or http(s) address of a
+            YAML or JSON file that holds one.
+        num_records: Rows to generate.
+        dataset_name: Folder of the dataset below `artifact_path`.
+        artifact_path: Folder that datasets are written to.
+        run_config: Batch size, parallelism, retries, early shutdown, seed.
+        model_providers: Servers of models; the defaults, if not given. Give names of environment
+            variables, not keys.
+        resume: What to do when the dataset exists: `never` makes a new one beside it,
+            `if_possible` and `always` continue it.
+    """
+    chosen = run_config or RunConfig()
+    _require_variables(model_providers or [])
+    providers = Providers(model_providers)
+    loaded = load_config(config)
+    earlier = _directory_of_this_run(artifact_path, dataset_name)
+    plan, directory = open_dataset(
+        loaded,
+        providers,
+        chosen,
+        artifact_path=artifact_path,
+        dataset_name=earlier.path.name if earlier else dataset_name,
+        num_records=num_records,
+        resume=ResumeMode.ALWAYS if earlier else resume,
+    )
+    logger = get_run_logger()
+    for warning in plan.warnings:
+        logger.warning("%s", warning)
+    batches = _batches_of_this_run(directory, num_records, chosen.buffer_size)
+    async with Engine(plan, providers, chosen) as engine:
+        session = DatasetRun(engine, directory, rows=sum(batch.size for batch in batches))
+        session.make_current()
+        announce(session)
+        logger.info("%d rows in %d batches to %s", session.rows, len(batches), directory.path)
+        if batches:
+            await require_ready(engine)
+        async with shown_progress(session, dataset_name):
+            await _generate(session, batches, dataset_name)
+        return await _concluded(session, num_records, dataset_name)
+
+
+async def _generate(session: DatasetRun, batches: list[Batch], dataset: str) -> None:
+    """Run the batches as subflows, several at a time, always called in the same order."""
+    places = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
+    is_first = True
+
+    async def one(batch: Batch) -> None:
+        nonlocal is_first
+        try:
+            if session.engine.stopped_by is None:
+                manifest = await generate_batch(dataset, batch.index, batch.start, batch.size)
+                _verify(manifest, batch, session)
+                record_progress(session.directory)
+        finally:
+            session.batch_started(batch.index)
+            places.release()
+        if is_first and session.preview:
+            is_first = False
+            await show_preview(session, dataset)
+
+    running: list[asyncio.Task[None]] = []
+    for batch in batches:
+        await places.acquire()
+        await session.wait_to_start()
+        running.append(asyncio.create_task(one(batch)))
+    for failure in await asyncio.gather(*running, return_exceptions=True):
+        if isinstance(failure, BaseException) and failure is not session.engine.stopped_by:
+            raise failure
+
+
+def _verify(manifest: BatchManifest, batch: Batch, session: DatasetRun) -> None:
+    """Prefect matches the subflows of a retried run by the order of their calls: make sure."""
+    found = (manifest.fingerprint, manifest.start, manifest.stop)
+    if found != (session.engine.plan.fingerprint, batch.start, batch.stop):
+        raise DataDesignerGenerationError(
+            f"batch {batch.index} came back as batch {manifest.index}, made from another "
+            "configuration; start a new run with resume='if_possible'"
+        )
+
+
+async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
+    """The summary, shown and returned, or an error that says why there is none."""
+    directory, usage = session.directory, session.usage()
+    record_usage(directory, session.engine)
+    written = record_progress(directory)
+    summary = RunSummary(
+        path=str(directory.path),
+        rows_asked=asked,
+        rows_written=written,
+        rows_dropped=session.dropped_count,
+        requests=usage.requests,
+        input_tokens=usage.input_tokens,
+        output_tokens=usage.output_tokens,
+        seconds=round(session.seconds, 3),
+        seed=session.engine.plan.seed,
+    )
+    facts = {
+        "rows": f"{written:,} of {asked:,}",
+        "dropped in this run": f"{session.dropped_count:,}",
+        "path": f"`{directory.path}`",
+        "requests": f"{usage.requests:,}",
+        "tokens": f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
+        "seconds": f"{session.seconds:,.1f}",
+        "seed": str(summary.seed),
+    }
+    await show_summary(session, dataset, facts)
+    require_rows(session.engine, written > 0, session.dropped)
+    if written >= asked:
+        return summary
+    short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
+    get_run_logger().warning("%s", short)
+    state: State[RunSummary] = Completed(name="Rows missing", message=short, data=summary)
+    return state
+
+
+def _require_variables(providers: list[ModelProvider]) -> None:
+    """Parameters are stored by Prefect, so keys must not be among them."""
+    for provider in providers:
+        if provider.api_key is not None and provider.key_variable is None:
+            raise DataDesignerGenerationError(
+                f"api_key of provider {provider.name!r} must name an environment variable, such "
+                "as 'MY_API_KEY': flow parameters are stored in Prefect's database"
+            )
+
+
+def _run_id() -> str:
+    context = FlowRunContext.get()
+    return str(context.flow_run.id) if context and context.flow_run else "no-run"
+
+
+def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | None:
+    """The directory that an earlier attempt of this same flow run has begun."""
+    placed = DatasetDirectory.place(artifact_path, name)
+    for path in sorted(placed.path.parent.glob(f"{placed.path.name}*/metadata.json")):
+        try:
+            directory = DatasetDirectory(path.parent)
+        except ArtifactStorageError:
+            continue
+        if _run_id() in directory.metadata.get("flow_runs", {}):
+            return directory
+    return None
+
+
+def _batches_of_this_run(directory: DatasetDirectory, rows: int, size: int) -> list[Batch]:
+    """The batches to generate; a retry of a flow run calls the same ones in the same order."""
+    runs: dict[str, list[list[int]]] = directory.metadata.get("flow_runs", {})
+    if _run_id() in runs:
+        return [Batch(*ranges) for ranges in runs[_run_id()]]
+    batches = directory.missing(rows, size)
+    latest = {_run_id(): [[batch.index, batch.start, batch.size] for batch in batches]}
+    directory.write_metadata(flow_runs={**runs, **latest})
+    return batches
