@@ -99,7 +99,8 @@ async def generate_dataset(
         logger.warning("%s", warning)
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size)
     async with Engine(plan, providers, chosen) as engine:
-        session = DatasetRun(engine, directory, rows=sum(batch.size for batch in batches))
+        rows = sum(batch.size for batch in batches)
+        session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
         session.make_current()
         announce(session)
         logger.info("%d rows in %d batches to %s", session.rows, len(batches), directory.path)

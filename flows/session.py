@@ -50,6 +50,7 @@ class DatasetRun:
     directory: DatasetDirectory
     rows: int
     """Rows that this run has to generate."""
+    flow_run_id: str = ""
     batches: dict[int, BatchRun] = field(default_factory=dict)
     """Batches at work."""
     parts: dict[int, Part] = field(default_factory=dict)

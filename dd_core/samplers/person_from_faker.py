@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -189,10 +189,10 @@ def _weighted_picks(faker: Generator) -> Callable[..., Any]:
             return elements[int(faker.random.random() * len(elements))]
         if not isinstance(elements, Mapping):
             return sorted(elements, key=str)[int(faker.random.random() * len(elements))]
-        weights: Mapping[Any, float] = elements
-        if id(elements) not in known:
-            known[id(elements)] = (weights, [*weights], [*accumulate(weights.values())])
-        _, values, totals = known[id(elements)]
+        weights = cast("Mapping[Any, float]", elements)
+        if id(weights) not in known:
+            known[id(weights)] = (weights, [*weights], [*accumulate(weights.values())])
+        _, values, totals = known[id(weights)]
         return values[bisect(totals, faker.random.random() * totals[-1], 0, len(values) - 1)]
 
     return random_element

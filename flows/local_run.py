@@ -1,0 +1,45 @@
+"""Runs the dataset flow in this process and shows it on the terminal."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from typing import Any
+
+_SERVER_SETTINGS = {
+    # Prefect's SQLite server records task runs one by one unless told otherwise, which makes a run
+    # with many columns wait for it. See docs/deploying.md.
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+}
+
+
+def run_here(**parameters: Any) -> bool:
+    """Run `generate-dataset` with these parameters; True when every row asked for is there."""
+    for name, value in _SERVER_SETTINGS.items():
+        os.environ.setdefault(name, value)
+    return asyncio.run(_run(parameters))
+
+
+async def _run(parameters: dict[str, Any]) -> bool:
+    from dd_core.config_file import load_config
+    from dd_core.models.providers import Providers
+    from dd_core.plan import compile_plan
+    from flows.dataset import RunSummary, generate_dataset
+    from flows.listen import listen
+    from flows.session import DatasetRun
+    from flows.terminal import show_progress, show_summary
+
+    config = load_config(parameters["config"])
+    # What is wrong with the configuration is said before any server is started.
+    compile_plan(config, Providers(parameters["model_providers"]), seed=0)
+    sessions: list[DatasetRun] = []
+    listen(sessions.append)
+    running: Any = generate_dataset(**{**parameters, "config": config})
+    summary: RunSummary = await show_progress(
+        running, sessions, parameters["run_config"].progress_interval
+    )
+    show_summary(summary, sessions[0])
+    return summary.rows_written >= summary.rows_asked
