@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import hashlib
 import json
 import math
@@ -115,7 +116,9 @@ class Answers:
     def _completion(self, request: dict[str, Any]) -> bytes:
         messages = request["messages"]
         asked = _text(messages[-1]["content"])
-        digest = hashlib.blake2b(f"{request['model']}{messages}".encode(), digest_size=8).hexdigest()
+        digest = hashlib.blake2b(
+            f"{request['model']}{messages}".encode(), digest_size=8
+        ).hexdigest()
         text = self._content(request, asked, digest)
         tokens = {"prompt_tokens": len(asked) // 4, "completion_tokens": len(text) // 4}
         answer = {
@@ -261,9 +264,7 @@ class BenchServer:
             part
             for name, value in options.items()
             if value is not None and value is not False
-            for part in (
-                [f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)])
-            )
+            for part in ([f"--{name.replace('_', '-')}"] + ([] if value is True else [str(value)]))
         ]
         command = [sys.executable, str(Path(__file__).resolve()), "--die-with-parent", *arguments]
         self._process = subprocess.Popen(
@@ -313,7 +314,5 @@ class BenchServer:
 
 
 if __name__ == "__main__":
-    try:
+    with contextlib.suppress(KeyboardInterrupt):
         asyncio.run(serve(parse()))
-    except KeyboardInterrupt:
-        pass

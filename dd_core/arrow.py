@@ -1,8 +1,8 @@
-"""From the values of a batch to an Arrow table."""
+"""From the values of a batch to an Arrow table, and from there to Parquet and back."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -21,11 +21,11 @@ def table_of(run: BatchRun, names: Sequence[str], rows: Sequence[int]) -> pa.Tab
     import pyarrow as pa
 
     everything = len(rows) == run.batch.size
-    arrays = [array_of(run.values(name), None if everything else rows) for name in names]
+    arrays: list[Any] = [array_of(run.values(name), None if everything else rows) for name in names]
     return pa.Table.from_arrays(arrays, names=[*names])
 
 
-def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array:
+def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]:
     """Values as an Arrow array; values without a common type become JSON text."""
     import pyarrow as pa
 
@@ -41,16 +41,44 @@ def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array:
     return array
 
 
+def read_parquet(source: Any) -> pa.Table:
+    """The table of a Parquet file, given by its path or as an open file."""
+    import pyarrow.parquet as pq
+
+    parquet: Any = pq
+    return parquet.read_table(source, partitioning=None)
+
+
+def write_parquet(table: pa.Table, target: Any, facts: Mapping[bytes, bytes] | None = None) -> None:
+    """Write a table to a path or an open file, with `facts` added to the file's metadata."""
+    import pyarrow.parquet as pq
+
+    parquet: Any = pq
+    if facts:
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **facts})
+    parquet.write_table(table, target)
+
+
+def parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
+    """Number of rows and metadata of a Parquet file, from its footer."""
+    import pyarrow.parquet as pq
+
+    parquet: Any = pq
+    footer = parquet.read_metadata(path)
+    return footer.num_rows, footer.metadata or {}
+
+
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
     return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def _has_empty_struct(kind: pa.DataType) -> bool:
+def _has_empty_struct(kind: Any) -> bool:
     import pyarrow as pa
 
     if pa.types.is_struct(kind):
-        fields = [kind.field(index).type for index in range(kind.num_fields)]
+        members: Any = kind
+        fields: list[Any] = [members.field(index).type for index in range(members.num_fields)]
         return not fields or any(_has_empty_struct(field) for field in fields)
     return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from pydantic import ValidationError
 
@@ -101,20 +101,20 @@ def _place(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
     words: list[str] = []
     current: Any = content
     for step in location:
-        if isinstance(current, Mapping) and step in current:
-            current = current[step]  # pyright: ignore[reportUnknownVariableType]
-            words.append(str(step))
-        elif isinstance(current, list) and isinstance(step, int) and step < len(current):  # pyright: ignore[reportUnknownArgumentType]
-            current = current[step]  # pyright: ignore[reportUnknownVariableType]
-            name = (
-                current.get("name") or current.get("alias")
-                if isinstance(current, Mapping)
-                else None
-            )  # pyright: ignore
-            words.append(str(name or step))  # pyright: ignore[reportUnknownArgumentType]
-        elif step == location[-1] and not _is_tag(step):
-            words.append(str(step))
+        try:
+            current = current[step]
+        except (KeyError, IndexError, TypeError):
+            if step == location[-1] and not _is_tag(step):
+                words.append(str(step))
+            continue
+        words.append(str(step) if isinstance(step, str) else _name_of(current, step))
     return ".".join(words) or "config"
+
+
+def _name_of(item: Any, position: int) -> str:
+    """Name or alias of a list's member, so that people need not count."""
+    named = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+    return str(named.get("name") or named.get("alias") or position)
 
 
 def _is_tag(step: int | str) -> bool:
@@ -144,15 +144,15 @@ def _further_problems(content: dict[str, Any], known: list[Problem]) -> list[Pro
 
     readable: list[Any] = []
     taken: list[str] = []
-    for raw in content.get("columns") or []:
+    for position, raw in enumerate(content.get("columns") or []):
         try:
             Column.read(raw)
             readable.append(raw)
         except (ValueError, AttributeError):
-            if isinstance(raw, dict):
-                taken.append(str(raw.get("name")))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
-    partial = {name: value for name, value in content.items() if name in _readable_fields(known)}
-    partial = {**content, "columns": readable} if not partial else {**partial, "columns": readable}
+            taken.append(_name_of(raw, position))
+    broken = {problem.where.split(".")[0] for problem in known}
+    partial = {name: value for name, value in content.items() if name not in broken}
+    partial["columns"] = readable
     try:
         config = DataDesignerConfig.model_validate(partial)
         compile_plan(config, Providers(), 0, taken=taken)
@@ -161,9 +161,3 @@ def _further_problems(content: dict[str, Any], known: list[Problem]) -> list[Pro
     except (ValidationError, ValueError):
         pass
     return []
-
-
-def _readable_fields(known: list[Problem]) -> set[str]:
-    """Top-level fields in which nothing was found."""
-    broken = {problem.where.split(".")[0] for problem in known}
-    return set(DataDesignerConfig.model_fields) - broken

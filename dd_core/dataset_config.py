@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, Self, cast
 
 import orjson
 from pydantic import Field, field_validator, model_validator
@@ -126,7 +126,7 @@ class BuilderConfig(Exportable):
     @classmethod
     def _short_form(cls, given: Any) -> Any:
         if isinstance(given, Mapping) and "columns" in given:
-            return {"data_designer": given}
+            return {"data_designer": cast("Mapping[str, Any]", given)}
         return given  # pyright: ignore[reportUnknownVariableType]
 
     @classmethod

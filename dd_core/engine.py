@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -12,7 +12,8 @@ from typing import ParamSpec, TypeVar
 
 import httpx
 
-from dd_core.column import Batch, Generator
+from dd_core import column as kinds
+from dd_core.column import Batch
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
 from dd_core.journal import Journal
@@ -41,7 +42,7 @@ class Engine:
         self.open_cells = OpenCells(run_config.max_in_flight_tasks)
         self.models = Models(plan.models, providers, run_config, self.open_cells, transport)
         self.errors = ErrorRates(run_config)
-        self.generators: dict[str, Generator] = {}
+        self.generators: dict[str, kinds.Generator] = {}
         self.active: set[BatchRun] = set()
         """Batches at work."""
         self.stopped_by: DataDesignerError | None = None
@@ -84,7 +85,7 @@ class Engine:
             model.pump()
 
     @contextmanager
-    def open_cell(self) -> Iterator[None]:
+    def open_cell(self) -> Generator[None]:
         """Count a cell at work, and let others start when there were too many."""
         self.open_cells.count += 1
         try:

@@ -174,15 +174,15 @@ def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable
 def _with_seed_columns(
     config: DataDesignerConfig, table: SeedTable | None, problems: list[Problem]
 ) -> DataDesignerConfig:
-    declared = {column.name for column in config.columns}
-    seeds = [column for column in config.columns if isinstance(column, SeedDatasetColumnConfig)]
     if table is None:
         return config
-    for name in table.columns:
-        if name in declared.difference(column.name for column in seeds):
-            problems.append(
-                Problem(f"columns.{name}", "the seed dataset has a column of this name; rename it")
-            )
+    declared = {column.name for column in config.columns}
+    seeds = {c.name for c in config.columns if isinstance(c, SeedDatasetColumnConfig)}
+    problems.extend(
+        Problem(f"columns.{name}", "the seed dataset has a column of this name; rename it")
+        for name in table.columns
+        if name in declared - seeds
+    )
     missing = [name for name in table.columns if name not in declared]
     added = [SeedDatasetColumnConfig(name=name) for name in missing]
     return config.model_copy(update={"columns": [*added, *config.columns]})
@@ -241,7 +241,7 @@ def _cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
     for members in nx.strongly_connected_components(graph):
         first = next(iter(members))
         if len(members) > 1 or graph.has_edge(first, first):
-            edges = nx.find_cycle(graph.subgraph(members))
+            edges: list[tuple[str, str]] = [*nx.find_cycle(graph.subgraph(members))]  # pyright: ignore
             path = " -> ".join([edges[0][0], *(edge[1] for edge in edges)])
             yield Problem(
                 f"columns.{edges[0][0]}",
@@ -261,7 +261,7 @@ def _planned(
 
     columns = {column.name: column for column in config.columns}
     position = {column.name: index for index, column in enumerate(config.columns)}
-    order = list(nx.lexicographical_topological_sort(graph, key=lambda name: position[name]))
+    order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
     ranks: dict[str, int] = {}
     for name in reversed(order):
         after = max((ranks[child] for child in graph.successors(name)), default=0)

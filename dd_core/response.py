@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -155,4 +155,4 @@ def _repaired(text: str) -> Any:
     if not text.lstrip().startswith(("{", "[")):
         return None
     value: Any = json_repair.loads(text)
-    return value if isinstance(value, dict | list) and value else None
+    return cast("Any", value) if isinstance(value, dict | list) and value else None

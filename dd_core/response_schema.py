@@ -35,7 +35,7 @@ class ResponseSchema:
         try:
             self._validator = jsonschema_rs.Draft202012Validator(self.schema)
         except jsonschema_rs.ValidationError as error:
-            where = "/".join(str(step) for step in error.instance_path) or "its top"
+            where = "/".join(map(str, cast("list[Any]", error.instance_path))) or "its top"
             raise ValueError(f"this is no JSON schema: at {where}, {error.message}") from None
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise ValueError(f"this is no JSON schema: {error}") from None
@@ -82,13 +82,11 @@ class ResponseSchema:
     def _pruned(self, value: Any, schema: Schema) -> Any:
         variants = [*self._variants(schema, value)]
         if isinstance(value, list):
-            items = next((v["items"] for v in variants if isinstance(v.get("items"), dict)), {})
+            items = _items(variants)
             return [self._pruned(item, items) for item in cast("list[Any]", value)]
         if not isinstance(value, dict):
             return value
-        members: dict[str, Any] = {}
-        for variant in variants:
-            members.update(variant.get("properties", {}))
+        members = _members(variants)
         closed = any(variant.get("additionalProperties") is False for variant in variants)
         return {
             name: self._pruned(item, members.get(name, {}))
@@ -105,12 +103,10 @@ class ResponseSchema:
             return float(Decimal(str(value)).quantize(exponent, rounding=ROUND_HALF_UP))
         variants = [*self._variants(resolved, value)]
         if isinstance(value, list):
-            items = next((v["items"] for v in variants if isinstance(v.get("items"), dict)), {})
+            items = _items(variants)
             return [self._rounded(item, items) for item in cast("list[Any]", value)]
         if isinstance(value, dict):
-            members: dict[str, Any] = {}
-            for variant in variants:
-                members.update(variant.get("properties", {}))
+            members = _members(variants)
             items_of = cast("dict[str, Any]", value).items()
             return {name: self._rounded(item, members.get(name, {})) for name, item in items_of}
         return value
@@ -149,6 +145,22 @@ class Rubric:
         return self._response.parse(value)
 
 
+def _items(variants: Sequence[Schema]) -> Schema:
+    """The schema of a list's items."""
+    for variant in variants:
+        items: Any = variant.get("items")
+        if isinstance(items, dict):
+            return cast("Schema", items)
+    return {}
+
+
+def _members(variants: Sequence[Schema]) -> Schema:
+    """The schemas of an object's properties."""
+    return {
+        name: part for variant in variants for name, part in variant.get("properties", {}).items()
+    }
+
+
 def _score_schema(score: ScoreLike) -> Schema:
     meanings = "; ".join(f"{option}: {meaning}" for option, meaning in score.options.items())
     return {
@@ -166,7 +178,7 @@ def _score_schema(score: ScoreLike) -> Schema:
 def _coerced(given: Any, score: ScoreLike) -> Any:
     """The given score with its value replaced by the one option that it means."""
     if not isinstance(given, dict) or "score" not in given:
-        return given
+        return cast("Any", given)
     judged = cast("dict[str, Any]", given)
     value = judged["score"]
     for option in score.options:

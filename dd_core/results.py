@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,8 +36,13 @@ class PreviewResults:
     dataset: pd.DataFrame
     plan: Plan
     seed: int
-    usage: Usage = field(default_factory=dict)
+    usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as mappings."""
+        rows: Any = self.dataset.to_dict("records")
+        return rows
 
     def display_sample_record(self, index: int = 0) -> None:
         """Print one row, a line a column."""
@@ -50,7 +56,7 @@ class DatasetCreationResults:
     directory: DatasetDirectory
     plan: Plan
     num_requested: int
-    usage: Usage = field(default_factory=dict)
+    usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
     """Rows dropped in this run; rows dropped before a resume are only counted in the metadata."""
 
@@ -91,10 +97,11 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     """The table as a DataFrame with Arrow types."""
     import pandas as pd
 
-    return table.to_pandas(types_mapper=pd.ArrowDtype)
+    frame: Any = table
+    return frame.to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def show_record(record: dict[str, Any]) -> None:
+def show_record(record: Mapping[Any, Any]) -> None:
     """Print a row to the terminal."""
     from rich.console import Console
     from rich.table import Table

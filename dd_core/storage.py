@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.arrow import table_of
+from dd_core.arrow import parquet_facts, read_parquet, table_of, write_parquet
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.journal import Journal
@@ -169,24 +169,17 @@ class DatasetDirectory:
 
     def tables(self, folder: str = _PARTS) -> Iterator[pa.Table]:
         """The parts' tables in row order."""
-        import pyarrow.parquet as pq
-
         for part in self.parts():
             path = self.path / folder / part.path.name
             if path.is_file():
-                yield pq.read_table(path, partitioning=None)
+                yield read_parquet(path)
 
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
-        import pyarrow.parquet as pq
-
         target = self.path / folder / f"batch_{index:05d}.parquet"
         staged = self.path / _STAGING / f"{folder}-{target.name}"
         for path in (target, staged):
             path.parent.mkdir(parents=True, exist_ok=True)
-        described = table.replace_schema_metadata(
-            {**(table.schema.metadata or {}), _ROWS_KEY: orjson.dumps(facts)}
-        )
-        pq.write_table(described, staged)
+        write_parquet(table, staged, {_ROWS_KEY: orjson.dumps(facts)})
         with staged.open("rb") as written:
             os.fsync(written.fileno())
         staged.replace(target)
@@ -231,15 +224,14 @@ class DatasetDirectory:
 def _read_part(path: Path) -> Part | None:
     """What a part says about itself; None for files that cannot be read."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
     try:
-        metadata = pq.read_metadata(path)
+        rows, metadata = parquet_facts(path)
         index = int(path.stem.removeprefix("batch_"))
-        facts = orjson.loads((metadata.metadata or {})[_ROWS_KEY])
+        facts = orjson.loads(metadata[_ROWS_KEY])
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
-    return Part(index, facts["start"], facts["stop"], metadata.num_rows, facts["complete"], path)
+    return Part(index, facts["start"], facts["stop"], rows, facts["complete"], path)
 
 
 def _gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:

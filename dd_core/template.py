@@ -67,7 +67,8 @@ class Template:
         if not text or text.isspace():
             names = ", ".join(repr(name) for name in sorted(self.references))
             raise UserTemplateError(
-                f"the template {_short(self.source)} rendered to nothing; check the values of {names}"
+                f"the template {_short(self.source)} rendered to nothing; "
+                f"check the values of {names}"
             )
         if len(text) > _LONGEST_OUTPUT:
             raise UserTemplateError(
@@ -75,7 +76,8 @@ class Template:
             )
         if text[0] == "<" and _PYTHON_REPR.match(text):
             raise UserTemplateError(
-                f"the template {_short(self.source)} rendered a Python object; call it or name a value"
+                f"the template {_short(self.source)} rendered a Python object; "
+                "call it or name a value"
             )
         return text
 

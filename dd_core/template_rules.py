@@ -10,8 +10,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from jinja2 import StrictUndefined, nodes
+from jinja2.exceptions import SecurityError
 from jinja2.nativetypes import NativeCodeGenerator
-from jinja2.sandbox import ImmutableSandboxedEnvironment, SecurityError
+from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from dd_core.errors import UserTemplateError
 
@@ -62,7 +63,8 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
         """Refuse operations whose result could fill the memory."""
-        sizes = [len(side) for side in (left, right) if isinstance(side, str | bytes | list)]
+        operands: tuple[Any, Any] = (left, right)
+        sizes = [len(side) for side in operands if isinstance(side, str | bytes | list)]  # pyright: ignore
         numbers = [abs(side) for side in (left, right) if isinstance(side, int)]
         if operator == "*" and sizes and numbers and sizes[0] * numbers[0] > _LONGEST_OPERAND:
             raise SecurityError("the result of * would be too long")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 from prefect import flow, task
@@ -87,7 +87,8 @@ async def generate_batch(dataset: str, index: int, start: int, size: int) -> Bat
         await run.close()
     key = f"parts/{plan.fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
     writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
-    table = await writing(key, quote(run), quote(session))
+    # Quoted, because Prefect looks for task results inside everything else.
+    table = await writing(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
     session.batch_finished(run, table)
     if run.stopped_by is not None:
         raise run.stopped_by
@@ -118,17 +119,16 @@ async def _columns(
     run: BatchRun, keys: Mapping[str, str], reusable: set[str], policy: CachePolicy
 ) -> None:
     """Run a task for each column; raises what did not stop the run itself."""
-    states: list[State[Any]] = await asyncio.gather(
-        *(
-            generate_column.with_options(
-                task_run_name=f"{name}[{run.batch.index}]",
-                tags={f"model:{alias}" for alias in planned.column.get_model_aliases()},
-                cache_policy=policy,
-                refresh_cache=name not in reusable,
-            )(name, run.batch.index, keys[name], quote(run), return_state=True)
-            for name, planned in run.plan.columns.items()
-        )
-    )
+    waiting: list[Any] = [
+        generate_column.with_options(
+            task_run_name=f"{name}[{run.batch.index}]",
+            tags={f"model:{alias}" for alias in planned.column.get_model_aliases()},
+            cache_policy=policy,
+            refresh_cache=name not in reusable,
+        )(name, run.batch.index, keys[name], cast("BatchRun", quote(run)), return_state=True)
+        for name, planned in run.plan.columns.items()
+    ]
+    states: list[State[Any]] = await asyncio.gather(*waiting)
     for state in states:
         if not state.is_completed() and run.stopped_by is None:
             await state.aresult()

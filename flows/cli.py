@@ -129,7 +129,7 @@ def preview(
         model_providers=_read_providers(providers), run_config=_settings(run_config, seed)
     )
     results = designer.preview(config, num_records=num_records)
-    show_rows(results.dataset.to_dict("records"))
+    show_rows(results.records())
     for dropped in results.dropped:
         click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
     click.echo(note_on(results.plan))
@@ -214,7 +214,7 @@ def _read_providers(path: str | None) -> list[Any] | None:
     from dd_core.models.config import ModelProvider
 
     loaded: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    listed: Any = loaded.get("providers", []) if isinstance(loaded, dict) else loaded  # pyright: ignore
+    listed: list[Any] = loaded.get("providers", []) if "providers" in loaded else loaded
     return [ModelProvider.model_validate(item) for item in listed]
 
 

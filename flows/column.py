@@ -9,7 +9,7 @@ from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
-from prefect.states import get_state_exception
+from prefect.states import aget_state_exception
 
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.execute import BatchRun
@@ -23,7 +23,7 @@ _JITTER = 0.5
 
 async def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Whether a failed column is worth another try."""
-    error = await get_state_exception(state)
+    error = await aget_state_exception(state)
     return isinstance(error, DataDesignerError) and error.retryable
 
 

@@ -12,13 +12,12 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import BaseModel
 
-import dd_core.config  # noqa: F401  (declares all kinds before the parameters' schema is made)
 from dd_core.column import Batch
-from dd_core.config_file import load_config
-from dd_core.dataset_config import DataDesignerConfig
+
+# The facade, because it declares every kind before the schema of the flow's parameters is made.
+from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
 from dd_core.engine import Engine
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
-from dd_core.models.config import ModelProvider
 from dd_core.models.providers import Providers
 from dd_core.run import (
     open_dataset,
@@ -27,7 +26,6 @@ from dd_core.run import (
     require_ready,
     require_rows,
 )
-from dd_core.run_config import ResumeMode, RunConfig
 from dd_core.storage import DatasetDirectory
 from flows.batch import BatchManifest, generate_batch
 from flows.listen import announce

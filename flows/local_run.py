@@ -37,7 +37,8 @@ async def _run(parameters: dict[str, Any]) -> bool:
     compile_plan(config, Providers(parameters["model_providers"]), seed=0)
     sessions: list[DatasetRun] = []
     listen(sessions.append)
-    running: Any = generate_dataset(**{**parameters, "config": config})
+    flow: Any = generate_dataset
+    running = flow(**{**parameters, "config": config})
     summary: RunSummary = await show_progress(
         running, sessions, parameters["run_config"].progress_interval
     )

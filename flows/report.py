@@ -21,7 +21,7 @@ from prefect.logging import get_run_logger
 from flows.session import DatasetRun
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
 _REFRESH_SECONDS = 2.0
 _LONGEST_CELL = 300
@@ -34,7 +34,7 @@ def artifact_key(dataset: str, what: str) -> str:
 
 
 @asynccontextmanager
-async def shown_progress(session: DatasetRun, dataset: str) -> AsyncIterator[None]:
+async def shown_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[None]:
     """Keep a progress artifact current while the run is at work."""
     artifact: UUID = await acreate_progress_artifact(
         progress=0.0, key=artifact_key(dataset, "progress"), description="Starting"

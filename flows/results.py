@@ -15,7 +15,6 @@ from typing import Any
 from urllib.parse import quote as url_quote
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
 from prefect.filesystems import WritableFileSystem
@@ -23,7 +22,7 @@ from prefect.results import ResultStore, aget_default_result_storage, get_result
 from prefect.serializers import Serializer
 from pydantic import Field, PrivateAttr
 
-from dd_core.arrow import array_of
+from dd_core.arrow import array_of, read_parquet, write_parquet
 from dd_core.cells import CellState, ColumnState
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
@@ -45,12 +44,12 @@ class ParquetSerializer(Serializer):
         if not isinstance(obj, pa.Table):
             raise TypeError(f"the parquet serializer takes Arrow tables, not {type(obj).__name__}")
         sink = io.BytesIO()
-        pq.write_table(obj, sink)
+        write_parquet(obj, sink)
         return sink.getvalue()
 
     def loads(self, blob: bytes) -> pa.Table:
         """The table of a Parquet file."""
-        return pq.read_table(io.BytesIO(blob))
+        return read_parquet(io.BytesIO(blob))
 
 
 class BesideResults(WritableFileSystem):
@@ -116,7 +115,7 @@ def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
     """The finished cells of a column: row index, whether skipped, value and side effects."""
     kept = (CellState.DONE, CellState.SKIPPED)
     rows = [row for row, status in enumerate(state.status) if status in kept]
-    arrays = {
+    arrays: dict[str, Any] = {
         _ROW: pa.array([run.batch.start + row for row in rows], pa.int64()),
         _SKIPPED: pa.array([state.status[row] == CellState.SKIPPED for row in rows], pa.bool_()),
     }
@@ -135,8 +134,8 @@ class StoredColumn:
     def cells(self) -> dict[int, dict[str, Any]]:
         """Values by row of the dataset; skipped cells are left out, they are skipped again."""
         names = [name for name in self.table.column_names if name not in (_ROW, _SKIPPED)]
-        skipped = self.table.column(_SKIPPED).to_pylist()
-        rows = self.table.column(_ROW).to_pylist()
+        skipped: list[Any] = self.table.column(_SKIPPED).to_pylist()
+        rows: list[Any] = self.table.column(_ROW).to_pylist()
         values = self.table.select(names).to_pylist()
         return {
             row: value

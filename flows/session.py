@@ -51,12 +51,12 @@ class DatasetRun:
     rows: int
     """Rows that this run has to generate."""
     flow_run_id: str = ""
-    batches: dict[int, BatchRun] = field(default_factory=dict)
+    batches: dict[int, BatchRun] = field(default_factory=dict[int, BatchRun])
     """Batches at work."""
-    parts: dict[int, Part] = field(default_factory=dict)
-    dropped: list[DroppedRow] = field(default_factory=list)
+    parts: dict[int, Part] = field(default_factory=dict[int, Part])
+    dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
     dropped_count: int = 0
-    preview: list[dict[str, Any]] = field(default_factory=list)
+    preview: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

@@ -23,7 +23,8 @@ _LOCAL_NOTE = (
     "the machinery, not the quality. Name another provider in the config for real data."
 )
 _REFRESH_SECONDS = 0.25
-_LONGEST_CELL = 160
+_LONGEST_CELL = 120
+_WIDTH_IN_FILES = 140
 _ROWS_SHOWN = 5
 
 
@@ -33,15 +34,18 @@ def note_on(plan: Plan) -> str:
 
 
 def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
-    """Print rows as a table, long values cut."""
+    """Print rows as a table with a line a row; long values are cut."""
     if not rows:
         return
-    table = Table(show_lines=True)
+    console = Console()
+    if not console.is_terminal:
+        console.width = max(console.width, _WIDTH_IN_FILES)
+    table = Table()
     for name in rows[0]:
-        table.add_column(name, overflow="fold")
+        table.add_column(name, no_wrap=True, overflow="ellipsis")
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
-    Console().print(table)
+    console.print(table)
 
 
 async def show_progress(
@@ -113,5 +117,5 @@ def _where_to_see(session: DatasetRun) -> str:
 
 
 def _shown(value: Any) -> str:
-    text = str(value)
+    text = " ".join(str(value).split())
     return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"

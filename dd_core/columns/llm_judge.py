@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator
 
@@ -29,7 +29,7 @@ class Score(Declaration):
         """Files turn integer keys into text; when all of them look like integers, they were."""
         if not isinstance(options, dict):
             return options
-        given: dict[Any, Any] = options
+        given = cast("dict[Any, Any]", options)
         try:
             return {int(key): meaning for key, meaning in given.items()}
         except (TypeError, ValueError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from pydantic import BaseModel, field_validator
 
@@ -24,7 +24,7 @@ class LLMStructuredColumnConfig(LLMColumn):
     def _schema_of_model(cls, value: Any) -> Any:
         if isinstance(value, type) and issubclass(value, BaseModel):
             return value.model_json_schema()
-        return value
+        return cast("Any", value)
 
     @field_validator("output_format")
     @classmethod

@@ -185,21 +185,25 @@ def _text(content: Any) -> str:
 
 
 def _usage(given: Mapping[str, Any]) -> Usage:
-    details = given.get("completion_tokens_details") or given.get("output_tokens_details") or {}
-    prompt_details = given.get("prompt_tokens_details") or {}
+    details: Any = (
+        given.get("completion_tokens_details") or given.get("output_tokens_details") or {}
+    )
+    prompt_details: Any = given.get("prompt_tokens_details") or {}
     return Usage(
         input_tokens=given.get("prompt_tokens") or given.get("input_tokens") or 0,
         output_tokens=given.get("completion_tokens") or given.get("output_tokens") or 0,
-        reasoning_tokens=given.get("reasoning_tokens") or details.get("reasoning_tokens") or 0,
+        reasoning_tokens=given.get("reasoning_tokens")
+        or (details or {}).get("reasoning_tokens")
+        or 0,
         cached_tokens=prompt_details.get("cached_tokens") or 0,
     )
 
 
 def _provider_words(content: bytes) -> str:
     try:
-        parsed = orjson.loads(content)
-        error = parsed.get("error", parsed)
-        words = error.get("message") if isinstance(error, dict) else error
+        parsed: Any = orjson.loads(content)
+        error: Any = parsed.get("error", parsed)
+        words: Any = error if isinstance(error, str) else error.get("message")
     except (ValueError, AttributeError):
         words = None
     text = str(words) if words else content.decode("utf-8", "replace")

@@ -49,9 +49,10 @@ def _exit_at_end_of_input() -> None:
 
 
 def _serve(model_path: str, model_id: str, host: str, port: int) -> Any:
-    import xllamacpp  # pyright: ignore[reportMissingTypeStubs]
+    from importlib import import_module
 
-    params: Any = xllamacpp.CommonParams()
+    xllamacpp: Any = import_module("xllamacpp")  # it has no type hints
+    params = xllamacpp.CommonParams()
     params.model.path = model_path
     params.model_alias = {model_id}
     params.hostnames = [host]

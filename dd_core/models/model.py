@@ -18,7 +18,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from dd_core.errors import ModelBadRequestError, ModelError, ModelRateLimitError
-from dd_core.models.client import ChatClient, Reply
+from dd_core.models.client import ChatClient, Reply, Usage
 from dd_core.models.config import ChatCompletionInferenceParams, ModelConfig
 from dd_core.models.limiter import Limiter, Outcome
 
@@ -41,6 +41,13 @@ class UsageCount:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     seconds: float = 0.0
+
+    def count(self, usage: Usage) -> None:
+        """Add the tokens of one answer."""
+        self.input_tokens += usage.input_tokens
+        self.output_tokens += usage.output_tokens
+        self.reasoning_tokens += usage.reasoning_tokens
+        self.cached_tokens += usage.cached_tokens
 
     def add(self, other: Mapping[str, float]) -> None:
         """Add another count, given as a mapping of the same fields."""
@@ -216,6 +223,8 @@ class Model:
             try:
                 reply = await self._client.chat(body)
                 outcome = Outcome.SUCCESS
+                usage.count(reply.usage)
+                return reply
             except ModelRateLimitError as error:
                 outcome, retry_after = Outcome.RATE_LIMITED, error.retry_after
                 usage.rate_limited += 1
@@ -229,12 +238,6 @@ class Model:
             finally:
                 usage.seconds += clock() - began
                 seat.give_back(outcome, retry_after)
-            if outcome is Outcome.SUCCESS:
-                usage.input_tokens += reply.usage.input_tokens
-                usage.output_tokens += reply.usage.output_tokens
-                usage.reasoning_tokens += reply.usage.reasoning_tokens
-                usage.cached_tokens += reply.usage.cached_tokens
-                return reply
             await asyncio.sleep(_backoff(failures))
 
     async def ask_in_schema(

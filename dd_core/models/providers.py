@@ -1,4 +1,4 @@
-"""Which server answers for a model: built-in, configured and per-model providers, and their keys."""
+"""Which server answers for a model, and with which key."""
 
 from __future__ import annotations
 

@@ -165,6 +165,7 @@ def _say(faker: Generator, field: str) -> str | None:
     return None if say is None else say()
 
 
+_MOST_KNOWN = 1_000  # lists that a provider builds for one pick must not pile up
 _FAKER_LOCK = Lock()  # a Faker has one random generator, which every row seeds anew
 
 
@@ -173,26 +174,36 @@ def _faker(locale: str) -> Generator:
     from faker.factory import Factory
 
     faker = Factory.create(locale)
-    pick = _weighted_picks(faker)
+    pick = _quick_picks(faker)
     for provider in faker.providers:
         # Faker adds up all weights of a list for every pick, which is nine tenths of its time.
         provider.random_element = pick  # type: ignore[method-assign]
+        cities = getattr(provider, "cities", None)
+        if isinstance(cities, list):  # Italy's come from a set: in another order in each process
+            provider.cities = sorted(cast("list[str]", cities))  # type: ignore[attr-defined]
     return faker
 
 
-def _weighted_picks(faker: Generator) -> Callable[..., Any]:
+def _quick_picks(faker: Generator) -> Callable[..., Any]:
     """Faker's `random_element` that remembers the running totals of weights."""
-    known: dict[int, tuple[Mapping[Any, float], list[Any], list[float]]] = {}
+    known: dict[int, tuple[object, list[Any], list[float]]] = {}
 
     def random_element(elements: Collection[Any] = ("a", "b", "c")) -> Any:
         if isinstance(elements, Sequence):
             return elements[int(faker.random.random() * len(elements))]
-        if not isinstance(elements, Mapping):
-            return sorted(elements, key=str)[int(faker.random.random() * len(elements))]
-        weights = cast("Mapping[Any, float]", elements)
-        if id(weights) not in known:
-            known[id(weights)] = (weights, [*weights], [*accumulate(weights.values())])
-        _, values, totals = known[id(weights)]
+        if id(elements) not in known:
+            if len(known) >= _MOST_KNOWN:
+                known.clear()
+            known[id(elements)] = (elements, *_totals(elements))
+        _, values, totals = known[id(elements)]
         return values[bisect(totals, faker.random.random() * totals[-1], 0, len(values) - 1)]
 
     return random_element
+
+
+def _totals(elements: Collection[Any]) -> tuple[list[Any], list[float]]:
+    """Elements and the running totals of their weights."""
+    if isinstance(elements, Mapping):
+        weights = cast("Mapping[Any, float]", elements)
+        return [*weights], [*accumulate(weights.values())]
+    return sorted(elements, key=str), [*range(1, len(elements) + 1)]

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from collections.abc import Mapping
 from itertools import pairwise
 from math import erf, sqrt
@@ -235,6 +238,18 @@ def test_people_come_from_many_places(locale: str) -> None:
     for person in draw(dd.PersonFromFakerSamplerParams(locale=locale), range(50)):
         assert person["first_name"]
         assert person["street_name"]
+
+
+def test_people_are_the_same_in_another_process() -> None:
+    script = (
+        "import dd_core.config as dd; from dd_core.draws import Draws;"
+        "params = dd.PersonFromFakerSamplerParams(locale='it_IT');"
+        "print([*params.draw(Draws(1, 'column', 0, 20), {})])"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": "1"}  # not the one of this process
+    found = subprocess.check_output([sys.executable, "-c", script], env=environment, text=True)
+    people = draw(dd.PersonFromFakerSamplerParams(locale="it_IT"), range(20))
+    assert found.strip() == str(people)
 
 
 @pytest.mark.parametrize(

