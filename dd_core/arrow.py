@@ -41,6 +41,15 @@ def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]
     return array
 
 
+def load_libraries() -> None:
+    """Import what the first table would import, pandas included: a quarter of a second."""
+    import io
+
+    import pyarrow as pa
+
+    write_parquet(pa.table({"x": pa.array([None])}), io.BytesIO())
+
+
 def read_parquet(source: Any) -> pa.Table:
     """The table of a Parquet file, given by its path or as an open file."""
     import pyarrow.parquet as pq

@@ -13,6 +13,7 @@ from typing import ParamSpec, TypeVar
 import httpx
 
 from dd_core import column as kinds
+from dd_core.arrow import load_libraries
 from dd_core.column import Batch
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
@@ -54,6 +55,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         await self.models.__aenter__()
         self.generators = self.plan.bind(self.models, self.run_config)
+        self._threads.submit(load_libraries)  # while the models are asked whether they are there
         return self
 
     async def __aexit__(self, *exc: object) -> None:

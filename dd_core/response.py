@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -35,6 +36,16 @@ _ALIASES: dict[str, frozenset[str]] = {
         "typescript": "ts tsx",
     }.items()
 }
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """How a column's answers become values."""
+
+    parse: Callable[[str], Any]
+    """Turns an answer into a value or raises `ResponseParseError`."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema that the server is asked to enforce; an answer cut short then fails."""
 
 
 @dataclass(frozen=True)

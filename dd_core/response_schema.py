@@ -54,8 +54,8 @@ class ResponseSchema:
         while isinstance(schema, dict) and "$ref" in schema:
             target: Any = self.schema
             for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
-                target = target.get(step, {}) if step and isinstance(target, dict) else target  # pyright: ignore
-            schema = cast("Schema", target)
+                target = target[step] if step else target
+            schema: Any = target
         return cast("Schema", schema) if isinstance(schema, dict) else {}
 
     def _variants(self, schema: Schema, value: Any) -> Iterator[Schema]:

@@ -19,15 +19,15 @@ from dd_core.column import Batch
 from dd_core.execute import BatchRun
 from dd_core.generate import finish_columns
 from dd_core.plan import Plan
+from dd_core.storage import Part
 from flows.column import generate_column
 from flows.results import (
     BesideResults,
     GivenKey,
     StoredColumn,
+    column_keys,
     require_results,
-    result_key,
     result_storage,
-    stored_columns,
 )
 from flows.session import DatasetRun, current_run
 
@@ -75,16 +75,15 @@ async def generate_batch(dataset: str, index: int, start: int, size: int) -> Bat
     session.batch_started(index)
     batch = Batch(index, start, size)
     plan = session.engine.plan
+    if index not in session.batches:  # its part was there already
+        return _manifest(plan, session.parts[index])
+    run, stored = session.batches[index], session.stored[index]
     storage = await result_storage()
-    keys = {name: result_key(name, each.fingerprint, batch) for name, each in plan.columns.items()}
-    stored = await stored_columns(storage, keys, batch)
-    run = session.open_batch(batch, stored)
+    keys = column_keys(plan, batch)
     policy = GivenKey().configure(key_storage=BesideResults.of(storage))
-    try:
-        await _columns(run, keys, _reusable(plan, stored), policy)
-        await finish_columns(run)  # cached columns have no task that waited for them
-    finally:
-        await run.close()
+    await _columns(run, keys, _reusable(plan, stored), policy)
+    await finish_columns(run)  # cached columns have no task that waited for them
+    await run.close()
     key = f"parts/{plan.fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
     writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
     # Quoted, because Prefect looks for task results inside everything else.
@@ -95,11 +94,15 @@ async def generate_batch(dataset: str, index: int, start: int, size: int) -> Bat
     await require_results(storage, [*keys.values(), key])
     part = session.parts[index]
     get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, size)
+    return _manifest(plan, part)
+
+
+def _manifest(plan: Plan, part: Part) -> BatchManifest:
     return BatchManifest(
         fingerprint=plan.fingerprint,
-        index=index,
-        start=batch.start,
-        stop=batch.stop,
+        index=part.index,
+        start=part.start,
+        stop=part.stop,
         rows=part.rows,
         path=str(part.path),
     )

@@ -112,26 +112,26 @@ async def generate_dataset(
 async def _generate(session: DatasetRun, batches: list[Batch], dataset: str) -> None:
     """Run the batches as subflows, several at a time, always called in the same order."""
     places = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
-    is_first = True
+    session.parts = {part.index: part for part in session.directory.parts() if part.complete}
 
     async def one(batch: Batch) -> None:
-        nonlocal is_first
         try:
-            if session.engine.stopped_by is None:
-                manifest = await generate_batch(dataset, batch.index, batch.start, batch.size)
-                _verify(manifest, batch, session)
-                record_progress(session.directory)
+            await session.wait_to_start()
+            manifest = await generate_batch(dataset, batch.index, batch.start, batch.size)
+            _verify(manifest, batch, session)
+            record_progress(session.directory)
+            await show_preview(session, dataset)
         finally:
             session.batch_started(batch.index)
             places.release()
-        if is_first and session.preview:
-            is_first = False
-            await show_preview(session, dataset)
 
     running: list[asyncio.Task[None]] = []
     for batch in batches:
         await places.acquire()
-        await session.wait_to_start()
+        if session.engine.stopped_by is not None:
+            break
+        if batch.index not in session.parts:
+            await session.open_batch(batch)
         running.append(asyncio.create_task(one(batch)))
     for failure in await asyncio.gather(*running, return_exceptions=True):
         if isinstance(failure, BaseException) and failure is not session.engine.stopped_by:

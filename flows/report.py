@@ -82,8 +82,9 @@ def _state(session: DatasetRun) -> str:
 
 
 async def show_preview(session: DatasetRun, dataset: str) -> None:
-    """The first rows as a table."""
-    if session.preview:
+    """The first rows as a table, once there are any."""
+    if session.preview and not session.is_preview_shown:
+        session.is_preview_shown = True
         await acreate_table_artifact(
             table=[{name: _cell(value) for name, value in row.items()} for row in session.preview],
             key=artifact_key(dataset, "preview"),

@@ -28,6 +28,7 @@ from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.execute import BatchRun
 from dd_core.journal import JournalledCells
+from dd_core.plan import Plan
 
 _ROW = "__row"
 _SKIPPED = "__skipped"
@@ -109,6 +110,11 @@ def result_key(column: str, fingerprint: str, batch: Batch) -> str:
     if _UNSAFE.match(folder):
         folder = folder.replace(".", "%2E")
     return f"{folder}/{fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
+
+
+def column_keys(plan: Plan, batch: Batch) -> dict[str, str]:
+    """The key of every column in a batch."""
+    return {name: result_key(name, each.fingerprint, batch) for name, each in plan.columns.items()}
 
 
 def column_table(run: BatchRun, state: ColumnState) -> pa.Table:

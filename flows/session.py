@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -20,7 +19,7 @@ from dd_core.models.model import UsageCount
 from dd_core.results import DroppedRow
 from dd_core.run import dropped_rows
 from dd_core.storage import DatasetDirectory, Part
-from flows.results import StoredColumn, merged
+from flows.results import StoredColumn, column_keys, merged, result_storage, stored_columns
 
 _MOST_KEPT = 1000
 _PREVIEW_ROWS = 10
@@ -53,10 +52,15 @@ class DatasetRun:
     flow_run_id: str = ""
     batches: dict[int, BatchRun] = field(default_factory=dict[int, BatchRun])
     """Batches at work."""
+    stored: dict[int, dict[str, StoredColumn]] = field(
+        default_factory=dict[int, dict[str, StoredColumn]]
+    )
+    """What the result storage held of each batch when it was opened."""
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
     dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
     dropped_count: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    is_preview_shown: bool = False
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -82,20 +86,25 @@ class DatasetRun:
             self._started.add(index)
             self._gate.release()
 
-    def open_batch(self, batch: Batch, stored: Mapping[str, StoredColumn]) -> BatchRun:
-        """A batch at work that has taken over its journal and what the storage holds."""
+    async def open_batch(self, batch: Batch) -> None:
+        """Set a batch to work after it has taken over its journal and what the storage holds.
+
+        This is done before the batch's flow run exists: creating that can take seconds on an
+        SQLite server, and the models need not wait for it.
+        """
+        columns = self.engine.plan.columns
+        keys = column_keys(self.engine.plan, batch)
+        stored = await stored_columns(await result_storage(), keys, batch)
         journal = self.directory.journal(batch)
         run = self.engine.batch_run(batch, journal)
-        columns = self.engine.plan.columns
         kept = {columns[name].fingerprint: column.cells() for name, column in stored.items()}
         run.restore(merged(journal.cells(), kept))
         run.start()
-        self.batches[batch.index] = run
-        return run
+        self.batches[batch.index], self.stored[batch.index] = run, stored
 
     def batch_finished(self, run: BatchRun, table: pa.Table) -> None:
         """Keep the figures of a batch and let go of its rows."""
-        del self.batches[run.batch.index]
+        del self.batches[run.batch.index], self.stored[run.batch.index]
         for name, state in run.states.items():
             count = self._settled.setdefault(name, Counter())
             count.update(done=state.done, skipped=state.skipped, dropped=state.dropped)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
@@ -13,15 +13,13 @@ from dd_core.column import (
     Binding,
     CellColumn,
     Column,
-    Row,
     Scope,
     template_references,
     unknown_reference,
 )
 from dd_core.errors import Problem
-from dd_core.models.chat import Exchange, Message, converse
-from dd_core.models.model import Seat
-from dd_core.template import Template, references
+from dd_core.response import AnswerFormat
+from dd_core.template import references
 
 
 class TraceType(StrEnum):
@@ -94,7 +92,7 @@ class LLMColumn(Column):
                 )
 
     @abstractmethod
-    def exchange(self) -> Exchange:
+    def answer_format(self) -> AnswerFormat:
         """How an answer becomes a value."""
 
     def instructions(self) -> str:
@@ -103,52 +101,6 @@ class LLMColumn(Column):
 
     def bind(self, binding: Binding) -> CellColumn:
         """The generator that asks the model once a row."""
+        from dd_core.models.cells import ChatCells  # loads the HTTP client
+
         return ChatCells(self, binding)
-
-
-class ChatCells(CellColumn):
-    """Asks a model for one cell at a time."""
-
-    def __init__(self, column: LLMColumn, binding: Binding) -> None:
-        run_config = binding.run_config
-        engine = run_config.jinja_rendering_engine.value
-        self.model = binding.models[column.model_alias]
-        self._model = self.model
-        self._column = column
-        self._prompt = Template.compile(column.prompt, engine=engine)
-        self._system = (
-            Template.compile(column.system_prompt, engine=engine) if column.system_prompt else None
-        )
-        appended = column.instructions()
-        self._appended = f"\n\n{appended}" if appended else ""
-        exchange = column.exchange()
-        self._exchange = Exchange(
-            parse=exchange.parse,
-            schema=exchange.schema,
-            max_restarts=run_config.max_conversation_restarts,
-            max_corrections=run_config.max_conversation_correction_steps,
-        )
-
-    async def generate(self, row: Row, seat: Seat | None) -> Mapping[str, Any]:
-        """The value, and trace and reasoning where they are wanted."""
-        column = self._column
-        opening: list[Message] = []
-        if self._system is not None:
-            opening.append({"role": "system", "content": self._system.render(row)})
-        opening.append({"role": "user", "content": self._prompt.render(row) + self._appended})
-        talk = await converse(
-            self._model, seat or Seat(self._model), column.name, opening, self._exchange
-        )
-        values: dict[str, Any] = {column.name: talk.value}
-        if column.with_trace is TraceType.ALL_MESSAGES:
-            values[f"{column.name}__trace"] = [_traced(message) for message in talk.messages]
-        elif column.with_trace is TraceType.LAST_MESSAGE:
-            values[f"{column.name}__trace"] = [_traced(talk.messages[-1])]
-        if column.extract_reasoning_content:
-            reasoning = (talk.messages[-1].get("reasoning_content") or "").strip()
-            values[f"{column.name}__reasoning_content"] = reasoning or None
-        return values
-
-
-def _traced(message: Message) -> Message:
-    return message | {"content": [{"type": "text", "text": message["content"]}]}

@@ -8,8 +8,7 @@ from pydantic import Field, field_validator
 
 from dd_core.columns.llm import LLMColumn
 from dd_core.kind import Declaration
-from dd_core.models.chat import Exchange
-from dd_core.response import extract_json, json_instructions
+from dd_core.response import AnswerFormat, extract_json, json_instructions
 from dd_core.response_schema import Rubric
 
 
@@ -51,10 +50,10 @@ class LLMJudgeColumnConfig(LLMColumn):
             raise ValueError("two scores have the same name; rename one of them")
         return scores
 
-    def exchange(self) -> Exchange:
+    def answer_format(self) -> AnswerFormat:
         """The answer's JSON, its scores brought to the options' own values."""
         rubric = Rubric(self.scores)
-        return Exchange(lambda text: rubric.parse(extract_json(text)), rubric.schema)
+        return AnswerFormat(lambda text: rubric.parse(extract_json(text)), rubric.schema)
 
     def instructions(self) -> str:
         """Ask for JSON with a reasoning and a score for each criterion."""

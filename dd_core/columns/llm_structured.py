@@ -7,8 +7,7 @@ from typing import Any, Literal, cast
 from pydantic import BaseModel, field_validator
 
 from dd_core.columns.llm import LLMColumn
-from dd_core.models.chat import Exchange
-from dd_core.response import extract_json, json_instructions
+from dd_core.response import AnswerFormat, extract_json, json_instructions
 from dd_core.response_schema import ResponseSchema
 
 
@@ -32,10 +31,10 @@ class LLMStructuredColumnConfig(LLMColumn):
         ResponseSchema(schema)
         return schema
 
-    def exchange(self) -> Exchange:
+    def answer_format(self) -> AnswerFormat:
         """The answer's JSON, checked and pruned."""
         schema = ResponseSchema(self.output_format)
-        return Exchange(lambda text: schema.parse(extract_json(text)), schema.schema)
+        return AnswerFormat(lambda text: schema.parse(extract_json(text)), schema.schema)
 
     def instructions(self) -> str:
         """Ask for JSON of this schema."""

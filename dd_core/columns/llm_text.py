@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dd_core.columns.llm import LLMColumn
-from dd_core.models.chat import Exchange
+from dd_core.response import AnswerFormat
 
 
 class LLMTextColumnConfig(LLMColumn):
@@ -13,6 +13,6 @@ class LLMTextColumnConfig(LLMColumn):
 
     column_type: Literal["llm-text"] = "llm-text"
 
-    def exchange(self) -> Exchange:
+    def answer_format(self) -> AnswerFormat:
         """Every answer is a value."""
-        return Exchange(parse=str)
+        return AnswerFormat(parse=str)

@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from dd_core.errors import ModelGenerationValidationFailureError, ResponseParseError
 from dd_core.models.client import Reply
 from dd_core.models.model import Model, Seat
-from dd_core.response import strip_reasoning
+from dd_core.response import AnswerFormat, strip_reasoning
 
 Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Exchange:
-    """How a conversation may go on after an answer that cannot be parsed."""
+class Asking:
+    """Who asks which model, and from which place."""
 
-    parse: Callable[[str], Any]
-    """Turns an answer into a value or raises `ResponseParseError`."""
-    schema: Mapping[str, Any] | None = None
-    """JSON schema that the server is asked to enforce; an answer cut short then fails."""
-    max_restarts: int = 5
-    max_corrections: int = 0
+    model: Model
+    seat: Seat
+    column: str
+
+
+@dataclass(frozen=True)
+class ConversationLimits:
+    """How often an answer that cannot be parsed is asked for again."""
+
+    restarts: int = 5
+    corrections: int = 0
 
 
 @dataclass(frozen=True)
@@ -36,33 +40,28 @@ class Conversation:
 
 
 async def converse(
-    model: Model, seat: Seat, column: str, opening: list[Message], exchange: Exchange
+    asking: Asking, opening: list[Message], wanted: AnswerFormat, limits: ConversationLimits
 ) -> Conversation:
     """Ask until an answer parses.
 
     At most (1 + restarts) x (1 + corrections) answers; then
     `ModelGenerationValidationFailureError`. Errors of the server pass through.
     """
-    complaint = ""
-    answers = 0
-    was_cut = False
-    for _ in range(1 + exchange.max_restarts):
+    complaint, was_cut = "", False
+    for _ in range(1 + limits.restarts):
         messages = [*opening]
-        for _ in range(1 + exchange.max_corrections):
-            reply = await _answer(model, seat, column, messages, exchange)
-            answers += 1
-            text, thought = strip_reasoning(reply.text)
-            message: Message = {"role": "assistant", "content": text}
-            if reply.reasoning or thought:
-                message["reasoning_content"] = reply.reasoning or thought
+        for _ in range(1 + limits.corrections):
+            reply = await _answer(asking, messages, wanted)
+            message = _message_of(reply)
             was_cut = reply.finish_reason in ("length", "max_tokens")
             try:
-                if was_cut and exchange.schema is not None:
+                if was_cut and wanted.schema is not None:
                     raise ResponseParseError("the answer was cut off before its end")
-                return Conversation(exchange.parse(text), [*messages, message])
+                return Conversation(wanted.parse(message["content"]), [*messages, message])
             except ResponseParseError as error:
                 complaint = str(error)
                 messages = [*messages, message, {"role": "user", "content": complaint}]
+    answers = (1 + limits.restarts) * (1 + limits.corrections)
     hint = (
         "the last answer was cut off, so raise the model's max_tokens or shorten the schema"
         if was_cut
@@ -70,15 +69,21 @@ async def converse(
         "max_conversation_restarts or max_conversation_correction_steps"
     )
     raise ModelGenerationValidationFailureError(
-        f"no answer of model {model.alias!r} could be parsed in {answers} tries "
+        f"no answer of model {asking.model.alias!r} could be parsed in {answers} tries "
         f"(last problem: {complaint}); {hint}"
     )
 
 
-async def _answer(
-    model: Model, seat: Seat, column: str, messages: list[Message], exchange: Exchange
-) -> Reply:
+async def _answer(asking: Asking, messages: list[Message], wanted: AnswerFormat) -> Reply:
     wire = [{"role": each["role"], "content": each["content"]} for each in messages]
-    if exchange.schema is None:
-        return await model.ask(seat, wire, column)
-    return await model.ask_in_schema(seat, wire, column, exchange.schema)
+    if wanted.schema is None:
+        return await asking.model.ask(asking.seat, wire, asking.column)
+    return await asking.model.ask_in_schema(asking.seat, wire, asking.column, wanted.schema)
+
+
+def _message_of(reply: Reply) -> Message:
+    text, thought = strip_reasoning(reply.text)
+    message: Message = {"role": "assistant", "content": text}
+    if reply.reasoning or thought:
+        message["reasoning_content"] = reply.reasoning or thought
+    return message

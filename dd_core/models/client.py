@@ -185,17 +185,17 @@ def _text(content: Any) -> str:
 
 
 def _usage(given: Mapping[str, Any]) -> Usage:
-    details: Any = (
-        given.get("completion_tokens_details") or given.get("output_tokens_details") or {}
-    )
-    prompt_details: Any = given.get("prompt_tokens_details") or {}
+    """Tokens under the names of either of OpenAI's two interfaces."""
+    answer: Any = given.get("completion_tokens_details") or given.get("output_tokens_details")
+    prompt: Any = given.get("prompt_tokens_details")
+    reasoning: Any = given.get("reasoning_tokens")
+    if reasoning is None and answer:
+        reasoning = answer.get("reasoning_tokens")
     return Usage(
         input_tokens=given.get("prompt_tokens") or given.get("input_tokens") or 0,
         output_tokens=given.get("completion_tokens") or given.get("output_tokens") or 0,
-        reasoning_tokens=given.get("reasoning_tokens")
-        or (details or {}).get("reasoning_tokens")
-        or 0,
-        cached_tokens=prompt_details.get("cached_tokens") or 0,
+        reasoning_tokens=reasoning or 0,
+        cached_tokens=(prompt.get("cached_tokens") if prompt else 0) or 0,
     )
 
 

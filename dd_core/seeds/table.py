@@ -32,7 +32,8 @@ class ArrowSeedTable(SeedTable):
         """Python values; dates and times are those of the standard library."""
         import pyarrow as pa
 
-        taken = self._table.column(column).take(pa.array(rows))
+        indices: Any = pa.array(rows)
+        taken = self._table.column(column).take(indices)
         values = taken.to_pylist()
         if pa.types.is_floating(taken.type):
             return [None if value != value else value for value in values]
