@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from typing import Any
 
-from dd_core.column import CellColumn, Generator, WholeColumn
-from dd_core.errors import DataDesignerError
+from dd_core.column import Batch, CellColumn, Generator, WholeColumn
+from dd_core.errors import DataDesignerError, UserTemplateError
+from dd_core.journal import JournalledCells
 from dd_core.models.model import Model, Seat
 from dd_core.plan import PlannedColumn
 from dd_core.template import Condition
+from dd_core.values import BatchValues
+
+_logger = logging.getLogger(__name__)
 
 
 class CellState(IntEnum):
@@ -68,7 +74,7 @@ class ColumnState:
         self._start = start
         self._changed: asyncio.Future[None] | None = None
         column = planned.column
-        self.skip_condition = Condition.compile(column.skip.when) if column.skip else None
+        self._condition = Condition.compile(column.skip.when) if column.skip else None
         self.may_skip = column.skip is not None
 
     @property
@@ -139,6 +145,20 @@ class ColumnState:
         self.status[row] = CellState.FAILED
         self.wake_if_stuck()
 
+    def skips(self, row: int, values: BatchValues) -> bool:
+        """Whether a cell whose inputs are there is to be skipped."""
+        if self.planned.column.propagate_skip and any(
+            source.status[row] == CellState.SKIPPED for source in self.required
+        ):
+            return True
+        if self._condition is None:
+            return False
+        try:
+            return self._condition.holds(values.row(self._condition.references, row))
+        except UserTemplateError as error:
+            _logger.warning("a cell of column %r is skipped: skip.when: %s", self.name, error)
+            return True
+
     def take_failed(self) -> dict[int, DataDesignerError]:
         """The cells that failed for now, which are then no longer kept."""
         failed, self.failed = self.failed, {}
@@ -162,3 +182,25 @@ class ColumnState:
         """Wake when only failed cells are left."""
         if self.open == len(self.failed):
             self.wake()
+
+
+def trusted_cells(
+    states: Mapping[str, ColumnState], cells: JournalledCells, batch: Batch
+) -> Iterator[tuple[ColumnState, int, Mapping[str, Any]]]:
+    """The journalled cells that can be taken over, with their rows counted from the batch's start.
+
+    A cell counts only if everything that it was made from is taken over too or is computed again
+    to the same value: a judgement of a text that is lost is lost.
+    """
+    trusted: dict[str, set[int] | None] = {}  # None: all rows
+    for name, state in states.items():
+        sources = [trusted[producer] for producer in state.planned.producers]
+        limited = [rows for rows in sources if rows is not None]
+        trusted[name] = inputs = set[int].intersection(*limited) if limited else None
+        if isinstance(state.generator, CellColumn):
+            trusted[name] = mine = set[int]()
+            for row, values in cells.get(state.planned.fingerprint, {}).items():
+                index = row - batch.start
+                if inputs is None or index in inputs:
+                    mine.add(index)
+                    yield state, index, values

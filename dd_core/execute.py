@@ -12,16 +12,16 @@ import logging
 from collections.abc import Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
-from dd_core.cells import CellState, ColumnState
+from dd_core.cells import CellState, ColumnState, trusted_cells
 from dd_core.column import Batch, CellColumn, RowColumn, Values, WholeColumn
 from dd_core.errors import (
     ColumnIncompleteError,
     DataDesignerError,
     DataDesignerGenerationError,
-    UserTemplateError,
 )
 from dd_core.journal import Journal, JournalledCells
 from dd_core.models.model import Seat
+from dd_core.values import BatchValues
 
 if TYPE_CHECKING:
     from dd_core.engine import Engine
@@ -46,35 +46,17 @@ class BatchRun:
         self._engine = engine
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lists: dict[str, list[Any]] = {}
-        self._whole: dict[str, Values] = {}
+        self._values = BatchValues(batch.size)
         for state in self.states.values():
             state.connect(self.states)
             if not isinstance(state.generator, WholeColumn):
-                for name in state.planned.outputs:
-                    self._lists[name] = [None] * batch.size
+                self._values.expect(state.planned.outputs)
 
-    def restore(self, cells: JournalledCells) -> int:
-        """Take over finished cells, by column fingerprint and row; returns how many.
-
-        A cell counts only if everything that it was made from is taken over too or is computed
-        again to the same value: a judgement of a text that is lost is lost.
-        """
-        trusted: dict[str, set[int] | None] = {}  # None: all rows
-        for name, state in self.states.items():
-            sources = [trusted[producer] for producer in state.planned.producers]
-            known = [rows for rows in sources if rows is not None]
-            trusted[name] = inputs = set[int].intersection(*known) if known else None
-            if not isinstance(state.generator, CellColumn):
-                continue
-            trusted[name] = mine = set[int]()
-            for row, values in cells.get(state.planned.fingerprint, {}).items():
-                index = row - self.batch.start
-                if inputs is None or index in inputs:
-                    self._store(state, index, values)
-                    mine.add(index)
-            state.restored = len(mine)
-        return sum(state.restored for state in self.states.values())
+    def restore(self, cells: JournalledCells) -> None:
+        """Take over finished cells, by column fingerprint and row of the dataset."""
+        for state, row, values in trusted_cells(self.states, cells, self.batch):
+            self._store(state, row, values)
+            state.restored += 1
 
     def start(self) -> None:
         """Set all columns to work."""
@@ -148,7 +130,7 @@ class BatchRun:
 
     def values(self, name: str) -> Values:
         """Values of a column or side effect over all rows of the batch."""
-        return self._whole[name] if name in self._whole else self._lists[name]
+        return self._values.column(name)
 
     def surviving_rows(self) -> list[int]:
         """Rows, counted from the batch's start, that are complete in every column."""
@@ -179,31 +161,12 @@ class BatchRun:
         """All inputs of a cell are there: skip it or queue it."""
         if state.status[row] != CellState.WAITING:
             return
-        if state.may_skip and self._is_skipped(state, row):
+        if state.may_skip and state.skips(row, self._values):
             skip = state.planned.column.skip
             value = skip.value if skip is not None else None
             self._complete(state, row, {state.name: value}, CellState.SKIPPED)
         else:
             self._queue(state, row)
-
-    def _is_skipped(self, state: ColumnState, row: int) -> bool:
-        if state.planned.column.propagate_skip and any(
-            source.status[row] == CellState.SKIPPED for source in state.required
-        ):
-            return True
-        condition = state.skip_condition
-        if condition is None:
-            return False
-        try:
-            return condition.holds({name: self._list(name)[row] for name in condition.references})
-        except UserTemplateError as error:
-            _logger.warning(
-                "skip.when of column %r failed in row %d, so the cell is skipped: %s",
-                state.name,
-                self.batch.start + row,
-                error,
-            )
-            return True
 
     def _queue(self, state: ColumnState, row: int) -> None:
         state.status[row] = CellState.QUEUED
@@ -228,7 +191,7 @@ class BatchRun:
         assert isinstance(generator, CellColumn)
         try:
             with self._engine.open_cell():
-                values = await generator.generate(self._row(state, row), seat)
+                values = await generator.generate(self._values.row(state.planned.reads, row), seat)
         except Exception as error:
             self._cell_failed(state, row, error)
             return
@@ -246,7 +209,7 @@ class BatchRun:
     async def _compute(self, state: ColumnState, rows: list[int]) -> None:
         generator = state.generator
         assert isinstance(generator, RowColumn)
-        inputs = [self._row(state, row) for row in rows]
+        inputs = [self._values.row(state.planned.reads, row) for row in rows]
         if len(rows) <= _CHUNK_ON_LOOP:
             values = generator.generate(inputs)
         else:
@@ -259,9 +222,8 @@ class BatchRun:
 
     async def _generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         inputs = {name: self.values(name) for name in state.planned.reads}
-        self._whole[state.name] = await self._engine.in_thread(
-            generator.generate, self.batch, inputs
-        )
+        values = await self._engine.in_thread(generator.generate, self.batch, inputs)
+        self._values.put_column(state.name, values)
         state.settle_all()
         self._finished(state)
 
@@ -336,16 +298,5 @@ class BatchRun:
         values: Mapping[str, Any],
         status: CellState = CellState.DONE,
     ) -> None:
-        for name in state.planned.outputs:
-            self._lists[name][row] = values.get(name)
+        self._values.put(state.planned.outputs, row, values)
         state.settle(row, status)
-
-    def _row(self, state: ColumnState, row: int) -> dict[str, Any]:
-        return {name: self._list(name)[row] for name in state.planned.reads}
-
-    def _list(self, name: str) -> list[Any]:
-        values = self._lists.get(name)
-        if values is None:
-            whole = self._whole[name]
-            values = self._lists[name] = whole if isinstance(whole, list) else whole.tolist()
-        return values

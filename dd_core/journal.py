@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -71,6 +72,8 @@ class Journal:
             start, stop = _row_range(segment)
             if self._batch.start <= start and stop <= self._batch.stop:
                 segment.unlink(missing_ok=True)
+        with suppress(OSError):  # other batches' segments, or none were ever written
+            self._directory.rmdir()
 
     def _write(self) -> None:
         self._timer = None

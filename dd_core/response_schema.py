@@ -50,13 +50,14 @@ class ResponseSchema:
                 raise ResponseParseError(_complaint(errors))
         return self._rounded(value, self.schema) if self._has_decimals else value
 
-    def _resolved(self, schema: Any) -> Schema:
-        while isinstance(schema, dict) and "$ref" in schema:
+    def _resolved(self, schema: Schema) -> Schema:
+        """The schema that a chain of local references ends at."""
+        while "$ref" in schema:
             target: Any = self.schema
             for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
                 target = target[step] if step else target
-            schema: Any = target
-        return cast("Schema", schema) if isinstance(schema, dict) else {}
+            schema = target
+        return schema
 
     def _variants(self, schema: Schema, value: Any) -> Iterator[Schema]:
         """The schemas that apply to a value: itself, all of `allOf`, what fits of the choices."""

@@ -6,7 +6,8 @@ import datetime as dt
 import decimal
 import re
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Literal
@@ -15,8 +16,11 @@ from dd_core.errors import UserTemplateError
 
 Engine = Literal["secure", "native"]
 
-_LONGEST_OUTPUT = 512_000
-_PYTHON_REPR = re.compile(r"<(function|built-in|bound method|class|module)\b")
+# Python's own way of printing a function, which is no tag: `<function>` alone is a fine prompt.
+_PYTHON_REPR = re.compile(
+    r"<(?:function \S+ at 0x|built-in (?:function|method) \w+|bound method \S+ of )"
+)
+_LONGEST_TEXT = 512_000
 _PLAIN = frozenset([str, int, float, bool, type(None)])
 _COMPILING = threading.Lock()
 
@@ -26,7 +30,8 @@ def references(source: str) -> frozenset[str]:
     """Names that a template takes from outside; raises `UserTemplateError` on a syntax error."""
     from jinja2 import meta
 
-    return frozenset(meta.find_undeclared_variables(_parsed(source, "native")))
+    with _compiling(source):
+        return frozenset(meta.find_undeclared_variables(_parsed(source, "native")))
 
 
 @dataclass(frozen=True)
@@ -35,7 +40,7 @@ class Template:
 
     source: str
     references: frozenset[str]
-    _render: Callable[[dict[str, Any]], Iterable[str]]
+    _text: Callable[[dict[str, Any]], str]
     _looked_into: frozenset[str]
     _secure: bool
 
@@ -54,25 +59,25 @@ class Template:
             raise UserTemplateError(f"the row has no column {error.args[0]!r}") from None
         for name, value in values.items():
             if type(value) not in _PLAIN and self._secure:
-                values[name] = _plain(value, name)
-            elif type(value) is str and name in self._looked_into:
+                values[name] = value = _plain_column(value, name)
+            if type(value) is str and name in self._looked_into:
                 values[name] = _rules().json_value(value)
         try:
-            text = "".join(self._render(values))
+            text = self._text(values)
         except Exception as error:
-            raise self._failure(error) from error
+            raise _failure(self.source, error, values) from error
         return self._checked(text) if self._secure else text
 
     def _checked(self, text: str) -> str:
         if not text or text.isspace():
             names = ", ".join(repr(name) for name in sorted(self.references))
+            advice = f"check the values of {names}" if names else "write some text in it"
             raise UserTemplateError(
-                f"the template {_short(self.source)} rendered to nothing; "
-                f"check the values of {names}"
+                f"the template {_short(self.source)} rendered to nothing; {advice}"
             )
-        if len(text) > _LONGEST_OUTPUT:
+        if len(text) > _LONGEST_TEXT:
             raise UserTemplateError(
-                f"the rendered text is longer than {_LONGEST_OUTPUT} characters"
+                f"the rendered text is longer than {_LONGEST_TEXT} characters; shorten its values"
             )
         if text[0] == "<" and _PYTHON_REPR.match(text):
             raise UserTemplateError(
@@ -80,9 +85,6 @@ class Template:
                 "call it or name a value"
             )
         return text
-
-    def _failure(self, error: Exception) -> UserTemplateError:
-        return _failure(self.source, error)
 
 
 @dataclass(frozen=True)
@@ -116,16 +118,17 @@ class Condition:
     def holds(self, row: Mapping[str, object]) -> bool:
         """Whether the condition is true of a row; raises `UserTemplateError` if it fails."""
         try:
-            values = {
-                name: _rules().json_value(value)
-                if name in self._looked_into and isinstance(value := row[name], str)
-                else row[name]
-                for name in self.references
-            }
+            values = {name: row[name] for name in self.references}
+        except KeyError as error:
+            raise UserTemplateError(f"the row has no column {error.args[0]!r}") from None
+        for name in self._looked_into & values.keys():
+            if isinstance(value := values[name], str):
+                values[name] = _rules().json_value(value)
+        try:
             value = self._value(values)
             return value is True if self._exactly_true else bool(value)
         except Exception as error:
-            raise _failure(self.source, error) from error
+            raise _failure(self.source, error, values) from error
 
 
 def _rules() -> Any:
@@ -141,101 +144,138 @@ def _sandbox(native: bool) -> Any:
 
 
 def _parsed(source: str, engine: Engine) -> Any:
-    from jinja2 import TemplateSyntaxError
 
-    try:
-        tree = _sandbox(native=False).parse(source)
-    except TemplateSyntaxError as error:
-        raise UserTemplateError(
-            f"the template {_short(source)} has a syntax error in line {error.lineno}: "
-            f"{error.message}; check its braces and quotes"
-        ) from None
-    except RecursionError:
-        raise UserTemplateError("the template is nested too deeply; simplify it") from None
+    tree = _sandbox(native=False).parse(source)
     if engine == "secure":
         _rules().check(tree)
     return tree
 
 
+@contextmanager
+def _compiling(source: str) -> Iterator[None]:
+    """Everything that a bad source can raise, as a `UserTemplateError` that says what to mend."""
+    from jinja2 import TemplateError, TemplateSyntaxError
+
+    try:
+        yield
+    except UserTemplateError:
+        raise
+    except TemplateSyntaxError as error:
+        raise UserTemplateError(
+            f"the template {_short(source)} has a syntax error in line {error.lineno}: "
+            f"{error.message}; check its braces, quotes and names of filters"
+        ) from None
+    except (RecursionError, MemoryError, SyntaxError):
+        raise UserTemplateError(
+            f"the template {_short(source)} is nested too deeply; simplify or split it"
+        ) from None
+    except (TemplateError, ValueError, ArithmeticError) as error:
+        raise UserTemplateError(
+            f"the template {_short(source)} cannot be compiled: {error}; simplify it"
+        ) from None
+
+
 @lru_cache(maxsize=4096)
 def _compile(source: str, engine: Engine) -> Template:
-    tree = _parsed(source, engine)
-    template = _loaded(source, native=False)
+    with _compiling(source):
+        tree = _parsed(source, engine)
+        template = _sandbox(native=False).from_string(source)
+    root, context = template.root_render_func, template.new_context
+    secure = engine == "secure"
+    # Only a loop can print much more than the template and its values hold.
+    loops = secure and _rules().has_loop(tree)
+    join: Callable[[Iterable[str]], str] = _rules().bounded_text if loops else "".join
     return Template(
         source=source,
         references=references(source),
-        _render=lambda values: template.root_render_func(template.new_context(values, shared=True)),
+        _text=lambda values: join(root(context(values, shared=True))),
         _looked_into=_rules().looked_into(tree),
-        _secure=engine == "secure",
+        _secure=secure,
     )
 
 
 def _condition(source: str, *, exactly_true: bool) -> Condition:
-    from jinja2.nativetypes import native_concat
-
-    with _COMPILING:
+    with _COMPILING, _compiling(source):
         tree = _parsed(source, "native")
-        template = _loaded(source, native=True)
+        template = _sandbox(native=True).from_string(source)
+    to_value = _rules().native_value
 
     def value(values: dict[str, Any]) -> Any:
-        context = template.new_context(values, shared=True)
-        return native_concat(template.root_render_func(context))
+        return to_value(template.root_render_func(template.new_context(values, shared=True)))
 
     into = _rules().looked_into(tree)
     return Condition(source, references(source), value, into, exactly_true)
 
 
-def _loaded(source: str, *, native: bool) -> Any:
-    from jinja2 import TemplateError
-
-    try:
-        return _sandbox(native).from_string(source)
-    except TemplateError as error:
-        message = f"the template {_short(source)} cannot be compiled: {error.message}"
-        raise UserTemplateError(message) from None
-
-
-def _failure(source: str, error: Exception) -> UserTemplateError:
+def _failure(source: str, error: Exception, values: Mapping[str, Any]) -> UserTemplateError:
     from jinja2 import UndefinedError
+    from jinja2.exceptions import SecurityError
 
     if isinstance(error, UserTemplateError):
         return error
-    if isinstance(error, KeyError):
-        return UserTemplateError(f"the row has no column {error.args[0]!r}")
+    template = f"the template {_short(source)}"
     if isinstance(error, UndefinedError):
+        names = ", ".join(repr(name) for name in sorted(values))
+        found = _rules().missing(_parsed(source, "native"), values)
         return UserTemplateError(
-            f"the template {_short(source)} failed: {error.message}; "
-            "the value that it looks into was probably missing, None or empty"
+            f"{template} failed: {found or f'{error.message} (it uses the columns {names})'}; "
+            "the value was probably missing, None or empty"
         )
+    if isinstance(error, SecurityError):
+        return UserTemplateError(f"{template} is not allowed: {error}")
     return UserTemplateError(
-        f"the template {_short(source)} failed: {type(error).__name__}: {error}"
+        f"{template} failed: {type(error).__name__}: {error}; check the values that it uses"
     )
 
 
-def _plain(value: Any, name: str) -> Any:
-    """The value as JSON types; a `UserTemplateError` names the column if that is impossible."""
+def _plain_column(value: Any, name: str) -> Any:
+    try:
+        return _plain(value)
+    except RecursionError:
+        problem = "a value that is nested too deeply or holds itself"
+    except UnicodeDecodeError:
+        problem = "bytes that are not UTF-8 text"
+    except TypeError as error:
+        problem = str(error)
+    raise UserTemplateError(
+        f"column {name!r} holds {problem}, which templates cannot use; "
+        "store text, numbers, lists or objects"
+    )
+
+
+def _plain(value: Any) -> Any:
+    """The value as JSON types, exactly: no subclass may print itself in a way of its own."""
+    if type(value) in _PLAIN:
+        return value
     match value:
-        case None | str() | int() | float():
-            return value
+        case str():
+            return str.__str__(value)
+        case int():
+            return int(value)
+        case float() | decimal.Decimal():
+            return float(value)
         case dict():
-            return {str(key): _plain(item, name) for key, item in value.items()}  # pyright: ignore
-        case list() | tuple() | set():
-            return [_plain(item, name) for item in value]  # pyright: ignore
+            return {str(key): _plain(item) for key, item in value.items()}  # pyright: ignore
+        case list() | tuple() | set() | frozenset():
+            return [_plain(item) for item in value]  # pyright: ignore
         case dt.datetime() | dt.date() | dt.time():
             return value.isoformat()
         case dt.timedelta():
             return value.total_seconds()
-        case decimal.Decimal():
-            return float(value)
         case bytes():
-            return value.decode("utf-8", "replace")
+            return value.decode()
         case _:
-            if hasattr(value, "tolist"):  # NumPy arrays and scalars
-                return _plain(value.tolist(), name)
-    raise UserTemplateError(
-        f"column {name!r} holds a {type(value).__name__}, which templates cannot use; "
-        "store text, numbers, lists or objects"
-    )
+            return _plain_array(value)
+
+
+def _plain_array(value: Any) -> Any:
+    """NumPy's arrays and scalars, told by their methods so that NumPy need not be loaded."""
+    kind = getattr(getattr(value, "dtype", None), "kind", None)
+    if kind is None or not hasattr(value, "tolist"):
+        raise TypeError(f"a {type(value).__name__}")
+    if kind in "mM":  # nanoseconds would come out as bare integers
+        value = value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]")
+    return _plain(value.tolist())
 
 
 def _short(source: str) -> str:
