@@ -6,7 +6,7 @@ import datetime as dt
 import decimal
 import re
 import threading
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
@@ -20,7 +20,6 @@ Engine = Literal["secure", "native"]
 _PYTHON_REPR = re.compile(
     r"<(?:function \S+ at 0x|built-in (?:function|method) \w+|bound method \S+ of )"
 )
-_LONGEST_TEXT = 512_000
 _PLAIN = frozenset([str, int, float, bool, type(None)])
 _COMPILING = threading.Lock()
 
@@ -75,9 +74,9 @@ class Template:
             raise UserTemplateError(
                 f"the template {_short(self.source)} rendered to nothing; {advice}"
             )
-        if len(text) > _LONGEST_TEXT:
+        if len(text) > (longest := _rules().LONGEST_TEXT):
             raise UserTemplateError(
-                f"the rendered text is longer than {_LONGEST_TEXT} characters; shorten its values"
+                f"the rendered text is longer than {longest} characters; shorten its values"
             )
         if text[0] == "<" and _PYTHON_REPR.match(text):
             raise UserTemplateError(
@@ -152,7 +151,7 @@ def _parsed(source: str, engine: Engine) -> Any:
 
 
 @contextmanager
-def _compiling(source: str) -> Iterator[None]:
+def _compiling(source: str) -> Generator[None]:
     """Everything that a bad source can raise, as a `UserTemplateError` that says what to mend."""
     from jinja2 import TemplateError, TemplateSyntaxError
 

@@ -155,8 +155,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
         """Refuse calls whose result could fill the memory, such as `text.ljust(10 ** 9)`."""
-        _check_numbers((*args, *kwargs.values()))
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
+        if isinstance(owner, str | bytes | int):
+            _check_numbers((*args, *kwargs.values()))
         if isinstance(owner, str | bytes):
             if name in ("translate", "expandtabs"):
                 raise SecurityError(f"the method {name!r} is not allowed in templates")
