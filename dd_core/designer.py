@@ -26,8 +26,8 @@ from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, 
 from dd_core.run import (
     dropped_rows,
     open_dataset,
+    record_outcome,
     record_progress,
-    record_usage,
     require_ready,
     require_rows,
 )
@@ -172,8 +172,7 @@ class DataDesigner:
                     on_batch_complete(path)
 
             await generate_batches(engine, directory, batches, written)
-            record_usage(directory, engine)
-            count = record_progress(directory)
+            count = record_outcome(directory, engine)
             require_rows(engine, bool(count), tuple(dropped))
             if count < num_records:
                 _logger.warning("%d of %d rows were generated", count, num_records)

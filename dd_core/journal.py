@@ -9,8 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Mapping
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -39,8 +38,7 @@ class Journal:
     def cells(self) -> JournalledCells:
         """What earlier attempts finished of this batch's rows, whatever batches they ran in."""
         found: JournalledCells = {}
-        for segment in sorted(self._directory.glob("*.jsonl")):
-            start, stop = _row_range(segment)
+        for segment, start, stop in segments(self._directory):
             if start < self._batch.stop and stop > self._batch.start:
                 _read_segment(segment, self._batch, found)
         return found
@@ -68,12 +66,9 @@ class Journal:
     def remove(self) -> None:
         """Delete the segments that this batch covers; its part holds their cells now."""
         self.close()
-        for segment in self._directory.glob("*.jsonl"):
-            start, stop = _row_range(segment)
+        for segment, start, stop in segments(self._directory):
             if self._batch.start <= start and stop <= self._batch.stop:
                 segment.unlink(missing_ok=True)
-        with suppress(OSError):  # other batches' segments, or none were ever written
-            self._directory.rmdir()
 
     def _write(self) -> None:
         self._timer = None
@@ -102,13 +97,11 @@ class Journal:
                 number += 1
 
 
-def _row_range(segment: Path) -> tuple[int, int]:
-    """Row range in a segment's name; an empty one for files of another kind."""
-    try:
-        _, start, rest = segment.name.split("-")
-        return int(start), int(rest.split(".")[0])
-    except ValueError:
-        return 0, 0
+def segments(directory: Path) -> Iterator[tuple[Path, int, int]]:
+    """The segments in a directory, oldest first, with the range of rows they were begun for."""
+    for path in sorted(directory.glob("rows-*-*.jsonl")):
+        _, start, rest = path.name.split("-")
+        yield path, int(start), int(rest.split(".")[0])
 
 
 def _read_segment(segment: Path, batch: Batch, found: JournalledCells) -> None:

@@ -74,15 +74,20 @@ def record_progress(directory: DatasetDirectory) -> int:
     return rows
 
 
-def record_usage(directory: DatasetDirectory, engine: Engine) -> None:
-    """Add what this run asked of the models to what earlier runs of the dataset did."""
+def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
+    """Note what a run came to; returns the number of rows.
+
+    What it asked of the models is added to what earlier runs of the dataset did.
+    """
     total: dict[str, Any] = directory.metadata.get("usage", {})
     for alias, columns in engine.usage().items():
         for column, count in columns.items():
             known = total.setdefault(alias, {}).setdefault(column, {})
             for name, value in count.items():
                 known[name] = known.get(name, 0) + value
+    directory.tidy()
     directory.write_metadata(usage=total)
+    return record_progress(directory)
 
 
 def dropped_rows(run: BatchRun) -> tuple[DroppedRow, ...]:

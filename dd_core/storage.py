@@ -20,7 +20,7 @@ import orjson
 from dd_core.arrow import parquet_facts, read_parquet, table_of, write_parquet
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
-from dd_core.journal import Journal
+from dd_core.journal import Journal, segments
 from dd_core.run_config import ResumeMode
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _PARTS = "parquet-files"
 _DROPPED = "dropped-columns-parquet-files"
-_STAGING = "tmp-partial-parquet-files"
 _JOURNAL = "journal"
 _METADATA = "metadata.json"
 _ROWS_KEY = b"dd.rows"
@@ -160,6 +159,15 @@ class DatasetDirectory:
         options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
         self._replace(self.path / _METADATA, orjson.dumps(self.metadata, option=options))
 
+    def tidy(self) -> None:
+        """Remove journals whose rows are all in parts, and their folder when it is empty."""
+        covered = [(part.start, part.stop) for part in self.parts() if part.complete]
+        for segment, start, stop in segments(self.path / _JOURNAL):
+            if not any(first < stop and last > start for first, last in _gaps(covered, stop)):
+                segment.unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.path / _JOURNAL).rmdir()
+
     def write_text(self, name: str, text: str) -> Path:
         """Write a small file beside the parts."""
         path = self.path / name
@@ -176,15 +184,12 @@ class DatasetDirectory:
 
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
         target = self.path / folder / f"batch_{index:05d}.parquet"
-        staged = self.path / _STAGING / f"{folder}-{target.name}"
-        for path in (target, staged):
-            path.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.partial")  # readers pass over hidden files
         write_parquet(table, staged, {_ROWS_KEY: orjson.dumps(facts)})
         with staged.open("rb") as written:
             os.fsync(written.fileno())
         staged.replace(target)
-        with suppress(OSError):
-            staged.parent.rmdir()
         return target
 
     def _replace(self, path: Path, content: bytes) -> None:

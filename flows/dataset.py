@@ -21,8 +21,8 @@ from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.providers import Providers
 from dd_core.run import (
     open_dataset,
+    record_outcome,
     record_progress,
-    record_usage,
     require_ready,
     require_rows,
 )
@@ -151,8 +151,7 @@ def _verify(manifest: BatchManifest, batch: Batch, session: DatasetRun) -> None:
 async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     """The summary, shown and returned, or an error that says why there is none."""
     directory, usage = session.directory, session.usage()
-    record_usage(directory, session.engine)
-    written = record_progress(directory)
+    written = record_outcome(directory, session.engine)
     summary = RunSummary(
         path=str(directory.path),
         rows_asked=asked,

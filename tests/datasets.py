@@ -1,0 +1,47 @@
+"""Small configurations that the tests generate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import dd_core.config as dd
+
+
+def model(url: str, alias: str = "m", *, parallel: int = 8, **fields: Any) -> dd.ModelConfig:
+    """A model at a test server; the server knows it by its alias."""
+    parameters = dd.ChatCompletionInferenceParams(max_parallel_requests=parallel)
+    return dd.ModelConfig(
+        alias=alias,
+        model=alias,
+        provider="openai",
+        base_url=url,
+        **{"inference_parameters": parameters, **fields},
+    )
+
+
+def topics(*models: dd.ModelConfig) -> dd.DataDesignerConfigBuilder:
+    """A builder with two sampler columns: `id`, unique, and `topic`."""
+    builder = dd.DataDesignerConfigBuilder([*models])
+    builder.add_column(name="id", column_type="sampler", sampler_type="uuid", params={})
+    builder.add_column(
+        name="topic",
+        column_type="sampler",
+        sampler_type="category",
+        params={"values": ["tea", "rain", "trains", "chess"]},
+    )
+    return builder
+
+
+def chain(url: str, length: int, **fields: Any) -> dd.DataDesignerConfigBuilder:
+    """LLM columns `c0`, `c1` ... of which each needs the one before."""
+    builder = topics(model(url, **fields))
+    before = "id"
+    for number in range(length):
+        builder.add_column(
+            name=f"c{number}",
+            column_type="llm-text",
+            model_alias="m",
+            prompt=f"Go on ({number}): {{{{ {before} }}}}",
+        )
+        before = f"c{number}"
+    return builder
