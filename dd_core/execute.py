@@ -1,8 +1,7 @@
 """Runs one batch: every cell starts as soon as its own row's inputs are there.
 
-There is no column barrier. A finished cell wakes the cells of its row that waited for it; cells
-that ask a model queue at that model, computed cells run in chunks of whatever is ready, whole
-columns run when their inputs are complete.
+A finished cell wakes the cells of its row that waited for it. Cells that ask a model queue there,
+computed cells run in chunks of what is ready, whole columns when their inputs are complete.
 """
 
 from __future__ import annotations
@@ -14,11 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState, trusted_cells
 from dd_core.column import Batch, CellColumn, RowColumn, Values, WholeColumn
-from dd_core.errors import (
-    ColumnIncompleteError,
-    DataDesignerError,
-    DataDesignerGenerationError,
-)
+from dd_core.errors import ColumnIncompleteError, DataDesignerError, DataDesignerGenerationError
 from dd_core.journal import Journal, JournalledCells
 from dd_core.models.model import Seat
 from dd_core.values import BatchValues

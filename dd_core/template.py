@@ -139,7 +139,9 @@ def _rules() -> Any:
 
 @lru_cache(maxsize=8)
 def _sandbox(native: bool) -> Any:
-    return _rules().NativeSandbox() if native else _rules().Sandbox()
+    from dd_core.template_sandbox import NativeSandbox, Sandbox
+
+    return NativeSandbox() if native else Sandbox()
 
 
 def _parsed(source: str, engine: Engine) -> Any:

@@ -92,21 +92,25 @@ async def generate_dataset(
         num_records=num_records,
         resume=ResumeMode.ALWAYS if earlier else resume,
     )
-    logger = get_run_logger()
-    for warning in plan.warnings:
-        logger.warning("%s", warning)
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size)
     async with Engine(plan, providers, chosen) as engine:
         rows = sum(batch.size for batch in batches)
         session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
         session.make_current()
         announce(session)
-        logger.info("%d rows in %d batches to %s", session.rows, len(batches), directory.path)
+        _log_start(session, len(batches))
         if batches:
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
             await _generate(session, batches, dataset_name)
         return await _concluded(session, num_records, dataset_name)
+
+
+def _log_start(session: DatasetRun, batches: int) -> None:
+    logger = get_run_logger()
+    for warning in session.engine.plan.warnings:
+        logger.warning("%s", warning)
+    logger.info("%d rows in %d batches to %s", session.rows, batches, session.directory.path)
 
 
 async def _generate(session: DatasetRun, batches: list[Batch], dataset: str) -> None:
@@ -116,13 +120,12 @@ async def _generate(session: DatasetRun, batches: list[Batch], dataset: str) -> 
 
     async def one(batch: Batch) -> None:
         try:
-            await session.wait_to_start()
-            manifest = await generate_batch(dataset, batch.index, batch.start, batch.size)
+            async with session.starting(batch.index):
+                manifest = await generate_batch(dataset, batch.index, batch.start, batch.size)
             _verify(manifest, batch, session)
             record_progress(session.directory)
             await show_preview(session, dataset)
         finally:
-            session.batch_started(batch.index)
             places.release()
 
     running: list[asyncio.Task[None]] = []

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
@@ -72,16 +74,21 @@ class DatasetRun:
         """Let the batches that are called from here find this run."""
         _current.set(self)
 
-    async def wait_to_start(self) -> None:
+    @asynccontextmanager
+    async def starting(self, index: int) -> AsyncGenerator[None]:
         """Let one batch at a time through until its flow run has begun.
 
         Creating several flow runs at once makes an SQLite server refuse some of them, and
         Prefect's client then sleeps for seconds before it asks again.
         """
         await self._gate.acquire()
+        try:
+            yield
+        finally:
+            self.batch_started(index)  # in case its flow run never began
 
     def batch_started(self, index: int) -> None:
-        """The batch's flow run has begun, or never will: the next one may be created."""
+        """The batch's flow run has begun: the next one may be created."""
         if index not in self._started:
             self._started.add(index)
             self._gate.release()

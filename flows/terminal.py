@@ -24,6 +24,7 @@ _LOCAL_NOTE = (
 )
 _REFRESH_SECONDS = 0.25
 _LONGEST_CELL = 120
+_NARROWEST_COLUMN = 8
 _WIDTH_IN_FILES = 140
 _ROWS_SHOWN = 5
 
@@ -41,8 +42,9 @@ def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     if not console.is_terminal:
         console.width = max(console.width, _WIDTH_IN_FILES)
     table = Table()
+    widest = max(_NARROWEST_COLUMN, console.width // len(rows[0]) - 3)
     for name in rows[0]:
-        table.add_column(name, no_wrap=True, overflow="ellipsis")
+        table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=widest)
     for row in rows:
         table.add_row(*(_shown(value) for value in row.values()))
     console.print(table)
