@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
-from dd_core.errors import Problem
+from dd_core.errors import Problem, UserTemplateError
 from dd_core.kind import Declaration, Kind
-from dd_core.template import Condition, references
+from dd_core.template import Condition, Engine, Template, references
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,6 +76,8 @@ class Scope:
     """Every name a template may use: columns, their side effects, seed columns."""
     aliases: frozenset[str]
     constraints: Sequence[Constraint] = ()
+    rendering: Engine = "secure"
+    """The engine that templates are rendered with."""
 
     def unknown(self, names: Sequence[str]) -> list[str]:
         return [name for name in names if name not in self.names]
@@ -194,6 +196,19 @@ def known_names(what: str, names: frozenset[str]) -> str:
         return f"there are no {what}"
     listed = ", ".join(repr(name) for name in sorted(names)[:20])
     return f"known {what}: {listed}" + (" ..." if len(names) > 20 else "")
+
+
+def template_problems(place: str, source: str | None, scope: Scope) -> Iterator[Problem]:
+    """What keeps a template from being rendered: a rule that it breaks, or unknown names."""
+    if not source:
+        return
+    try:
+        Template.compile(source, engine=scope.rendering)
+    except UserTemplateError as error:
+        yield Problem(place, str(error))
+        return
+    for name in scope.unknown(template_references(source)):
+        yield unknown_reference(place, name, scope)
 
 
 def unknown_reference(place: str, name: str, scope: Scope) -> Problem:

@@ -181,7 +181,8 @@ class DataDesigner:
             )
 
     def _plan(self, config: Configured, seed: int) -> Plan:
-        plan = compile_plan(_config_of(config), self.providers, seed)
+        rendering = self._run_config.jinja_rendering_engine.value
+        plan = compile_plan(_config_of(config), self.providers, seed, rendering=rendering)
         for warning in plan.warnings:
             _logger.warning("%s", warning)
         return plan

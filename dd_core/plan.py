@@ -25,6 +25,7 @@ from dd_core.models.providers import Providers
 from dd_core.models.registry import Models, provider_problems
 from dd_core.run_config import RunConfig
 from dd_core.seed import SeedRows, SeedTable
+from dd_core.template import Engine
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -117,7 +118,12 @@ class Plan:
 
 
 def compile_plan(
-    config: DataDesignerConfig, providers: Providers, seed: int, *, taken: Iterable[str] = ()
+    config: DataDesignerConfig,
+    providers: Providers,
+    seed: int,
+    *,
+    rendering: Engine = "secure",
+    taken: Iterable[str] = (),
 ) -> Plan:
     """Check a configuration and plan it; raises `InvalidConfigError` with every problem found.
 
@@ -134,6 +140,7 @@ def compile_plan(
         names=frozenset([*producer, *taken]),
         aliases=frozenset(model.alias for model in models),
         constraints=config.constraints or (),
+        rendering=rendering,
     )
     for column in config.columns:
         problems.extend(column.problems(scope))

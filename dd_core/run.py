@@ -36,12 +36,14 @@ def open_dataset(
     resume: ResumeMode,
 ) -> tuple[Plan, DatasetDirectory]:
     """Check the config and settle where the dataset goes and which seed it has."""
-    compile_plan(config, providers, 0)
+    rendering = run_config.jinja_rendering_engine.value
+    compile_plan(config, providers, 0, rendering=rendering)
     fingerprint = config.fingerprint()
     placed = DatasetDirectory.place(artifact_path, dataset_name)
     directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
-    plan = compile_plan(config, providers, stored if run_config.seed is None else run_config.seed)
+    seed = stored if run_config.seed is None else run_config.seed
+    plan = compile_plan(config, providers, seed, rendering=rendering)
     for warning in plan.warnings:
         _logger.warning("%s", warning)
     directory.require_room_for(num_records)

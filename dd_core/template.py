@@ -164,7 +164,7 @@ def _compiling(source: str) -> Generator[None]:
     except TemplateSyntaxError as error:
         raise UserTemplateError(
             f"the template {_short(source)} has a syntax error in line {error.lineno}: "
-            f"{error.message}; check its braces, quotes and names of filters"
+            f"{str(error.message).rstrip('.')}; check its braces, quotes and names of filters"
         ) from None
     except (RecursionError, MemoryError, SyntaxError):
         raise UserTemplateError(

@@ -34,7 +34,9 @@ async def _run(parameters: dict[str, Any]) -> bool:
 
     config = load_config(parameters["config"])
     # What is wrong with the configuration is said before any server is started.
-    compile_plan(config, Providers(parameters["model_providers"]), seed=0)
+    rendering = parameters["run_config"].jinja_rendering_engine.value
+    providers = Providers(parameters["model_providers"])
+    compile_plan(config, providers, seed=0, rendering=rendering)
     sessions: list[DatasetRun] = []
     listen(sessions.append)
     flow: Any = generate_dataset

@@ -70,11 +70,8 @@ async def _update(session: DatasetRun, artifact: UUID) -> None:
 def _state(session: DatasetRun) -> str:
     usage, seconds = session.usage(), max(session.seconds, 0.001)
     finished = sum(part.rows for part in session.parts.values())
-    columns = session.progress()
-    settled = sum(column.settled for column in columns.values())
-    total = sum(column.total for column in columns.values())
-    ahead = (total - settled) / (settled / seconds) if settled else None
-    eta = f", about {_duration(ahead)} left" if ahead and settled < total else ""
+    share = session.share()
+    eta = f", about {_duration(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""
     return (
         f"{finished:,} of {session.rows:,} rows written, {usage.requests:,} requests, "
         f"{(usage.output_tokens / seconds):,.0f} output tokens/s, {_duration(seconds)} so far{eta}"

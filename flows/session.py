@@ -136,8 +136,10 @@ class DatasetRun:
         return columns
 
     def share(self) -> float:
-        """Settled cells over all cells, 0 to 1."""
-        columns = [*self.progress().values()]
+        """Settled cells over all cells, 0 to 1; only those that ask a model, if there are any."""
+        plan, progress = self.engine.plan.columns, self.progress()
+        asking = [name for name in progress if plan[name].column.get_model_aliases()]
+        columns = [progress[name] for name in asking or progress]
         total = sum(column.total for column in columns)
         return sum(column.settled for column in columns) / total if total else 1.0
 

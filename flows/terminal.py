@@ -83,10 +83,9 @@ async def _bars(
 
 
 def _line(session: DatasetRun) -> str:
-    columns = ", ".join(
-        f"{name} {column.settled}/{column.total}" for name, column in session.progress().items()
-    )
-    return f"{session.share():.0%} after {session.seconds:.0f} s: {columns}"
+    progress = session.progress().items()
+    going = [f"{name} {c.settled}/{c.total}" for name, c in progress if c.settled < c.total]
+    return f"{session.share():.0%} after {session.seconds:.0f} s: {', '.join(going) or 'writing'}"
 
 
 def show_summary(summary: RunSummary, session: DatasetRun) -> None:

@@ -13,8 +13,8 @@ from dd_core.column import (
     Row,
     RowColumn,
     Scope,
+    template_problems,
     template_references,
-    unknown_reference,
 )
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.template import Template, references
@@ -56,10 +56,9 @@ class ExpressionColumnConfig(Column):
         return template_references(self.expr)
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Unknown references."""
+        """What keeps the expression from being rendered."""
         yield from super().problems(scope)
-        for name in scope.unknown(self.required_columns):
-            yield unknown_reference(f"columns.{self.name}.expr", name, scope)
+        yield from template_problems(f"columns.{self.name}.expr", self.expr, scope)
 
     def bind(self, binding: Binding) -> RowColumn:
         """The compiled expression."""

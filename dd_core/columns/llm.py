@@ -14,8 +14,8 @@ from dd_core.column import (
     CellColumn,
     Column,
     Scope,
+    template_problems,
     template_references,
-    unknown_reference,
 )
 from dd_core.errors import Problem
 from dd_core.response import AnswerFormat
@@ -75,8 +75,8 @@ class LLMColumn(Column):
         """Unknown references are errors; prompts that look like a slip are warned of."""
         yield from super().problems(scope)
         for field in ("prompt", "system_prompt"):
-            for name in scope.unknown(template_references(getattr(self, field))):
-                yield unknown_reference(f"columns.{self.name}.{field}", name, scope)
+            place = f"columns.{self.name}.{field}"
+            yield from template_problems(place, getattr(self, field), scope)
         place = f"columns.{self.name}.prompt"
         if not template_references(self.prompt):
             yield Problem(
