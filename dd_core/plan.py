@@ -10,8 +10,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import networkx as nx
 import orjson
 
 from dd_core.column import Binding, Column, Generator, Scope
@@ -19,6 +20,7 @@ from dd_core.columns.sampler import SamplerColumnConfig
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.dataset_config import DataDesignerConfig
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
+from dd_core.graph import cycles_in, graph_of, inputs_of, producers_of, ranks_of
 from dd_core.models.config import ModelConfig
 from dd_core.models.defaults import default_model_configs
 from dd_core.models.providers import Providers
@@ -26,9 +28,6 @@ from dd_core.models.registry import Models, provider_problems
 from dd_core.run_config import RunConfig
 from dd_core.seed import SeedRows, SeedTable
 from dd_core.template import Engine
-
-if TYPE_CHECKING:
-    import networkx as nx
 
 _FINGERPRINT_LENGTH = 16
 
@@ -134,7 +133,7 @@ def compile_plan(
     config = _with_seed_columns(config, table, problems)
     models = tuple(config.model_configs or default_model_configs())
     columns = {column.name: column for column in config.columns}
-    producer = _producers(config.columns, problems)
+    producer = producers_of(config.columns, problems)
     scope = Scope(
         columns=columns,
         names=frozenset([*producer, *taken]),
@@ -148,8 +147,8 @@ def compile_plan(
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     used = tuple(model for model in models if model.alias in aliases)
     problems.extend(provider_problems(used, providers))
-    graph = _graph(config, producer)
-    problems.extend(_cycles(graph))
+    graph = graph_of(config, producer)
+    problems.extend(cycles_in(graph))
     if any(problem.level == "error" for problem in problems):
         raise InvalidConfigError(problem for problem in problems if problem.level == "error")
     return Plan(
@@ -195,19 +194,6 @@ def _with_seed_columns(
     return config.model_copy(update={"columns": [*added, *config.columns]})
 
 
-def _producers(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
-    """The column that provides each name."""
-    producer = {column.name: column.name for column in columns}
-    for column in columns:
-        for name in column.side_effect_columns:
-            if name in producer:
-                other = producer[name]
-                message = f"its side effect {name!r} clashes with column {other!r}; rename one"
-                problems.append(Problem(f"columns.{column.name}", message))
-            producer[name] = column.name
-    return producer
-
-
 def _dataset_problems(config: DataDesignerConfig) -> Iterator[Problem]:
     if not config.columns:
         yield Problem("columns", "there are none; declare at least one column or a seed dataset")
@@ -223,39 +209,6 @@ def _dataset_problems(config: DataDesignerConfig) -> Iterator[Problem]:
             )
 
 
-def _inputs(column: Column, config: DataDesignerConfig) -> list[str]:
-    if isinstance(column, SamplerColumnConfig):
-        return column.sampler_inputs(config.constraints or ())
-    return column.required_columns
-
-
-def _graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
-    import networkx as nx
-
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    for column in config.columns:
-        graph.add_node(column.name)
-        skip = column.skip.columns if column.skip else []
-        for name in [*_inputs(column, config), *skip]:
-            if name in producer:
-                graph.add_edge(producer[name], column.name)
-    return graph
-
-
-def _cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
-    import networkx as nx
-
-    for members in nx.strongly_connected_components(graph):
-        first = next(iter(members))
-        if len(members) > 1 or graph.has_edge(first, first):
-            edges: list[tuple[str, str]] = [*nx.find_cycle(graph.subgraph(members))]  # pyright: ignore
-            path = " -> ".join([edges[0][0], *(edge[1] for edge in edges)])
-            yield Problem(
-                f"columns.{edges[0][0]}",
-                f"depends on itself: {path}; remove one of these references",
-            )
-
-
 def _planned(
     config: DataDesignerConfig,
     graph: nx.DiGraph[str],
@@ -264,20 +217,16 @@ def _planned(
     table: SeedTable | None,
     seed: int,
 ) -> dict[str, PlannedColumn]:
-    import networkx as nx
-
     columns = {column.name: column for column in config.columns}
     position = {column.name: index for index, column in enumerate(config.columns)}
     order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
-    ranks: dict[str, int] = {}
-    for name in reversed(order):
-        after = max((ranks[child] for child in graph.successors(name)), default=0)
-        ranks[name] = after + bool(columns[name].get_model_aliases())
+    asking = {name for name in order if columns[name].get_model_aliases()}
+    ranks = ranks_of(graph, order, asking)
     identities = {model.alias: model.identity() for model in models}
     planned: dict[str, PlannedColumn] = {}
     for name in order:
         column = columns[name]
-        reads = tuple(dict.fromkeys(_inputs(column, config)))
+        reads = tuple(dict.fromkeys(inputs_of(column, config)))
         producers = tuple(graph.predecessors(name))
         content: dict[str, Any] = {
             "column": column.identity(),

@@ -9,12 +9,15 @@ cookies, redirects and authentication flows that no inference server needs.
 from __future__ import annotations
 
 import email.utils
+import ssl
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import aiohttp
 import httpx
+import httpx_aiohttp
 import orjson
 
 from dd_core.errors import (
@@ -60,11 +63,6 @@ class Reply:
 
 def open_transport(*, secure: bool) -> httpx.AsyncBaseTransport:
     """The transport of a run. `secure` loads the system's certificates, which takes 20 ms."""
-    import ssl
-
-    import aiohttp
-    import httpx_aiohttp
-
     context = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 
     def session() -> aiohttp.ClientSession:

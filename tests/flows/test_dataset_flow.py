@@ -25,6 +25,7 @@ from pydantic import SecretStr
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError, InvalidConfigError
 from dd_core.column import Column
+from dd_core.errors import ArtifactStorageError
 from flows import RunSummary, generate_dataset
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
@@ -225,13 +226,15 @@ async def test_results_that_cannot_be_written_fail_the_run(
 ) -> None:
     blocked = tmp_path / "file"
     blocked.write_text("in the way of the storage's folder")
-    with pytest.raises(Exception, match="not written to Prefect's result storage"):
-        with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: blocked}):
-            await generate_dataset(
-                topics(model("http://unused.test")).build(),
-                num_records=2,
-                artifact_path=str(tmp_path),
-            )
+    with (
+        temporary_settings({PREFECT_LOCAL_STORAGE_PATH: blocked}),
+        pytest.raises(ArtifactStorageError, match="not written to Prefect's result storage"),
+    ):
+        await generate_dataset(
+            topics(model("http://unused.test")).build(),
+            num_records=2,
+            artifact_path=str(tmp_path),
+        )
 
 
 def test_the_parameters_are_a_form_with_every_kind() -> None:
