@@ -1,0 +1,77 @@
+"""What the README and the docs show works as it stands."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dd_core import DataDesigner
+from tests.conftest import ServerFactory
+
+ROOT = Path(__file__).parent.parent
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+def _blocks(pattern: str) -> list[tuple[str, str]]:
+    return [
+        (f"{page.name}:{number}", block)
+        for page in PAGES
+        for number, block in enumerate(re.findall(pattern, page.read_text(), re.DOTALL), 1)
+    ]
+
+
+CONFIGS = [
+    (name, block)
+    for name, block in _blocks(r"```yaml\n(.*?)```")
+    if "columns" in (yaml.safe_load(block) or {})
+]
+SCRIPTS = _blocks(r"<!-- run -->\n```python\n(.*?)```")
+
+
+@pytest.mark.parametrize(("name", "text"), CONFIGS, ids=[name for name, _ in CONFIGS])
+def test_a_configuration_is_valid(
+    name: str, text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GATEWAY_API_KEY", "secret")
+    Path("cities.csv").write_text("city,country\nBonn,Germany\nLyon,France\n")
+    DataDesigner().validate(text)
+
+
+@pytest.mark.parametrize(("name", "text"), SCRIPTS, ids=[name for name, _ in SCRIPTS])
+def test_a_script_runs(
+    name: str,
+    text: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    bench_server: ServerFactory,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    server = bench_server()
+    exec(text.replace("http://localhost:8000/v1", server.url), {})
+
+
+def test_the_docs_show_something() -> None:
+    assert len(CONFIGS) >= 6
+    assert len(SCRIPTS) >= 2
+
+
+def test_the_example_of_the_demo_is_valid() -> None:
+    DataDesigner().validate(str(ROOT / "deployments" / "product_reviews.yaml"))
+
+
+def test_prefect_yaml_names_what_exists_and_holds_no_templates() -> None:
+    project = yaml.safe_load((ROOT / "prefect.yaml").read_text())
+    names = {deployment["name"] for deployment in project["deployments"]}
+    assert names >= {"on-demand", "nightly"}
+    for deployment in project["deployments"]:
+        path, flow = deployment["entrypoint"].split(":")
+        assert f"{flow} = " in (ROOT / path).read_text()
+        assert (ROOT / deployment["parameters"]["config"]).is_file()
+        assert "{{" not in str(deployment["parameters"]), "Prefect would empty it"
+    nightly = next(each for each in project["deployments"] if each["name"] == "nightly")
+    assert nightly["schedules"][0]["timezone"]
+    assert nightly["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"
