@@ -10,13 +10,8 @@ import dd_core.config as dd
 def model(url: str, alias: str = "m", *, parallel: int = 8, **fields: Any) -> dd.ModelConfig:
     """A model at a test server; the server knows it by its alias."""
     parameters = dd.ChatCompletionInferenceParams(max_parallel_requests=parallel)
-    return dd.ModelConfig(
-        alias=alias,
-        model=alias,
-        provider="openai",
-        base_url=url,
-        **{"inference_parameters": parameters, **fields},
-    )
+    given = {"provider": "openai", "base_url": url, "inference_parameters": parameters}
+    return dd.ModelConfig(alias=alias, model=alias, **{**given, **fields})
 
 
 def topics(*models: dd.ModelConfig) -> dd.DataDesignerConfigBuilder:

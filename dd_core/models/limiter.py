@@ -94,7 +94,7 @@ class Limiter:
     def start(self) -> int:
         """Count a request in; returns the limit it was admitted under, for `finish`."""
         self.in_flight += 1
-        return self._limit
+        return self.limit
 
     def finish(self, admitted: int, outcome: Outcome, retry_after: float | None = None) -> None:
         """Count a request out and learn from how it ended."""

@@ -1,0 +1,144 @@
+"""A model behind an httpx transport: it answers from a script and remembers what it was asked."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import httpx
+
+import dd_core.config as dd
+from benchmarks.schema_values import value_of
+
+Body: TypeAlias = dict[str, Any]
+Answer: TypeAlias = "str | dict[str, Any] | httpx.Response | Exception"
+"""Text, an object that is sent as JSON text, a whole response, or an error that is raised."""
+Script: TypeAlias = "Answer | Sequence[Answer] | Callable[[Body], Answer] | None"
+
+PROBE = "Say hello."
+"""What the readiness check before a run asks."""
+
+
+def chat_response(
+    text: str | None,
+    *,
+    finish_reason: str = "stop",
+    reasoning: str | None = None,
+    usage: dict[str, Any] | None = None,
+) -> httpx.Response:
+    """What an OpenAI-compatible server answers."""
+    message: dict[str, Any] = {"role": "assistant", "content": text}
+    if reasoning is not None:
+        message["reasoning_content"] = reasoning
+    choice = {"index": 0, "message": message, "finish_reason": finish_reason}
+    counted = usage or {"prompt_tokens": 3, "completion_tokens": 5}
+    return httpx.Response(200, json={"choices": [choice], "usage": counted})
+
+
+def refusal(status: int, message: str = "no", **headers: str) -> httpx.Response:
+    """An error in the words of an OpenAI-compatible server; `retry_after` becomes Retry-After."""
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    return httpx.Response(status, json={"error": {"message": message}}, headers=named)
+
+
+def prompt_of(body: Body) -> str:
+    """The text of the request's last message."""
+    return str(body["messages"][-1]["content"])
+
+
+class ScriptedModel(httpx.AsyncBaseTransport):
+    """Answers with one text always, with a list's answers in order, or with what a function says.
+
+    Without a script it answers what a request's JSON schema asks for. The readiness check before
+    a run is answered by itself and not recorded, unless `probes` is true.
+    """
+
+    def __init__(self, script: Script = None, *, latency: float = 0.0, probes: bool = False):
+        self._script = script
+        self._latency = latency
+        self._probes = probes
+        self._used = 0
+        self.requests: list[Body] = []
+        """The parsed bodies, in order of arrival."""
+        self.headers: list[httpx.Headers] = []
+        self.urls: list[str] = []
+        self.in_flight = 0
+        self.max_in_flight = 0
+
+    async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+        body: Body = json.loads(request.content)
+        if prompt_of(body) == PROBE and not self._probes:
+            return chat_response("Hello.")
+        self.requests.append(body)
+        self.headers.append(request.headers)
+        self.urls.append(str(request.url))
+        self.in_flight += 1
+        self.max_in_flight = max(self.max_in_flight, self.in_flight)
+        try:
+            await asyncio.sleep(self._latency)
+            return self._response(body)
+        finally:
+            self.in_flight -= 1
+
+    def _response(self, body: Body) -> httpx.Response:
+        answer = self._answer(body)
+        if isinstance(answer, Exception):
+            raise answer
+        if isinstance(answer, httpx.Response):
+            # A response can be read once only, and a script may send it often.
+            return httpx.Response(
+                answer.status_code, headers=answer.headers, content=answer.content
+            )
+        return chat_response(answer if isinstance(answer, str) else json.dumps(answer))
+
+    def _answer(self, body: Body) -> Answer:
+        match self._script:
+            case None:
+                return _fitting(body, len(self.requests))
+            case str() | dict() | httpx.Response() | Exception():
+                return self._script
+            case list() | tuple():
+                assert self._used < len(self._script), "the script has no more answers"
+                self._used += 1
+                return self._script[self._used - 1]
+            case _:
+                return self._script(body)
+
+
+def builder(**fields: Any) -> dd.DataDesignerConfigBuilder:
+    """A builder with one model, alias `m`, and one sampler column, `topic`.
+
+    `fields` are the model's; those of its inference parameters are recognised.
+    """
+    made = dd.DataDesignerConfigBuilder([model(**fields)])
+    return made.add_column(
+        name="topic", column_type="sampler", sampler_type="category", params={"values": ["tea"]}
+    )
+
+
+def model(alias: str = "m", **fields: Any) -> dd.ModelConfig:
+    """A model at `http://model.test/v1`."""
+    known = dd.ChatCompletionInferenceParams.model_fields
+    parameters = {name: fields.pop(name) for name in [*fields] if name in known}
+    given = {"model": "tiny", "provider": "openai", "base_url": "http://model.test/v1", **fields}
+    return dd.ModelConfig(
+        alias=alias,
+        inference_parameters=dd.ChatCompletionInferenceParams(**parameters),
+        **given,
+    )
+
+
+def asking(prompt: str = "Write on {{ topic }}.", **fields: Any) -> dd.DataDesignerConfigBuilder:
+    """`builder` and an LLM column `text` that asks the model about the topic."""
+    return builder(**fields).add_column(
+        name="text", column_type="llm-text", model_alias="m", prompt=prompt
+    )
+
+
+def _fitting(body: Body, number: int) -> Answer:
+    wanted = body.get("response_format")
+    if not wanted:
+        return f"Answer {number}"
+    return json.dumps(value_of(wanted["json_schema"]["schema"], number))
