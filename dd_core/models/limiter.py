@@ -111,7 +111,8 @@ class Limiter:
         if self._ramp_start is not None:
             self._limit, self._ramp_start = self.limit, None
         self._successes = 0
-        self._blocked_until = self._clock() + (retry_after or self.tuning.cooldown_seconds)
+        pause = retry_after or self.tuning.cooldown_seconds
+        self._blocked_until = max(self._blocked_until, self._clock() + pause)
         # Further 429s of the same burst were admitted under the old limit: they say nothing new.
         if admitted <= self._limit:
             factor = self.tuning.multiplicative_decrease_factor

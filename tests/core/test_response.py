@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -101,16 +100,23 @@ class Dog(BaseModel):
 
 class Home(BaseModel):
     pet: Annotated[Cat | Dog, Field(discriminator="kind")]
-    rent: Annotated[Decimal, Field(decimal_places=2)]
+    rent: float
     rooms: list[str] = []
 
 
 def test_a_value_of_the_schema_is_kept_and_unknown_properties_are_removed() -> None:
-    value = {"pet": {"kind": "dog", "name": "Bo", "age": 3}, "rent": "812.5", "garden": True}
+    value = {"pet": {"kind": "dog", "name": "Bo", "age": 3}, "rent": 812.5, "garden": True}
     assert ResponseSchema(Home.model_json_schema()).parse(value) == {
         "pet": {"kind": "dog", "name": "Bo"},
         "rent": 812.5,
     }
+
+
+def test_decimals_become_floats_with_the_places_of_their_pattern() -> None:
+    price = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": r"^\d*\.?\d{0,2}$"}]}
+    schema = ResponseSchema({"type": "object", "properties": {"price": price}})
+    assert schema.parse({"price": "1.5"}) == {"price": 1.5}
+    assert schema.parse({"price": 2.675}) == {"price": 2.68}
 
 
 @pytest.mark.parametrize(
