@@ -22,11 +22,12 @@ _URL_TIMEOUT = 10.0
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def load_config(source: ConfigSource) -> DataDesignerConfig:
+def load_config(source: ConfigSource, providers: Providers | None = None) -> DataDesignerConfig:
     """The declaration that a source holds; raises `InvalidConfigError` with all problems.
 
     A source is a config object, a mapping, the path or http(s) address of a YAML or JSON file, or
     YAML text. Both shapes are read: `{data_designer: {...}}` and the inner mapping by itself.
+    `providers` serve to tell what else is wrong with a source that cannot be read.
     """
     if isinstance(source, DataDesignerConfig):
         return source
@@ -43,7 +44,9 @@ def load_config(source: ConfigSource) -> DataDesignerConfig:
         return DataDesignerConfig.model_validate(content)
     except ValidationError as error:
         problems = config_problems(error, content)
-        raise InvalidConfigError([*problems, *_further_problems(content, problems)]) from None
+        raise InvalidConfigError(
+            [*problems, *_further_problems(content, problems, providers or Providers())]
+        ) from None
 
 
 def config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
@@ -138,7 +141,9 @@ def _explained(found: dict[str, Any]) -> str:
             return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
 
 
-def _further_problems(content: dict[str, Any], known: list[Problem]) -> list[Problem]:
+def _further_problems(
+    content: dict[str, Any], known: list[Problem], providers: Providers
+) -> list[Problem]:
     """What else is wrong, as far as can be told while some parts cannot be read."""
     from dd_core.plan import compile_plan
 
@@ -155,9 +160,15 @@ def _further_problems(content: dict[str, Any], known: list[Problem]) -> list[Pro
     partial["columns"] = readable
     try:
         config = DataDesignerConfig.model_validate(partial)
-        compile_plan(config, Providers(), 0, taken=taken)
+        compile_plan(config, providers, 0, taken=taken)
     except InvalidConfigError as error:
-        return [problem for problem in error.problems if problem.where != "columns"]
-    except (ValidationError, ValueError):
-        pass
+        return [problem for problem in error.problems if not _follows(problem, broken)]
+    except (ValidationError, ValueError, KeyError):
+        pass  # KeyError: all is well except that columns which are read from could not be read
     return []
+
+
+def _follows(problem: Problem, broken: set[str]) -> bool:
+    """Whether a problem is there only because a broken part was left out."""
+    about_models = problem.where.endswith(".model_alias") and "model_configs" in broken
+    return problem.where == "columns" or about_models

@@ -151,7 +151,7 @@ class DataDesigner:
     ) -> DatasetCreationResults:
         """Like `create`, for callers with an event loop."""
         plan, directory = open_dataset(
-            _config_of(config),
+            self._config_of(config),
             self.providers,
             self._run_config,
             artifact_path=artifact_path or self.artifact_path,
@@ -182,16 +182,15 @@ class DataDesigner:
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         rendering = self._run_config.jinja_rendering_engine.value
-        plan = compile_plan(_config_of(config), self.providers, seed, rendering=rendering)
+        plan = compile_plan(self._config_of(config), self.providers, seed, rendering=rendering)
         for warning in plan.warnings:
             _logger.warning("%s", warning)
         return plan
 
-
-def _config_of(config: Configured) -> DataDesignerConfig:
-    if isinstance(config, DataDesignerConfigBuilder):
-        return config.build()
-    return load_config(config)
+    def _config_of(self, config: Configured) -> DataDesignerConfig:
+        if isinstance(config, DataDesignerConfigBuilder):
+            return config.build()
+        return load_config(config, self.providers)
 
 
 def _blocking(work: Callable[[], Awaitable[_T]]) -> _T:

@@ -15,6 +15,9 @@ _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n]*\n?", re.MULTILIN
 _THOUGHT = re.compile(r"^\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
 _END_OF_THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>")
 _JSON_TAGS = frozenset(["json", "jsonc", "json5"])
+_BRACKETS = re.compile(r"[\[\]{}]")
+# A model that repeats itself writes thousands of brackets; repairing those takes seconds.
+_DEEPEST_REPAIR = 100
 _ALIASES: dict[str, frozenset[str]] = {
     name: frozenset([name, *others.split()])
     for name, others in {
@@ -163,7 +166,16 @@ def _structure(value: Any) -> Any:
 def _repaired(text: str) -> Any:
     import json_repair
 
-    if not text.lstrip().startswith(("{", "[")):
+    if not text.lstrip().startswith(("{", "[")) or _depth(text) > _DEEPEST_REPAIR:
         return None
     value: Any = json_repair.loads(text)
     return cast("Any", value) if isinstance(value, dict | list) and value else None
+
+
+def _depth(text: str) -> int:
+    """How deeply brackets are nested, those in texts included."""
+    depth = deepest = 0
+    for bracket in _BRACKETS.findall(text):
+        depth += 1 if bracket in "[{" else -1
+        deepest = max(deepest, depth)
+    return deepest

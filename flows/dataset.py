@@ -81,7 +81,7 @@ async def generate_dataset(
     chosen = run_config or RunConfig()
     _require_variables(model_providers or [])
     providers = Providers(model_providers)
-    loaded = load_config(config)
+    loaded = load_config(config, providers)
     earlier = _directory_of_this_run(artifact_path, dataset_name)
     plan, directory = open_dataset(
         loaded,

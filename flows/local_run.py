@@ -32,10 +32,10 @@ async def _run(parameters: dict[str, Any]) -> bool:
     from flows.session import DatasetRun
     from flows.terminal import show_progress, show_summary
 
-    config = load_config(parameters["config"])
     # What is wrong with the configuration is said before any server is started.
-    rendering = parameters["run_config"].jinja_rendering_engine.value
     providers = Providers(parameters["model_providers"])
+    config = load_config(parameters["config"], providers)
+    rendering = parameters["run_config"].jinja_rendering_engine.value
     compile_plan(config, providers, seed=0, rendering=rendering)
     sessions: list[DatasetRun] = []
     listen(sessions.append)
