@@ -11,154 +11,40 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
-import hashlib
 import json
-import math
 import os
-import random
 import subprocess
 import sys
 import threading
-from collections import Counter
+import urllib.request
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Self
 
 if __package__:
-    from benchmarks.load import Load
-    from benchmarks.schema_values import value_of
+    from benchmarks.answers import ROUTES, Answers, Settings
 else:
-    from load import Load
-    from schema_values import value_of
+    from answers import ROUTES, Answers, Settings
 
-_REASONS = {200: "OK", 404: "Not Found", 429: "Too Many Requests", 500: "Internal Server Error"}
-
-
-class Settings(argparse.Namespace):
-    """What can be set, at the start and while the server runs."""
-
-    latency: float
-    latency_sigma: float
-    capacity: int | None
-    retry_after: str | None
-    error_rate: float
-    broken_rate: float
-    malformed_rate: float
-    output_tokens: int
-    answer_text: str | None
-    models: dict[str, dict[str, Any]]
-    record: bool
-    seed: int
-    port: int
-    die_with_parent: bool
-
-    def of(self, model: str, name: str) -> Any:
-        """A setting, with the model's own value first."""
-        return self.models.get(model, {}).get(name, getattr(self, name))
+_REASONS = {200: "OK", 400: "Bad Request", 404: "Not Found", 429: "Too Many Requests"}
+_REASONS[500] = "Internal Server Error"
 
 
-def parse(arguments: list[str] | None = None) -> Settings:
-    """Settings from a command line."""
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Settings, port and lifetime from a command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--latency", type=float, default=0.0, help="mean seconds an answer takes")
-    parser.add_argument("--latency-sigma", type=float, default=0.0, help="lognormal sigma")
-    parser.add_argument("--capacity", type=int, default=None, help="beyond it the answer is 429")
-    parser.add_argument("--retry-after", default=None)
-    parser.add_argument("--error-rate", type=float, default=0.0, help="share answered with 500")
-    parser.add_argument("--broken-rate", type=float, default=0.0, help="share with half a body")
-    parser.add_argument("--malformed-rate", type=float, default=0.0, help="share without JSON")
-    parser.add_argument("--output-tokens", type=int, default=20)
-    parser.add_argument("--answer-text", default=None)
-    parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--record", action="store_true", help="remember prompts for GET /prompts")
     parser.add_argument("--die-with-parent", action="store_true")
-    settings = parser.parse_args(arguments, namespace=Settings())
-    settings.models = {}
-    return settings
-
-
-class Answers:
-    """What the server says."""
-
-    def __init__(self, settings: Settings) -> None:
-        self.settings = settings
-        self.load = Load()
-        self.prompts: Counter[tuple[str, str]] = Counter()
-        self.random = random.Random(settings.seed)
-
-    def delay(self, model: str) -> float:
-        """Seconds until the next answer of a model."""
-        mean, sigma = self.settings.of(model, "latency"), self.settings.of(model, "latency_sigma")
-        if not sigma or not mean:
-            return float(mean)
-        return self.random.lognormvariate(math.log(mean) - sigma * sigma / 2, sigma)
-
-    def refusal(self, model: str) -> tuple[int, bytes, str] | None:
-        """An answer that comes at once instead of the one asked for."""
-        capacity = self.settings.of(model, "capacity")
-        if capacity is None or self.load.in_flight < capacity:
-            return None
-        wait = self.settings.of(model, "retry_after")
-        header = f"retry-after: {wait}\r\n" if wait not in (None, "none") else ""
-        return 429, b'{"error":{"message":"too many requests"}}', header
-
-    def chat(self, request: dict[str, Any]) -> tuple[int, bytes]:
-        """Status and body of a chat completion."""
-        chance, settings = self.random.random(), self.settings
-        if chance < settings.error_rate:
-            return 500, b'{"error":{"message":"internal error"}}'
-        body = self._completion(request)
-        chance -= settings.error_rate
-        if chance < settings.broken_rate:
-            return 200, body[: len(body) // 2]
-        return 200, body
-
-    def _completion(self, request: dict[str, Any]) -> bytes:
-        messages = request["messages"]
-        asked = _text(messages[-1]["content"])
-        digest = hashlib.blake2b(
-            f"{request['model']}{messages}".encode(), digest_size=8
-        ).hexdigest()
-        text = self._content(request, asked, digest)
-        tokens = {"prompt_tokens": len(asked) // 4, "completion_tokens": len(text) // 4}
-        answer = {
-            "id": digest,
-            "object": "chat.completion",
-            "model": request["model"],
-            "choices": [
-                {
-                    "index": 0,
-                    "finish_reason": "stop",
-                    "message": {"role": "assistant", "content": text},
-                }
-            ],
-            "usage": tokens | {"total_tokens": sum(tokens.values())},
-        }
-        return json.dumps(answer).encode()
-
-    def _content(self, request: dict[str, Any], asked: str, digest: str) -> str:
-        schema: Any = None
-        response_format = request.get("response_format") or {}
-        if response_format.get("type") == "json_schema":
-            schema = response_format["json_schema"]["schema"]
-        elif "<response_schema>" in asked:
-            schema = json.loads(asked.split("<response_schema>")[1].split("</response_schema>")[0])
-        if schema is not None:
-            if self.random.random() < self.settings.malformed_rate:
-                return "I would rather not answer in JSON."
-            value = json.dumps(value_of(schema, int(digest, 16)))
-            return value if response_format else f"```json\n{value}\n```"
-        if self.settings.answer_text is not None:
-            return self.settings.answer_text
-        return " ".join([f"answer {digest}", *["word"] * max(0, self.settings.output_tokens - 4)])
-
-
-def _text(content: Any) -> str:
-    return content if isinstance(content, str) else "".join(part["text"] for part in content)
+    parser.add_argument("--record", action="store_true")
+    kinds = {"float": float, "int": int, "str": str}
+    for field in fields(Settings)[:-1]:
+        kind = kinds[str(field.type).split(" |")[0]]
+        parser.add_argument(f"--{field.name.replace('_', '-')}", type=kind, default=field.default)
+    return parser.parse_args(arguments)
 
 
 class Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection with keep-alive; requests have a Content-Length."""
+    """One HTTP/1.1 connection with keep-alive; a body has a Content-Length, none is pipelined."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -169,63 +55,63 @@ class Connection(asyncio.Protocol):
         self._transport = transport  # type: ignore[assignment]
 
     def data_received(self, data: bytes) -> None:
-        self._buffer += data
-        while True:
-            end = self._buffer.find(b"\r\n\r\n")
-            if end < 0:
-                return
-            head = self._buffer[:end].decode("latin-1")
-            length = 0
-            for line in head.split("\r\n")[1:]:
-                if line[:15].lower() == "content-length:":
-                    length = int(line[15:])
-            stop = end + 4 + length
-            if len(self._buffer) < stop:
-                return
-            body, self._buffer = self._buffer[end + 4 : stop], self._buffer[stop:]
-            method, path, _ = head.split("\r\n", 1)[0].split(" ", 2)
-            self._handle(method, path, body)
+        buffer = self._buffer + data if self._buffer else data
+        while (end := buffer.find(b"\r\n\r\n")) >= 0:
+            head = buffer[:end]
+            _, named, length = head.lower().partition(b"\r\ncontent-length:")
+            stop = end + 4 + (int(length.split(b"\r\n", 1)[0]) if named else 0)
+            if len(buffer) < stop:
+                break
+            body, buffer = buffer[end + 4 : stop], buffer[stop:]
+            try:
+                method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
+                self._handle(method, path, body)
+            except Exception as error:  # whatever is wrong with a request, the client is told
+                self._refuse(400, f"{type(error).__name__}: {error}")
+        self._buffer = buffer
 
     def _handle(self, method: str, path: str, body: bytes) -> None:
         answers = self._answers
-        if method == "POST" and path == "/v1/chat/completions":
-            self._chat(json.loads(body))
-        elif path == "/stats":
+        if method == "POST" and path in ROUTES:
+            self._ask(path, json.loads(body))
+        elif (method, path) == ("GET", "/stats"):
             self._send(200, json.dumps(answers.load.stats()).encode())
-        elif path == "/prompts":
+        elif (method, path) == ("GET", "/prompts"):
             rows = [[*key, count] for key, count in answers.prompts.items()]
             self._send(200, json.dumps(rows).encode())
-        elif path == "/reset":
+        elif (method, path) == ("POST", "/reset"):
             answers.load.reset()
             answers.prompts.clear()
             self._send(200, b"{}")
-        elif path == "/settings":
-            for name, value in json.loads(body).items():
-                setattr(answers.settings, name, value)
+        elif (method, path) == ("POST", "/settings"):
+            answers.change(json.loads(body))
             self._send(200, b"{}")
         else:
-            self._send(404, b'{"error":{"message":"no such route"}}')
+            self._refuse(404, f"no such route: {method} {path}")
 
-    def _chat(self, request: dict[str, Any]) -> None:
+    def _ask(self, path: str, request: dict[str, Any]) -> None:
         answers, model = self._answers, request["model"]
         refusal = answers.refusal(model)
         if refusal is not None:
             answers.load.refused(model, refusal[0])
             self._send(*refusal)
             return
-        answers.load.started(model)
+        status, body = answers.answer(path, request)
         if answers.settings.record:
-            answers.prompts[model, _text(request["messages"][-1]["content"])] += 1
+            answers.remember(request)
+        answers.load.started(model)
         delay = answers.delay(model)
         if delay:
-            asyncio.get_running_loop().call_later(delay, self._answer, request)
+            asyncio.get_running_loop().call_later(delay, self._answer, model, status, body)
         else:
-            self._answer(request)
+            self._answer(model, status, body)
 
-    def _answer(self, request: dict[str, Any]) -> None:
-        status, body = self._answers.chat(request)
-        self._answers.load.finished(request["model"], status)
+    def _answer(self, model: str, status: int, body: bytes) -> None:
+        self._answers.load.finished(model, status)
         self._send(status, body)
+
+    def _refuse(self, status: int, message: str) -> None:
+        self._send(status, json.dumps({"error": {"message": message}}).encode())
 
     def _send(self, status: int, body: bytes, headers: str = "") -> None:
         if self._transport is None or self._transport.is_closing():
@@ -237,16 +123,16 @@ class Connection(asyncio.Protocol):
         self._transport.write(head.encode() + body)
 
 
-async def serve(settings: Settings) -> None:
+async def serve(arguments: argparse.Namespace) -> None:
     """Serve until the process ends."""
-    answers = Answers(settings)
-    loop = asyncio.get_running_loop()
-    server = await loop.create_server(
-        lambda: Connection(answers), "127.0.0.1", settings.port, backlog=1024
+    named = {field.name for field in fields(Settings)}
+    answers = Answers(Settings(**{k: v for k, v in vars(arguments).items() if k in named}))
+    server = await asyncio.get_running_loop().create_server(
+        lambda: Connection(answers), "127.0.0.1", arguments.port, backlog=1024
     )
     port = server.sockets[0].getsockname()[1]
     print(json.dumps({"url": f"http://127.0.0.1:{port}/v1", "pid": os.getpid()}), flush=True)
-    if settings.die_with_parent:
+    if arguments.die_with_parent:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
     await server.serve_forever()
 
@@ -271,7 +157,11 @@ class BenchServer:
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
         assert self._process.stdout is not None
-        ready = json.loads(self._process.stdout.readline())
+        line = self._process.stdout.readline()
+        if not line:
+            self.close()
+            raise RuntimeError(f"the server did not start with {options!r}; see its message above")
+        ready = json.loads(line)
         self.url: str = ready["url"]
         self.pid: int = ready["pid"]
 
@@ -285,6 +175,8 @@ class BenchServer:
         """End the server."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
+        # A process that the caller forked may hold the pipe open, so its end is not enough.
+        self._process.terminate()
         self._process.wait()
         self._process.stdout.close()
 
@@ -293,20 +185,18 @@ class BenchServer:
         return self._ask("/stats")
 
     def prompts(self) -> list[tuple[str, str, int]]:
-        """Model, last message and how often it was asked."""
-        return [tuple(row) for row in self._ask("/prompts")]
+        """Model, last user message and how often it was asked."""
+        return [(model, text, count) for model, text, count in self._ask("/prompts")]
 
     def reset(self) -> None:
-        """Forget the load so far."""
-        self._ask("/reset")
+        """Forget the load and the prompts so far."""
+        self._ask("/reset", {})
 
     def settings(self, **values: Any) -> None:
-        """Change settings while the server runs."""
+        """Change settings while the server runs; `models={"m": {"latency": 1}}` for one model."""
         self._ask("/settings", values)
 
     def _ask(self, path: str, content: Any = None) -> Any:
-        import urllib.request
-
         url = self.url.removesuffix("/v1") + path
         data = None if content is None else json.dumps(content).encode()
         with urllib.request.urlopen(url, data=data, timeout=10) as response:

@@ -26,14 +26,16 @@ def chat_response(
     *,
     finish_reason: str = "stop",
     reasoning: str | None = None,
+    prompt_tokens: int = 3,
+    completion_tokens: int = 5,
     usage: dict[str, Any] | None = None,
 ) -> httpx.Response:
-    """What an OpenAI-compatible server answers."""
+    """What an OpenAI-compatible server answers; `usage` replaces the counts of tokens."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if reasoning is not None:
         message["reasoning_content"] = reasoning
     choice = {"index": 0, "message": message, "finish_reason": finish_reason}
-    counted = usage or {"prompt_tokens": 3, "completion_tokens": 5}
+    counted = usage or {"prompt_tokens": prompt_tokens, "completion_tokens": completion_tokens}
     return httpx.Response(200, json={"choices": [choice], "usage": counted})
 
 
@@ -41,6 +43,11 @@ def refusal(status: int, message: str = "no", **headers: str) -> httpx.Response:
     """An error in the words of an OpenAI-compatible server; `retry_after` becomes Retry-After."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, json={"error": {"message": message}}, headers=named)
+
+
+def answer_schema(schema: dict[str, Any]) -> Any:
+    """A value that satisfies the schema, as the bench server would give it."""
+    return value_of(schema)
 
 
 def prompt_of(body: Body) -> str:

@@ -1,0 +1,169 @@
+"""What the benchmark server says: a function of the model, the messages and the settings."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import math
+import random
+import struct
+from collections import Counter
+from dataclasses import dataclass, replace
+from functools import cache
+from json.encoder import encode_basestring_ascii as quoted
+from typing import Any
+
+if __package__:
+    from benchmarks.load import Load
+    from benchmarks.schema_values import structured_text, text_of
+else:
+    from load import Load
+    from schema_values import structured_text, text_of
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What can be set, at the start and while the server runs."""
+
+    latency: float = 0.0  # mean seconds an answer takes
+    latency_sigma: float = 0.0  # of a lognormal distribution with that mean
+    capacity: int | None = None  # requests in flight beyond which the answer is 429
+    retry_after: str | None = None  # sent with a 429: seconds, a date, or none
+    error_rate: float = 0.0  # share answered with 500
+    broken_rate: float = 0.0  # share answered with half a body
+    malformed_rate: float = 0.0  # share of structured answers that violate their schema
+    output_tokens: int = 20
+    embedding_size: int = 16
+    answer_text: str | None = None
+    seed: int = 0
+    record: bool = False  # remember prompts for GET /prompts
+
+
+class Answers:
+    """What the server says."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.load = Load()
+        self.prompts: Counter[tuple[str, str]] = Counter()
+        self._random = random.Random(settings.seed)
+        self._own: dict[str, dict[str, Any]] = {}
+        self._of: dict[str, Settings] = {}
+
+    def of(self, model: str) -> Settings:
+        """The settings of a model."""
+        return self._of.get(model, self.settings)
+
+    def change(self, values: dict[str, Any]) -> None:
+        """Change settings; `models` holds those that differ for a model."""
+        values = dict(values)
+        own = {**self._own}
+        for model, changed in values.pop("models", {}).items():
+            own[model] = {**own.get(model, {}), **changed}
+        settings = replace(self.settings, **values)
+        self._of = {model: replace(settings, **changed) for model, changed in own.items()}
+        self.settings, self._own = settings, own
+
+    def delay(self, model: str) -> float:
+        """Seconds until the next answer of a model."""
+        settings = self.of(model)
+        mean, sigma = settings.latency, settings.latency_sigma
+        if not sigma or not mean:
+            return mean
+        return self._random.lognormvariate(math.log(mean) - sigma * sigma / 2, sigma)
+
+    def refusal(self, model: str) -> tuple[int, bytes, str] | None:
+        """An answer that comes at once instead of the one asked for."""
+        settings = self.of(model)
+        if settings.capacity is None:
+            return None
+        # A capacity of its own counts the model's requests, a general one counts all.
+        load: Any = self.load
+        if "capacity" in self._own.get(model, ()):
+            load = self.load.models.get(model)
+        if (load.in_flight if load else 0) < settings.capacity:
+            return None
+        wait = settings.retry_after
+        header = f"retry-after: {wait}\r\n" if wait not in (None, "none") else ""
+        return 429, b'{"error":{"message":"too many requests"}}', header
+
+    def remember(self, request: dict[str, Any]) -> None:
+        """Count the last user message, or what is to be embedded."""
+        said = [m["content"] for m in request.get("messages", ()) if m["role"] == "user"]
+        asked = _inputs(request) if "input" in request else [text_of(said[-1])] if said else [""]
+        self.prompts.update((request["model"], str(text)) for text in asked)
+
+    def answer(self, path: str, request: dict[str, Any]) -> tuple[int, bytes]:
+        """Status and body of the answer to a request of a model."""
+        settings, chance = self.of(request["model"]), self._random.random()
+        if chance < settings.error_rate:
+            return 500, b'{"error":{"message":"internal error"}}'
+        body = (ROUTES[path])(self, settings, request)
+        if chance < settings.error_rate + settings.broken_rate:
+            return 200, body[: len(body) // 2]
+        return 200, body
+
+    def chat(self, settings: Settings, request: dict[str, Any]) -> bytes:
+        """The body of a chat completion."""
+        model, messages = request["model"], request["messages"]
+        asked = "".join([text_of(message["content"]) for message in messages])
+        digest = _digest(model, messages)
+        text = structured_text(request, int(digest, 16))
+        if text is None:
+            text = settings.answer_text
+            if text is None:
+                text = f"answer {digest} {_padding(settings.output_tokens)}"
+        elif settings.malformed_rate and self._random.random() < settings.malformed_rate:
+            text = "I would rather not answer in JSON."
+        # Written by hand: json.dumps of the whole costs three times as much.
+        before, after = len(asked) // 4, len(text) // 4
+        return (
+            f'{{"id":"{digest}","object":"chat.completion","created":0,"model":{quoted(model)},'
+            '"choices":[{"index":0,"finish_reason":"stop",'
+            f'"message":{{"role":"assistant","content":{quoted(text)}}}}}],'
+            f'"usage":{{"prompt_tokens":{before},"completion_tokens":{after},'
+            f'"total_tokens":{before + after}}}}}'
+        ).encode()
+
+    def embeddings(self, settings: Settings, request: dict[str, Any]) -> bytes:
+        """The body of an answer with a vector of length 1 for each input."""
+        model, inputs = request["model"], _inputs(request)
+        size = request.get("dimensions") or settings.embedding_size
+        data: list[dict[str, Any]] = []
+        for index, text in enumerate(inputs):
+            vector = _vector(_digest(model, text), size)
+            if settings.malformed_rate and self._random.random() < settings.malformed_rate:
+                vector = []
+            packed = base64.b64encode(struct.pack(f"<{len(vector)}f", *vector)).decode()
+            value = packed if request.get("encoding_format") == "base64" else vector
+            data.append({"object": "embedding", "index": index, "embedding": value})
+        tokens = sum(len(text) // 4 for text in inputs)
+        usage = {"prompt_tokens": tokens, "total_tokens": tokens}
+        return json.dumps({"object": "list", "model": model, "data": data, "usage": usage}).encode()
+
+
+ROUTES = {"/v1/chat/completions": Answers.chat, "/v1/embeddings": Answers.embeddings}
+
+
+def _inputs(request: dict[str, Any]) -> list[Any]:
+    """The texts to embed, or lists of tokens; one of either may come without a list around it."""
+    given = request["input"]
+    return given if isinstance(given, list) and not isinstance(given[0], int) else [given]
+
+
+def _digest(model: str, asked: Any) -> str:
+    return hashlib.blake2b(f"{model}{asked}".encode(), digest_size=8).hexdigest()
+
+
+def _vector(digest: str, size: int) -> list[float]:
+    drawn = random.Random(digest)
+    vector = [drawn.uniform(-1, 1) for _ in range(size)]
+    norm = math.hypot(*vector)
+    return [value / norm for value in vector]
+
+
+@cache
+def _padding(tokens: int) -> str:
+    """What makes `answer <digest> ` a text of so many tokens of four letters."""
+    return ("word " * tokens)[: max(0, 4 * tokens - len("answer 0123456789abcdef "))]
