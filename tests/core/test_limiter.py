@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 import dd_core.config as dd
@@ -201,17 +204,30 @@ def test_models_at_different_servers_do_not_share(tmp_path: Path) -> None:
 
 
 def test_each_alias_keeps_to_its_own_maximum(tmp_path: Path) -> None:
-    seen: list[int] = []
-    server = ScriptedModel("hello", latency=0.01)
-    builder = columns(model("a", max_parallel_requests=2))
-    builder.add_model_config(model("b", max_parallel_requests=9))  # which no column asks
-    DataDesigner(tmp_path, transport=server).create(builder, num_records=20)
-    assert not seen
-    assert server.max_in_flight == 2
+    at_work: Counter[str] = Counter()
+    most: Counter[str] = Counter()
+
+    class Watching(ScriptedModel):
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            alias = json.loads(request.content)["seed"]
+            at_work[alias] += 1
+            most[alias] = max(most[alias], at_work[alias])
+            try:
+                return await super().handle_async_request(request)
+            finally:
+                at_work[alias] -= 1
+
+    builder = columns(
+        model("a", max_parallel_requests=2, extra_body={"seed": "a"}),
+        model("b", max_parallel_requests=9, extra_body={"seed": "b"}),
+    )
+    server = Watching("hello", latency=0.01)
+    DataDesigner(tmp_path, transport=server).create(builder, num_records=30)
+    assert most["a"] == 2
+    assert most["b"] > 2
 
 
 def test_a_server_that_takes_fewer_is_asked_for_fewer(tmp_path: Path) -> None:
-    server = ScriptedModel(latency=0.005)
     answered: list[int] = []
 
     def with_room_for_four(body: dict[str, Any]) -> Any:

@@ -1,0 +1,108 @@
+"""The command line: what it prints, and its exit code."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
+
+import dd_core.config as dd
+from tests.conftest import ServerFactory
+from tests.datasets import chain, model, topics
+
+_DDFLOWS = str(Path(sys.executable).with_name("ddflows"))
+
+
+def ddflows(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run the console script against the tests' Prefect server."""
+    environment = os.environ | {
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+    }
+    command = [_DDFLOWS, *(str(argument) for argument in arguments)]
+    return subprocess.run(
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120
+    )
+
+
+def written(builder: dd.DataDesignerConfigBuilder, folder: Path) -> Path:
+    path = folder / "config.yaml"
+    builder.write_config(path)
+    return path
+
+
+def test_run_writes_the_dataset_and_tells_where_it_is(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    config = written(chain(bench_server().url, 1), tmp_path)
+    settings = tmp_path / "run.yaml"
+    settings.write_text("buffer_size: 4\nprogress_interval: 0.1\n")
+    done = ddflows(
+        "run", config, "-n", "6", "-d", "six", "-c", settings, "--seed", "3", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Rows     6 of 6" in done.stdout
+    assert "Seed     3" in done.stdout
+    assert "/runs/flow-run/" in done.stdout
+    parts = [*(tmp_path / "artifacts" / "six" / "parquet-files").glob("*.parquet")]
+    assert sorted(len(pd.read_parquet(part)) for part in parts) == [2, 4]
+
+
+def test_run_fails_when_rows_are_missing(tmp_path: Path, bench_server: ServerFactory) -> None:
+    builder = topics(model("http://unused.test"))
+    builder.add_column(
+        name="n", column_type="expression", expr="{{ 'x' if topic == 'tea' else 1 }}", dtype="int"
+    )
+    settings = tmp_path / "run.yaml"
+    settings.write_text("disable_early_shutdown: true\n")
+    done = ddflows("run", written(builder, tmp_path), "-n", "40", "-c", settings, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "of 40" in done.stdout
+    assert "dropped: n:" in done.stdout
+
+
+def test_preview_shows_rows_and_can_write_them(tmp_path: Path, bench_server: ServerFactory) -> None:
+    config = written(chain(bench_server().url, 1), tmp_path)
+    done = ddflows("preview", config, "-n", "3", "-o", "rows.jsonl", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "answer" in done.stdout
+    assert len(pd.read_json(tmp_path / "rows.jsonl", lines=True)) == 3
+
+
+def test_validate_lists_what_is_wrong(tmp_path: Path) -> None:
+    builder = topics(model("http://unused.test"))
+    builder.add_column(name="a", column_type="llm-text", model_alias="nope", prompt="{{ tpoic }}")
+    done = ddflows("validate", written(builder, tmp_path), cwd=tmp_path)
+    assert done.returncode == 1
+    assert "columns.a.model_alias" in done.stderr
+    assert "did you mean 'topic'?" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_validate_accepts_what_is_right(tmp_path: Path) -> None:
+    done = ddflows("validate", written(topics(model("http://unused.test")), tmp_path), cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "The configuration is valid.\n")
+
+
+def test_check_models_asks_each_model(tmp_path: Path, bench_server: ServerFactory) -> None:
+    server = bench_server()
+    config = written(chain(server.url, 1), tmp_path)
+    assert ddflows("check-models", config, cwd=tmp_path).returncode == 0
+    assert server.stats()["requests"] == 1
+    server.settings(error_rate=1.0)
+    done = ddflows("check-models", config, cwd=tmp_path)
+    assert done.returncode == 1
+    assert "answered 500" in done.stderr
+
+
+@pytest.mark.parametrize("command", ["run", "preview", "validate"])
+def test_a_missing_file_is_named(command: str, tmp_path: Path) -> None:
+    done = ddflows(command, "nowhere.yaml", cwd=tmp_path)
+    assert done.returncode == 1
+    assert "nowhere.yaml" in done.stderr
+    assert "Traceback" not in done.stderr
