@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
 from typing import Any
 
-from dd_core.column import Batch, CellColumn, Generator, WholeColumn
+from dd_core.column import Batch, CellColumn, Generator, GroupColumn, WholeColumn
 from dd_core.errors import DataDesignerError, UserTemplateError
 from dd_core.journal import JournalledCells
 from dd_core.models.model import Model, Seat
@@ -66,7 +66,9 @@ class ColumnState:
         self.failures: dict[int, Exception] = {}
         """Why rows were dropped because of this column."""
         self.ready: list[int] = []
-        """Computed cells that wait for the next chunk."""
+        """Cells that wait for the next chunk or group."""
+        self.groups = 0
+        """Groups at work."""
         self.cut = False
         """Whether the column was stopped before it was finished."""
         self.is_finished = False
@@ -86,11 +88,18 @@ class ColumnState:
         """Cells whose row was dropped, for whatever column's sake."""
         return len(self.status) - self.open - self.done - self.skipped
 
+    @property
+    def _needs_all(self) -> bool:
+        """Whether every row's inputs must be there before any row is generated."""
+        if isinstance(self.generator, GroupColumn):
+            return self.generator.group_size is None
+        return isinstance(self.generator, WholeColumn)
+
     def connect(self, states: Mapping[str, ColumnState]) -> None:
         """Find out whom to wait for, row by row or as a whole."""
         for producer in self.planned.producers:
             source = states[producer]
-            if isinstance(source.generator, WholeColumn) or isinstance(self.generator, WholeColumn):
+            if self._needs_all or isinstance(source.generator, WholeColumn):
                 source.column_children.append(self)
                 self.incomplete += 1
             else:
@@ -197,7 +206,7 @@ def trusted_cells(
         sources = [trusted[producer] for producer in state.planned.producers]
         limited = [rows for rows in sources if rows is not None]
         trusted[name] = inputs = set[int].intersection(*limited) if limited else None
-        if isinstance(state.generator, CellColumn):
+        if isinstance(state.generator, CellColumn | GroupColumn):
             trusted[name] = mine = set[int]()
             for row, values in cells.get(state.planned.fingerprint, {}).items():
                 index = row - batch.start

@@ -1,7 +1,7 @@
 """The contract of a column: what a declaration says, and how its values come about.
 
 A kind of column lives in one file of `dd_core/columns/`: a frozen declaration (a subclass of
-`Column`) whose `bind` returns one of three generators. The engine asks only which of the three it
+`Column`) whose `bind` returns one of four generators. The engine asks only which of the four it
 is; everything else it learns from the declaration.
 """
 
@@ -123,7 +123,23 @@ class CellColumn(ABC):
         """Values of the column and its side effects. `seat` is the cell's place at `model`."""
 
 
-Generator: TypeAlias = WholeColumn | RowColumn | CellColumn
+class GroupColumn(ABC):
+    """Generates rows in groups by waiting for something, such as a server or a thread."""
+
+    group_size: int | None = None
+    """Most rows in a group; None for all rows of a batch at once, when all inputs are complete."""
+    max_parallel_groups: int = 4
+    """Groups at work at the same time, in each batch."""
+
+    @abstractmethod
+    async def generate(self, rows: Sequence[Row]) -> Sequence[Mapping[str, Any] | Exception]:
+        """For each row the values of the column and its side effects; an exception drops the row.
+
+        Rows that were dropped or skipped before are not among those given.
+        """
+
+
+Generator: TypeAlias = WholeColumn | RowColumn | CellColumn | GroupColumn
 
 
 class Column(Kind, tag="column_type"):

@@ -1,29 +1,23 @@
 """Runs one batch: every cell starts as soon as its own row's inputs are there.
 
-A finished cell wakes the cells of its row that waited for it. Cells that ask a model queue there,
-computed cells run in chunks of what is ready, whole columns when their inputs are complete.
+A finished cell wakes the cells of its row that waited for it. How generators are set to work on
+what is ready is the business of `work.py`.
 """
 
 from __future__ import annotations
 
-import asyncio
-import logging
-from collections.abc import Coroutine, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState, trusted_cells
-from dd_core.column import Batch, CellColumn, RowColumn, Values, WholeColumn
-from dd_core.errors import ColumnIncompleteError, DataDesignerError, DataDesignerGenerationError
+from dd_core.column import Batch, Values, WholeColumn
+from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.journal import Journal, JournalledCells
-from dd_core.models.model import Seat
 from dd_core.values import BatchValues
+from dd_core.work import Work
 
 if TYPE_CHECKING:
     from dd_core.engine import Engine
-
-_logger = logging.getLogger(__name__)
-
-_CHUNK_ON_LOOP = 64  # smaller chunks cost less than handing them to a thread
 
 
 class BatchRun:
@@ -33,14 +27,14 @@ class BatchRun:
         self.batch = batch
         self.plan = engine.plan
         self.stopped_by: DataDesignerError | None = None
+        self._work = Work(self, engine, journal)
         self.states: dict[str, ColumnState] = {
-            name: ColumnState(planned, engine.generators[name], batch.size, self._start_cell)
+            name: ColumnState(planned, engine.generators[name], batch.size, self._work.start_cell)
             for name, planned in engine.plan.columns.items()
         }
         """All columns, each after those that it needs."""
         self._engine = engine
         self._journal = journal
-        self._tasks: set[asyncio.Task[None]] = set()
         self._values = BatchValues(batch.size)
         for state in self.states.values():
             state.connect(self.states)
@@ -77,7 +71,7 @@ class BatchRun:
         state = self.states[name]
         for row in state.take_failed():
             state.status[row] = CellState.WAITING
-            self._queue(state, row)
+            self._work.queue(state, row)
         await state.settled()
         if self.stopped_by is not None and state.cut:
             raise self.stopped_by
@@ -103,16 +97,12 @@ class BatchRun:
             state.cut = state.open > 0
         for row in range(self.batch.size):
             self._abandon(row)
-        for task in self._tasks:
-            task.cancel()
+        self._work.cancel()
 
     async def close(self) -> None:
         """End all work; the journal stays."""
         self._engine.active.discard(self)
-        tasks = [*self._tasks]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await self._work.end()
         for row in range(self.batch.size):
             self._abandon(row)
         if self._journal is not None:
@@ -122,6 +112,10 @@ class BatchRun:
         """Forget the finished cells on disk, because they are in a part now."""
         if self._journal is not None:
             self._journal.remove()
+
+    def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
+        """What a cell's generator is given."""
+        return self._values.row(state.planned.reads, row)
 
     def values(self, name: str) -> Values:
         """Values of a column or side effect over all rows of the batch."""
@@ -139,7 +133,7 @@ class BatchRun:
         if self.stopped_by is not None:
             return
         if isinstance(state.generator, WholeColumn):
-            self._spawn(self._guarded(self._generate_whole(state, state.generator)))
+            self._work.generate_whole(state, state.generator)
             return
         for row in range(self.batch.size):
             if state.missing[row] == 0:
@@ -159,92 +153,18 @@ class BatchRun:
         if state.may_skip and state.skips(row, self._values):
             skip = state.planned.column.skip
             value = skip.value if skip is not None else None
-            self._complete(state, row, {state.name: value}, CellState.SKIPPED)
+            self.complete(state, row, {state.name: value}, CellState.SKIPPED)
         else:
-            self._queue(state, row)
+            self._work.queue(state, row)
 
-    def _queue(self, state: ColumnState, row: int) -> None:
-        state.status[row] = CellState.QUEUED
-        if isinstance(state.generator, RowColumn):
-            state.ready.append(row)
-            if len(state.ready) == 1:
-                asyncio.get_running_loop().call_soon(self._compute_ready, state)
-        elif state.model is None:
-            self._start_cell(state, row, None)
-        else:
-            state.model.enqueue(state.planned.rank, state, row)
-            self._engine.pump_soon(state.model)
-
-    def _start_cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
-        task = self._spawn(self._cell(state, row, seat))
-        if seat is not None:
-            # Also when the task is cancelled before its first step.
-            task.add_done_callback(lambda _: seat.give_back())
-
-    async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
-        generator = state.generator
-        assert isinstance(generator, CellColumn)
-        try:
-            with self._engine.open_cell():
-                values = await generator.generate(self._values.row(state.planned.reads, row), seat)
-        except Exception as error:
-            self._cell_failed(state, row, error)
-            return
-        if self._journal is not None:
-            self._journal.add(state.planned.fingerprint, self.batch.start + row, values)
-        if state.wanted(row):
-            self._engine.errors.succeeded(state.name)
-            self._complete(state, row, values)
-
-    def _compute_ready(self, state: ColumnState) -> None:
-        rows, state.ready = state.ready, []
-        rows = [row for row in rows if state.wanted(row)]
-        self._spawn(self._guarded(self._compute(state, rows)))
-
-    async def _compute(self, state: ColumnState, rows: list[int]) -> None:
-        generator = state.generator
-        assert isinstance(generator, RowColumn)
-        inputs = [self._values.row(state.planned.reads, row) for row in rows]
-        if len(rows) <= _CHUNK_ON_LOOP:
-            values = generator.generate(inputs)
-        else:
-            values = await self._engine.in_thread(generator.generate, inputs)
-        for row, value in zip(rows, values, strict=True):
-            if isinstance(value, Exception):
-                self._cell_failed(state, row, value)
-            elif state.wanted(row):
-                self._complete(state, row, {state.name: value})
-
-    async def _generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
-        inputs = {name: self.values(name) for name in state.planned.reads}
-        values = await self._engine.in_thread(generator.generate, self.batch, inputs)
-        self._values.put_column(state.name, values)
-        state.settle_all()
-        self._finished(state)
-
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        """Engine work whose failure concerns the whole run, not a row."""
-        try:
-            await work
-        except DataDesignerError as error:
-            self._engine.stop(error)
-        except Exception as error:
-            _logger.exception("generating failed")
-            self._engine.stop(DataDesignerGenerationError(f"{type(error).__name__}: {error}"))
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return task
-
-    def _complete(
+    def complete(
         self,
         state: ColumnState,
         row: int,
         values: Mapping[str, Any],
         status: CellState = CellState.DONE,
     ) -> None:
+        """A cell has its value and those of its side effects."""
         self._store(state, row, values, status)
         self._wake_row(state, row)
         if state.open == 0:
@@ -262,7 +182,14 @@ class BatchRun:
             if child.incomplete == 0:
                 self._columns_complete(child)
 
-    def _cell_failed(self, state: ColumnState, row: int, error: Exception) -> None:
+    def complete_whole(self, state: ColumnState, values: Values) -> None:
+        """A column that comes as a whole is there."""
+        self._values.put_column(state.name, values)
+        state.settle_all()
+        self._finished(state)
+
+    def cell_failed(self, state: ColumnState, row: int, error: Exception) -> None:
+        """Keep the cell for another try, drop its row, or stop the run, as the error demands."""
         if not state.wanted(row):
             return
         if isinstance(error, DataDesignerError) and error.fatal:

@@ -1,0 +1,163 @@
+"""Sets the generators of a batch to work on the cells that are ready.
+
+Cells that ask a model queue there; computed cells run in chunks of what is ready; groups are
+formed from what is ready when there is a place for one; whole columns come in one go.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Coroutine, Sequence
+from typing import TYPE_CHECKING, Any
+
+from dd_core.cells import CellState, ColumnState
+from dd_core.column import CellColumn, GroupColumn, RowColumn, WholeColumn
+from dd_core.errors import DataDesignerError, DataDesignerGenerationError
+from dd_core.journal import Journal
+from dd_core.models.model import Seat
+
+if TYPE_CHECKING:
+    from dd_core.engine import Engine
+    from dd_core.execute import BatchRun
+
+_logger = logging.getLogger(__name__)
+
+_CHUNK_ON_LOOP = 64  # smaller chunks cost less than handing them to a thread
+
+
+class Work:
+    """The tasks of one batch."""
+
+    def __init__(self, run: BatchRun, engine: Engine, journal: Journal | None) -> None:
+        self._run = run
+        self._engine = engine
+        self._journal = journal
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def queue(self, state: ColumnState, row: int) -> None:
+        """Generate a cell whose inputs are there, as soon as there is a place for it."""
+        state.status[row] = CellState.QUEUED
+        if isinstance(state.generator, RowColumn | GroupColumn):
+            state.ready.append(row)
+            if len(state.ready) == 1:
+                asyncio.get_running_loop().call_soon(self._take_ready, state)
+        elif state.model is None:
+            self.start_cell(state, row, None)
+        else:
+            state.model.enqueue(state.planned.rank, state, row)
+            self._engine.pump_soon(state.model)
+
+    def start_cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
+        """Begin to generate one cell; `seat` holds a place for its first request."""
+        task = self._spawn(self._cell(state, row, seat))
+        if seat is not None:
+            # Also when the task is cancelled before its first step.
+            task.add_done_callback(lambda _: seat.give_back())
+
+    def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
+        """Begin to generate a column in one go."""
+        self._spawn(self._guarded(self._whole(state, generator)))
+
+    def cancel(self) -> None:
+        """Ask all work to end."""
+        for task in self._tasks:
+            task.cancel()
+
+    async def end(self) -> None:
+        """End all work."""
+        tasks = [*self._tasks]
+        self.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
+        generator = state.generator
+        assert isinstance(generator, CellColumn)
+        try:
+            with self._engine.open_cell():
+                values = await generator.generate(self._run.inputs(state, row), seat)
+        except Exception as error:
+            self._run.cell_failed(state, row, error)
+            return
+        self._finished(state, row, values)
+
+    def _take_ready(self, state: ColumnState) -> None:
+        if isinstance(state.generator, GroupColumn):
+            self._start_groups(state, state.generator)
+            return
+        rows, state.ready = state.ready, []
+        rows = [row for row in rows if state.wanted(row)]
+        self._spawn(self._guarded(self._compute(state, rows)))
+
+    async def _compute(self, state: ColumnState, rows: list[int]) -> None:
+        generator = state.generator
+        assert isinstance(generator, RowColumn)
+        inputs = [self._run.inputs(state, row) for row in rows]
+        if len(rows) <= _CHUNK_ON_LOOP:
+            values = generator.generate(inputs)
+        else:
+            values = await self._engine.in_thread(generator.generate, inputs)
+        for row, value in zip(rows, values, strict=True):
+            if isinstance(value, Exception):
+                self._run.cell_failed(state, row, value)
+            elif state.wanted(row):
+                self._run.complete(state, row, {state.name: value})
+
+    def _start_groups(self, state: ColumnState, generator: GroupColumn) -> None:
+        size = generator.group_size or len(state.status)
+        while state.ready and state.groups < generator.max_parallel_groups:
+            rows = [row for row in state.ready[:size] if state.wanted(row)]
+            del state.ready[:size]
+            if rows:
+                state.groups += 1
+                self._spawn(self._guarded(self._group(state, generator, rows)))
+
+    async def _group(self, state: ColumnState, generator: GroupColumn, rows: Sequence[int]) -> None:
+        values: Sequence[Any]
+        try:
+            inputs = [self._run.inputs(state, row) for row in rows]
+            values = await generator.generate(inputs)
+            if len(values) != len(rows):
+                raise DataDesignerGenerationError(
+                    f"column {state.name!r} was given {len(rows)} rows and gave {len(values)}; "
+                    "it must give one value a row"
+                )
+        except Exception as error:
+            values = [error] * len(rows)
+        finally:
+            state.groups -= 1
+        for row, value in zip(rows, values, strict=True):
+            if isinstance(value, Exception):
+                self._run.cell_failed(state, row, value)
+            else:
+                self._finished(state, row, value)
+        self._start_groups(state, generator)
+
+    async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
+        inputs = {name: self._run.values(name) for name in state.planned.reads}
+        values = await self._engine.in_thread(generator.generate, self._run.batch, inputs)
+        self._run.complete_whole(state, values)
+
+    def _finished(self, state: ColumnState, row: int, values: Any) -> None:
+        """A value that took waiting or money is there."""
+        if self._journal is not None:
+            self._journal.add(state.planned.fingerprint, self._run.batch.start + row, values)
+        if state.wanted(row):
+            self._engine.errors.succeeded(state.name)
+            self._run.complete(state, row, values)
+
+    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+        """Engine work whose failure concerns the whole run, not a row."""
+        try:
+            await work
+        except DataDesignerError as error:
+            self._engine.stop(error)
+        except Exception as error:
+            _logger.exception("generating failed")
+            self._engine.stop(DataDesignerGenerationError(f"{type(error).__name__}: {error}"))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
