@@ -6,9 +6,11 @@ Importing this module declares all kinds, so it comes before anything that valid
 from __future__ import annotations
 
 from dd_core.builder import DataDesignerConfigBuilder, load_model_configs
+from dd_core.code_lang import CodeLang
 from dd_core.column import SkipConfig
 from dd_core.columns.expression import ExpressionColumnConfig
 from dd_core.columns.llm import TraceType
+from dd_core.columns.llm_code import LLMCodeColumnConfig
 from dd_core.columns.llm_judge import LLMJudgeColumnConfig, Score
 from dd_core.columns.llm_structured import LLMStructuredColumnConfig
 from dd_core.columns.llm_text import LLMTextColumnConfig
@@ -60,6 +62,7 @@ __all__ = [
     "BuilderConfig",
     "CategorySamplerParams",
     "ChatCompletionInferenceParams",
+    "CodeLang",
     "ColumnInequalityConstraint",
     "ConstraintType",
     "DataDesignerConfig",
@@ -74,6 +77,7 @@ __all__ = [
     "IndexRange",
     "InequalityOperator",
     "JinjaRenderingEngine",
+    "LLMCodeColumnConfig",
     "LLMJudgeColumnConfig",
     "LLMStructuredColumnConfig",
     "LLMTextColumnConfig",
