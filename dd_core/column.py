@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
@@ -94,6 +95,8 @@ class Binding:
     seed_rows: SeedRows | None = None
     columns: Mapping[str, Column] = field(default_factory=dict[str, "Column"])
     """Every column of the dataset by name, for kinds that draw their siblings' values again."""
+    folder: Path | None = None
+    """The dataset's folder, for kinds that read or write files there; None in a preview."""
 
 
 class WholeColumn(ABC):

@@ -161,7 +161,9 @@ class DataDesigner:
         )
         batches = directory.missing(num_records, self._run_config.buffer_size)
         dropped: list[DroppedRow] = []
-        async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+        async with Engine(
+            plan, self.providers, self._run_config, self._transport, directory.path
+        ) as engine:
             if batches:
                 await require_ready(engine)
 

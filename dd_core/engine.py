@@ -8,6 +8,7 @@ from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import asdict
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -18,9 +19,10 @@ from dd_core.column import Batch
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
 from dd_core.journal import Journal
-from dd_core.models.model import Model, OpenCells, UsageCount
+from dd_core.models.model import Model, OpenCells
 from dd_core.models.providers import Providers
 from dd_core.models.registry import Models
+from dd_core.models.usage import UsageCount
 from dd_core.plan import Plan
 from dd_core.run_config import RunConfig
 
@@ -29,7 +31,10 @@ _T = TypeVar("_T")
 
 
 class Engine:
-    """The running side of a plan. Use as an async context manager."""
+    """The running side of a plan. Use as an async context manager.
+
+    `folder` is the dataset's folder; None in a preview, which leaves nothing on disk.
+    """
 
     def __init__(
         self,
@@ -37,8 +42,10 @@ class Engine:
         providers: Providers,
         run_config: RunConfig,
         transport: httpx.AsyncBaseTransport | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.plan = plan
+        self.folder = folder
         self.run_config = run_config
         self.open_cells = OpenCells(run_config.max_in_flight_tasks)
         self.models = Models(plan.models, providers, run_config, self.open_cells, transport)
@@ -54,7 +61,7 @@ class Engine:
 
     async def __aenter__(self) -> Engine:
         await self.models.__aenter__()
-        self.generators = self.plan.bind(self.models, self.run_config)
+        self.generators = self.plan.bind(self.models, self.run_config, self.folder)
         self._threads.submit(load_libraries)  # while the models are asked whether they are there
         return self
 

@@ -93,8 +93,16 @@ class SamplerError(DataDesignerError):
     """A sampler cannot draw what was asked of it."""
 
 
+class MediaError(DataDesignerError):
+    """A cell does not hold the image, audio or video that a model is to be shown, or gave."""
+
+
 class ResponseParseError(DataDesignerError):
     """A model's answer does not have the asked-for form; the text tells it what to correct."""
+
+
+class CustomColumnGenerationError(DataDesignerError):
+    """A function of the user's failed, or did not give what its column declares."""
 
 
 class LocalModelError(DataDesignerError):
@@ -171,6 +179,10 @@ class ModelContextWindowExceededError(ModelError):
 
 class ModelBadRequestError(ModelError):
     """The server refused the request as malformed or unsupported (other 4xx)."""
+
+
+class ImageGenerationError(ModelError):
+    """The model answered without an image, or with one that is damaged."""
 
 
 class ModelGenerationValidationFailureError(ModelError):

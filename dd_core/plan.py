@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import networkx as nx
@@ -100,8 +101,10 @@ class Plan:
         parts = [planned.fingerprint for planned in self.columns.values()]
         return _digest([sorted(parts), self.output_columns])
 
-    def bind(self, models: Models, run_config: RunConfig) -> dict[str, Generator]:
-        """Every column's generator."""
+    def bind(
+        self, models: Models, run_config: RunConfig, folder: Path | None = None
+    ) -> dict[str, Generator]:
+        """Every column's generator. `folder` is the dataset's; None in a preview."""
         seed_rows = None
         if self.seed_table is not None and self.config.seed_config is not None:
             seed_rows = SeedRows(self.config.seed_config, self.seed_table, self.seed)
@@ -112,6 +115,7 @@ class Plan:
             constraints=self.config.constraints or (),
             seed_rows=seed_rows,
             columns={name: planned.column for name, planned in self.columns.items()},
+            folder=folder,
         )
         return {name: planned.column.bind(binding) for name, planned in self.columns.items()}
 

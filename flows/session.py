@@ -17,7 +17,7 @@ from dd_core.column import Batch
 from dd_core.engine import Engine
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.execute import BatchRun
-from dd_core.models.model import UsageCount
+from dd_core.models.usage import UsageCount
 from dd_core.results import DroppedRow
 from dd_core.run import dropped_rows
 from dd_core.storage import DatasetDirectory, Part

@@ -5,7 +5,6 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Any
 
 from pydantic import Field, field_validator
 
@@ -18,6 +17,7 @@ from dd_core.column import (
     template_references,
 )
 from dd_core.errors import Problem
+from dd_core.media import MediaContexts, media_problems
 from dd_core.response import AnswerFormat
 from dd_core.template import references
 
@@ -43,8 +43,8 @@ class LLMColumn(Column):
     """Keep the conversation in a column named `<name>__trace`."""
     extract_reasoning_content: bool = False
     """Keep the model's reasoning in a column named `<name>__reasoning_content`."""
-    multi_modal_context: list[dict[str, Any]] | None = Field(default=None, max_length=0)
-    """Reserved: images, audio and video are not supported yet."""
+    multi_modal_context: MediaContexts | None = None
+    """Images, audio and video that the model is shown before the prompt."""
     tool_alias: str | None = Field(default=None, max_length=0)
     """Reserved: tools are not supported yet."""
 
@@ -57,8 +57,9 @@ class LLMColumn(Column):
 
     @property
     def required_columns(self) -> list[str]:
-        """Columns that the prompts refer to."""
+        """Columns that the prompts refer to, and those with media."""
         names = template_references(self.prompt) + template_references(self.system_prompt)
+        names += [context.column_name for context in self.multi_modal_context or ()]
         return list(dict.fromkeys(names))
 
     @property
@@ -77,8 +78,9 @@ class LLMColumn(Column):
         for field in ("prompt", "system_prompt"):
             place = f"columns.{self.name}.{field}"
             yield from template_problems(place, getattr(self, field), scope)
+        yield from media_problems(self.name, self.multi_modal_context, scope)
         place = f"columns.{self.name}.prompt"
-        if not template_references(self.prompt):
+        if not template_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
                 place,
                 "refers to no column, so every row asks the same; "

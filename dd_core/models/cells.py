@@ -7,6 +7,7 @@ from typing import Any
 
 from dd_core.column import Binding, CellColumn, Row
 from dd_core.columns.llm import LLMColumn, TraceType
+from dd_core.media import media_blocks, media_folders
 from dd_core.models.chat import Asking, ConversationLimits, Message, converse
 from dd_core.models.model import Seat
 from dd_core.template import Template
@@ -28,6 +29,8 @@ class ChatCells(CellColumn):
         appended = column.instructions()
         self._appended = f"\n\n{appended}" if appended else ""
         self._format = column.answer_format()
+        self._contexts = column.multi_modal_context or []
+        self._folders = media_folders(binding.folder)
         self._limits = ConversationLimits(
             restarts=run_config.max_conversation_restarts,
             corrections=run_config.max_conversation_correction_steps,
@@ -39,7 +42,10 @@ class ChatCells(CellColumn):
         opening: list[Message] = []
         if self._system is not None:
             opening.append({"role": "system", "content": self._system.render(row)})
-        opening.append({"role": "user", "content": self._prompt.render(row) + self._appended})
+        prompt = self._prompt.render(row) + self._appended
+        media = media_blocks(self._contexts, row, self._folders)
+        content = [*media, {"type": "text", "text": prompt}] if media else prompt
+        opening.append({"role": "user", "content": content})
         asking = Asking(self._model, seat or Seat(self._model), column.name)
         talk = await converse(asking, opening, self._format, self._limits)
         values: dict[str, Any] = {column.name: talk.value}
@@ -54,4 +60,6 @@ class ChatCells(CellColumn):
 
 
 def _traced(message: Message) -> Message:
-    return message | {"content": [{"type": "text", "text": message["content"]}]}
+    content: Any = message["content"]
+    blocks: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content
+    return message | {"content": blocks}

@@ -6,7 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from dd_core.errors import ModelGenerationValidationFailureError, ResponseParseError
-from dd_core.models.client import Reply
+from dd_core.media import Block
+from dd_core.media_format import Encoded
+from dd_core.models.answers import Reply
 from dd_core.models.model import Model, Seat
 from dd_core.response import AnswerFormat, strip_reasoning
 
@@ -75,10 +77,14 @@ async def converse(
 
 
 async def _answer(asking: Asking, messages: list[Message], wanted: AnswerFormat) -> Reply:
-    wire = [{"role": each["role"], "content": each["content"]} for each in messages]
+    wire = [{"role": each["role"], "content": _content(each["content"])} for each in messages]
     if wanted.schema is None:
         return await asking.model.ask(asking.seat, wire, asking.column)
     return await asking.model.ask_in_schema(asking.seat, wire, asking.column, wanted.schema)
+
+
+def _content(content: str | list[Block]) -> str | list[Block]:
+    return content if isinstance(content, str) else [on_the_wire(block) for block in content]
 
 
 def _message_of(reply: Reply) -> Message:
@@ -87,3 +93,18 @@ def _message_of(reply: Reply) -> Message:
     if reply.reasoning or thought:
         message["reasoning_content"] = reply.reasoning or thought
     return message
+
+
+def on_the_wire(block: Block) -> Block:
+    """A block as OpenAI-compatible servers take it."""
+    kind = block["type"]
+    if kind == "text":
+        return block
+    source = block["source"]
+    if source["type"] == "url":
+        return {"type": f"{kind}_url", f"{kind}_url": {"url": source["url"]}}
+    if kind == "audio":
+        name = source["media_type"].partition("/")[2]
+        return {"type": "input_audio", "input_audio": {"data": source["data"], "format": name}}
+    uri = Encoded(source["data"], source["media_type"]).uri
+    return {"type": f"{kind}_url", f"{kind}_url": {"url": uri}}

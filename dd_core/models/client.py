@@ -11,9 +11,8 @@ from __future__ import annotations
 import email.utils
 import ssl
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias, TypeVar
 
 import aiohttp
 import httpx
@@ -33,32 +32,16 @@ from dd_core.errors import (
     ModelRateLimitError,
     ModelTimeoutError,
 )
+from dd_core.models.answers import Images, Reply, Vectors, images_in, reply_in, vectors_in
 from dd_core.models.providers import Upstream
+
+Body: TypeAlias = Mapping[str, Any]
+_T = TypeVar("_T")
 
 _QUOTA_WORDS = ("insufficient_quota", "exceeded your current quota", "insufficient credit",
                 "credit balance", "out of credits", "billing")  # fmt: skip
 _CONTEXT_WORDS = ("context length", "context window", "maximum context", "context_length")
 _QUOTED_LENGTH = 300
-
-
-@dataclass(frozen=True, slots=True)
-class Usage:
-    """Tokens of one answer, as the server counted them."""
-
-    input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class Reply:
-    """One answer of a chat model."""
-
-    text: str
-    reasoning: str | None
-    finish_reason: str | None
-    usage: Usage
 
 
 def open_transport(*, secure: bool) -> httpx.AsyncBaseTransport:
@@ -72,13 +55,13 @@ def open_transport(*, secure: bool) -> httpx.AsyncBaseTransport:
     return httpx_aiohttp.AiohttpTransport(verify=context, client=session)
 
 
-class ChatClient:
-    """Sends chat requests for one model to one server."""
+class Client:
+    """Sends requests for one model to one server."""
 
     def __init__(self, upstream: Upstream, timeout: float, transport: httpx.AsyncBaseTransport):
         self._upstream = upstream
         self._transport = transport
-        self._url = httpx.URL(f"{upstream.url}/chat/completions")
+        self._chat = httpx.URL(f"{upstream.url}/chat/completions")
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         if upstream.key is not None:
             self._headers["authorization"] = f"Bearer {upstream.key.get_secret_value()}"
@@ -87,15 +70,36 @@ class ChatClient:
             "timeout": {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
         }
 
-    async def chat(self, body: Mapping[str, Any]) -> Reply:
-        """Ask once. Raises a `ModelError` whose class says what went wrong."""
+    async def chat(self, body: Body) -> Reply:
+        """Ask once. All requests here raise a `ModelError` whose class says what is wrong."""
+        return self._read(reply_in, await self._post(self._chat, body), "chat completion")
+
+    async def embed(self, body: Body) -> Vectors:
+        """Embed texts."""
+        url = httpx.URL(f"{self._upstream.url}/embeddings")
+        return self._read(vectors_in, await self._post(url, body), "list of embeddings")
+
+    async def draw(self, body: Body, *, by_chat: bool) -> Images:
+        """Generate images, by the chat route or by the images route."""
+        url = self._chat if by_chat else httpx.URL(f"{self._upstream.url}/images/generations")
+        return self._read(images_in, await self._post(url, body), "answer with images")
+
+    async def fetch(self, address: str) -> bytes:
+        """What is at an address that an answer named; the provider's key is not sent there."""
+        request = httpx.Request("GET", address, extensions=self._extensions)
+        return await self._send(request)
+
+    async def _post(self, url: httpx.URL, body: Body) -> bytes:
         request = httpx.Request(
             "POST",
-            self._url,
+            url,
             headers=self._headers,
             content=orjson.dumps({**body, **self._upstream.extra_body}),
             extensions=self._extensions,
         )
+        return await self._send(request)
+
+    async def _send(self, request: httpx.Request) -> bytes:
         try:
             response = await self._transport.handle_async_request(request)
             content = await response.aread()
@@ -104,23 +108,14 @@ class ChatClient:
             raise self._lost(error) from error
         if response.status_code >= 300:
             raise self._refused(response, content)
-        return self._parsed(content)
+        return content
 
-    def _parsed(self, content: bytes) -> Reply:
+    def _read(self, parse: Callable[[bytes], _T], content: bytes, wanted: str) -> _T:
         try:
-            answer = orjson.loads(content)
-            choice = answer["choices"][0]
-            message = choice["message"]
-            usage = _usage(answer.get("usage") or {})
-            return Reply(
-                text=_text(message.get("content")).strip(),
-                reasoning=message.get("reasoning") or message.get("reasoning_content"),
-                finish_reason=choice.get("finish_reason"),
-                usage=usage,
-            )
+            return parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ModelAPIConnectionError(
-                f"{self._where} answered with a body that is no chat completion "
+                f"{self._where} answered with a body that is no {wanted} "
                 f"({type(error).__name__}); if this persists, check that the address is right"
             ) from error
 
@@ -172,29 +167,6 @@ class ChatClient:
             if len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
-
-
-def _text(content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    return "".join(block.get("text") or "" for block in content)
-
-
-def _usage(given: Mapping[str, Any]) -> Usage:
-    """Tokens under the names of either of OpenAI's two interfaces."""
-    answer: Any = given.get("completion_tokens_details") or given.get("output_tokens_details")
-    prompt: Any = given.get("prompt_tokens_details")
-    reasoning: Any = given.get("reasoning_tokens")
-    if reasoning is None and answer:
-        reasoning = answer.get("reasoning_tokens")
-    return Usage(
-        input_tokens=given.get("prompt_tokens") or given.get("input_tokens") or 0,
-        output_tokens=given.get("completion_tokens") or given.get("output_tokens") or 0,
-        reasoning_tokens=reasoning or 0,
-        cached_tokens=(prompt.get("cached_tokens") if prompt else 0) or 0,
-    )
 
 
 def _provider_words(content: bytes) -> str:

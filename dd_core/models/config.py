@@ -110,6 +110,10 @@ class InferenceParams(Declaration):
     extra_body: dict[str, Any] | None = None
     """Further fields of the request's body."""
 
+    def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
+        """The named fields of a request, distributions resolved to a number."""
+        return {}
+
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""
         return self.model_dump(mode="json", exclude={"max_parallel_requests", "timeout"})
@@ -156,6 +160,11 @@ class EmbeddingInferenceParams(InferenceParams):
     """How vectors come over the wire."""
     dimensions: int | None = None
     """Length of the vectors, for models that can choose."""
+
+    def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
+        """The format, and the length where one is wished for."""
+        length = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        return {"encoding_format": self.encoding_format, **length}
 
 
 class ImageInferenceParams(InferenceParams):

@@ -9,62 +9,33 @@ from __future__ import annotations
 
 import asyncio
 import random
-from bisect import insort
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, Protocol
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
 
 import numpy as np
 
-from dd_core.errors import ModelBadRequestError, ModelError, ModelRateLimitError
-from dd_core.models.client import ChatClient, Reply, Usage
-from dd_core.models.config import ChatCompletionInferenceParams, ModelConfig
+from dd_core.errors import (
+    ImageGenerationError,
+    ModelBadRequestError,
+    ModelError,
+    ModelRateLimitError,
+)
+from dd_core.models.answers import Images, Reply, Vectors
+from dd_core.models.client import Client
+from dd_core.models.config import ModelConfig
 from dd_core.models.limiter import Limiter, Outcome
+from dd_core.models.queue import Cells, ReadyCells
+from dd_core.models.usage import UsageCount
 
 MAX_RETRIES = 3
 """Requests repeated after a failure of the server or the connection, per answer."""
 _BACKOFF_SECONDS = 1.0
+_IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
+"""Parts of names of models that are asked by the images route; others draw in a chat."""
+_A = TypeVar("_A", Reply, Vectors, Images)
 _LONGEST_BACKOFF = 30.0
-
-
-@dataclass
-class UsageCount:
-    """What one column asked of one model; every field is a running total."""
-
-    requests: int = 0
-    failed_requests: int = 0
-    retries: int = 0
-    rate_limited: int = 0
-    input_tokens: int = 0
-    output_tokens: int = 0
-    reasoning_tokens: int = 0
-    cached_tokens: int = 0
-    seconds: float = 0.0
-
-    def count(self, usage: Usage) -> None:
-        """Add the tokens of one answer."""
-        self.input_tokens += usage.input_tokens
-        self.output_tokens += usage.output_tokens
-        self.reasoning_tokens += usage.reasoning_tokens
-        self.cached_tokens += usage.cached_tokens
-
-    def add(self, other: Mapping[str, float]) -> None:
-        """Add another count, given as a mapping of the same fields."""
-        for name, value in asdict(self).items():
-            setattr(self, name, value + other.get(name, 0))
-
-
-class Cells(Protocol):
-    """The cells of one column of one batch, as a model's queue sees them."""
-
-    def wanted(self, row: int) -> bool:
-        """Whether the cell is still to be generated."""
-        ...
-
-    def start(self, row: int, seat: Seat) -> None:
-        """Start generating the cell; the seat holds a place for its first request."""
-        ...
 
 
 @dataclass
@@ -110,7 +81,7 @@ class Model:
     """One alias: its configuration, its limits and the cells that wait for it."""
 
     def __init__(
-        self, config: ModelConfig, client: ChatClient, limiter: Limiter, open_cells: OpenCells
+        self, config: ModelConfig, client: Client, limiter: Limiter, open_cells: OpenCells
     ) -> None:
         self.config = config
         self.limiter = limiter
@@ -119,10 +90,7 @@ class Model:
         self.refuses_response_format = False
         self._client = client
         self._open = open_cells
-        self._ready: dict[int, deque[tuple[Cells, int]]] = {}
-        self._ranks: list[int] = []
-        self._ready_count = 0
-        self._expected = 0
+        self._ready = ReadyCells(config.inference_parameters.max_parallel_requests)
         self._returning: deque[tuple[Seat, asyncio.Future[None]]] = deque()
         self._rng = np.random.default_rng()
         limiter.pumps.append(self.pump)
@@ -138,24 +106,19 @@ class Model:
     @property
     def waiting(self) -> int:
         """Cells that are ready but not started."""
-        return self._ready_count
+        return self._ready.count
 
     def expect(self, cells: int) -> None:
         """Announce cells that will be asked for; negative when they no longer will."""
-        self._expected += cells
+        self._ready.expected += cells
 
     def enqueue(self, rank: int, cells: Cells, row: int) -> None:
         """Queue a ready cell. `rank` is the number of model cells from here to the row's end."""
-        bucket = self._ready.get(rank)
-        if bucket is None:
-            bucket = self._ready[rank] = deque()
-            insort(self._ranks, rank)
-        bucket.append((cells, row))
-        self._ready_count += 1
+        self._ready.add(rank, cells, row)
 
     def pump(self) -> None:
         """Start what there is room for."""
-        while self._returning or (self._ready_count and self._open.count < self._open.maximum):
+        while self._returning or (self._ready.count and self._open.count < self._open.maximum):
             if self.in_flight >= self.max_parallel_requests or not self.limiter.has_room():
                 self.limiter.wake_after_pause()
                 return
@@ -165,26 +128,11 @@ class Model:
                     seat.hold()
                     granted.set_result(None)
                 continue
-            cells, row = self._next_cell()
+            cells, row = self._ready.next()
             if cells.wanted(row):
                 seat = Seat(self)
                 seat.hold()
                 cells.start(row, seat)
-
-    def _next_cell(self) -> tuple[Cells, int]:
-        """The cell to serve next: rows near their end first, so that rows are finished early.
-
-        When no more is to come than fills the places to the end of the longest row, the order
-        turns round: then the rows with most still ahead decide when the run is over.
-        """
-        longest = self._ranks[-1]
-        ending = self._expected <= 2 * longest * self.max_parallel_requests
-        for rank in reversed(self._ranks) if ending else self._ranks:
-            bucket = self._ready[rank]
-            if bucket:
-                self._ready_count -= 1
-                return bucket.popleft()
-        raise AssertionError("the queue counted a cell that it does not hold")
 
     async def wait_for(self, seat: Seat) -> None:
         """Wait for a place for a conversation that is already at work."""
@@ -211,7 +159,56 @@ class Model:
 
         A 429 is never counted as a failure: the request waits until the server takes it.
         """
-        body = self._body(messages, fields)
+        body = self._body({"messages": messages, **fields})
+        return await self._asked(seat, column, lambda: self._client.chat(body), max_retries)
+
+    async def embed(
+        self, seat: Seat, texts: list[str], column: str, *, max_retries: int = MAX_RETRIES
+    ) -> list[list[float]]:
+        """One vector for each text. Raises a `ModelError`."""
+        body = self._body({"input": texts})
+        answer = await self._asked(seat, column, lambda: self._client.embed(body), max_retries)
+        if len(answer.vectors) != len(texts) or not all(answer.vectors):
+            raise ModelBadRequestError(
+                f"model {self.alias!r} was sent {len(texts)} texts and answered with "
+                f"{sum(map(bool, answer.vectors))} vectors; check that it is an embedding model"
+            )
+        return answer.vectors
+
+    async def draw(
+        self,
+        seat: Seat,
+        prompt: str,
+        content: Any,
+        column: str,
+        *,
+        max_retries: int = MAX_RETRIES,
+    ) -> list[bytes]:
+        """Images for a prompt; `content` is the message with its media for the chat route."""
+        by_chat = not any(word in self.config.model.lower() for word in _IMAGE_ROUTE)
+        asked = (
+            {"messages": [{"role": "user", "content": content}]} if by_chat else {"prompt": prompt}
+        )
+        body = self._body(asked)
+
+        async def drawn() -> Images:
+            answer = await self._client.draw(body, by_chat=by_chat)
+            found = [
+                each if isinstance(each, bytes) else await self._client.fetch(each)
+                for each in answer.found
+            ]
+            return Images([*found], answer.usage)
+
+        answer = await self._asked(seat, column, drawn, max_retries)
+        if not answer.found:
+            raise ImageGenerationError(
+                f"model {self.alias!r} answered without an image; check that it generates images"
+            )
+        return [each for each in answer.found if isinstance(each, bytes)]
+
+    async def _asked(
+        self, seat: Seat, column: str, send: Callable[[], Awaitable[_A]], max_retries: int
+    ) -> _A:
         usage = self.usage.setdefault(column, UsageCount())
         clock = asyncio.get_running_loop().time
         failures = 0
@@ -221,10 +218,10 @@ class Model:
             usage.requests += 1
             outcome, retry_after = Outcome.OTHER, None
             try:
-                reply = await self._client.chat(body)
+                answer = await send()
                 outcome = Outcome.SUCCESS
-                usage.count(reply.usage)
-                return reply
+                usage.count(answer.usage)
+                return answer
             except ModelRateLimitError as error:
                 outcome, retry_after = Outcome.RATE_LIMITED, error.retry_after
                 usage.rate_limited += 1
@@ -255,14 +252,12 @@ class Model:
             self.refuses_response_format = True
             return await self.ask(seat, messages, column)
 
-    def _body(self, messages: list[dict[str, Any]], fields: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         parameters = self.config.inference_parameters
-        body: dict[str, Any] = {"model": self.config.model, "messages": messages}
-        if isinstance(parameters, ChatCompletionInferenceParams):
-            body.update(parameters.request_fields(self._rng))
-        body.update(fields)
+        body = {"model": self.config.model, **parameters.request_fields(self._rng), **asked}
         body.update(parameters.extra_body or {})
-        body.pop("n", None)  # one cell, one answer
+        if "messages" in body:
+            body.pop("n", None)  # one cell, one answer
         return body
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import httpx
 
 from dd_core.errors import ModelError, Problem
-from dd_core.models.client import ChatClient, open_transport
+from dd_core.models.client import Client, open_transport
 from dd_core.models.config import GenerationType, ModelConfig
 from dd_core.models.limiter import Limiter
 from dd_core.models.model import Model, OpenCells, Seat
@@ -51,7 +51,7 @@ class Models(Mapping[str, Model]):
         for alias, config in self._configs.items():
             assert self._transport is not None
             upstream, parameters = upstreams[alias], config.inference_parameters
-            client = ChatClient(
+            client = Client(
                 upstream, float(parameters.timeout or _DEFAULT_TIMEOUT), self._transport
             )
             limiter = limiters.setdefault(
