@@ -8,10 +8,10 @@ is; everything else it learns from the declaration.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from dd_core.constraint import Constraint
+    from dd_core.models.config import ModelConfig
     from dd_core.models.model import Model, Seat
     from dd_core.run_config import RunConfig
     from dd_core.seed import SeedRows
@@ -75,7 +76,8 @@ class Scope:
     columns: Mapping[str, Column]
     names: frozenset[str]
     """Every name a template may use: columns, their side effects, seed columns."""
-    aliases: frozenset[str]
+    models: Mapping[str, ModelConfig]
+    """The models by alias."""
     constraints: Sequence[Constraint] = ()
     rendering: Engine = "secure"
     """The engine that templates are rendered with."""
@@ -148,6 +150,11 @@ Generator: TypeAlias = WholeColumn | RowColumn | CellColumn | GroupColumn
 class Column(Kind, tag="column_type"):
     """What every kind of column has in common."""
 
+    answered_by: ClassVar[tuple[str, ...]] = ()
+    """Values of a model's `generation_type` that suit this kind; any, if there are none."""
+    writes_files: ClassVar[bool] = False
+    """Whether values name files in the dataset's folder, so that other datasets cannot use them."""
+
     name: str = Field(min_length=1)
     """Name of the column in the dataset and in templates."""
     drop: bool = False
@@ -190,14 +197,24 @@ class Column(Kind, tag="column_type"):
         """What is wrong with this column, given all the others. Kinds add to what is here."""
         place = f"columns.{self.name}"
         for alias in self.get_model_aliases():
-            if alias not in scope.aliases:
-                yield Problem(
-                    f"{place}.model_alias",
-                    f"no model has the alias {alias!r}; {known_names('aliases', scope.aliases)}",
-                )
+            yield from self._alias_problems(alias, scope)
         if self.skip is not None:
             for name in scope.unknown(self.skip.columns):
                 yield unknown_reference(f"{place}.skip.when", name, scope)
+
+    def _alias_problems(self, alias: str, scope: Scope) -> Iterator[Problem]:
+        place = f"columns.{self.name}.model_alias"
+        model = scope.models.get(alias)
+        if model is None:
+            known = known_names("aliases", scope.models)
+            yield Problem(place, f"no model has the alias {alias!r}; {known}")
+        elif self.answered_by and model.generation_type not in self.answered_by:
+            wanted = " or ".join(repr(each) for each in self.answered_by)
+            yield Problem(
+                place,
+                f"model {alias!r} is for {model.generation_type.value!r}; set generation_type to "
+                f"{wanted} in its inference_parameters, or name another model",
+            )
 
     @abstractmethod
     def bind(self, binding: Binding) -> Generator:
@@ -209,7 +226,7 @@ def template_references(source: str | None) -> list[str]:
     return sorted(references(source)) if source else []
 
 
-def known_names(what: str, names: frozenset[str]) -> str:
+def known_names(what: str, names: Collection[str]) -> str:
     """The end of an error message that lists what could have been meant."""
     if not names:
         return f"there are no {what}"

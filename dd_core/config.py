@@ -8,7 +8,9 @@ from __future__ import annotations
 from dd_core.builder import DataDesignerConfigBuilder, load_model_configs
 from dd_core.code_lang import CodeLang
 from dd_core.column import SkipConfig
+from dd_core.columns.embedding import EmbeddingColumnConfig
 from dd_core.columns.expression import ExpressionColumnConfig
+from dd_core.columns.image import ImageColumnConfig
 from dd_core.columns.llm import TraceType
 from dd_core.columns.llm_code import LLMCodeColumnConfig
 from dd_core.columns.llm_judge import LLMJudgeColumnConfig, Score
@@ -24,6 +26,17 @@ from dd_core.constraint import (
     ScalarInequalityConstraint,
 )
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.media import (
+    AudioContext,
+    AudioFormat,
+    ImageContext,
+    ImageFormat,
+    Modality,
+    ModalityContext,
+    ModalityDataType,
+    VideoContext,
+    VideoFormat,
+)
 from dd_core.models.config import (
     ChatCompletionInferenceParams,
     EmbeddingInferenceParams,
@@ -58,6 +71,8 @@ from dd_core.seeds.dataframe import DataFrameSeedSource
 from dd_core.seeds.local import LocalFileSeedSource
 
 __all__ = [
+    "AudioContext",
+    "AudioFormat",
     "BernoulliSamplerParams",
     "BuilderConfig",
     "CategorySamplerParams",
@@ -69,10 +84,14 @@ __all__ = [
     "DataDesignerConfigBuilder",
     "DataFrameSeedSource",
     "DatetimeSamplerParams",
+    "EmbeddingColumnConfig",
     "EmbeddingInferenceParams",
     "ExpressionColumnConfig",
     "GaussianSamplerParams",
     "GenerationType",
+    "ImageColumnConfig",
+    "ImageContext",
+    "ImageFormat",
     "ImageInferenceParams",
     "IndexRange",
     "InequalityOperator",
@@ -84,6 +103,9 @@ __all__ = [
     "LocalFileSeedSource",
     "ManualDistribution",
     "ManualDistributionParams",
+    "Modality",
+    "ModalityContext",
+    "ModalityDataType",
     "ModelConfig",
     "ModelProvider",
     "PartitionBlock",
@@ -107,6 +129,8 @@ __all__ = [
     "UniformDistribution",
     "UniformDistributionParams",
     "UniformSamplerParams",
+    "VideoContext",
+    "VideoFormat",
     "get_library_version",
     "load_config",
     "load_model_configs",

@@ -79,7 +79,7 @@ class DataDesigner:
 
         async def check() -> None:
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await engine.models.check()
+                await engine.models.check(images=True)
 
         _blocking(check)
 

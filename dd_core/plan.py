@@ -141,7 +141,7 @@ def compile_plan(
     scope = Scope(
         columns=columns,
         names=frozenset([*producer, *taken]),
-        aliases=frozenset(model.alias for model in models),
+        models={model.alias: model for model in models},
         constraints=config.constraints or (),
         rendering=rendering,
     )

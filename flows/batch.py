@@ -79,7 +79,7 @@ async def generate_batch(dataset: str, index: int, start: int, size: int) -> Bat
         return _manifest(plan, session.parts[index])
     run, stored = session.batches[index], session.stored[index]
     storage = await result_storage()
-    keys = column_keys(plan, batch)
+    keys = column_keys(plan, batch, session.directory.path)
     policy = GivenKey().configure(key_storage=BesideResults.of(storage))
     await _columns(run, keys, _reusable(plan, stored), policy)
     await finish_columns(run)  # cached columns have no task that waited for them

@@ -11,6 +11,8 @@ import io
 import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any
 from urllib.parse import quote as url_quote
 
@@ -112,9 +114,17 @@ def result_key(column: str, fingerprint: str, batch: Batch) -> str:
     return f"{folder}/{fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
 
 
-def column_keys(plan: Plan, batch: Batch) -> dict[str, str]:
-    """The key of every column in a batch."""
-    return {name: result_key(name, each.fingerprint, batch) for name, each in plan.columns.items()}
+def column_keys(plan: Plan, batch: Batch, dataset: Path) -> dict[str, str]:
+    """The key of every column in a batch.
+
+    Columns whose values name files in the dataset's folder are kept for this dataset alone.
+    """
+    own = f"-{sha256(str(dataset).encode()).hexdigest()[:8]}"
+    keys: dict[str, str] = {}
+    for name, planned in plan.columns.items():
+        bound_to = own if planned.column.writes_files else ""
+        keys[name] = result_key(name, planned.fingerprint + bound_to, batch)
+    return keys
 
 
 def column_table(run: BatchRun, state: ColumnState) -> pa.Table:

@@ -100,7 +100,7 @@ class DatasetRun:
         SQLite server, and the models need not wait for it.
         """
         columns = self.engine.plan.columns
-        keys = column_keys(self.engine.plan, batch)
+        keys = column_keys(self.engine.plan, batch, self.directory.path)
         stored = await stored_columns(await result_storage(), keys, batch)
         journal = self.directory.journal(batch)
         run = self.engine.batch_run(batch, journal)

@@ -50,6 +50,10 @@ def answer_schema(schema: dict[str, Any]) -> Any:
     return value_of(schema)
 
 
+def _is_probe(body: Body) -> bool:
+    return prompt_of(body) == PROBE if "messages" in body else body.get("input") == ["Hello."]
+
+
 def prompt_of(body: Body) -> str:
     """The text of the request's last message."""
     return str(body["messages"][-1]["content"])
@@ -76,7 +80,9 @@ class ScriptedModel(httpx.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
         body: Body = json.loads(request.content)
-        if prompt_of(body) == PROBE and not self._probes:
+        if not self._probes and _is_probe(body):
+            if "input" in body:
+                return httpx.Response(200, json={"data": [{"embedding": [1.0]}]})
             return chat_response("Hello.")
         self.requests.append(body)
         self.headers.append(request.headers)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
+from typing import ClassVar
 
 from pydantic import Field, field_validator
 
@@ -32,6 +33,8 @@ class TraceType(StrEnum):
 
 class LLMColumn(Column):
     """Untagged base: a prompt, the model that answers it, and how its answer is read."""
+
+    answered_by: ClassVar[tuple[str, ...]] = ("chat-completion",)
 
     prompt: str = Field(min_length=1)
     """Jinja template of the user's message; `{{ name }}` stands for a column of the same row."""

@@ -7,9 +7,9 @@ from typing import Any
 
 from dd_core.errors import ModelGenerationValidationFailureError, ResponseParseError
 from dd_core.media import Block
-from dd_core.media_format import Encoded
 from dd_core.models.answers import Reply
 from dd_core.models.model import Model, Seat
+from dd_core.models.openai import on_the_wire
 from dd_core.response import AnswerFormat, strip_reasoning
 
 Message = dict[str, Any]
@@ -93,18 +93,3 @@ def _message_of(reply: Reply) -> Message:
     if reply.reasoning or thought:
         message["reasoning_content"] = reply.reasoning or thought
     return message
-
-
-def on_the_wire(block: Block) -> Block:
-    """A block as OpenAI-compatible servers take it."""
-    kind = block["type"]
-    if kind == "text":
-        return block
-    source = block["source"]
-    if source["type"] == "url":
-        return {"type": f"{kind}_url", f"{kind}_url": {"url": source["url"]}}
-    if kind == "audio":
-        name = source["media_type"].partition("/")[2]
-        return {"type": "input_audio", "input_audio": {"data": source["data"], "format": name}}
-    uri = Encoded(source["data"], source["media_type"]).uri
-    return {"type": f"{kind}_url", f"{kind}_url": {"url": uri}}

@@ -22,10 +22,12 @@ from dd_core.errors import (
     ModelError,
     ModelRateLimitError,
 )
+from dd_core.media import Block
 from dd_core.models.answers import Images, Reply, Vectors
 from dd_core.models.client import Client
 from dd_core.models.config import ModelConfig
 from dd_core.models.limiter import Limiter, Outcome
+from dd_core.models.openai import on_the_wire
 from dd_core.models.queue import Cells, ReadyCells
 from dd_core.models.usage import UsageCount
 
@@ -179,16 +181,16 @@ class Model:
         self,
         seat: Seat,
         prompt: str,
-        content: Any,
+        media: list[Block],
         column: str,
         *,
         max_retries: int = MAX_RETRIES,
     ) -> list[bytes]:
-        """Images for a prompt; `content` is the message with its media for the chat route."""
+        """Images for a prompt; models that draw in a chat are shown the media first."""
         by_chat = not any(word in self.config.model.lower() for word in _IMAGE_ROUTE)
-        asked = (
-            {"messages": [{"role": "user", "content": content}]} if by_chat else {"prompt": prompt}
-        )
+        content = [*map(on_the_wire, media), {"type": "text", "text": prompt}] if media else prompt
+        message = {"role": "user", "content": content}
+        asked = {"messages": [message]} if by_chat else {"prompt": prompt}
         body = self._body(asked)
 
         async def drawn() -> Images:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
 
 import httpx
 
@@ -87,27 +86,36 @@ class Models(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
-    async def check(self) -> None:
-        """Ask every model one small question, all at once; raises the first `ModelError`."""
+    async def check(self, *, images: bool = False) -> None:
+        """Ask every model one small question, all at once; raises the first `ModelError`.
+
+        Image models are asked only if `images` is true, because an image costs money.
+        """
         probes = [
             self._probe(model)
             for model in self._models.values()
             if not model.config.skip_health_check
-            and model.config.generation_type is GenerationType.CHAT_COMPLETION
+            and (images or model.config.generation_type is not GenerationType.IMAGE)
         ]
         async with asyncio.timeout(_CHECK_TIMEOUT):
             await asyncio.gather(*probes)
 
     async def _probe(self, model: Model) -> None:
-        question: list[dict[str, Any]] = [{"role": "user", "content": "Say hello."}]
-        seat = Seat(model)
+        seat, name = Seat(model), "(readiness check)"
         try:
-            await model.ask(seat, question, "(readiness check)", max_retries=0)
+            match model.config.generation_type:
+                case GenerationType.CHAT_COMPLETION:
+                    question = {"role": "user", "content": "Say hello."}
+                    await model.ask(seat, [question], name, max_retries=0)
+                case GenerationType.EMBEDDING:
+                    await model.embed(seat, ["Hello."], name, max_retries=0)
+                case GenerationType.IMAGE:
+                    await model.draw(seat, "A dot.", [], name, max_retries=0)
         except ModelError as error:
             error.add_note(f"while checking the model {model.alias!r} before the run")
             raise
         finally:
-            model.usage.pop("(readiness check)", None)
+            model.usage.pop(name, None)
 
 
 def provider_problems(configs: Iterable[ModelConfig], providers: Providers) -> Iterator[Problem]:
