@@ -8,6 +8,7 @@ from __future__ import annotations
 from dd_core.builder import DataDesignerConfigBuilder, load_model_configs
 from dd_core.code_lang import CodeLang
 from dd_core.column import SkipConfig
+from dd_core.columns.custom import CustomColumnConfig
 from dd_core.columns.embedding import EmbeddingColumnConfig
 from dd_core.columns.expression import ExpressionColumnConfig
 from dd_core.columns.image import ImageColumnConfig
@@ -25,6 +26,7 @@ from dd_core.constraint import (
     InequalityOperator,
     ScalarInequalityConstraint,
 )
+from dd_core.custom import GenerationStrategy, custom_column_generator
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
 from dd_core.media import (
     AudioContext,
@@ -80,6 +82,7 @@ __all__ = [
     "CodeLang",
     "ColumnInequalityConstraint",
     "ConstraintType",
+    "CustomColumnConfig",
     "DataDesignerConfig",
     "DataDesignerConfigBuilder",
     "DataFrameSeedSource",
@@ -88,6 +91,7 @@ __all__ = [
     "EmbeddingInferenceParams",
     "ExpressionColumnConfig",
     "GaussianSamplerParams",
+    "GenerationStrategy",
     "GenerationType",
     "ImageColumnConfig",
     "ImageContext",
@@ -131,6 +135,7 @@ __all__ = [
     "UniformSamplerParams",
     "VideoContext",
     "VideoFormat",
+    "custom_column_generator",
     "get_library_version",
     "load_config",
     "load_model_configs",

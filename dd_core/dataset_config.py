@@ -87,7 +87,11 @@ class DataDesignerConfig(Exportable):
 
     def fingerprint(self) -> dict[str, str | int]:
         """Hash of what determines the data; limits and timeouts are not part of it."""
-        content = orjson.dumps(_hashed(self.to_dict()), option=orjson.OPT_SORT_KEYS)
+        columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
+        content = orjson.dumps(
+            _hashed({**self.to_dict(), "columns": columns}),
+            option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS,
+        )
         digest = hashlib.sha256(content).hexdigest()
         return {
             "config_hash": f"{_HASH_ALGORITHM}:{digest}",

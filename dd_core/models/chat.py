@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 from dd_core.errors import ModelGenerationValidationFailureError, ResponseParseError
@@ -22,6 +23,8 @@ class Asking:
     model: Model
     seat: Seat
     column: str
+    fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further fields of the request's body."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +82,7 @@ async def converse(
 async def _answer(asking: Asking, messages: list[Message], wanted: AnswerFormat) -> Reply:
     wire = [{"role": each["role"], "content": _content(each["content"])} for each in messages]
     if wanted.schema is None:
-        return await asking.model.ask(asking.seat, wire, asking.column)
+        return await asking.model.ask(asking.seat, wire, asking.column, **asking.fields)
     return await asking.model.ask_in_schema(asking.seat, wire, asking.column, wanted.schema)
 
 
