@@ -19,10 +19,8 @@ from dd_core.models.model import Model, Seat
 from dd_core.response import AnswerFormat
 
 _T = TypeVar("_T")
-_REQUEST_FIELDS = frozenset(
-    ["temperature", "top_p", "max_tokens", "stop", "seed", "response_format"]
-    + ["frequency_penalty", "presence_penalty"]
-)
+_SAMPLING = ("temperature", "top_p", "max_tokens", "stop", "seed")
+_REQUEST_FIELDS = {*_SAMPLING, "response_format", "frequency_penalty", "presence_penalty"}
 _LEAST_DEADLINE = 60.0
 
 

@@ -141,7 +141,7 @@ def test_columns_may_be_added_in_any_order() -> None:
         (
             {"column_config": {"name": "a"}},
             InvalidColumnTypeError,
-            "known column types: expression",
+            "known column types: custom",
         ),
         ({"name": "a", "column_type": "poem"}, ValueError, "'poem' is not known; known are"),
         ({"name": "a", "column_type": "expression", "exp": "x"}, ValueError, "exp"),
