@@ -51,6 +51,7 @@ from dd_core.models.config import (
     UniformDistribution,
     UniformDistributionParams,
 )
+from dd_core.plugins import load_kinds
 from dd_core.run_config import (
     JinjaRenderingEngine,
     RequestAdmissionTuningConfig,
@@ -147,3 +148,6 @@ def get_library_version() -> str:
     from importlib.metadata import version
 
     return version("prefect-data-designer")
+
+
+load_kinds()

@@ -76,7 +76,7 @@ def _text_of(source: str | Path) -> tuple[str, str]:
     """Text and a name for it in messages."""
     if isinstance(source, str) and source.startswith(("http://", "https://")):
         return _downloaded(source), source
-    if isinstance(source, str) and ("\n" in source or source.lstrip().startswith("{")):
+    if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
         return source, "the config text"
     path = Path(source).expanduser()
     if not path.is_file():

@@ -105,6 +105,10 @@ class CustomColumnGenerationError(DataDesignerError):
     """A function of the user's failed, or did not give what its column declares."""
 
 
+class PluginError(DataDesignerError, ImportError):
+    """A file or module with the user's own kinds cannot be imported."""
+
+
 class LocalModelError(DataDesignerError):
     """The embedded local model is not installed or did not start."""
 

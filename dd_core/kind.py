@@ -8,7 +8,7 @@ discriminated union in JSON Schema and therefore in Prefect's parameter form.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from importlib import import_module
 from pkgutil import iter_modules
 from typing import Any, ClassVar, Literal, Self, Union, cast, get_args, get_origin
@@ -40,11 +40,13 @@ class Kind(Declaration):
 
     family_tag: ClassVar[str] = ""
     kinds: ClassVar[dict[str, type[Kind]]] = {}
+    is_in_use: ClassVar[bool] = False
+    """Whether the family's kinds are already part of some other declaration's schema."""
 
     def __init_subclass__(cls, tag: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if tag:
-            cls.family_tag, cls.kinds = tag, {}
+            cls.family_tag, cls.kinds, cls.is_in_use = tag, {}, False
 
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
@@ -62,12 +64,15 @@ class Kind(Declaration):
                 f"which {known.__qualname__!r} already has; choose another name"
             )
         cls.kinds[name] = cls
+        if cls.is_in_use:
+            _rebuild()
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         is_family = source is cls and cls.family_tag and "family_tag" in cls.__dict__
         if not is_family or not cls.kinds:
             return handler(source)
+        cls.is_in_use = True
         members = tuple(cls.kinds.values())
         if len(members) == 1:
             return handler.generate_schema(members[0])
@@ -86,6 +91,19 @@ class Kind(Declaration):
     def kind(self) -> str:
         """The value of the family's tag, for example `llm-text`."""
         return str(getattr(self, self.family_tag))
+
+
+def _rebuild() -> None:
+    """Let declarations that were in use before know a kind that was declared after."""
+    for declaration in _declarations(Declaration):  # each after those that it is made of
+        if declaration.__pydantic_complete__:
+            declaration.model_rebuild(force=True)
+
+
+def _declarations(base: type[Declaration]) -> Iterator[type[Declaration]]:
+    for declaration in base.__subclasses__():
+        yield declaration
+        yield from _declarations(declaration)
 
 
 def import_kinds(package: str, folders: Iterable[str]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable
 from functools import wraps
@@ -24,8 +25,20 @@ def main() -> None:
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="prefect-data-designer")
-def cli() -> None:
+@click.option(
+    "--kinds",
+    multiple=True,
+    metavar="FILE",
+    help="Python file or module that declares kinds of your own; may be repeated.",
+)
+def cli(kinds: tuple[str, ...]) -> None:
     """Generate synthetic datasets on Prefect."""
+    # Functions that configurations name may be in the current folder.
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
+    if kinds:  # child processes are to know them as well
+        known = os.environ.get("DD_KINDS")
+        os.environ["DD_KINDS"] = ",".join([*([known] if known else []), *kinds])
 
 
 def _reports_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:

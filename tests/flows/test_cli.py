@@ -106,3 +106,39 @@ def test_a_missing_file_is_named(command: str, tmp_path: Path) -> None:
     assert done.returncode == 1
     assert "nowhere.yaml" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+OWN = """
+from typing import Any, Literal
+
+import numpy as np
+
+import dd_core.config as dd
+from dd_core.sampler import SamplerParams
+
+
+class Constant(SamplerParams):
+    sampler_type: Literal["test-seven"] = "test-seven"
+
+    def draw(self, draws: Any, inputs: Any) -> Any:
+        return np.full(draws.size, 7)
+
+
+@dd.custom_column_generator(required_columns=["seven"])
+def eight(row: dict[str, Any]) -> dict[str, Any]:
+    return {**row, "eight": row["seven"] + 1}
+"""
+
+
+def test_kinds_and_functions_of_ones_own_run_on_prefect(tmp_path: Path) -> None:
+    (tmp_path / "own.py").write_text(OWN)
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "columns:\n"
+        "  - {name: seven, column_type: sampler, sampler_type: test-seven, params: {}}\n"
+        "  - {name: eight, column_type: custom, generator_function: 'own:eight'}\n"
+    )
+    done = ddflows("--kinds", "own.py", "run", config, "-n", "3", "-d", "own", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    [part] = (tmp_path / "artifacts" / "own" / "parquet-files").glob("*.parquet")
+    assert pd.read_parquet(part).to_dict("list") == {"seven": [7, 7, 7], "eight": [8, 8, 8]}
