@@ -8,6 +8,7 @@ import json
 import math
 import random
 import struct
+import zlib
 from collections import Counter
 from dataclasses import dataclass, replace
 from functools import cache
@@ -91,7 +92,10 @@ class Answers:
     def remember(self, request: dict[str, Any]) -> None:
         """Count the last user message, or what is to be embedded."""
         said = [m["content"] for m in request.get("messages", ()) if m["role"] == "user"]
-        asked = _inputs(request) if "input" in request else [text_of(said[-1])] if said else [""]
+        if "input" in request:
+            asked = _inputs(request)
+        else:
+            asked = [text_of(said[-1]) if said else request.get("prompt", "")]
         self.prompts.update((request["model"], str(text)) for text in asked)
 
     def answer(self, path: str, request: dict[str, Any]) -> tuple[int, bytes]:
@@ -142,8 +146,18 @@ class Answers:
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         return json.dumps({"object": "list", "model": model, "data": data, "usage": usage}).encode()
 
+    def images(self, settings: Settings, request: dict[str, Any]) -> bytes:
+        """The body of an answer with as many grey pixels as are asked for, as PNG."""
+        shade = hashlib.blake2b(request["prompt"].encode(), digest_size=1).digest()
+        item = {"b64_json": base64.b64encode(_pixel(shade)).decode()}
+        return json.dumps({"created": 0, "data": [item] * request.get("n", 1)}).encode()
 
-ROUTES = {"/v1/chat/completions": Answers.chat, "/v1/embeddings": Answers.embeddings}
+
+ROUTES = {
+    "/v1/chat/completions": Answers.chat,
+    "/v1/embeddings": Answers.embeddings,
+    "/v1/images/generations": Answers.images,
+}
 
 
 def _inputs(request: dict[str, Any]) -> list[Any]:
@@ -161,6 +175,16 @@ def _vector(digest: str, size: int) -> list[float]:
     vector = [drawn.uniform(-1, 1) for _ in range(size)]
     norm = math.hypot(*vector)
     return [value / norm for value in vector]
+
+
+def _pixel(shade: bytes) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        check = struct.pack(">I", zlib.crc32(name + content))
+        return struct.pack(">I", len(content)) + name + content + check
+
+    head = chunk(b"IHDR", struct.pack(">IIBBBBB", 1, 1, 8, 0, 0, 0, 0))
+    pixels = chunk(b"IDAT", zlib.compress(b"\0" + shade))
+    return b"\x89PNG\r\n\x1a\n" + head + pixels + chunk(b"IEND", b"")
 
 
 @cache

@@ -12,6 +12,7 @@ Schema = dict[str, Any]
 
 _LETTERS = string.ascii_lowercase * 2
 _ELEMENT = re.compile(r"<response_schema>(.*?)</response_schema>", re.DOTALL)
+_FENCE = re.compile(r"starts with ```(\w+)")
 _DEEP = 4
 """References followed before a recursive schema is brought to an end."""
 _FORMATS = {
@@ -34,7 +35,7 @@ def text_of(content: Any) -> str:
 
 
 def structured_text(request: dict[str, Any], number: int) -> str | None:
-    """The JSON that a chat request asks for, or None if it asks for prose.
+    """The JSON or the code that a chat request asks for, or None if it asks for prose.
 
     A schema comes as `response_format`, or as a `<response_schema>` element in a user's message:
     the latest one, since a conversation that corrects an answer does not repeat it.
@@ -45,6 +46,9 @@ def structured_text(request: dict[str, Any], number: int) -> str | None:
     for message in reversed(request["messages"]):
         if message["role"] == "user" and (found := _ELEMENT.search(text_of(message["content"]))):
             return f"```json\n{json.dumps(value_of(json.loads(found[1]), number))}\n```"
+        if message["role"] == "user" and (fence := _FENCE.search(text_of(message["content"]))):
+            code = f"SELECT {number % 100} AS n" if fence[1] == "sql" else f"n = {number % 100}"
+            return f"```{fence[1]}\n{code}\n```"
     return None
 
 

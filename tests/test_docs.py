@@ -12,7 +12,7 @@ from dd_core import DataDesigner
 from tests.conftest import ServerFactory
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 def _blocks(pattern: str) -> list[tuple[str, str]]:
@@ -51,7 +51,8 @@ def test_a_script_runs(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     server = bench_server()
-    exec(text.replace("http://localhost:8000/v1", server.url), {})
+    text = text.replace("http://localhost:8000/v1", server.url)
+    exec(compile(text, name, "exec", dont_inherit=True), {})
 
 
 def test_the_docs_show_something() -> None:
