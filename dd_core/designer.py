@@ -19,8 +19,11 @@ from dd_core.dataset_config import DataDesignerConfig
 from dd_core.engine import Engine
 from dd_core.execute import BatchRun
 from dd_core.generate import finish_columns, generate_batches
-from dd_core.models.config import ModelProvider
-from dd_core.models.providers import Providers
+from dd_core.models.config import ModelConfig, ModelProvider
+from dd_core.models.defaults import default_model_configs
+from dd_core.models.providers import Providers, default_providers
+from dd_core.models.secret import SecretResolver
+from dd_core.models.workbench import Workbench
 from dd_core.plan import Plan, compile_plan
 from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, to_frame
 from dd_core.run import (
@@ -44,7 +47,8 @@ class DataDesigner:
     """Generates datasets from declarations.
 
     `artifact_path` is the folder that datasets are written to. `model_providers` replaces the
-    default providers. `transport` takes the place of the network in tests.
+    default providers, `secret_resolver` the way in which their keys are found (environment
+    variables, then the text itself). `transport` takes the place of the network in tests.
     """
 
     def __init__(
@@ -52,11 +56,13 @@ class DataDesigner:
         artifact_path: str | Path | None = None,
         *,
         model_providers: Sequence[ModelProvider] | None = None,
+        secret_resolver: SecretResolver | None = None,
         run_config: RunConfig | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.artifact_path = Path(artifact_path or "artifacts")
-        self.providers = Providers(model_providers)
+        self.secret_resolver = secret_resolver
+        self.providers = Providers(model_providers, secret_resolver)
         self._run_config = run_config or RunConfig()
         self._transport = transport
 
@@ -73,15 +79,42 @@ class DataDesigner:
         """Check a configuration without asking any model; raises `InvalidConfigError`."""
         self._plan(config, seed=0)
 
-    def check_models(self, config: Configured) -> None:
-        """Ask every model that the columns use one small question; raises what it answers."""
+    def check_models(
+        self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
+    ) -> None:
+        """Ask every model that the columns use one small question; raises what it answers.
+
+        What may pass is tried `max_attempts` times, after pauses of attempt x backoff seconds.
+        """
+        if max_attempts < 1 or retry_backoff_seconds < 0:
+            raise ValueError("max_attempts must be at least 1, retry_backoff_seconds at least 0")
         plan = self._plan(config, seed=0)
 
         async def check() -> None:
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await engine.models.check(images=True)
+                await engine.models.check(
+                    images=True, attempts=max_attempts, backoff=retry_backoff_seconds
+                )
 
         _blocking(check)
+
+    def get_models(self, aliases: Sequence[str]) -> Workbench:
+        """Default models by alias, to try functions for custom columns with."""
+        configs = self.get_default_model_configs()
+        return Workbench(aliases, configs, self.providers, self._run_config)
+
+    def get_default_model_configs(self) -> list[ModelConfig]:
+        """The models of configurations that name none."""
+        return default_model_configs()
+
+    def get_default_model_providers(self) -> list[ModelProvider]:
+        """The providers of designers that are given none."""
+        return default_providers()
+
+    @property
+    def model_provider_registry(self) -> Providers:
+        """The providers by name."""
+        return self.providers
 
     def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Generate a few rows in memory."""

@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, UnknownProviderError
 from dd_core.models.config import ModelConfig, ModelProvider
+from dd_core.models.secret import SecretResolver
 
 LOCAL_PROVIDER = ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
 """Serves a small model on this machine; never chosen unless a model names it."""
@@ -65,7 +66,12 @@ class Upstream:
 class Providers:
     """The registered providers by name."""
 
-    def __init__(self, providers: Sequence[ModelProvider] | None = None) -> None:
+    def __init__(
+        self,
+        providers: Sequence[ModelProvider] | None = None,
+        resolver: SecretResolver | None = None,
+    ) -> None:
+        self._resolver = resolver
         given = default_providers() if providers is None else [*providers]
         names = [provider.name for provider in given]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -77,6 +83,11 @@ class Providers:
         self._by_name = {provider.name: provider for provider in [LOCAL_PROVIDER, *given]}
         for provider in BUILT_IN:
             self._by_name.setdefault(provider.name, provider)
+
+    @property
+    def names(self) -> list[str]:
+        """Names that models may give, sorted."""
+        return sorted(self._by_name)
 
     def provider_of(self, model: ModelConfig) -> ModelProvider:
         """The provider that a model names; raises `UnknownProviderError`."""
@@ -107,13 +118,15 @@ class Providers:
             provider=provider.name,
             url=model.base_url or provider.endpoint,
             wire=provider.provider_type,
-            key=_key(model, provider),
+            key=_key(model, provider, self._resolver),
             extra_body=provider.extra_body or {},
             extra_headers=(provider.extra_headers or {}) if _same_host(model, provider) else {},
         )
 
 
-def _key(model: ModelConfig, provider: ModelProvider) -> SecretStr | None:
+def _key(
+    model: ModelConfig, provider: ModelProvider, resolver: SecretResolver | None
+) -> SecretStr | None:
     if model.api_key_env_var:
         value = os.environ.get(model.api_key_env_var)
         if not value:
@@ -124,6 +137,8 @@ def _key(model: ModelConfig, provider: ModelProvider) -> SecretStr | None:
         return SecretStr(value)
     if provider.api_key is None or not _same_host(model, provider):
         return None  # a provider's key is for the provider's own address only
+    if resolver is not None:
+        return SecretStr(resolver.resolve(provider.api_key.get_secret_value()))
     variable = provider.key_variable
     if variable is None:
         return provider.api_key

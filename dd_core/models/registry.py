@@ -86,19 +86,32 @@ class Models(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
-    async def check(self, *, images: bool = False) -> None:
+    async def check(self, *, images: bool = False, attempts: int = 1, backoff: float = 0.0) -> None:
         """Ask every model one small question, all at once; raises the first `ModelError`.
 
-        Image models are asked only if `images` is true, because an image costs money.
+        Image models are asked only if `images` is true, because an image costs money. What may
+        pass is tried again after attempt x `backoff` seconds.
         """
         probes = [
-            self._probe(model)
+            self._patient_probe(model, attempts, backoff)
             for model in self._models.values()
             if not model.config.skip_health_check
             and (images or model.config.generation_type is not GenerationType.IMAGE)
         ]
         async with asyncio.timeout(_CHECK_TIMEOUT):
             await asyncio.gather(*probes)
+
+    async def _patient_probe(self, model: Model, attempts: int, backoff: float) -> None:
+        for attempt in range(1, attempts):
+            try:
+                await self._probe(model)
+            except ModelError as error:
+                if not error.retryable:
+                    raise
+                await asyncio.sleep(attempt * backoff)
+            else:
+                return
+        await self._probe(model)
 
     async def _probe(self, model: Model) -> None:
         seat, name = Seat(model), "(readiness check)"
