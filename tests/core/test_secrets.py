@@ -58,10 +58,7 @@ def test_the_check_of_models_is_patient_with_what_may_pass() -> None:
         model_providers=[ours("k")], transport=ScriptedModel(answers, probes=True)
     )
     designer.check_models(asking(), max_attempts=3)
-    for answer, error in (
-        (refusal(401), ModelAuthenticationError),
-        (refusal(500), ModelInternalServerError),
-    ):
+    for status, error in ((401, ModelAuthenticationError), (500, ModelInternalServerError)):
         scripted = ScriptedModel([refusal(status)] * 2, probes=True)
         designer = DataDesigner(model_providers=[ours("k")], transport=scripted)
         with pytest.raises(error):
