@@ -44,10 +44,12 @@ from dd_core.models.config import (
     EmbeddingInferenceParams,
     GenerationType,
     ImageInferenceParams,
-    ManualDistribution,
-    ManualDistributionParams,
     ModelConfig,
     ModelProvider,
+)
+from dd_core.models.distribution import (
+    ManualDistribution,
+    ManualDistributionParams,
     UniformDistribution,
     UniformDistributionParams,
 )

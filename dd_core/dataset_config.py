@@ -13,7 +13,7 @@ from pydantic import Field, field_validator, model_validator
 from dd_core.column import Column
 from dd_core.constraint import Constraint
 from dd_core.kind import Declaration
-from dd_core.models.config import ModelConfig
+from dd_core.models.config import LIMITS, ModelConfig
 from dd_core.seed import SeedConfig
 
 _HASH_ALGORITHM = "sha256"
@@ -110,7 +110,7 @@ def _hashed(config: dict[str, Any]) -> dict[str, Any]:
         parameters = {
             name: value
             for name, value in model["inference_parameters"].items()
-            if name not in ("max_parallel_requests", "timeout")
+            if name not in LIMITS
         }
         kept = {name: value for name, value in model.items() if name != "skip_health_check"}
         models.append(kept | {"inference_parameters": parameters})

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal
 
 import numpy as np
 from pydantic import (
@@ -14,10 +14,10 @@ from pydantic import (
     Tag,
     field_serializer,
     field_validator,
-    model_validator,
 )
 
 from dd_core.kind import Declaration
+from dd_core.models.distribution import Distribution
 
 
 class GenerationType(StrEnum):
@@ -28,76 +28,15 @@ class GenerationType(StrEnum):
     IMAGE = "image"
 
 
-class UniformDistributionParams(Declaration):
-    """Bounds of a uniform distribution."""
-
-    low: float
-    """Smallest value."""
-    high: float
-    """Values stay below this."""
-
-    @model_validator(mode="after")
-    def _in_order(self) -> Self:
-        if self.low >= self.high:
-            raise ValueError(f"low ({self.low}) must be less than high ({self.high})")
-        return self
-
-
-class UniformDistribution(Declaration):
-    """A parameter drawn uniformly for every request."""
-
-    distribution_type: Literal["uniform"] = "uniform"
-    params: UniformDistributionParams
-    """Its bounds."""
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        return self.params.low, self.params.high
-
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw."""
-        return float(rng.uniform(self.params.low, self.params.high))
-
-
-class ManualDistributionParams(Declaration):
-    """Values and how often each is used."""
-
-    values: list[float] = Field(min_length=1)
-    """What to choose from."""
-    weights: list[float] | None = None
-    """Relative frequency of each value; equal, if not given."""
-
-    @model_validator(mode="after")
-    def _weights_fit(self) -> Self:
-        if self.weights is None:
-            return self
-        if len(self.weights) != len(self.values):
-            raise ValueError(f"give {len(self.values)} weights, one for each of the values")
-        if min(self.weights) < 0 or sum(self.weights) == 0:
-            raise ValueError("weights must not be negative and must not all be 0")
-        return self
-
-
-class ManualDistribution(Declaration):
-    """A parameter drawn from a list for every request."""
-
-    distribution_type: Literal["manual"] = "manual"
-    params: ManualDistributionParams
-    """What to choose from."""
-
-    @property
-    def extremes(self) -> tuple[float, float]:
-        return min(self.params.values), max(self.params.values)
-
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw."""
-        weights = np.asarray(self.params.weights or [1.0] * len(self.params.values))
-        return float(rng.choice(self.params.values, p=weights / weights.sum()))
-
-
-Distribution = Annotated[
-    UniformDistribution | ManualDistribution, Field(discriminator="distribution_type")
-]
+LIMITS = (
+    "max_parallel_requests",
+    "timeout",
+    "requests_per_minute",
+    "tokens_per_minute",
+    "input_tokens_per_minute",
+    "output_tokens_per_minute",
+)
+"""Inference parameters that do not change what a model answers."""
 
 
 class InferenceParams(Declaration):
@@ -107,6 +46,14 @@ class InferenceParams(Declaration):
     """Requests to this model in flight at the same time."""
     timeout: int | None = Field(default=None, ge=1)
     """Seconds to wait for an answer; 60 if not given."""
+    requests_per_minute: int | None = Field(default=None, ge=1)
+    """Requests that may be started in any minute."""
+    tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens, sent and received, in any minute."""
+    input_tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens sent in any minute."""
+    output_tokens_per_minute: int | None = Field(default=None, ge=1)
+    """Tokens received in any minute."""
     extra_body: dict[str, Any] | None = None
     """Further fields of the request's body."""
 
@@ -116,7 +63,16 @@ class InferenceParams(Declaration):
 
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""
-        return self.model_dump(mode="json", exclude={"max_parallel_requests", "timeout"})
+        return self.model_dump(mode="json", exclude={*LIMITS})
+
+    def rates(self) -> dict[str, int | None]:
+        """The limits per minute by what they count."""
+        return {
+            "requests": self.requests_per_minute,
+            "tokens": self.tokens_per_minute,
+            "input_tokens": self.input_tokens_per_minute,
+            "output_tokens": self.output_tokens_per_minute,
+        }
 
 
 class ChatCompletionInferenceParams(InferenceParams):

@@ -1,7 +1,9 @@
 """How many requests a server gets at once: one limiter per (address, model) in the process.
 
 Additive increase, multiplicative decrease: a 429 lowers the limit and pauses new requests; a run
-of successes raises it again.
+of successes raises it again. What went on during a pause tells how many requests the server holds.
+From then on the limit stays there and is probed gently: a 429 to a request beyond it concerns that
+request alone and pauses nobody, and probes that succeed grow in steps that double.
 """
 
 from __future__ import annotations
@@ -11,8 +13,13 @@ import math
 import time
 from collections.abc import Callable
 from enum import StrEnum
+from typing import NamedTuple
 
+from dd_core.models.rates import Rates, Tokens
 from dd_core.run_config import RequestAdmissionTuningConfig
+
+_FIRST_PROBE_SECONDS = 1.0
+_SLOWEST_PROBE_SECONDS = 10.0
 
 
 class Outcome(StrEnum):
@@ -21,6 +28,15 @@ class Outcome(StrEnum):
     SUCCESS = "success"
     RATE_LIMITED = "rate_limited"
     OTHER = "other"
+
+
+class Admission(NamedTuple):
+    """Under which circumstances a request was started."""
+
+    limit: int
+    position: int
+    """Requests in flight, this one included."""
+    expected: Tokens
 
 
 class Limiter:
@@ -35,13 +51,27 @@ class Limiter:
         self.tuning = tuning or RequestAdmissionTuningConfig()
         self.maximum = maximum
         self.in_flight = 0
+        self.rates = Rates(clock)
         self.pumps: list[Callable[[], None]] = []
         """What to call when a request may start: one entry for each alias of this model."""
+        self.paused_seconds = 0.0
+        """How long requests were held back after 429s, in total."""
         self._wake_up: asyncio.TimerHandle | None = None
         self._clock = clock
         self._limit = maximum
         self._blocked_until = 0.0
+        self._pause_is_wished = False
+        """Whether the server named the pause, with Retry-After."""
+        self._held_in_pause: int | None = None
+        """Successes since the pause began; None when the last pause has been judged."""
+        self._ceiling: int | None = None
+        """Requests that the server is known to hold; None as long as that is not known."""
         self._successes = 0
+        self._peak = 0
+        """Most requests in flight since the successes are counted."""
+        self._step = self.tuning.additive_increase_step
+        self._probe_at = 0.0
+        self._probe_pause = _FIRST_PROBE_SECONDS
         self._ramp_start: float | None = None
         if self.tuning.startup_ramp_seconds > 0:
             self._ramp_start = clock()
@@ -59,7 +89,7 @@ class Limiter:
 
     @property
     def pause(self) -> float:
-        """Seconds until requests are allowed again; 0 when they are now."""
+        """Seconds until requests are allowed again after a 429; 0 when they are now."""
         return max(0.0, self._blocked_until - self._clock())
 
     def raise_maximum(self, maximum: int) -> None:
@@ -69,7 +99,11 @@ class Limiter:
 
     def has_room(self) -> bool:
         """Whether one more request may start now."""
-        return self.in_flight < self.limit and self._clock() >= self._blocked_until
+        if self._clock() < self._blocked_until:
+            return False
+        if self._held_in_pause is not None:
+            self._learn_from_pause(self._held_in_pause + self.in_flight)
+        return self.in_flight < self.limit and self.rates.wait() == 0.0
 
     def room_changed(self) -> None:
         """Let every alias of this model start what it can."""
@@ -78,12 +112,12 @@ class Limiter:
         for pump in self.pumps:
             pump()
 
-    def wake_after_pause(self) -> None:
-        """See to it that requests start again when a pause ends or the ramp allows more."""
+    def wake_when_time_allows(self) -> None:
+        """See to it that requests start again when a pause ends or a rate or the ramp allows."""
         ramp_step = 0.0
         if self._ramp_start is not None:
             ramp_step = self.tuning.startup_ramp_seconds / self.maximum
-        delay = max(self.pause, ramp_step)
+        delay = max(self.pause, ramp_step, self.rates.wait())
         if delay > 0.0 and self._wake_up is None:
             self._wake_up = asyncio.get_running_loop().call_later(delay, self._wake)
 
@@ -91,29 +125,84 @@ class Limiter:
         self._wake_up = None
         self.room_changed()
 
-    def start(self) -> int:
-        """Count a request in; returns the limit it was admitted under, for `finish`."""
+    def start(self) -> Admission:
+        """Count a request in; what it returns is for `finish`."""
         self.in_flight += 1
-        return self.limit
+        self._peak = max(self._peak, self.in_flight)
+        return Admission(self.limit, self.in_flight, self.rates.take())
 
-    def finish(self, admitted: int, outcome: Outcome, retry_after: float | None = None) -> None:
-        """Count a request out and learn from how it ended."""
+    def finish(
+        self,
+        admission: Admission,
+        outcome: Outcome,
+        retry_after: float | None = None,
+        used: Tokens | None = None,
+    ) -> float:
+        """Count a request out and learn from how it ended.
+
+        Returns the seconds for which this request alone should wait before it is sent again.
+        """
         self.in_flight -= 1
+        self.rates.correct(admission.expected, used)
         if outcome is Outcome.RATE_LIMITED:
-            self._slow_down(admitted, retry_after)
-        elif outcome is Outcome.SUCCESS and self.pause == 0.0 and self._ramp_start is None:
-            self._successes += 1
-            if self._successes >= self.tuning.successes_until_increase:
-                self._successes = 0
-                self._limit = min(self.maximum, self._limit + self.tuning.additive_increase_step)
+            return self._refused(admission, retry_after)
+        if outcome is Outcome.SUCCESS and self._ramp_start is None:
+            if self._held_in_pause is not None and self.pause > 0.0:
+                self._held_in_pause += 1
+                if self.in_flight == 0 and not self._pause_is_wished:
+                    self._end_pause()  # the server is idle, and we know what it holds
+            elif self.pause == 0.0:
+                self._succeeded()
+        return 0.0
 
-    def _slow_down(self, admitted: int, retry_after: float | None) -> None:
+    def _succeeded(self) -> None:
+        self._successes += 1
+        if self._successes < self.tuning.successes_until_increase:
+            return
+        reached, self._peak, self._successes = self._peak, self.in_flight, 0
+        if self._ceiling is not None and self._limit >= self._ceiling:
+            if reached < self._limit or self._clock() < self._probe_at:
+                return  # the limit was not used up, or it is too early to try more
+            if self._limit > self._ceiling:  # a probe that worked
+                self._ceiling = self._limit
+                self._probe_pause = _FIRST_PROBE_SECONDS
+                self._step *= 2
+        self._limit = min(self.maximum, self._limit + self._step)
+
+    def _refused(self, admission: Admission, retry_after: float | None) -> float:
+        wish = retry_after or self.tuning.cooldown_seconds
+        self._successes, self._peak = 0, self.in_flight
+        self._step = self.tuning.additive_increase_step
+        there_were = max(admission.position, self.in_flight + 1)
+        if self._ceiling is not None and there_were > self._ceiling:
+            # More than the server is known to hold: that was a probe, and it has failed.
+            self._limit = min(self._limit, self._ceiling)
+            self._probe_at = self._clock() + self._probe_pause
+            self._probe_pause = min(_SLOWEST_PROBE_SECONDS, 2 * self._probe_pause)
+            return wish
         if self._ramp_start is not None:
             self._limit, self._ramp_start = self.limit, None
-        self._successes = 0
-        pause = retry_after or self.tuning.cooldown_seconds
-        self._blocked_until = max(self._blocked_until, self._clock() + pause)
+        until = self._clock() + wish
+        if until > self._blocked_until:
+            self.paused_seconds += until - max(self._blocked_until, self._clock())
+            self._blocked_until = until
+        if self._held_in_pause is None:
+            self._held_in_pause, self._pause_is_wished = 0, False
+        self._pause_is_wished |= bool(retry_after)
         # Further 429s of the same burst were admitted under the old limit: they say nothing new.
-        if admitted <= self._limit:
+        if admission.limit <= self._limit:
             factor = self.tuning.multiplicative_decrease_factor
             self._limit = max(1, math.floor(self._limit * factor))
+        return 0.0
+
+    def _end_pause(self) -> None:
+        self.paused_seconds -= self.pause
+        self._blocked_until = self._clock()
+
+    def _learn_from_pause(self, held: int) -> None:
+        """A pause is over: what the server went on with is what it holds."""
+        self._held_in_pause = None
+        if held > 0:
+            self._limit = min(self._limit, held)
+            self._ceiling = min(held, self.maximum)
+            self._probe_at = self._clock() + self._probe_pause

@@ -26,9 +26,10 @@ from dd_core.media import Block
 from dd_core.models.answers import Images, Reply, Vectors
 from dd_core.models.client import Client
 from dd_core.models.config import ModelConfig
-from dd_core.models.limiter import Limiter, Outcome
+from dd_core.models.limiter import Admission, Limiter, Outcome
 from dd_core.models.openai import on_the_wire
 from dd_core.models.queue import Cells, ReadyCells
+from dd_core.models.rates import Tokens
 from dd_core.models.usage import UsageCount
 
 MAX_RETRIES = 3
@@ -51,32 +52,41 @@ class OpenCells:
 class Seat:
     """A cell's place at a model: with it, one request may be in flight."""
 
-    __slots__ = ("_admitted", "_held", "model")
+    __slots__ = ("_admission", "_held", "model")
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self._held = False
-        self._admitted = 0
+        self._admission: Admission | None = None
 
     def hold(self) -> None:
         """Take the place that the model has just found free."""
         self._held = True
         self.model.in_flight += 1
-        self._admitted = self.model.limiter.start()
+        self._admission = self.model.limiter.start()
 
     async def take(self) -> None:
         """Wait until a request may be sent."""
         if not self._held:
             await self.model.wait_for(self)
 
-    def give_back(self, outcome: Outcome = Outcome.OTHER, retry_after: float | None = None) -> None:
-        """Let the next request go ahead; without effect when the place is not held."""
-        if not self._held:
-            return
+    def give_back(
+        self,
+        outcome: Outcome = Outcome.OTHER,
+        retry_after: float | None = None,
+        used: Tokens | None = None,
+    ) -> float:
+        """Let the next request go ahead; without effect when the place is not held.
+
+        Returns the seconds to wait before this request is sent again.
+        """
+        if not self._held or self._admission is None:
+            return 0.0
         self._held = False
         self.model.in_flight -= 1
-        self.model.limiter.finish(self._admitted, outcome, retry_after)
+        wait = self.model.limiter.finish(self._admission, outcome, retry_after, used)
         self.model.limiter.room_changed()
+        return wait
 
 
 class Model:
@@ -122,7 +132,7 @@ class Model:
         """Start what there is room for."""
         while self._returning or (self._ready.count and self._open.count < self._open.maximum):
             if self.in_flight >= self.max_parallel_requests or not self.limiter.has_room():
-                self.limiter.wake_after_pause()
+                self.limiter.wake_when_time_allows()
                 return
             if self._returning:
                 seat, granted = self._returning.popleft()
@@ -218,16 +228,16 @@ class Model:
             await seat.take()
             began = clock()
             usage.requests += 1
-            outcome, retry_after = Outcome.OTHER, None
+            outcome, retry_after, used = Outcome.OTHER, None, None
             try:
                 answer = await send()
                 outcome = Outcome.SUCCESS
+                used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
                 return answer
             except ModelRateLimitError as error:
                 outcome, retry_after = Outcome.RATE_LIMITED, error.retry_after
                 usage.rate_limited += 1
-                continue
             except ModelError as error:
                 usage.failed_requests += 1
                 failures += 1
@@ -236,8 +246,11 @@ class Model:
                 usage.retries += 1
             finally:
                 usage.seconds += clock() - began
-                seat.give_back(outcome, retry_after)
-            await asyncio.sleep(_backoff(failures))
+                wait = seat.give_back(outcome, retry_after, used)
+            if outcome is Outcome.RATE_LIMITED:
+                await asyncio.sleep(wait)
+            else:
+                await asyncio.sleep(_backoff(failures))
 
     async def ask_in_schema(
         self, seat: Seat, messages: list[dict[str, Any]], column: str, schema: Mapping[str, Any]

@@ -59,6 +59,7 @@ class Models(Mapping[str, Model]):
             # Two aliases of one model share its server: together they may have what the more
             # generous of them allows, and each keeps to its own maximum.
             limiter.raise_maximum(parameters.max_parallel_requests)
+            limiter.rates.limit(parameters.rates(), getattr(parameters, "max_tokens", None))
             self._models[alias] = Model(config, client, limiter, self._open)
         return self
 

@@ -13,6 +13,7 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.models.limiter import Limiter, Outcome
+from dd_core.models.rates import Tokens
 from tests.datasets import topics
 from tests.scripted import ScriptedModel, model, refusal
 
@@ -53,9 +54,9 @@ def test_requests_fill_the_limit_and_no_more(clock: Clock) -> None:
     target = limiter(2, clock)
     for _ in range(2):
         assert target.has_room()
-        target.start()
+        admission = target.start()
     assert not target.has_room()
-    target.finish(2, Outcome.SUCCESS)
+    target.finish(admission, Outcome.SUCCESS)
     assert target.has_room()
 
 
@@ -144,7 +145,7 @@ def test_a_429_starts_the_count_of_successes_again(clock: Clock) -> None:
 
 def test_successes_during_the_pause_do_not_count(clock: Clock) -> None:
     target = limiter(8, clock)
-    limited(target)
+    limited(target, 5.0)
     succeed(target, 100)
     assert target.limit == 6
 
@@ -174,6 +175,114 @@ def test_a_429_ends_the_ramp_where_it_is(clock: Clock) -> None:
     assert target.limit == 4
     clock.passes(100.0)
     assert target.limit == 4
+
+
+def burst(target: Limiter, held: int, retry_after: float | None = None) -> None:
+    """All places are filled; the server keeps `held` requests and refuses the others."""
+    admitted = [target.start() for _ in range(target.limit)]
+    for admission in admitted[held:]:
+        target.finish(admission, Outcome.RATE_LIMITED, retry_after)
+    for admission in admitted[:held]:
+        target.finish(admission, Outcome.SUCCESS)
+
+
+def filled(target: Limiter, times: int, held: int) -> None:
+    """`times` rounds in which all places are filled, at a server that holds `held` requests."""
+    for _ in range(times):
+        if target.has_room():
+            burst(target, held, 1.0)
+
+
+def test_what_the_server_went_on_with_is_the_limit_after_a_pause(clock: Clock) -> None:
+    target = limiter(64, clock)
+    burst(target, 16, 1.0)
+    assert not target.has_room()
+    clock.passes(1.0)
+    assert target.has_room()
+    assert target.limit == 16
+
+
+def test_a_pause_of_our_own_ends_when_the_server_is_idle(clock: Clock) -> None:
+    target = limiter(64, clock)
+    burst(target, 16)
+    assert target.has_room()
+    assert target.limit == 16
+
+
+def test_a_refused_probe_pauses_nobody_and_probes_become_rare(clock: Clock) -> None:
+    target = limiter(64, clock)
+    burst(target, 16, 1.0)
+    clock.passes(1.0)
+    refusals = 0
+    for _ in range(600):  # a minute
+        assert target.has_room()
+        refusals += max(0, target.limit - 16)
+        burst(target, 16, 1.0)
+        clock.passes(0.1)
+    assert 3 <= refusals <= 12
+
+
+def test_a_refused_probe_waits_by_itself(clock: Clock) -> None:
+    target = limiter(64, clock)
+    burst(target, 2, 1.0)
+    clock.passes(1.0)
+    assert target.has_room()
+    admitted = [target.start() for _ in range(3)]
+    assert target.finish(admitted[2], Outcome.RATE_LIMITED, 7.0) == 7.0
+    assert target.pause == 0.0
+
+
+def test_room_that_has_grown_is_used_soon(clock: Clock) -> None:
+    target = limiter(64, clock)
+    burst(target, 16, 1.0)
+    clock.passes(1.0)
+    filled(target, 10, 16)
+    began = clock.now
+    while target.limit < 0.9 * 32:
+        assert target.has_room()
+        burst(target, 32, 1.0)
+        clock.passes(1.0)
+    assert clock.now - began < 30
+
+
+def test_a_server_that_holds_less_than_before_pauses_all_again(clock: Clock) -> None:
+    target = limiter(64, clock)
+    burst(target, 16, 1.0)
+    clock.passes(1.0)
+    assert target.has_room()
+    burst(target, 8, 1.0)
+    assert not target.has_room()
+    clock.passes(1.0)
+    assert target.has_room()
+    assert target.limit == 8
+
+
+@pytest.mark.parametrize(
+    ("rates", "tokens", "most"),
+    [
+        ({"requests": 120}, Tokens(0, 0), 120),
+        ({"tokens": 60_000}, Tokens(300, 200), 120),
+        ({"input_tokens": 30_000}, Tokens(500, 900), 60),
+        ({"output_tokens": 30_000}, Tokens(5, 250), 120),
+        ({"tokens": 60_000, "requests": 30}, Tokens(300, 200), 30),
+    ],
+)
+def test_rates_hold_over_every_minute(
+    rates: dict[str, int], tokens: Tokens, most: int, clock: Clock
+) -> None:
+    target = limiter(8, clock)
+    target.rates.limit(rates, None)
+    sent: list[float] = []
+    while clock.now < 100 + 600:
+        while target.has_room():
+            sent.append(clock.now)
+            target.finish(target.start(), Outcome.SUCCESS, None, tokens)
+        clock.passes(0.01)
+    later = [moment for moment in sent if moment > 110]  # when the usual usage is known
+    for first in later[:-most]:
+        within = sum(first <= moment < first + 59.99 for moment in later)
+        assert within <= 1.02 * most
+    assert len(later) >= 0.98 * most * (sent[-1] - 110) / 60
 
 
 def columns(*models: dd.ModelConfig) -> dd.DataDesignerConfigBuilder:
