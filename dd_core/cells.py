@@ -11,7 +11,8 @@ from typing import Any
 from dd_core.column import Batch, CellColumn, Generator, GroupColumn, WholeColumn
 from dd_core.errors import DataDesignerError, UserTemplateError
 from dd_core.journal import JournalledCells
-from dd_core.models.model import Model, Seat
+from dd_core.models.model import Model
+from dd_core.models.seat import Seat
 from dd_core.plan import PlannedColumn
 from dd_core.template import Condition
 from dd_core.values import BatchValues

@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from dd_core.constraint import Constraint
     from dd_core.models.config import ModelConfig
-    from dd_core.models.model import Model, Seat
+    from dd_core.models.model import Model
+    from dd_core.models.seat import Seat
     from dd_core.run_config import RunConfig
     from dd_core.seed import SeedRows
 

@@ -189,5 +189,11 @@ class ImageGenerationError(ModelError):
     """The model answered without an image, or with one that is damaged."""
 
 
+class ModelUnsupportedCapabilityError(ModelError):
+    """The provider cannot do what the column asks for."""
+
+    fatal = True
+
+
 class ModelGenerationValidationFailureError(ModelError):
     """No answer had the asked-for form within the allowed corrections and restarts."""

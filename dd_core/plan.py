@@ -149,7 +149,8 @@ def compile_plan(
         problems.extend(column.problems(scope))
     problems.extend(_dataset_problems(config))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
-    used = tuple(model for model in models if model.alias in aliases)
+    used = _used(models, aliases)
+    problems.extend(_fallback_problems(models))
     problems.extend(provider_problems(used, providers))
     graph = graph_of(config, producer)
     problems.extend(cycles_in(graph))
@@ -179,6 +180,25 @@ def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable
         problems.append(Problem("seed_config", str(error)))
         return None
     return table
+
+
+def _used(models: Sequence[ModelConfig], aliases: set[str]) -> tuple[ModelConfig, ...]:
+    """The models that columns ask, and those that may answer in their place."""
+    wanted = aliases | {model.fallback for model in models if model.alias in aliases}
+    return tuple(model for model in models if model.alias in wanted)
+
+
+def _fallback_problems(models: Sequence[ModelConfig]) -> Iterator[Problem]:
+    kinds = {model.alias: model.generation_type for model in models}
+    for model in models:
+        if model.fallback is None:
+            continue
+        place = f"model_configs.{model.alias}.fallback"
+        if model.fallback not in kinds or model.fallback == model.alias:
+            message = f"{model.fallback!r} is no other model's alias; name another model"
+            yield Problem(place, message)
+        elif kinds[model.fallback] != model.generation_type:
+            yield Problem(place, f"{model.fallback!r} generates {kinds[model.fallback].value!r}")
 
 
 def _with_seed_columns(

@@ -15,7 +15,7 @@ from dd_core.cells import CellState, ColumnState
 from dd_core.column import CellColumn, GroupColumn, RowColumn, WholeColumn
 from dd_core.errors import DataDesignerError, DataDesignerGenerationError
 from dd_core.journal import Journal
-from dd_core.models.model import Seat
+from dd_core.models.seat import Seat
 
 if TYPE_CHECKING:
     from dd_core.engine import Engine

@@ -11,7 +11,7 @@ from dd_core.column import Binding, CellColumn, Column, Row, Scope, unknown_refe
 from dd_core.errors import DataDesignerGenerationError, Problem
 
 if TYPE_CHECKING:
-    from dd_core.models.model import Seat
+    from dd_core.models.seat import Seat
 
 
 class EmbeddingColumnConfig(Column):

@@ -26,7 +26,7 @@ from dd_core.media_format import encoded, image_format, is_whole_image
 from dd_core.template import Template, references
 
 if TYPE_CHECKING:
-    from dd_core.models.model import Seat
+    from dd_core.models.seat import Seat
 
 _NO_FOLDER = re.compile(r"[/\\]|\.\.|[\x00-\x1f]")
 _SUFFIXES = {"jpeg": "jpg"}

@@ -15,7 +15,8 @@ from dd_core.errors import (
 )
 from dd_core.media import Block
 from dd_core.models.chat import Asking, ConversationLimits, Message, converse
-from dd_core.models.model import Model, Seat
+from dd_core.models.model import Model
+from dd_core.models.seat import Seat
 from dd_core.response import AnswerFormat
 
 _T = TypeVar("_T")

@@ -9,7 +9,7 @@ from dd_core.column import Binding, CellColumn, Row
 from dd_core.columns.llm import LLMColumn, TraceType
 from dd_core.media import media_blocks, media_folders
 from dd_core.models.chat import Asking, ConversationLimits, Message, converse
-from dd_core.models.model import Seat
+from dd_core.models.seat import Seat
 from dd_core.template import Template
 
 

@@ -7,10 +7,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from dd_core.errors import ModelGenerationValidationFailureError, ResponseParseError
-from dd_core.media import Block
 from dd_core.models.answers import Reply
-from dd_core.models.model import Model, Seat
-from dd_core.models.openai import on_the_wire
+from dd_core.models.model import Model
+from dd_core.models.seat import Seat
 from dd_core.response import AnswerFormat, strip_reasoning
 
 Message = dict[str, Any]
@@ -80,14 +79,10 @@ async def converse(
 
 
 async def _answer(asking: Asking, messages: list[Message], wanted: AnswerFormat) -> Reply:
-    wire = [{"role": each["role"], "content": _content(each["content"])} for each in messages]
+    wire = [{"role": each["role"], "content": each["content"]} for each in messages]
     if wanted.schema is None:
         return await asking.model.ask(asking.seat, wire, asking.column, **asking.fields)
     return await asking.model.ask_in_schema(asking.seat, wire, asking.column, wanted.schema)
-
-
-def _content(content: str | list[Block]) -> str | list[Block]:
-    return content if isinstance(content, str) else [on_the_wire(block) for block in content]
 
 
 def _message_of(reply: Reply) -> Message:

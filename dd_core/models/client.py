@@ -1,4 +1,4 @@
-"""One request to an OpenAI-compatible server, and what its answer or its failure means.
+"""One request to an inference server, and what its answer or its failure means.
 
 The seam is an `httpx.AsyncBaseTransport`: tests script a model behind it, runs use aiohttp
 behind it, because httpx's own connection pool costs milliseconds of CPU a request when hundreds
@@ -12,7 +12,7 @@ import email.utils
 import ssl
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
 import aiohttp
 import httpx
@@ -31,8 +31,11 @@ from dd_core.errors import (
     ModelQuotaExceededError,
     ModelRateLimitError,
     ModelTimeoutError,
+    ModelUnsupportedCapabilityError,
 )
-from dd_core.models.answers import Images, Reply, Vectors, images_in, reply_in, vectors_in
+from dd_core.models.answers import Images, Reply, Vectors, images_in, vectors_in
+from dd_core.models.anthropic import AnthropicWire
+from dd_core.models.openai import OpenAIWire
 from dd_core.models.providers import Upstream
 
 Body: TypeAlias = Mapping[str, Any]
@@ -55,16 +58,46 @@ def open_transport(*, secure: bool) -> httpx.AsyncBaseTransport:
     return httpx_aiohttp.AiohttpTransport(verify=context, client=session)
 
 
+class Wire(Protocol):
+    """How a kind of server is spoken to."""
+
+    chat: str
+    embeddings: str | None
+    images: str | None
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """What authenticates a request."""
+        ...
+
+    def chat_body(self, body: Body) -> Body:
+        """A request for a chat completion, translated from the engine's form."""
+        ...
+
+    def reply(self, content: bytes) -> Reply:
+        """What the server answered."""
+        ...
+
+
+_WIRES: dict[str, Callable[[str], Wire]] = {"anthropic": AnthropicWire}
+
+
 class Client:
     """Sends requests for one model to one server."""
 
-    def __init__(self, upstream: Upstream, timeout: float, transport: httpx.AsyncBaseTransport):
+    def __init__(
+        self,
+        upstream: Upstream,
+        timeout: float,
+        transport: httpx.AsyncBaseTransport,
+        model: str | None = None,
+    ) -> None:
         self._upstream = upstream
         self._transport = transport
-        self._chat = httpx.URL(f"{upstream.url}/chat/completions")
+        self._model = {"model": model} if model else {}
+        self._wire = _WIRES.get(upstream.wire, OpenAIWire)(upstream.url)
+        key = upstream.key.get_secret_value() if upstream.key is not None else None
         self._headers = {"content-type": "application/json", "accept": "application/json"}
-        if upstream.key is not None:
-            self._headers["authorization"] = f"Bearer {upstream.key.get_secret_value()}"
+        self._headers.update(self._wire.headers(key))
         self._headers.update(upstream.extra_headers)
         self._extensions = {
             "timeout": {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
@@ -72,29 +105,39 @@ class Client:
 
     async def chat(self, body: Body) -> Reply:
         """Ask once. All requests here raise a `ModelError` whose class says what is wrong."""
-        return self._read(reply_in, await self._post(self._chat, body), "chat completion")
+        content = await self._post(self._wire.chat, self._wire.chat_body(body))
+        return self._read(self._wire.reply, content, "chat completion")
 
     async def embed(self, body: Body) -> Vectors:
         """Embed texts."""
-        url = httpx.URL(f"{self._upstream.url}/embeddings")
+        url = self._supported(self._wire.embeddings, "embeddings")
         return self._read(vectors_in, await self._post(url, body), "list of embeddings")
 
     async def draw(self, body: Body, *, by_chat: bool) -> Images:
         """Generate images, by the chat route or by the images route."""
-        url = self._chat if by_chat else httpx.URL(f"{self._upstream.url}/images/generations")
+        url = self._supported(self._wire.images, "images")
+        if by_chat:
+            url, body = self._wire.chat, self._wire.chat_body(body)
         return self._read(images_in, await self._post(url, body), "answer with images")
+
+    def _supported(self, url: str | None, what: str) -> str:
+        if url is None:
+            raise ModelUnsupportedCapabilityError(
+                f"provider {self._upstream.provider!r} gives no {what}; use a model of another one"
+            )
+        return url
 
     async def fetch(self, address: str) -> bytes:
         """What is at an address that an answer named; the provider's key is not sent there."""
         request = httpx.Request("GET", address, extensions=self._extensions)
         return await self._send(request)
 
-    async def _post(self, url: httpx.URL, body: Body) -> bytes:
+    async def _post(self, url: str, body: Body) -> bytes:
         request = httpx.Request(
             "POST",
             url,
             headers=self._headers,
-            content=orjson.dumps({**body, **self._upstream.extra_body}),
+            content=orjson.dumps({**body, **self._model, **self._upstream.extra_body}),
             extensions=self._extensions,
         )
         return await self._send(request)

@@ -187,8 +187,10 @@ class ModelProvider(Declaration):
     @field_validator("provider_type")
     @classmethod
     def _supported(cls, value: str) -> str:
-        if value.lower() not in ("openai", "local"):
-            raise ValueError(f"provider_type {value!r} is not supported; use 'openai'")
+        if value.lower() not in ("openai", "anthropic", "local"):
+            raise ValueError(
+                f"provider_type {value!r} is not supported; use 'openai' or 'anthropic'"
+            )
         return value.lower()
 
     @field_validator("endpoint")
@@ -197,6 +199,21 @@ class ModelProvider(Declaration):
         if not value.startswith(("http://", "https://", "local:")):
             raise ValueError(f"endpoint {value!r} must start with http:// or https://")
         return value.rstrip("/")
+
+
+class Endpoint(Declaration):
+    """One of several servers of a model. What is not given is the model's own."""
+
+    base_url: str | None = None
+    """Address of the server; `provider` then only names its wire format."""
+    provider: str | None = None
+    """Name of the provider."""
+    model: str | None = None
+    """This server's id of the model."""
+    api_key_env_var: str | None = None
+    """Environment variable with the key for this server."""
+    weight: float = Field(default=1.0, gt=0)
+    """Share of the requests, relative to the other endpoints."""
 
 
 class ModelConfig(Declaration):
@@ -219,6 +236,10 @@ class ModelConfig(Declaration):
     """Address of a server for this model alone; `provider` then only names its wire format."""
     api_key_env_var: str | None = None
     """Environment variable with the key for this model alone."""
+    endpoints: list[Endpoint] | None = Field(default=None, min_length=1)
+    """Several servers that share the requests; one that fails rests and is tried again later."""
+    fallback: str | None = None
+    """Alias of the model that answers when no server knows this one any more (404)."""
 
     @field_validator("base_url")
     @classmethod
@@ -226,6 +247,16 @@ class ModelConfig(Declaration):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(f"base_url {value!r} must start with http:// or https://")
         return value.rstrip("/") if value else value
+
+    def at_endpoints(self) -> list[tuple[ModelConfig, float]]:
+        """The model as each of its endpoints serves it, with that endpoint's weight."""
+        if self.endpoints is None:
+            return [(self, 1.0)]
+        served: list[tuple[ModelConfig, float]] = []
+        for endpoint in self.endpoints:
+            own = endpoint.model_dump(exclude={"weight"}, exclude_none=True)
+            served.append((self.changed(**own, endpoints=None), endpoint.weight))
+        return served
 
     @property
     def generation_type(self) -> GenerationType:

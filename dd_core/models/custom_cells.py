@@ -16,7 +16,7 @@ from dd_core.errors import CustomColumnGenerationError, ModelError
 from dd_core.models.asked import AskedModel
 
 if TYPE_CHECKING:
-    from dd_core.models.model import Seat
+    from dd_core.models.seat import Seat
 
 _logger = logging.getLogger(__name__)
 

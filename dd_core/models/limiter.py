@@ -27,6 +27,8 @@ class Outcome(StrEnum):
 
     SUCCESS = "success"
     RATE_LIMITED = "rate_limited"
+    FAILED = "failed"
+    """The server did not answer, or with a failure of its own."""
     OTHER = "other"
 
 

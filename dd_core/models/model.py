@@ -8,9 +8,10 @@ request; a conversation that needs further requests queues for a place ahead of 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
@@ -20,17 +21,21 @@ from dd_core.errors import (
     ImageGenerationError,
     ModelBadRequestError,
     ModelError,
+    ModelNotFoundError,
     ModelRateLimitError,
 )
 from dd_core.media import Block
 from dd_core.models.answers import Images, Reply, Vectors
 from dd_core.models.client import Client
 from dd_core.models.config import ModelConfig
-from dd_core.models.limiter import Admission, Limiter, Outcome
-from dd_core.models.openai import on_the_wire
+from dd_core.models.lane import Lane, free_lane
+from dd_core.models.limiter import Outcome
 from dd_core.models.queue import Cells, ReadyCells
 from dd_core.models.rates import Tokens
+from dd_core.models.seat import Seat
 from dd_core.models.usage import UsageCount
+
+_logger = logging.getLogger(__name__)
 
 MAX_RETRIES = 3
 """Requests repeated after a failure of the server or the connection, per answer."""
@@ -49,63 +54,25 @@ class OpenCells:
     count: int = 0
 
 
-class Seat:
-    """A cell's place at a model: with it, one request may be in flight."""
-
-    __slots__ = ("_admission", "_held", "model")
-
-    def __init__(self, model: Model) -> None:
-        self.model = model
-        self._held = False
-        self._admission: Admission | None = None
-
-    def hold(self) -> None:
-        """Take the place that the model has just found free."""
-        self._held = True
-        self.model.in_flight += 1
-        self._admission = self.model.limiter.start()
-
-    async def take(self) -> None:
-        """Wait until a request may be sent."""
-        if not self._held:
-            await self.model.wait_for(self)
-
-    def give_back(
-        self,
-        outcome: Outcome = Outcome.OTHER,
-        retry_after: float | None = None,
-        used: Tokens | None = None,
-    ) -> float:
-        """Let the next request go ahead; without effect when the place is not held.
-
-        Returns the seconds to wait before this request is sent again.
-        """
-        if not self._held or self._admission is None:
-            return 0.0
-        self._held = False
-        self.model.in_flight -= 1
-        wait = self.model.limiter.finish(self._admission, outcome, retry_after, used)
-        self.model.limiter.room_changed()
-        return wait
-
-
 class Model:
-    """One alias: its configuration, its limits and the cells that wait for it."""
+    """One alias: its configuration, its servers and the cells that wait for it."""
 
-    def __init__(
-        self, config: ModelConfig, client: Client, limiter: Limiter, open_cells: OpenCells
-    ) -> None:
+    def __init__(self, config: ModelConfig, lanes: Sequence[Lane], open_cells: OpenCells) -> None:
         self.config = config
-        self.limiter = limiter
+        self.lanes = [*lanes]
+        self.fallback: Model | None = None
+        """What answers in this model's place when no server knows it any more."""
         self.in_flight = 0
         self.usage: dict[str, UsageCount] = {}
         self.refuses_response_format = False
-        self._client = client
         self._open = open_cells
+        self._parameters = config.inference_parameters
         self._ready = ReadyCells(config.inference_parameters.max_parallel_requests)
         self._returning: deque[tuple[Seat, asyncio.Future[None]]] = deque()
         self._rng = np.random.default_rng()
-        limiter.pumps.append(self.pump)
+        self._wake_up: asyncio.TimerHandle | None = None
+        for lane in lanes:
+            lane.limiter.pumps.append(self.pump)
 
     @property
     def alias(self) -> str:
@@ -131,20 +98,33 @@ class Model:
     def pump(self) -> None:
         """Start what there is room for."""
         while self._returning or (self._ready.count and self._open.count < self._open.maximum):
-            if self.in_flight >= self.max_parallel_requests or not self.limiter.has_room():
-                self.limiter.wake_when_time_allows()
+            lane = free_lane(self.lanes) if self.in_flight < self.max_parallel_requests else None
+            if lane is None:
+                self._wake_when_time_allows()
                 return
             if self._returning:
                 seat, granted = self._returning.popleft()
                 if not granted.done():
-                    seat.hold()
+                    seat.hold(lane)
                     granted.set_result(None)
                 continue
             cells, row = self._ready.next()
             if cells.wanted(row):
                 seat = Seat(self)
-                seat.hold()
+                seat.hold(lane)
                 cells.start(row, seat)
+
+    def _wake_when_time_allows(self) -> None:
+        for lane in self.lanes:
+            lane.limiter.wake_when_time_allows()
+        rests = [lane.health.wait for lane in self.lanes if lane.health and lane.health.wait > 0.0]
+        if rests and self._wake_up is None:
+            loop = asyncio.get_running_loop()
+            self._wake_up = loop.call_later(min(rests), self._rested)
+
+    def _rested(self) -> None:
+        self._wake_up = None
+        self.pump()
 
     async def wait_for(self, seat: Seat) -> None:
         """Wait for a place for a conversation that is already at work."""
@@ -172,14 +152,14 @@ class Model:
         A 429 is never counted as a failure: the request waits until the server takes it.
         """
         body = self._body({"messages": messages, **fields})
-        return await self._asked(seat, column, lambda: self._client.chat(body), max_retries)
+        return await self._asked(seat, column, lambda client: client.chat(body), max_retries)
 
     async def embed(
         self, seat: Seat, texts: list[str], column: str, *, max_retries: int = MAX_RETRIES
     ) -> list[list[float]]:
         """One vector for each text. Raises a `ModelError`."""
         body = self._body({"input": texts})
-        answer = await self._asked(seat, column, lambda: self._client.embed(body), max_retries)
+        answer = await self._asked(seat, column, lambda client: client.embed(body), max_retries)
         if len(answer.vectors) != len(texts) or not all(answer.vectors):
             raise ModelBadRequestError(
                 f"model {self.alias!r} was sent {len(texts)} texts and answered with "
@@ -198,15 +178,15 @@ class Model:
     ) -> list[bytes]:
         """Images for a prompt; models that draw in a chat are shown the media first."""
         by_chat = not any(word in self.config.model.lower() for word in _IMAGE_ROUTE)
-        content = [*map(on_the_wire, media), {"type": "text", "text": prompt}] if media else prompt
+        content = [*media, {"type": "text", "text": prompt}] if media else prompt
         message = {"role": "user", "content": content}
         asked = {"messages": [message]} if by_chat else {"prompt": prompt}
         body = self._body(asked)
 
-        async def drawn() -> Images:
-            answer = await self._client.draw(body, by_chat=by_chat)
+        async def drawn(client: Client) -> Images:
+            answer = await client.draw(body, by_chat=by_chat)
             found = [
-                each if isinstance(each, bytes) else await self._client.fetch(each)
+                each if isinstance(each, bytes) else await client.fetch(each)
                 for each in answer.found
             ]
             return Images([*found], answer.usage)
@@ -219,18 +199,18 @@ class Model:
         return [each for each in answer.found if isinstance(each, bytes)]
 
     async def _asked(
-        self, seat: Seat, column: str, send: Callable[[], Awaitable[_A]], max_retries: int
+        self, seat: Seat, column: str, send: Callable[[Client], Awaitable[_A]], max_retries: int
     ) -> _A:
         usage = self.usage.setdefault(column, UsageCount())
         clock = asyncio.get_running_loop().time
         failures = 0
         while True:
-            await seat.take()
+            lane = await seat.take()
             began = clock()
             usage.requests += 1
             outcome, retry_after, used = Outcome.OTHER, None, None
             try:
-                answer = await send()
+                answer = await send(lane.client)
                 outcome = Outcome.SUCCESS
                 used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
@@ -241,16 +221,38 @@ class Model:
             except ModelError as error:
                 usage.failed_requests += 1
                 failures += 1
+                if isinstance(error, ModelNotFoundError) and self._retire(error):
+                    continue
+                outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
                 if not error.retryable or failures > max_retries:
                     raise
                 usage.retries += 1
             finally:
                 usage.seconds += clock() - began
                 wait = seat.give_back(outcome, retry_after, used)
-            if outcome is Outcome.RATE_LIMITED:
-                await asyncio.sleep(wait)
-            else:
-                await asyncio.sleep(_backoff(failures))
+            if outcome is Outcome.FAILED and not self._another_is_well(lane):
+                wait = _backoff(failures)
+            await asyncio.sleep(wait)
+
+    def _another_is_well(self, lane: Lane) -> bool:
+        return any(
+            other is not lane and other.health is not None and other.health.is_well
+            for other in self.lanes
+        )
+
+    def _retire(self, reason: ModelNotFoundError) -> bool:
+        """Let the fallback answer from now on; False if there is none."""
+        if self.fallback is None:
+            return False
+        if self.lanes is not self.fallback.lanes:
+            _logger.warning(
+                "model %r is asked in place of %r: %s", self.fallback.alias, self.alias, reason
+            )
+            self.lanes = self.fallback.lanes
+            self._parameters = self.fallback.config.inference_parameters
+            for lane in self.lanes:
+                lane.limiter.pumps.append(self.pump)
+        return True
 
     async def ask_in_schema(
         self, seat: Seat, messages: list[dict[str, Any]], column: str, schema: Mapping[str, Any]
@@ -268,8 +270,8 @@ class Model:
             return await self.ask(seat, messages, column)
 
     def _body(self, asked: Mapping[str, Any]) -> dict[str, Any]:
-        parameters = self.config.inference_parameters
-        body = {"model": self.config.model, **parameters.request_fields(self._rng), **asked}
+        parameters = self._parameters
+        body = {**parameters.request_fields(self._rng), **asked}
         body.update(parameters.extra_body or {})
         if "messages" in body:
             body.pop("n", None)  # one cell, one answer

@@ -1,13 +1,47 @@
-"""Messages in the wire format of OpenAI-compatible servers."""
+"""The wire format of OpenAI-compatible servers, which is also the engine's own."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from dd_core.media import Block
 from dd_core.media_format import Encoded
+from dd_core.models.answers import Reply, reply_in
 
 
-def on_the_wire(block: Block) -> Block:
-    """A block as OpenAI-compatible servers take it."""
+class OpenAIWire:
+    """Routes, headers and bodies."""
+
+    def __init__(self, base: str) -> None:
+        self.chat = f"{base}/chat/completions"
+        self.embeddings: str | None = f"{base}/embeddings"
+        self.images: str | None = f"{base}/images/generations"
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """What authenticates a request."""
+        return {"authorization": f"Bearer {key}"} if key else {}
+
+    def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """A request for a chat completion."""
+        messages: list[dict[str, Any]] = body["messages"]
+        if all(isinstance(message["content"], str) for message in messages):
+            return body
+        return {**body, "messages": [_translated(message) for message in messages]}
+
+    def reply(self, content: bytes) -> Reply:
+        """What the server answered."""
+        return reply_in(content)
+
+
+def _translated(message: dict[str, Any]) -> dict[str, Any]:
+    content: Any = message["content"]
+    if isinstance(content, str):
+        return message
+    return {**message, "content": [_on_the_wire(block) for block in content]}
+
+
+def _on_the_wire(block: Block) -> Block:
     kind = block["type"]
     if kind == "text":
         return block

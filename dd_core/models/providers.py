@@ -103,7 +103,8 @@ class Providers:
     def problem(self, model: ModelConfig) -> Problem | None:
         """What keeps a model from being asked, found before a run."""
         try:
-            self.upstream(model)
+            for served, _ in model.at_endpoints():
+                self.upstream(served)
         except UnknownProviderError as error:
             return Problem(f"model_configs.{model.alias}.provider", str(error))
         except SecretResolutionError as error:

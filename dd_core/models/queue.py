@@ -7,7 +7,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Protocol
 
 if TYPE_CHECKING:
-    from dd_core.models.model import Seat
+    from dd_core.models.seat import Seat
 
 
 class Cells(Protocol):

@@ -10,9 +10,12 @@ import httpx
 from dd_core.errors import ModelError, Problem
 from dd_core.models.client import Client, open_transport
 from dd_core.models.config import GenerationType, ModelConfig
+from dd_core.models.health import Health
+from dd_core.models.lane import Lane
 from dd_core.models.limiter import Limiter
-from dd_core.models.model import Model, OpenCells, Seat
+from dd_core.models.model import Model, OpenCells
 from dd_core.models.providers import Providers, Upstream
+from dd_core.models.seat import Seat
 from dd_core.run_config import RunConfig
 
 _DEFAULT_TIMEOUT = 60.0
@@ -37,31 +40,42 @@ class Models(Mapping[str, Model]):
         self._owns_transport = transport is None
         self._open = open_cells
         self._models: dict[str, Model] = {}
+        self._limiters: dict[tuple[str, str], Limiter] = {}
 
     async def __aenter__(self) -> Models:
-        upstreams = {
-            alias: await self._reachable(self._providers.upstream(config))
-            for alias, config in self._configs.items()
-        }
-        if self._transport is None and upstreams:
-            secure = any(up.url.startswith("https:") for up in upstreams.values())
-            self._transport = open_transport(secure=secure)
-        limiters: dict[tuple[str, str], Limiter] = {}
+        served = {alias: await self._served(config) for alias, config in self._configs.items()}
+        if self._transport is None and served:
+            urls = [upstream.url for each in served.values() for upstream, _, _ in each]
+            self._transport = open_transport(secure=any(url.startswith("https:") for url in urls))
         for alias, config in self._configs.items():
-            assert self._transport is not None
-            upstream, parameters = upstreams[alias], config.inference_parameters
-            client = Client(
-                upstream, float(parameters.timeout or _DEFAULT_TIMEOUT), self._transport
-            )
-            limiter = limiters.setdefault(
-                (upstream.url, config.model), Limiter(1, self._run_config.request_admission)
-            )
-            # Two aliases of one model share its server: together they may have what the more
-            # generous of them allows, and each keeps to its own maximum.
-            limiter.raise_maximum(parameters.max_parallel_requests)
-            limiter.rates.limit(parameters.rates(), getattr(parameters, "max_tokens", None))
-            self._models[alias] = Model(config, client, limiter, self._open)
+            lanes = [self._lane(config, *each) for each in served[alias]]
+            if len(lanes) > 1:
+                for lane in lanes:
+                    lane.health = Health()
+            self._models[alias] = Model(config, lanes, self._open)
+        for alias, config in self._configs.items():
+            self._models[alias].fallback = self._models.get(config.fallback or "")
         return self
+
+    async def _served(self, config: ModelConfig) -> list[tuple[Upstream, str, float]]:
+        """Where a model is served, under which id, and with which weight."""
+        return [
+            (await self._reachable(self._providers.upstream(served)), served.model, weight)
+            for served, weight in config.at_endpoints()
+        ]
+
+    def _lane(self, config: ModelConfig, upstream: Upstream, model: str, weight: float) -> Lane:
+        parameters = config.inference_parameters
+        assert self._transport is not None
+        timeout = float(parameters.timeout or _DEFAULT_TIMEOUT)
+        limiter = self._limiters.setdefault(
+            (upstream.url, model), Limiter(1, self._run_config.request_admission)
+        )
+        # Two aliases of one model share its server: together they may have what the more
+        # generous of them allows, and each keeps to its own maximum.
+        limiter.raise_maximum(parameters.max_parallel_requests)
+        limiter.rates.limit(parameters.rates(), getattr(parameters, "max_tokens", None))
+        return Lane(Client(upstream, timeout, self._transport, model), limiter, weight)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._owns_transport and self._transport is not None:

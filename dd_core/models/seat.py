@@ -1,0 +1,62 @@
+"""A cell's place at a model."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from dd_core.models.lane import Lane
+from dd_core.models.limiter import Admission, Outcome
+from dd_core.models.rates import Tokens
+
+if TYPE_CHECKING:
+    from dd_core.models.model import Model
+
+
+class Seat:
+    """With it, one request may be in flight."""
+
+    __slots__ = ("_admission", "lane", "model")
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self.lane: Lane | None = None
+        """Where the next request goes; None while no place is held."""
+        self._admission: Admission | None = None
+
+    def hold(self, lane: Lane) -> None:
+        """Take the place that the model has just found free."""
+        self.lane = lane
+        self.model.in_flight += 1
+        lane.in_flight += 1
+        self._admission = lane.limiter.start()
+
+    async def take(self) -> Lane:
+        """Wait until a request may be sent; returns where to."""
+        if self.lane is None:
+            await self.model.wait_for(self)
+        assert self.lane is not None
+        return self.lane
+
+    def give_back(
+        self,
+        outcome: Outcome = Outcome.OTHER,
+        retry_after: float | None = None,
+        used: Tokens | None = None,
+    ) -> float:
+        """Let the next request go ahead; without effect when the place is not held.
+
+        Returns the seconds to wait before this request is sent again.
+        """
+        lane, self.lane = self.lane, None
+        if lane is None or self._admission is None:
+            return 0.0
+        self.model.in_flight -= 1
+        lane.in_flight -= 1
+        if lane.health is not None:
+            if outcome is Outcome.FAILED:
+                lane.health.failed()
+            elif outcome is not Outcome.OTHER:
+                lane.health.answered()
+        wait = lane.limiter.finish(self._admission, outcome, retry_after, used)
+        lane.limiter.room_changed()
+        return wait
