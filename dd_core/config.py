@@ -42,6 +42,7 @@ from dd_core.media import (
 from dd_core.models.config import (
     ChatCompletionInferenceParams,
     EmbeddingInferenceParams,
+    Endpoint,
     GenerationType,
     ImageInferenceParams,
     ModelConfig,
@@ -92,6 +93,7 @@ __all__ = [
     "DatetimeSamplerParams",
     "EmbeddingColumnConfig",
     "EmbeddingInferenceParams",
+    "Endpoint",
     "ExpressionColumnConfig",
     "GaussianSamplerParams",
     "GenerationStrategy",

@@ -18,6 +18,7 @@ from dd_core.seed import SeedConfig
 
 _HASH_ALGORITHM = "sha256"
 _HASH_VERSION = 2
+_NOT_HASHED = ("skip_health_check", "endpoints")
 _LISTS = ("model_configs", "tool_configs", "constraints", "processors")
 
 
@@ -112,7 +113,7 @@ def _hashed(config: dict[str, Any]) -> dict[str, Any]:
             for name, value in model["inference_parameters"].items()
             if name not in LIMITS
         }
-        kept = {name: value for name, value in model.items() if name != "skip_health_check"}
+        kept = {name: value for name, value in model.items() if name not in _NOT_HASHED}
         models.append(kept | {"inference_parameters": parameters})
     config["model_configs"] = sorted(models, key=lambda model: model["alias"]) or None
     return config

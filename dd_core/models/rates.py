@@ -1,7 +1,7 @@
 """Requests and tokens per minute: token buckets that real usage corrects.
 
-A bucket holds a second's worth at most, so that no minute sees more than its share: what was not
-used cannot be saved up for a burst.
+A bucket holds a quarter of a second's worth at most, so that no minute sees more than its share:
+what was not used cannot be saved up for a burst.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-_BURST_SECONDS = 1.0
+_BURST_SECONDS = 0.25
 _UNKNOWN_TOKENS = 500.0
 _LEARNING_RATE = 0.1
 
