@@ -47,6 +47,7 @@ from dd_core.models.config import (
     ImageInferenceParams,
     ModelConfig,
     ModelProvider,
+    Price,
 )
 from dd_core.models.distribution import (
     ManualDistribution,
@@ -56,6 +57,7 @@ from dd_core.models.distribution import (
 )
 from dd_core.plugins import load_kinds
 from dd_core.run_config import (
+    Budget,
     JinjaRenderingEngine,
     RequestAdmissionTuningConfig,
     ResumeMode,
@@ -80,6 +82,7 @@ __all__ = [
     "AudioContext",
     "AudioFormat",
     "BernoulliSamplerParams",
+    "Budget",
     "BuilderConfig",
     "CategorySamplerParams",
     "ChatCompletionInferenceParams",
@@ -119,6 +122,7 @@ __all__ = [
     "ModelProvider",
     "PartitionBlock",
     "PersonFromFakerSamplerParams",
+    "Price",
     "RequestAdmissionTuningConfig",
     "ResumeMode",
     "RunConfig",

@@ -18,7 +18,7 @@ from dd_core.seed import SeedConfig
 
 _HASH_ALGORITHM = "sha256"
 _HASH_VERSION = 2
-_NOT_HASHED = ("skip_health_check", "endpoints")
+_NOT_HASHED = ("skip_health_check", "endpoints", "price")
 _LISTS = ("model_configs", "tool_configs", "constraints", "processors")
 
 

@@ -195,14 +195,19 @@ class DataDesigner:
         batches = directory.missing(num_records, self._run_config.buffer_size)
         dropped: list[DroppedRow] = []
         async with Engine(
-            plan, self.providers, self._run_config, self._transport, directory.path
+            plan,
+            self.providers,
+            self._run_config,
+            self._transport,
+            directory.path,
+            directory.metadata.get("usage"),
         ) as engine:
             if batches:
                 await require_ready(engine)
 
             def written(run: BatchRun, path: Path | None) -> None:
                 dropped.extend(dropped_rows(run))
-                record_progress(directory)
+                record_progress(directory, engine)
                 if on_batch_complete is not None and path is not None:
                     on_batch_complete(path)
 

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -22,6 +23,7 @@ from dd_core.journal import Journal
 from dd_core.models.model import Model, OpenCells
 from dd_core.models.providers import Providers
 from dd_core.models.registry import Models
+from dd_core.models.spending import Spending, UsageByColumn
 from dd_core.models.usage import UsageCount
 from dd_core.plan import Plan
 from dd_core.run_config import RunConfig
@@ -34,6 +36,7 @@ class Engine:
     """The running side of a plan. Use as an async context manager.
 
     `folder` is the dataset's folder; None in a preview, which leaves nothing on disk.
+    `earlier_usage` is what earlier runs of the dataset took; the budget covers it too.
     """
 
     def __init__(
@@ -43,12 +46,19 @@ class Engine:
         run_config: RunConfig,
         transport: httpx.AsyncBaseTransport | None = None,
         folder: Path | None = None,
+        earlier_usage: UsageByColumn | None = None,
     ) -> None:
         self.plan = plan
+        self.earlier_usage = deepcopy(earlier_usage or {})
         self.folder = folder
         self.run_config = run_config
         self.open_cells = OpenCells(run_config.max_in_flight_tasks)
-        self.models = Models(plan.models, providers, run_config, self.open_cells, transport)
+        self.spending = Spending(run_config.budget, self.stop)
+        self.models = Models(
+            plan.models, providers, run_config, self.open_cells, transport, self.spending
+        )
+        prices = {model.alias: model.price for model in plan.models}
+        self.spending.add_earlier(self.earlier_usage, prices)
         self.errors = ErrorRates(run_config)
         self.generators: dict[str, kinds.Generator] = {}
         self.active: set[BatchRun] = set()
@@ -126,6 +136,19 @@ class Engine:
             alias: {column: asdict(count) for column, count in model.usage.items()}
             for alias, model in self.models.items()
         }
+
+    def usage_of_all_runs(self) -> dict[str, dict[str, dict[str, float]]]:
+        """`usage`, with what earlier runs of the dataset took."""
+        total = {
+            alias: {column: {**count} for column, count in columns.items()}
+            for alias, columns in self.earlier_usage.items()
+        }
+        for alias, columns in self.usage().items():
+            for column, count in columns.items():
+                known = total.setdefault(alias, {}).setdefault(column, {})
+                for name, value in count.items():
+                    known[name] = known.get(name, 0) + value
+        return total
 
     def total_usage(self) -> UsageCount:
         """Requests and tokens over all models."""

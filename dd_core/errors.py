@@ -71,6 +71,10 @@ class DataDesignerEarlyShutdownError(DataDesignerGenerationError):
     """Too many cells failed, so the run stopped before any row was finished."""
 
 
+class BudgetExhaustedError(DataDesignerEarlyShutdownError):
+    """The run has used what its budget allows; raising the budget lets it go on."""
+
+
 class ColumnIncompleteError(DataDesignerGenerationError):
     """Some cells of a column failed in a way that a later try may mend."""
 

@@ -6,7 +6,6 @@ import logging
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
 from dd_core.engine import Engine
@@ -14,9 +13,11 @@ from dd_core.errors import (
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
+    InvalidConfigError,
 )
 from dd_core.execute import BatchRun
 from dd_core.models.providers import Providers
+from dd_core.models.spending import budget_problems, costs
 from dd_core.plan import Plan, compile_plan
 from dd_core.results import DroppedRow
 from dd_core.run_config import ResumeMode, RunConfig
@@ -37,7 +38,10 @@ def open_dataset(
 ) -> tuple[Plan, DatasetDirectory]:
     """Check the config and settle where the dataset goes and which seed it has."""
     rendering = run_config.jinja_rendering_engine.value
-    compile_plan(config, providers, 0, rendering=rendering)
+    checked = compile_plan(config, providers, 0, rendering=rendering)
+    models = {model.alias: model for model in checked.models}
+    if problems := budget_problems(run_config.budget, models):
+        raise InvalidConfigError(problems)
     fingerprint = config.fingerprint()
     placed = DatasetDirectory.place(artifact_path, dataset_name)
     directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
@@ -63,33 +67,26 @@ def open_dataset(
     return plan, directory
 
 
-def record_progress(directory: DatasetDirectory) -> int:
-    """Note in the metadata what is on disk; returns the number of rows."""
+def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
+    """Note in the metadata what is on disk and what it took; returns the number of rows."""
     parts = directory.parts()
     rows = sum(part.rows for part in parts)
+    usage = engine.usage_of_all_runs()
     directory.write_metadata(
         actual_num_records=rows,
         total_num_batches=len(parts),
         num_completed_batches=sum(part.complete for part in parts),
         file_paths={"parquet-files": [f"parquet-files/{part.path.name}" for part in parts]},
+        usage=usage,
+        dollars=costs(usage, {model.alias: model for model in engine.plan.models}),
     )
     return rows
 
 
 def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
-    """Note what a run came to; returns the number of rows.
-
-    What it asked of the models is added to what earlier runs of the dataset did.
-    """
-    total: dict[str, Any] = directory.metadata.get("usage", {})
-    for alias, columns in engine.usage().items():
-        for column, count in columns.items():
-            known = total.setdefault(alias, {}).setdefault(column, {})
-            for name, value in count.items():
-                known[name] = known.get(name, 0) + value
+    """Note what a run came to; returns the number of rows."""
     directory.tidy()
-    directory.write_metadata(usage=total)
-    return record_progress(directory)
+    return record_progress(directory, engine)
 
 
 def dropped_rows(run: BatchRun) -> tuple[DroppedRow, ...]:

@@ -62,6 +62,18 @@ class ThrottleConfig(Declaration):
         )
 
 
+class Budget(Declaration):
+    """What a dataset may take in all, resumed runs included. The run stops cleanly at the first of
+    these, keeps everything that was paid for, and goes on when the budget is raised."""
+
+    dollars: float | None = Field(default=None, gt=0)
+    """Dollars, by the prices in the model configs."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Tokens, sent and received."""
+    requests: int | None = Field(default=None, gt=0)
+    """Requests, failed ones and the check before the run included."""
+
+
 class RunConfig(Declaration):
     """Settings of a run: batches, parallelism, retries, early shutdown."""
 
@@ -82,6 +94,11 @@ class RunConfig(Declaration):
     """Stop when more than this share of a column's cells failed for good."""
     shutdown_error_window: int = Field(default=10, ge=1)
     """Cells of a column that must be finished before its error rate counts."""
+    max_request_retries: int = Field(default=3, ge=0)
+    """Further requests for one answer after failures of the server or the connection. A 429 is no
+    failure: such a request waits until the server takes it."""
+    budget: Budget | None = None
+    """Requests, tokens or dollars at which to stop; no limit, if not given."""
     max_conversation_restarts: int = Field(default=5, ge=0)
     """New conversations after answers that cannot be parsed."""
     max_conversation_correction_steps: int = Field(default=0, ge=0)

@@ -93,7 +93,10 @@ async def generate_dataset(
         resume=ResumeMode.ALWAYS if earlier else resume,
     )
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size)
-    async with Engine(plan, providers, chosen, folder=directory.path) as engine:
+    usage = directory.metadata.get("usage")
+    async with Engine(
+        plan, providers, chosen, folder=directory.path, earlier_usage=usage
+    ) as engine:
         rows = sum(batch.size for batch in batches)
         session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
         session.make_current()
@@ -124,7 +127,7 @@ async def _generate(session: DatasetRun, batches: list[Batch], dataset: str) -> 
                 returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
             # A batch that an earlier attempt finished comes back as Prefect stored it: as JSON.
             _verify(BatchManifest.model_validate(returned), batch, session)
-            record_progress(session.directory)
+            record_progress(session.directory, session.engine)
             await show_preview(session, dataset)
         finally:
             places.release()

@@ -201,6 +201,17 @@ class ModelProvider(Declaration):
         return value.rstrip("/")
 
 
+class Price(Declaration):
+    """Dollars per million tokens."""
+
+    input: float = Field(ge=0)
+    """Tokens sent."""
+    output: float = Field(ge=0)
+    """Tokens received."""
+    cached: float | None = Field(default=None, ge=0)
+    """Tokens sent that the provider had cached; the price of `input`, if not given."""
+
+
 class Endpoint(Declaration):
     """One of several servers of a model. What is not given is the model's own."""
 
@@ -238,6 +249,8 @@ class ModelConfig(Declaration):
     """Environment variable with the key for this model alone."""
     endpoints: list[Endpoint] | None = Field(default=None, min_length=1)
     """Several servers that share the requests; one that fails rests and is tried again later."""
+    price: Price | None = None
+    """What the model's tokens cost; never guessed."""
     fallback: str | None = None
     """Alias of the model that answers when no server knows this one any more (404)."""
 

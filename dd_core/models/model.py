@@ -33,12 +33,11 @@ from dd_core.models.limiter import Outcome
 from dd_core.models.queue import Cells, ReadyCells
 from dd_core.models.rates import Tokens
 from dd_core.models.seat import Seat
+from dd_core.models.spending import Spending
 from dd_core.models.usage import UsageCount
 
 _logger = logging.getLogger(__name__)
 
-MAX_RETRIES = 3
-"""Requests repeated after a failure of the server or the connection, per answer."""
 _BACKOFF_SECONDS = 1.0
 _IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
 """Parts of names of models that are asked by the images route; others draw in a chat."""
@@ -57,8 +56,18 @@ class OpenCells:
 class Model:
     """One alias: its configuration, its servers and the cells that wait for it."""
 
-    def __init__(self, config: ModelConfig, lanes: Sequence[Lane], open_cells: OpenCells) -> None:
+    def __init__(
+        self,
+        config: ModelConfig,
+        lanes: Sequence[Lane],
+        open_cells: OpenCells,
+        spending: Spending,
+        max_retries: int = 3,
+    ) -> None:
         self.config = config
+        self.spending = spending
+        self.max_retries = max_retries
+        """Requests repeated after a failure of the server or the connection, per answer."""
         self.lanes = [*lanes]
         self.fallback: Model | None = None
         """What answers in this model's place when no server knows it any more."""
@@ -98,6 +107,8 @@ class Model:
     def pump(self) -> None:
         """Start what there is room for."""
         while self._returning or (self._ready.count and self._open.count < self._open.maximum):
+            if not self.spending.allows_request():
+                return
             lane = free_lane(self.lanes) if self.in_flight < self.max_parallel_requests else None
             if lane is None:
                 self._wake_when_time_allows()
@@ -144,7 +155,7 @@ class Model:
         messages: list[dict[str, Any]],
         column: str,
         *,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int | None = None,
         **fields: Any,
     ) -> Reply:
         """One answer; repeats what a repetition can mend. Raises a `ModelError`.
@@ -155,7 +166,7 @@ class Model:
         return await self._asked(seat, column, lambda client: client.chat(body), max_retries)
 
     async def embed(
-        self, seat: Seat, texts: list[str], column: str, *, max_retries: int = MAX_RETRIES
+        self, seat: Seat, texts: list[str], column: str, *, max_retries: int | None = None
     ) -> list[list[float]]:
         """One vector for each text. Raises a `ModelError`."""
         body = self._body({"input": texts})
@@ -174,7 +185,7 @@ class Model:
         media: list[Block],
         column: str,
         *,
-        max_retries: int = MAX_RETRIES,
+        max_retries: int | None = None,
     ) -> list[bytes]:
         """Images for a prompt; models that draw in a chat are shown the media first."""
         by_chat = not any(word in self.config.model.lower() for word in _IMAGE_ROUTE)
@@ -199,21 +210,28 @@ class Model:
         return [each for each in answer.found if isinstance(each, bytes)]
 
     async def _asked(
-        self, seat: Seat, column: str, send: Callable[[Client], Awaitable[_A]], max_retries: int
+        self,
+        seat: Seat,
+        column: str,
+        send: Callable[[Client], Awaitable[_A]],
+        max_retries: int | None,
     ) -> _A:
         usage = self.usage.setdefault(column, UsageCount())
         clock = asyncio.get_running_loop().time
+        allowed = self.max_retries if max_retries is None else max_retries
         failures = 0
         while True:
             lane = await seat.take()
             began = clock()
             usage.requests += 1
+            seat.was_sent = True
             outcome, retry_after, used = Outcome.OTHER, None, None
             try:
                 answer = await send(lane.client)
                 outcome = Outcome.SUCCESS
                 used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
+                self.spending.answered(answer.usage, self.config.price)
                 return answer
             except ModelRateLimitError as error:
                 outcome, retry_after = Outcome.RATE_LIMITED, error.retry_after
@@ -224,7 +242,7 @@ class Model:
                 if isinstance(error, ModelNotFoundError) and self._retire(error):
                     continue
                 outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
-                if not error.retryable or failures > max_retries:
+                if not error.retryable or failures > allowed:
                     raise
                 usage.retries += 1
             finally:

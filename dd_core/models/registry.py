@@ -16,6 +16,7 @@ from dd_core.models.limiter import Limiter
 from dd_core.models.model import Model, OpenCells
 from dd_core.models.providers import Providers, Upstream
 from dd_core.models.seat import Seat
+from dd_core.models.spending import Spending
 from dd_core.run_config import RunConfig
 
 _DEFAULT_TIMEOUT = 60.0
@@ -32,6 +33,7 @@ class Models(Mapping[str, Model]):
         run_config: RunConfig,
         open_cells: OpenCells,
         transport: httpx.AsyncBaseTransport | None = None,
+        spending: Spending | None = None,
     ) -> None:
         self._configs = {config.alias: config for config in configs}
         self._providers = providers
@@ -39,6 +41,7 @@ class Models(Mapping[str, Model]):
         self._transport = transport
         self._owns_transport = transport is None
         self._open = open_cells
+        self._spending = spending or Spending(None, lambda reason: None)
         self._models: dict[str, Model] = {}
         self._limiters: dict[tuple[str, str], Limiter] = {}
 
@@ -52,7 +55,9 @@ class Models(Mapping[str, Model]):
             if len(lanes) > 1:
                 for lane in lanes:
                     lane.health = Health()
-            self._models[alias] = Model(config, lanes, self._open)
+            self._models[alias] = Model(
+                config, lanes, self._open, self._spending, self._run_config.max_request_retries
+            )
         for alias, config in self._configs.items():
             self._models[alias].fallback = self._models.get(config.fallback or "")
         return self

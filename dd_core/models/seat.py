@@ -15,12 +15,14 @@ if TYPE_CHECKING:
 class Seat:
     """With it, one request may be in flight."""
 
-    __slots__ = ("_admission", "lane", "model")
+    __slots__ = ("_admission", "lane", "model", "was_sent")
 
     def __init__(self, model: Model) -> None:
         self.model = model
         self.lane: Lane | None = None
         """Where the next request goes; None while no place is held."""
+        self.was_sent = False
+        """Whether the request that the place is for is on its way."""
         self._admission: Admission | None = None
 
     def hold(self, lane: Lane) -> None:
@@ -29,6 +31,8 @@ class Seat:
         self.model.in_flight += 1
         lane.in_flight += 1
         self._admission = lane.limiter.start()
+        self.model.spending.began()
+        self.was_sent = False
 
     async def take(self) -> Lane:
         """Wait until a request may be sent; returns where to."""
@@ -52,6 +56,7 @@ class Seat:
             return 0.0
         self.model.in_flight -= 1
         lane.in_flight -= 1
+        self.model.spending.ended(was_sent=self.was_sent)
         if lane.health is not None:
             if outcome is Outcome.FAILED:
                 lane.health.failed()
