@@ -61,10 +61,14 @@ from dd_core.run_config import (
 )
 from dd_core.sampler import SamplerType
 from dd_core.samplers.bernoulli import BernoulliSamplerParams
+from dd_core.samplers.bernoulli_mixture import BernoulliMixtureSamplerParams
+from dd_core.samplers.binomial import BinomialSamplerParams
 from dd_core.samplers.category import CategorySamplerParams
 from dd_core.samplers.datetime import DatetimeSamplerParams
 from dd_core.samplers.gaussian import GaussianSamplerParams
 from dd_core.samplers.person_from_faker import PersonFromFakerSamplerParams
+from dd_core.samplers.poisson import PoissonSamplerParams
+from dd_core.samplers.scipy import ScipySamplerParams
 from dd_core.samplers.subcategory import SubcategorySamplerParams
 from dd_core.samplers.timedelta import TimeDeltaSamplerParams
 from dd_core.samplers.uniform import UniformSamplerParams
@@ -76,7 +80,9 @@ from dd_core.seeds.local import LocalFileSeedSource
 __all__ = [
     "AudioContext",
     "AudioFormat",
+    "BernoulliMixtureSamplerParams",
     "BernoulliSamplerParams",
+    "BinomialSamplerParams",
     "BuilderConfig",
     "CategorySamplerParams",
     "ChatCompletionInferenceParams",
@@ -115,6 +121,7 @@ __all__ = [
     "ModelProvider",
     "PartitionBlock",
     "PersonFromFakerSamplerParams",
+    "PoissonSamplerParams",
     "RequestAdmissionTuningConfig",
     "ResumeMode",
     "RunConfig",
@@ -122,6 +129,7 @@ __all__ = [
     "SamplerType",
     "SamplingStrategy",
     "ScalarInequalityConstraint",
+    "ScipySamplerParams",
     "Score",
     "SeedConfig",
     "SeedDatasetColumnConfig",
