@@ -66,6 +66,7 @@ from dd_core.samplers.binomial import BinomialSamplerParams
 from dd_core.samplers.category import CategorySamplerParams
 from dd_core.samplers.datetime import DatetimeSamplerParams
 from dd_core.samplers.gaussian import GaussianSamplerParams
+from dd_core.samplers.person import PersonSamplerParams
 from dd_core.samplers.person_from_faker import PersonFromFakerSamplerParams
 from dd_core.samplers.poisson import PoissonSamplerParams
 from dd_core.samplers.scipy import ScipySamplerParams
@@ -121,6 +122,7 @@ __all__ = [
     "ModelProvider",
     "PartitionBlock",
     "PersonFromFakerSamplerParams",
+    "PersonSamplerParams",
     "PoissonSamplerParams",
     "RequestAdmissionTuningConfig",
     "ResumeMode",

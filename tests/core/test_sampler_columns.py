@@ -63,7 +63,7 @@ def problems(columns: Sequence[Column], constraints: Sequence[Constraint] = ()) 
     scope = Scope(
         columns={column.name: column for column in columns},
         names=frozenset(column.name for column in columns),
-        aliases=frozenset(),
+        models={},
         constraints=constraints,
     )
     return [str(problem) for column in columns for problem in column.problems(scope)]
