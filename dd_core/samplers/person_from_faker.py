@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
 from threading import Lock
@@ -15,7 +15,8 @@ from pydantic import Field, field_validator
 
 from dd_core.column import Values
 from dd_core.draws import Draws
-from dd_core.sampler import SamplerParams
+from dd_core.errors import Problem
+from dd_core.sampler import SamplerParams, Siblings
 from dd_core.samplers.age import ADULT_AGE, GREATEST_AGE, AgeRange, birth_dates
 from dd_core.samplers.scalar import objects
 from dd_core.samplers.uuid import UUIDSamplerParams
@@ -68,6 +69,17 @@ class PersonFromFakerSamplerParams(SamplerParams):
         if city == []:
             raise ValueError("city must not be an empty list; leave it out for any city")
         return city
+
+    def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
+        """A locale that the installed version of Faker lacks."""
+        from faker.config import AVAILABLE_LOCALES
+
+        if self.locale not in AVAILABLE_LOCALES:
+            yield Problem(
+                f"{place}.locale",
+                f"the installed version of Faker knows no {self.locale!r}; "
+                "use another locale, or a version of faker that has it",
+            )
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
         """People as dicts, shape (draws.size,)."""
