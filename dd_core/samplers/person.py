@@ -124,7 +124,7 @@ class PersonSamplerParams(SamplerParams):
         try:
             yield from self._data_problems(place, self._file())
         except SamplerError as error:
-            yield Problem(f"{place}.locale", str(error))
+            yield Problem(place, str(error))
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
         """People as dicts, shape (draws.size,)."""

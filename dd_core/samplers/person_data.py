@@ -137,8 +137,13 @@ def _mask(batch: pa.RecordBatch, wanted: Mapping[str, Sequence[str | int]]) -> N
         texts = [str(value) for value in values]
         if pa.types.is_boolean(column.type):
             texts = [text.lower() for text in texts]
-        # As text, because a configuration lists texts also for numbers and truth values.
-        held = pc.is_in(column.cast(pa.string()), value_set=pa.array(texts, pa.string()))
+        try:  # as text, because a configuration lists texts also for numbers and truth values
+            held = pc.is_in(column.cast(pa.string()), value_set=pa.array(texts, pa.string()))
+        except pa.ArrowException:
+            raise SamplerError(
+                f"field {name!r} holds {column.type}, which nothing can be selected by; "
+                "use a field of texts, numbers or truth values"
+            ) from None
         mask &= held.to_numpy(zero_copy_only=False)
     return mask
 
