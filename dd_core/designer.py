@@ -234,7 +234,7 @@ class DataDesigner:
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
             return config.build()
-        return load_config(config, self.providers)
+        return load_config(config, self.providers, self.managed_assets_path)
 
 
 def _blocking(work: Callable[[], Awaitable[_T]]) -> _T:

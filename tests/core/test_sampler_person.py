@@ -270,6 +270,13 @@ def test_data_that_does_not_fit_is_found_before_the_run(
     assert problem(assets, **params).startswith(f"columns.who.{message}")
 
 
+def test_a_config_with_another_problem_finds_the_people_too(assets: Path) -> None:
+    broken = {"columns": [*config()["columns"], {"name": "x", "column_type": "expression"}]}
+    with pytest.raises(InvalidConfigError) as error:
+        DataDesigner(managed_assets_path=assets).validate(broken)
+    assert [each.where for each in error.value.problems] == ["columns.x.expr"]
+
+
 def test_a_file_that_is_no_parquet_is_found_before_the_run(assets: Path) -> None:
     store(assets, people()).write_text("not Parquet")
     assert "cannot be read as Parquet" in problem(assets)
