@@ -67,16 +67,17 @@ def _plain(name: Any) -> str:
 
 def _phone(state: State | None, random: Random) -> str:
     codes = state.area_codes if state else _ALL_AREA_CODES
-    exchange = random.choice([number for number in range(200, 1000) if number % 100 != 11])
-    return f"{random.choice(codes)}-{exchange}-{random.randrange(10_000):04}"
+    return f"{random.choice(codes)}-{random.choice(_EXCHANGES)}-{random.randrange(10_000):04}"
 
 
 def _social_security(state: State | None, born: date, random: Random) -> str:
     if state is not None and born < _RANDOM_NUMBERS_SINCE:
         area = random.choice(state.social_security_areas)
     else:
-        area = random.choice([number for number in range(1, 900) if number != 666])
+        area = random.choice(_ALL_AREAS)
     return f"{area:03}-{random.randrange(1, 100):02}-{random.randrange(1, 10_000):04}"
 
 
+_EXCHANGES = [number for number in range(200, 1000) if number % 100 != 11]
+_ALL_AREAS = [number for number in range(1, 900) if number != 666]
 _ALL_AREA_CODES = sorted({code for state in STATES.values() for code in state.area_codes})

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -118,21 +118,21 @@ def _holds(file: pq.ParquetFile, index: int) -> bool:
 
 @lru_cache(maxsize=8)
 def _matching(file: PersonFile, wanted: Wanted) -> NDArray[np.uint32]:
-    names = [name for name, _ in wanted]
+    names = [*dict.fromkeys(name for name, _ in wanted)]
     found: list[NDArray[np.uint32]] = [np.array([], dtype=np.uint32)]
     with _opened(file) as opened:
         for start, batch in _batches(opened, names):
-            mask = _mask(batch, dict(wanted))
+            mask = _mask(batch, wanted)
             found.append((start + np.flatnonzero(mask)).astype(np.uint32))
     return np.concatenate(found)
 
 
-def _mask(batch: pa.RecordBatch, wanted: Mapping[str, Sequence[str | int]]) -> NDArray[np.bool_]:
+def _mask(batch: pa.RecordBatch, wanted: Wanted) -> NDArray[np.bool_]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     mask = np.ones(batch.num_rows, dtype=bool)
-    for name, values in wanted.items():
+    for name, values in wanted:
         column = batch.column(name)
         texts = [str(value) for value in values]
         if pa.types.is_boolean(column.type):

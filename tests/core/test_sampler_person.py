@@ -147,6 +147,11 @@ def test_personas_are_there_on_demand(assets: Path) -> None:
         ({"city": "City 3"}, "city", {"City 3"}),
         ({"city": ["City 3", "City 5"]}, "city", {"City 3", "City 5"}),
         ({"age_range": [0, 1]}, "age", {0, 1}),
+        (
+            {"age_range": [20, 30], "select_field_values": {"age": ["1", "20", "21"]}},
+            "age",
+            {20, 21},
+        ),
         ({"select_field_values": {"state": ["PR", "ZZ"]}}, "state", {"PR", "ZZ"}),
         ({"select_field_values": {"postcode": ["00066"]}}, "postcode", {"00066"}),
         (
