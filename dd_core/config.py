@@ -66,10 +66,15 @@ from dd_core.run_config import (
 )
 from dd_core.sampler import SamplerType
 from dd_core.samplers.bernoulli import BernoulliSamplerParams
+from dd_core.samplers.bernoulli_mixture import BernoulliMixtureSamplerParams
+from dd_core.samplers.binomial import BinomialSamplerParams
 from dd_core.samplers.category import CategorySamplerParams
 from dd_core.samplers.datetime import DatetimeSamplerParams
 from dd_core.samplers.gaussian import GaussianSamplerParams
+from dd_core.samplers.person import PersonSamplerParams
 from dd_core.samplers.person_from_faker import PersonFromFakerSamplerParams
+from dd_core.samplers.poisson import PoissonSamplerParams
+from dd_core.samplers.scipy import ScipySamplerParams
 from dd_core.samplers.subcategory import SubcategorySamplerParams
 from dd_core.samplers.timedelta import TimeDeltaSamplerParams
 from dd_core.samplers.uniform import UniformSamplerParams
@@ -81,7 +86,9 @@ from dd_core.seeds.local import LocalFileSeedSource
 __all__ = [
     "AudioContext",
     "AudioFormat",
+    "BernoulliMixtureSamplerParams",
     "BernoulliSamplerParams",
+    "BinomialSamplerParams",
     "Budget",
     "BuilderConfig",
     "CategorySamplerParams",
@@ -122,6 +129,8 @@ __all__ = [
     "ModelProvider",
     "PartitionBlock",
     "PersonFromFakerSamplerParams",
+    "PersonSamplerParams",
+    "PoissonSamplerParams",
     "Price",
     "RequestAdmissionTuningConfig",
     "ResumeMode",
@@ -130,6 +139,7 @@ __all__ = [
     "SamplerType",
     "SamplingStrategy",
     "ScalarInequalityConstraint",
+    "ScipySamplerParams",
     "Score",
     "SeedConfig",
     "SeedDatasetColumnConfig",

@@ -22,12 +22,15 @@ _URL_TIMEOUT = 10.0
 _SUFFIXES = (".yaml", ".yml", ".json")
 
 
-def load_config(source: ConfigSource, providers: Providers | None = None) -> DataDesignerConfig:
+def load_config(
+    source: ConfigSource, providers: Providers | None = None, managed_assets: Path | None = None
+) -> DataDesignerConfig:
     """The declaration that a source holds; raises `InvalidConfigError` with all problems.
 
     A source is a config object, a mapping, the path or http(s) address of a YAML or JSON file, or
     YAML text. Both shapes are read: `{data_designer: {...}}` and the inner mapping by itself.
-    `providers` serve to tell what else is wrong with a source that cannot be read.
+    `providers` and `managed_assets` serve to tell what else is wrong with a source that cannot be
+    read.
     """
     if isinstance(source, DataDesignerConfig):
         return source
@@ -44,9 +47,9 @@ def load_config(source: ConfigSource, providers: Providers | None = None) -> Dat
         return DataDesignerConfig.model_validate(content)
     except ValidationError as error:
         problems = config_problems(error, content)
-        raise InvalidConfigError(
-            [*problems, *_further_problems(content, problems, providers or Providers())]
-        ) from None
+        providers = providers or Providers()
+        further = _further_problems(content, problems, providers, managed_assets)
+        raise InvalidConfigError([*problems, *further]) from None
 
 
 def config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
@@ -142,7 +145,10 @@ def _explained(found: dict[str, Any]) -> str:
 
 
 def _further_problems(
-    content: dict[str, Any], known: list[Problem], providers: Providers
+    content: dict[str, Any],
+    known: list[Problem],
+    providers: Providers,
+    managed_assets: Path | None,
 ) -> list[Problem]:
     """What else is wrong, as far as can be told while some parts cannot be read."""
     from dd_core.plan import compile_plan
@@ -160,7 +166,7 @@ def _further_problems(
     partial["columns"] = readable
     try:
         config = DataDesignerConfig.model_validate(partial)
-        compile_plan(config, providers, 0, taken=taken)
+        compile_plan(config, providers, 0, taken=taken, managed_assets=managed_assets)
     except InvalidConfigError as error:
         return [problem for problem in error.problems if not _follows(problem, broken)]
     except (ValidationError, ValueError, KeyError):

@@ -48,7 +48,8 @@ class DataDesigner:
 
     `artifact_path` is the folder that datasets are written to. `model_providers` replaces the
     default providers, `secret_resolver` the way in which their keys are found (environment
-    variables, then the text itself). `transport` takes the place of the network in tests.
+    variables, then the text itself). `managed_assets_path` is the folder of managed datasets, if
+    not the environment's. `transport` takes the place of the network in tests.
     """
 
     def __init__(
@@ -58,11 +59,13 @@ class DataDesigner:
         model_providers: Sequence[ModelProvider] | None = None,
         secret_resolver: SecretResolver | None = None,
         run_config: RunConfig | None = None,
+        managed_assets_path: str | Path | None = None,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.artifact_path = Path(artifact_path or "artifacts")
         self.secret_resolver = secret_resolver
         self.providers = Providers(model_providers, secret_resolver)
+        self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
         self._run_config = run_config or RunConfig()
         self._transport = transport
 
@@ -191,6 +194,7 @@ class DataDesigner:
             dataset_name=dataset_name,
             num_records=num_records,
             resume=ResumeMode(resume),
+            managed_assets=self.managed_assets_path,
         )
         batches = directory.missing(num_records, self._run_config.buffer_size)
         dropped: list[DroppedRow] = []
@@ -199,8 +203,7 @@ class DataDesigner:
             self.providers,
             self._run_config,
             self._transport,
-            directory.path,
-            directory.metadata.get("usage"),
+            directory,
         ) as engine:
             if batches:
                 await require_ready(engine)
@@ -221,8 +224,13 @@ class DataDesigner:
             )
 
     def _plan(self, config: Configured, seed: int) -> Plan:
-        rendering = self._run_config.jinja_rendering_engine.value
-        plan = compile_plan(self._config_of(config), self.providers, seed, rendering=rendering)
+        plan = compile_plan(
+            self._config_of(config),
+            self.providers,
+            seed,
+            rendering=self._run_config.jinja_rendering_engine.value,
+            managed_assets=self.managed_assets_path,
+        )
         for warning in plan.warnings:
             _logger.warning("%s", warning)
         return plan
@@ -230,7 +238,7 @@ class DataDesigner:
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
             return config.build()
-        return load_config(config, self.providers)
+        return load_config(config, self.providers, self.managed_assets_path)
 
 
 def _blocking(work: Callable[[], Awaitable[_T]]) -> _T:

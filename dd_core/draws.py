@@ -8,13 +8,16 @@ larger batch, first or last, here or on another machine. See docs/decisions/0002
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 _WORDS_PER_STEP = 4  # one step of Philox's counter yields four 64-bit words
+_BLOCK = 256  # rows that `blockwise` draws with one generator
 
 
 @dataclass(frozen=True)
@@ -65,13 +68,31 @@ class Draws:
         """One standard-library generator a row, for code that draws one object at a time."""
         return [Random(int(word)) for word in self.bits(lane)]
 
+    def blockwise(
+        self, draw: Callable[[np.random.RandomState, int], NDArray[Any]], lane: int | str = 0
+    ) -> NDArray[Any]:
+        """What `draw(generator, count)` gives, for methods that use up numbers as they need them.
+
+        Every block of 256 rows of the dataset has a generator of its own and is always drawn as a
+        whole, so a row's value does not depend on its batch. The generator is NumPy's RandomState,
+        whose algorithms stay the same in all versions.
+        """
+        first = self.start // _BLOCK
+        last = (self.start + max(self.size, 1) - 1) // _BLOCK
+        blocks = [
+            draw(np.random.RandomState(self._philox(f"{lane}/{block}", 0)), _BLOCK)
+            for block in range(first, last + 1)
+        ]
+        skipped = self.start - first * _BLOCK
+        return np.concatenate(blocks)[skipped : skipped + self.size]
+
     def _generator(self, lane: int | str) -> np.random.Generator:
+        return np.random.Generator(self._philox(lane, self.start // _WORDS_PER_STEP))
+
+    def _philox(self, lane: int | str, counter: int) -> np.random.Philox:
         name = f"{self.seed}/{self.attempt}/{lane}/{self.column}"
         digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
-        philox = np.random.Philox(
-            key=int.from_bytes(digest, "little"), counter=self.start // _WORDS_PER_STEP
-        )
-        return np.random.Generator(philox)
+        return np.random.Philox(key=int.from_bytes(digest, "little"), counter=counter)
 
 
 def permutation(seed: int, name: str, cycle: int, size: int) -> NDArray[np.int64]:

@@ -9,7 +9,6 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict
-from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -27,6 +26,7 @@ from dd_core.models.spending import Spending, UsageByColumn
 from dd_core.models.usage import UsageCount
 from dd_core.plan import Plan
 from dd_core.run_config import RunConfig
+from dd_core.storage import DatasetDirectory
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -35,8 +35,8 @@ _T = TypeVar("_T")
 class Engine:
     """The running side of a plan. Use as an async context manager.
 
-    `folder` is the dataset's folder; None in a preview, which leaves nothing on disk.
-    `earlier_usage` is what earlier runs of the dataset took; the budget covers it too.
+    `directory` is the dataset's; None in a preview, which leaves nothing on disk. What earlier
+    runs of the dataset took counts in the budget.
     """
 
     def __init__(
@@ -45,12 +45,13 @@ class Engine:
         providers: Providers,
         run_config: RunConfig,
         transport: httpx.AsyncBaseTransport | None = None,
-        folder: Path | None = None,
-        earlier_usage: UsageByColumn | None = None,
+        directory: DatasetDirectory | None = None,
     ) -> None:
         self.plan = plan
-        self.earlier_usage = deepcopy(earlier_usage or {})
-        self.folder = folder
+        self.earlier_usage: UsageByColumn = (
+            deepcopy(directory.metadata.get("usage", {})) if directory else {}
+        )
+        self.folder = directory.path if directory else None
         self.run_config = run_config
         self.open_cells = OpenCells(run_config.max_in_flight_tasks)
         self.spending = Spending(run_config.budget, self.stop)

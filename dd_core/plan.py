@@ -127,12 +127,15 @@ def compile_plan(
     *,
     rendering: Engine = "secure",
     taken: Iterable[str] = (),
+    managed_assets: Path | None = None,
 ) -> Plan:
     """Check a configuration and plan it; raises `InvalidConfigError` with every problem found.
 
     `taken` are names of columns that exist but could not be read; they count as known.
+    `managed_assets` is the folder of managed datasets, if not the environment's.
     """
     problems: list[Problem] = []
+    config = _located(config, managed_assets)
     table = _open_seed(config, problems)
     config = _with_seed_columns(config, table, problems)
     models = tuple(config.model_configs or default_model_configs())
@@ -164,6 +167,16 @@ def compile_plan(
         warnings=tuple(problems),
         seed_table=table,
     )
+
+
+def _located(config: DataDesignerConfig, assets: Path | None) -> DataDesignerConfig:
+    if assets is None:
+        return config
+    columns = [
+        column.located(assets) if isinstance(column, SamplerColumnConfig) else column
+        for column in config.columns
+    ]
+    return config.model_copy(update={"columns": columns})
 
 
 def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable | None:
@@ -261,6 +274,8 @@ def _planned(
         if isinstance(column, SamplerColumnConfig):
             aimed = [c for c in config.constraints or () if c.target_column == name]
             content["constraints"] = [constraint.model_dump(mode="json") for constraint in aimed]
+            data = [*filter(None, (each.content_hash() for each in column.all_params))]
+            content |= {"data": data} if data else {}
         if isinstance(column, SeedDatasetColumnConfig) and table and config.seed_config:
             content["source"] = table.content_hash()
             content["use"] = config.seed_config.model_dump(mode="json", exclude={"source"})

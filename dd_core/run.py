@@ -35,10 +35,11 @@ def open_dataset(
     dataset_name: str,
     num_records: int,
     resume: ResumeMode,
+    managed_assets: Path | None = None,
 ) -> tuple[Plan, DatasetDirectory]:
     """Check the config and settle where the dataset goes and which seed it has."""
     rendering = run_config.jinja_rendering_engine.value
-    checked = compile_plan(config, providers, 0, rendering=rendering)
+    checked = compile_plan(config, providers, 0, rendering=rendering, managed_assets=managed_assets)
     models = {model.alias: model for model in checked.models}
     if problems := budget_problems(run_config.budget, models):
         raise InvalidConfigError(problems)
@@ -47,7 +48,7 @@ def open_dataset(
     directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     seed = stored if run_config.seed is None else run_config.seed
-    plan = compile_plan(config, providers, seed, rendering=rendering)
+    plan = compile_plan(config, providers, seed, rendering=rendering, managed_assets=managed_assets)
     for warning in plan.warnings:
         _logger.warning("%s", warning)
     directory.require_room_for(num_records)

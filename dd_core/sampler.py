@@ -10,7 +10,8 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, Literal, TypeAlias
+from pathlib import Path
+from typing import Any, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -77,6 +78,14 @@ class SamplerParams(Kind, tag="sampler_type"):
     def parents(self) -> list[str]:
         """Other sampler columns whose values `draw` needs."""
         return []
+
+    def located(self, assets: Path) -> Self:
+        """The same parameters, told which folder managed datasets are in."""
+        return self
+
+    def content_hash(self) -> str | None:
+        """Stands for the content of the file that values are drawn from, if there is one."""
+        return None
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
         """What is wrong with these parameters given the other samplers, found before a run."""

@@ -93,10 +93,7 @@ async def generate_dataset(
         resume=ResumeMode.ALWAYS if earlier else resume,
     )
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size)
-    usage = directory.metadata.get("usage")
-    async with Engine(
-        plan, providers, chosen, folder=directory.path, earlier_usage=usage
-    ) as engine:
+    async with Engine(plan, providers, chosen, directory=directory) as engine:
         rows = sum(batch.size for batch in batches)
         session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
         session.make_current()

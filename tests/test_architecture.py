@@ -18,7 +18,7 @@ PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 _MOST_LINES = 300
 _LONGEST_FUNCTION = 50
 _VAGUE_NAMES = re.compile(r"(util|helper|common|manager|service|misc)s?$")
-_HEAVY = "httpx aiohttp pandas pyarrow prefect networkx jinja2 faker yaml rich click"
+_HEAVY = "httpx aiohttp pandas pyarrow prefect networkx jinja2 faker scipy yaml rich click"
 
 
 def _name(path: Path) -> str:

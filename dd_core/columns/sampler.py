@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import field_validator, model_validator
@@ -67,6 +68,12 @@ class SamplerColumnConfig(Column):
     def all_params(self) -> list[SamplerParams]:
         """`params`, then the conditional ones in order."""
         return [self.params, *self.conditional_params.values()]
+
+    def located(self, assets: Path) -> Self:
+        """The same column, told which folder managed datasets are in."""
+        conditional = {key: each.located(assets) for key, each in self.conditional_params.items()}
+        changes = {"params": self.params.located(assets), "conditional_params": conditional}
+        return self.model_copy(update=changes)
 
     @property
     def required_columns(self) -> list[str]:

@@ -28,6 +28,8 @@ class GenerationType(StrEnum):
     IMAGE = "image"
 
 
+_IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
+"""Parts of names of models that are asked by the images route."""
 LIMITS = (
     "max_parallel_requests",
     "timeout",
@@ -260,6 +262,11 @@ class ModelConfig(Declaration):
         if value is not None and not value.startswith(("http://", "https://")):
             raise ValueError(f"base_url {value!r} must start with http:// or https://")
         return value.rstrip("/") if value else value
+
+    @property
+    def draws_by_chat(self) -> bool:
+        """Whether images are asked for in a chat, rather than by the images route."""
+        return not any(part in self.model.lower() for part in _IMAGE_ROUTE)
 
     def at_endpoints(self) -> list[tuple[ModelConfig, float]]:
         """The model as each of its endpoints serves it, with that endpoint's weight."""

@@ -39,8 +39,6 @@ from dd_core.models.usage import UsageCount
 _logger = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS = 1.0
-_IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
-"""Parts of names of models that are asked by the images route; others draw in a chat."""
 _A = TypeVar("_A", Reply, Vectors, Images)
 _LONGEST_BACKOFF = 30.0
 
@@ -188,7 +186,7 @@ class Model:
         max_retries: int | None = None,
     ) -> list[bytes]:
         """Images for a prompt; models that draw in a chat are shown the media first."""
-        by_chat = not any(word in self.config.model.lower() for word in _IMAGE_ROUTE)
+        by_chat = self.config.draws_by_chat
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         message = {"role": "user", "content": content}
         asked = {"messages": [message]} if by_chat else {"prompt": prompt}

@@ -9,9 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_core.column import Values
+from dd_core.errors import SamplerError
 from dd_core.sampler import SamplerParams, Support
 from dd_core.samplers.scalar import objects
 
+_TOO_LATE = np.datetime64("10000-01-01", "s")
 _PROBE = datetime(2024, 11, 23, 21, 34, 56)
 
 
@@ -37,6 +39,10 @@ class MomentSampler(SamplerParams):
         """Text by the strftime pattern, ISO 8601 to the second if there is none."""
         moments: NDArray[np.datetime64] = np.asarray(values, dtype="datetime64[s]")
         distinct, places = np.unique(moments, return_inverse=True)
+        if distinct.size and distinct[-1] >= _TOO_LATE:
+            raise SamplerError(
+                f"{distinct[-1]} is after the year 9999; use an earlier end or a smaller dt_max"
+            )
         if convert_to is None:
             return np.datetime_as_string(distinct, unit="s").astype(object)[places]
         return objects([moment.strftime(convert_to) for moment in distinct.tolist()])[places]

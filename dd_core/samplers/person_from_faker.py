@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from bisect import bisect
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
 from threading import Lock
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,17 +15,15 @@ from pydantic import Field, field_validator
 
 from dd_core.column import Values
 from dd_core.draws import Draws
-from dd_core.sampler import SamplerParams
+from dd_core.errors import Problem
+from dd_core.sampler import SamplerParams, Siblings
+from dd_core.samplers.age import ADULT_AGE, GREATEST_AGE, AgeRange, birth_dates
 from dd_core.samplers.scalar import objects
 from dd_core.samplers.uuid import UUIDSamplerParams
 
 if TYPE_CHECKING:
     from faker.generator import Generator
 
-REFERENCE_DATE = np.datetime64("2025-12-31")
-"""The day on which people have their `age`; today would make the same seed give other rows."""
-
-ADULT_AGE, GREATEST_AGE = 18, 114
 _MARITAL_STATUS = ["married_present", "divorced", "never_married", "separated", "widowed"]
 _DEGREES = ["bachelors", "graduate", "doctorate"]
 _EDUCATION_LEVEL = ["secondary_education", "some_college", "associates", *_DEGREES]
@@ -42,8 +40,6 @@ LOCALES = frozenset(
 )
 """Languages and countries that people can come from."""
 
-Age = Annotated[int, Field(ge=0, le=GREATEST_AGE)]
-
 
 class PersonFromFakerSamplerParams(SamplerParams):
     """A dict of personal data in every row."""
@@ -55,7 +51,7 @@ class PersonFromFakerSamplerParams(SamplerParams):
     """The sex of everybody; either, if not given."""
     city: str | list[str] | None = None
     """The city, or the cities to pick from; one of Faker's, if not given."""
-    age_range: list[Age] = Field(default=[ADULT_AGE, GREATEST_AGE], min_length=2, max_length=2)
+    age_range: AgeRange = Field(default=[ADULT_AGE, GREATEST_AGE])
     """Least and greatest age in years, both included. People have their age on 2025-12-31."""
 
     @field_validator("locale")
@@ -74,12 +70,16 @@ class PersonFromFakerSamplerParams(SamplerParams):
             raise ValueError("city must not be an empty list; leave it out for any city")
         return city
 
-    @field_validator("age_range")
-    @classmethod
-    def _in_order(cls, ages: list[int]) -> list[int]:
-        if ages[0] >= ages[1]:
-            raise ValueError(f"age_range must ascend, but {ages[0]} is not less than {ages[1]}")
-        return ages
+    def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
+        """A locale that the installed version of Faker lacks."""
+        from faker.config import AVAILABLE_LOCALES
+
+        if self.locale not in AVAILABLE_LOCALES:
+            yield Problem(
+                f"{place}.locale",
+                f"the installed version of Faker knows no {self.locale!r}; "
+                "use another locale, or a version of faker that has it",
+            )
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
         """People as dicts, shape (draws.size,)."""
@@ -90,7 +90,7 @@ class PersonFromFakerSamplerParams(SamplerParams):
             _uuids(draws),
             sexes,
             ages.tolist(),
-            _birth_dates(draws, ages),
+            birth_dates(ages, draws.uniform("birthday")),
             _pick(draws, "city", cities) if cities else repeat(None, draws.size),
             _pick(draws, "marital_status", _MARITAL_STATUS),
             _pick(draws, "education_level", _EDUCATION_LEVEL),
@@ -149,14 +149,6 @@ def _uuids(draws: Draws) -> list[str]:
     """Version 4 UUIDs with hyphens."""
     digits = UUIDSamplerParams().draw(draws, {})
     return [f"{d[:8]}-{d[8:12]}-{d[12:16]}-{d[16:20]}-{d[20:]}" for d in digits]
-
-
-def _birth_dates(draws: Draws, ages: NDArray[np.int64]) -> list[str]:
-    """ISO dates; who has an age on the last day of a year was born in that many years before."""
-    years = REFERENCE_DATE.astype("datetime64[Y]") - ages
-    first: NDArray[np.datetime64] = years.astype("datetime64[D]")
-    days = ((years + 1).astype("datetime64[D]") - first).astype(np.int64)
-    return np.datetime_as_string(first + draws.below(days, "birthday")).tolist()
 
 
 def _say(faker: Generator, field: str) -> str | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_core.column import Values
+from dd_core.errors import SamplerError
 from dd_core.sampler import SamplerParams, Support
 
 
@@ -36,9 +37,11 @@ class ScalarSampler(SamplerParams):
             return f"{self.kind} values cannot become {convert_to!r}; use 'float', 'int' or 'str'"
         if self.possible is not None and convert_to != "str":
             try:
-                self.possible.astype(np.float64)
+                numbers = self.possible.astype(np.float64)
             except ValueError:
                 return f"some of the values are no numbers, so they cannot become {convert_to!r}"
+            if convert_to == "int" and not _fit_int64(numbers):
+                return "some of the values are infinite or too large to become 'int'; use 'float'"
         return None
 
     def support(self, convert_to: str | None) -> Support:
@@ -60,7 +63,7 @@ class ScalarSampler(SamplerParams):
         if convert_to == "float":
             return settled.astype(np.float64)
         if convert_to == "int" and settled.dtype.kind != "i":
-            return np.rint(settled.astype(np.float64)).astype(np.int64)
+            return _integers(settled.astype(np.float64))
         return settled
 
     def finish(self, values: Values, convert_to: str | None) -> NDArray[Any]:
@@ -69,6 +72,20 @@ class ScalarSampler(SamplerParams):
         if convert_to != "str" or settled.dtype == object:
             return settled
         return objects([str(value) for value in settled.tolist()])
+
+
+def _integers(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Rounded, halves to even; raises `SamplerError` for what 64 bits cannot hold."""
+    if not _fit_int64(numbers):
+        raise SamplerError(
+            "a value that was drawn is infinite or too large to become 'int'; "
+            "use convert_to='float', or a distribution with shorter tails"
+        )
+    return np.rint(numbers).astype(np.int64)
+
+
+def _fit_int64(numbers: NDArray[np.float64]) -> bool:
+    return bool((np.abs(numbers) < 2.0**63).all())
 
 
 def objects(values: Sequence[Any]) -> NDArray[np.object_]:

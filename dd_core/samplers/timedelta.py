@@ -15,6 +15,9 @@ from dd_core.errors import Problem
 from dd_core.sampler import Siblings
 from dd_core.samplers.moment import MomentSampler
 
+_SECONDS = {"D": 86_400, "h": 3_600, "m": 60, "s": 1}
+_MOST_SECONDS = 9998 * 365 * 86_400
+
 
 class TimeDeltaSamplerParams(MomentSampler):
     """A reference column's point in time plus a whole number of units from [dt_min, dt_max)."""
@@ -36,6 +39,8 @@ class TimeDeltaSamplerParams(MomentSampler):
                 f"dt_min ({self.dt_min}) must be less than dt_max ({self.dt_max}); "
                 f"use dt_max={self.dt_min + 1} for always {self.dt_min}"
             )
+        if self.dt_max > _MOST_SECONDS // _SECONDS[self.unit]:
+            raise ValueError(f"dt_max ({self.dt_max}) of unit {self.unit!r} is over 9998 years")
         return self
 
     @property

@@ -31,6 +31,8 @@ class UniformSamplerParams(ScalarSampler):
             raise ValueError(
                 f"low ({self.low}) must not be greater than high ({self.high}); swap them"
             )
+        if not np.isfinite(self.high - self.low):
+            raise ValueError("high - low must not be infinite; bring them closer together")
         return self
 
     @property

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 import dd_core.config as dd
@@ -18,6 +20,11 @@ from tests.core.test_sampler_columns import (
     sampler,
     uniform,
 )
+
+
+def scipy(dist_name: str, **dist_params: Any) -> dd.SamplerColumnConfig:
+    return sampler("x", "scipy", {"dist_name": dist_name, "dist_params": dist_params})
+
 
 LISTS = {"angry": ["a"], "calm": ["c"]}
 SUB = {"category": "tone", "values": LISTS}
@@ -70,6 +77,55 @@ SUB = {"category": "tone", "values": LISTS}
             "columns.tone.convert_to: some of the values are no numbers, so they cannot become",
         ),
         (
+            [sampler("x", "category", {"values": [1, 1e30]}, convert_to="int")],
+            "columns.x.convert_to: some of the values are infinite or too large to become 'int'",
+        ),
+        (
+            [scipy("normal")],
+            "columns.x.params.dist_name: scipy.stats has no distribution 'normal'; did you mean 'n",
+        ),
+        (
+            [scipy("qqqq")],
+            "columns.x.params.dist_name: scipy.stats has no distribution 'qqqq'; docs.scipy.org/",
+        ),
+        (
+            [scipy("multivariate_normal")],
+            "columns.x.params.dist_name: 'multivariate_normal' does not draw single numbers; use a",
+        ),
+        (
+            [scipy("norm", sclae=2)],
+            "columns.x.params.dist_params: 'norm' takes no 'sclae'; did you mean 'scale'? it takes",
+        ),
+        (
+            [scipy("norm", size=2)],
+            "columns.x.params.dist_params: 'norm' takes no 'size'; it takes 'loc', 'scale'",
+        ),
+        (
+            [scipy("beta", a=2)],
+            "columns.x.params.dist_params: 'beta' needs 'b'; add what is missing",
+        ),
+        (
+            [scipy("norm", scale=-1)],
+            "columns.x.params.dist_params: 'norm' is not defined for {'scale': -1}; see scipy.st",
+        ),
+        (
+            [scipy("norm", loc=[1, 2])],
+            "columns.x.params.dist_params: 'norm' is not defined for {'loc': [1.0, 2.0]}; see",
+        ),
+        (
+            [
+                sampler(
+                    "x",
+                    "bernoulli_mixture",
+                    {"p": 0.5, "dist_name": "expon", "dist_params": {}},
+                    conditional_params={
+                        "1 > 0": {"p": 0.5, "dist_name": "gamma", "dist_params": {}}
+                    },
+                )
+            ],
+            "columns.x.conditional_params['1 > 0'].dist_params: 'gamma' needs 'a'; add what is",
+        ),
+        (
             [RETURNED.changed(convert_to="int")],
             "columns.returned.convert_to: 'int' has no directive; use a strftime pattern such as",
         ),
@@ -96,6 +152,10 @@ def test_wrong_references_and_conversions_are_found_before_the_run(
         ([limit("a", "gt", "ordered")], "constraints.a: 'a' holds numbers, which do not compare"),
         ([limit("a", "ge", 1)], "constraints.a: no value of 'a' can be ge 1.0; change the con"),
         ([limit("a", "lt", 0)], "constraints.a: no value of 'a' can be lt 0.0; change the con"),
+        ([limit("waits", "lt", 2)], "constraints.waits: no value of 'waits' can be lt 2.0; change"),
+        ([limit("hits", "gt", 9)], "constraints.hits: no value of 'hits' can be gt 9.0; change"),
+        ([limit("count", "lt", 0)], "constraints.count: no value of 'count' can be lt 0.0; chan"),
+        ([limit("mixed", "lt", 0)], "constraints.mixed: no value of 'mixed' can be lt 0.0; chan"),
         ([limit("level", "gt", 3)], "constraints.level: no value of 'level' can be gt 3.0"),
         (
             [limit("level", "gt", 1), limit("level", "lt", 2)],
@@ -116,6 +176,14 @@ def test_constraints_that_nothing_can_satisfy_are_found_before_the_run(
         TONE,
         LEVEL,
         ORDERED,
+        sampler("waits", "scipy", {"dist_name": "expon", "dist_params": {"loc": 2}}),
+        sampler("hits", "binomial", {"n": 9, "p": 0.5}),
+        sampler("count", "poisson", {"mean": 3}),
+        sampler(
+            "mixed",
+            "bernoulli_mixture",
+            {"p": 0.5, "dist_name": "expon", "dist_params": {"loc": 1}},
+        ),
         sampler("bell", "gaussian", {"mean": 0, "stddev": 1}),
     ]
     (found,) = problems(columns, constraints)

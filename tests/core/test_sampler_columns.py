@@ -232,6 +232,28 @@ def test_numbers_in_text_can_become_integers() -> None:
     assert set(sample([column])["x"]) == {1, 20}
 
 
+def test_draws_too_large_for_an_integer_are_an_error() -> None:
+    wild = sampler("x", "scipy", {"dist_name": "loggamma", "dist_params": {"c": 1, "scale": 1e20}})
+    assert len(sample([wild])["x"]) == ROWS
+    with pytest.raises(SamplerError, match="infinite or too large to become 'int'; use convert"):
+        sample([wild.changed(convert_to="int")])
+
+
+def test_points_in_time_after_the_year_9999_are_an_error() -> None:
+    late = sampler("ordered", "datetime", {"start": "9999-12-31", "end": "9999-12-31T12:00"})
+    with pytest.raises(SamplerError, match=r"10000-01-.* is after the year 9999; use an earlier"):
+        sample(
+            [
+                late,
+                SHIPPED.changed(
+                    params=dd.TimeDeltaSamplerParams(
+                        dt_min=1, dt_max=2, reference_column_name="ordered"
+                    )
+                ),
+            ]
+        )
+
+
 def test_points_in_time_are_formatted_by_their_pattern() -> None:
     (text,) = set(
         sample(
