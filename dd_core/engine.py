@@ -65,6 +65,7 @@ class Engine:
         self.active: set[BatchRun] = set()
         """Batches at work."""
         self.stopped_by: DataDesignerError | None = None
+        self._check: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(
             run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
         )
@@ -81,6 +82,16 @@ class Engine:
             await run.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.models.__aexit__(*exc)
+
+    async def check_models(self) -> None:
+        """Ask every model one question; raises what is wrong, an empty budget included."""
+        self._check = asyncio.create_task(self.models.check())
+        try:
+            await self._check
+        except asyncio.CancelledError:
+            if self.stopped_by is None:
+                raise
+            raise self.stopped_by from None
 
     def batch_run(self, batch: Batch, journal: Journal | None = None) -> BatchRun:
         """A batch of this run, ready to be started."""
@@ -128,6 +139,8 @@ class Engine:
         """Stop every batch at once; complete rows and finished cells are kept."""
         if self.stopped_by is None:
             self.stopped_by = reason
+            if self._check is not None:
+                self._check.cancel()
             for run in [*self.active]:
                 run.stop(reason)
 

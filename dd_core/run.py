@@ -10,6 +10,7 @@ from pathlib import Path
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
 from dd_core.engine import Engine
 from dd_core.errors import (
+    BudgetExhaustedError,
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
@@ -102,7 +103,9 @@ def dropped_rows(run: BatchRun) -> tuple[DroppedRow, ...]:
 async def require_ready(engine: Engine) -> None:
     """Ask every model one question before the run; raises what is wrong with it."""
     try:
-        await engine.models.check()
+        await engine.check_models()
+    except BudgetExhaustedError:
+        raise
     except DataDesignerError as error:
         raise DataDesignerGenerationError(f"the models are not ready: {error}") from error
 

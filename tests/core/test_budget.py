@@ -34,6 +34,8 @@ def test_no_more_requests_are_sent_than_the_budget_allows(
     again = ScriptedModel("x")
     with caplog.at_level(logging.ERROR):
         assert run(tmp_path, again, 200, requests=60).count_records() == 59
+        with pytest.raises(BudgetExhaustedError, match="59 requests is used up"):
+            run(tmp_path, again, 200, requests=59)  # not even for the readiness check
     assert again.requests == []
     last = ScriptedModel("x")
     assert run(tmp_path, last, 200).count_records() == 200
