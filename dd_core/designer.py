@@ -18,6 +18,7 @@ from dd_core.config_file import ConfigSource, load_config
 from dd_core.dataset_config import DataDesignerConfig
 from dd_core.engine import Engine
 from dd_core.execute import BatchRun
+from dd_core.failed_rows import dropped_rows
 from dd_core.generate import finish_columns, generate_batches
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.defaults import default_model_configs
@@ -27,7 +28,6 @@ from dd_core.models.workbench import Workbench
 from dd_core.plan import Plan, compile_plan
 from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, to_frame
 from dd_core.run import (
-    dropped_rows,
     open_dataset,
     record_outcome,
     record_progress,
@@ -156,11 +156,13 @@ class DataDesigner:
         resume: ResumeMode | str = ResumeMode.NEVER,
         artifact_path: str | Path | None = None,
         on_batch_complete: Callable[[Path], None] | None = None,
+        retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Generate a dataset on disk.
 
         `resume` says what to do when the dataset exists: `never` makes a new one beside it,
-        `always` and `if_possible` continue it. `on_batch_complete` gets each written file.
+        `always` and `if_possible` continue it; `retry_failed` then also generates rows anew that
+        were given up before. `on_batch_complete` gets each written file.
         Raises `InvalidConfigError` before anything is spent, and `DataDesignerGenerationError`
         when the run was stopped or ended without rows; what was finished is kept.
         """
@@ -172,6 +174,7 @@ class DataDesigner:
                 resume=resume,
                 artifact_path=artifact_path,
                 on_batch_complete=on_batch_complete,
+                retry_failed=retry_failed,
             )
         )
 
@@ -184,6 +187,7 @@ class DataDesigner:
         resume: ResumeMode | str = ResumeMode.NEVER,
         artifact_path: str | Path | None = None,
         on_batch_complete: Callable[[Path], None] | None = None,
+        retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Like `create`, for callers with an event loop."""
         plan, directory = open_dataset(
@@ -196,7 +200,9 @@ class DataDesigner:
             resume=ResumeMode(resume),
             managed_assets=self.managed_assets_path,
         )
-        batches = directory.missing(num_records, self._run_config.buffer_size)
+        batches = directory.missing(
+            num_records, self._run_config.buffer_size, retry_failed=retry_failed
+        )
         dropped: list[DroppedRow] = []
         async with Engine(
             plan,

@@ -17,6 +17,12 @@ class DataDesignerError(Exception):
     retryable: ClassVar[bool] = False
     fatal: ClassVar[bool] = False
     """Whether everything else will fail in the same way, so that the run had better stop."""
+    prompt: str | None = None
+    """What a model was asked, where that is known."""
+    answer: str | None = None
+    """What it answered last."""
+    attempts: int = 1
+    """How often it was asked."""
 
 
 @dataclass(frozen=True)

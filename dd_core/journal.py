@@ -97,6 +97,14 @@ class Journal:
                 number += 1
 
 
+def merged(cells: JournalledCells, more: JournalledCells) -> JournalledCells:
+    """Cells of two places together; those of the first count where both have one."""
+    found = {fingerprint: {**rows} for fingerprint, rows in cells.items()}
+    for fingerprint, rows in more.items():
+        found[fingerprint] = {**rows, **found.get(fingerprint, {})}
+    return found
+
+
 def segments(directory: Path) -> Iterator[tuple[Path, int, int]]:
     """The segments in a directory, oldest first, with the range of rows they were begun for."""
     for path in sorted(directory.glob("rows-*-*.jsonl")):

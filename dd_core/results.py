@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dd_core.errors import DataDesignerGenerationError
+from dd_core.failed_rows import DroppedRow
 from dd_core.plan import Plan
 from dd_core.storage import DatasetDirectory
 
@@ -17,16 +18,6 @@ if TYPE_CHECKING:
 
 Usage = dict[str, dict[str, dict[str, float]]]
 """Requests and tokens by model alias and column."""
-
-
-@dataclass(frozen=True)
-class DroppedRow:
-    """A row that is not in the dataset, and why."""
-
-    row: int
-    column: str
-    error: str
-    message: str
 
 
 @dataclass(frozen=True)

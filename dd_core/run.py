@@ -16,7 +16,6 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     InvalidConfigError,
 )
-from dd_core.execute import BatchRun
 from dd_core.models.providers import Providers
 from dd_core.models.spending import budget_problems, costs
 from dd_core.plan import Plan, compile_plan
@@ -89,15 +88,6 @@ def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     """Note what a run came to; returns the number of rows."""
     directory.tidy()
     return record_progress(directory, engine)
-
-
-def dropped_rows(run: BatchRun) -> tuple[DroppedRow, ...]:
-    """Rows of a batch that are missing, and why."""
-    return tuple(
-        DroppedRow(run.batch.start + row, name, type(error).__name__, str(error))
-        for name, state in run.states.items()
-        for row, error in sorted(state.failures.items())
-    )
 
 
 async def require_ready(engine: Engine) -> None:

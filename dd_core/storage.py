@@ -8,19 +8,20 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.arrow import parquet_facts, read_parquet, table_of, write_parquet
+from dd_core.arrow import read_parquet, table_of, write_parquet
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
+from dd_core.failed_rows import dropped_rows, failures_table
 from dd_core.journal import Journal, segments
+from dd_core.part import ROWS_KEY, Part, gaps, read_part
 from dd_core.run_config import ResumeMode
 
 if TYPE_CHECKING:
@@ -31,23 +32,9 @@ if TYPE_CHECKING:
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _PARTS = "parquet-files"
 _DROPPED = "dropped-columns-parquet-files"
+_FAILED = "failed-rows"
 _JOURNAL = "journal"
 _METADATA = "metadata.json"
-_ROWS_KEY = b"dd.rows"
-
-
-@dataclass(frozen=True)
-class Part:
-    """One written batch."""
-
-    index: int
-    start: int
-    stop: int
-    rows: int
-    """Rows in the file; fewer than `stop - start` when rows were dropped."""
-    complete: bool
-    """False when the run was stopped before every row was either finished or given up."""
-    path: Path
 
 
 class DatasetDirectory:
@@ -110,20 +97,25 @@ class DatasetDirectory:
         found = [
             part
             for path in sorted((self.path / _PARTS).glob("batch_*.parquet"))
-            if (part := _read_part(path)) is not None
+            if (part := read_part(path)) is not None
         ]
         return sorted(found, key=lambda part: part.start)
 
-    def missing(self, num_records: int, buffer_size: int) -> list[Batch]:
-        """The batches that are still to be generated, in row order."""
+    def missing(
+        self, num_records: int, buffer_size: int, *, retry_failed: bool = False
+    ) -> list[Batch]:
+        """The batches that are still to be generated, in row order.
+
+        With `retry_failed`, batches of which rows were given up are among them.
+        """
         parts = self.parts()
         indexes = {part.index for part in parts}
         batches = [
             Batch(part.index, part.start, part.stop - part.start)
             for part in parts
-            if not part.complete
+            if not part.complete or (retry_failed and part.dropped)
         ]
-        for start, stop in _gaps([(part.start, part.stop) for part in parts], num_records):
+        for start, stop in gaps([(part.start, part.stop) for part in parts], num_records):
             for first in range(start, stop, buffer_size):
                 index = first // buffer_size
                 if first % buffer_size or index in indexes:
@@ -140,17 +132,24 @@ class DatasetDirectory:
         """Write a batch that is done, or what is complete of one that was stopped."""
         rows = run.surviving_rows()
         batch, complete = run.batch, run.stopped_by is None
-        facts = {"start": batch.start, "stop": batch.stop, "complete": complete}
+        dropped = sorted({row.row for row in dropped_rows(run)})
+        facts: dict[str, Any] = {"start": batch.start, "stop": batch.stop}
+        facts |= {"complete": complete, "dropped": dropped}
+        self._write_failures(run)
         path = self.path / _PARTS / f"batch_{batch.index:05d}.parquet"
         if not rows:  # an empty file would have no types
-            return Part(batch.index, batch.start, batch.stop, 0, complete, path)
+            return Part(batch.index, batch.start, batch.stop, 0, complete, path, tuple(dropped))
         if preserve_dropped and run.plan.dropped_columns:
-            dropped = table_of(run, run.plan.dropped_columns, rows)
-            self._write(dropped, _DROPPED, batch.index, facts)
+            self._write(table_of(run, run.plan.dropped_columns, rows), _DROPPED, batch.index, facts)
         self._write(table_of(run, run.plan.output_columns, rows), _PARTS, batch.index, facts)
-        if complete:
+        if complete and not dropped:  # a later try of what failed needs the rest of its row
             run.discard_journal()
-        return Part(batch.index, batch.start, batch.stop, len(rows), complete, path)
+        return Part(batch.index, batch.start, batch.stop, len(rows), complete, path, tuple(dropped))
+
+    def failed_rows(self) -> Iterator[pa.Table]:
+        """The tables of rows that were given up, in row order."""
+        for path in sorted((self.path / _FAILED).glob("batch_*.parquet")):
+            yield read_parquet(path)
 
     def write_metadata(self, **fields: Any) -> None:
         """Add fields to `metadata.json`; the file is replaced as a whole."""
@@ -161,9 +160,11 @@ class DatasetDirectory:
 
     def tidy(self) -> None:
         """Remove journals whose rows are all in parts, and their folder when it is empty."""
-        covered = [(part.start, part.stop) for part in self.parts() if part.complete]
+        covered = [
+            (part.start, part.stop) for part in self.parts() if part.complete and not part.dropped
+        ]
         for segment, start, stop in segments(self.path / _JOURNAL):
-            if not any(first < stop and last > start for first, last in _gaps(covered, stop)):
+            if not any(first < stop and last > start for first, last in gaps(covered, stop)):
                 segment.unlink(missing_ok=True)
         with suppress(OSError):
             (self.path / _JOURNAL).rmdir()
@@ -182,11 +183,18 @@ class DatasetDirectory:
             if path.is_file():
                 yield read_parquet(path)
 
+    def _write_failures(self, run: BatchRun) -> None:
+        table = failures_table(run)
+        if table is None:
+            (self.path / _FAILED / f"batch_{run.batch.index:05d}.parquet").unlink(missing_ok=True)
+        else:
+            self._write(table, _FAILED, run.batch.index, {})
+
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
         target = self.path / folder / f"batch_{index:05d}.parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
         staged = target.with_name(f".{target.name}.partial")  # readers pass over hidden files
-        write_parquet(table, staged, {_ROWS_KEY: orjson.dumps(facts)})
+        write_parquet(table, staged, {ROWS_KEY: orjson.dumps(facts)})
         with staged.open("rb") as written:
             os.fsync(written.fileno())
         staged.replace(target)
@@ -224,27 +232,3 @@ class DatasetDirectory:
             return {}
         except (ValueError, TypeError) as error:
             raise ArtifactStorageError(f"{self.path / _METADATA} is damaged: {error}") from error
-
-
-def _read_part(path: Path) -> Part | None:
-    """What a part says about itself; None for files that cannot be read."""
-    import pyarrow as pa
-
-    try:
-        rows, metadata = parquet_facts(path)
-        index = int(path.stem.removeprefix("batch_"))
-        facts = orjson.loads(metadata[_ROWS_KEY])
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return None
-    return Part(index, facts["start"], facts["stop"], rows, facts["complete"], path)
-
-
-def _gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
-    """Row ranges below `stop` that no range covers; ranges are sorted."""
-    position = 0
-    for start, end in covered:
-        if position < min(start, stop):
-            yield position, min(start, stop)
-        position = max(position, end)
-    if position < stop:
-        yield position, stop

@@ -105,14 +105,48 @@ def run(
     """
     from flows.local_run import run_here
 
-    settings = _settings(run_config, seed)
     is_complete = run_here(
         config=config,
         num_records=num_records,
         dataset_name=dataset_name,
         artifact_path=artifact_path,
         resume=resume,
-        run_config=settings,
+        run_config=_settings(run_config, seed),
+        model_providers=_read_providers(providers),
+    )
+    sys.exit(0 if is_complete else 1)
+
+
+@cli.command()
+@_config
+@click.option("-d", "--dataset-name", default="dataset", show_default=True)
+@click.option("-o", "--artifact-path", default="artifacts", show_default=True)
+@_run_config
+@_providers
+@_reports_errors
+def retry_failed(
+    config: str,
+    dataset_name: str,
+    artifact_path: str,
+    run_config: str | None,
+    providers: str | None,
+) -> None:
+    """Generate anew the rows that a dataset lacks because they failed.
+
+    They are listed in its folder `failed-rows`. Everything else is kept.
+    """
+    from dd_core.storage import DatasetDirectory
+    from flows.local_run import run_here
+
+    metadata = DatasetDirectory.place(artifact_path, dataset_name).metadata
+    is_complete = run_here(
+        config=config,
+        num_records=metadata.get("target_num_records", 1),
+        dataset_name=dataset_name,
+        artifact_path=artifact_path,
+        resume="always",
+        retry_failed=True,
+        run_config=_settings(run_config, None),
         model_providers=_read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)

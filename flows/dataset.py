@@ -63,6 +63,7 @@ async def generate_dataset(
     run_config: RunConfig | None = None,
     model_providers: list[ModelProvider] | None = None,
     resume: ResumeMode = ResumeMode.NEVER,
+    retry_failed: bool = False,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -77,6 +78,7 @@ async def generate_dataset(
             variables, not keys.
         resume: What to do when the dataset exists: `never` makes a new one beside it,
             `if_possible` and `always` continue it.
+        retry_failed: When continuing, generate rows anew that were given up before.
     """
     chosen = run_config or RunConfig()
     _require_variables(model_providers or [])
@@ -92,7 +94,7 @@ async def generate_dataset(
         num_records=num_records,
         resume=ResumeMode.ALWAYS if earlier else resume,
     )
-    batches = _batches_of_this_run(directory, num_records, chosen.buffer_size)
+    batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
     async with Engine(plan, providers, chosen, directory=directory) as engine:
         rows = sum(batch.size for batch in batches)
         session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
@@ -102,7 +104,7 @@ async def generate_dataset(
         if batches:
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
-            await _generate(session, batches, dataset_name)
+            await _generate(session, batches, dataset_name, retry_failed=retry_failed)
         return await _concluded(session, num_records, dataset_name)
 
 
@@ -113,10 +115,16 @@ def _log_start(session: DatasetRun, batches: int) -> None:
     logger.info("%d rows in %d batches to %s", session.rows, batches, session.directory.path)
 
 
-async def _generate(session: DatasetRun, batches: list[Batch], dataset: str) -> None:
+async def _generate(
+    session: DatasetRun, batches: list[Batch], dataset: str, *, retry_failed: bool
+) -> None:
     """Run the batches as subflows, several at a time, always called in the same order."""
     places = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
-    session.parts = {part.index: part for part in session.directory.parts() if part.complete}
+    session.parts = {
+        part.index: part
+        for part in session.directory.parts()
+        if part.complete and not (retry_failed and part.dropped)
+    }
 
     async def one(batch: Batch) -> None:
         try:
@@ -214,12 +222,14 @@ def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | 
     return None
 
 
-def _batches_of_this_run(directory: DatasetDirectory, rows: int, size: int) -> list[Batch]:
+def _batches_of_this_run(
+    directory: DatasetDirectory, rows: int, size: int, retry_failed: bool
+) -> list[Batch]:
     """The batches to generate; a retry of a flow run calls the same ones in the same order."""
     runs: dict[str, list[list[int]]] = directory.metadata.get("flow_runs", {})
     if _run_id() in runs:
         return [Batch(*ranges) for ranges in runs[_run_id()]]
-    batches = directory.missing(rows, size)
+    batches = directory.missing(rows, size, retry_failed=retry_failed)
     latest = {_run_id(): [[batch.index, batch.start, batch.size] for batch in batches]}
     directory.write_metadata(flow_runs={**runs, **latest})
     return batches

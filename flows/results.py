@@ -29,7 +29,6 @@ from dd_core.cells import CellState, ColumnState
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.execute import BatchRun
-from dd_core.journal import JournalledCells
 from dd_core.plan import Plan
 
 _ROW = "__row"
@@ -172,14 +171,6 @@ async def stored_columns(
         except Exception:  # noqa: S112  (storages raise what they like for a missing file)
             continue
     return found
-
-
-def merged(journalled: JournalledCells, more: Mapping[str, Mapping[int, Any]]) -> JournalledCells:
-    """Journalled cells and stored ones together, by fingerprint and row."""
-    cells = {fingerprint: {**rows} for fingerprint, rows in journalled.items()}
-    for fingerprint, rows in more.items():
-        cells[fingerprint] = {**rows, **cells.get(fingerprint, {})}
-    return cells
 
 
 async def require_results(storage: WritableFileSystem, keys: Iterable[str]) -> None:

@@ -17,11 +17,12 @@ from dd_core.column import Batch
 from dd_core.engine import Engine
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.execute import BatchRun
+from dd_core.failed_rows import dropped_rows
+from dd_core.journal import merged
 from dd_core.models.usage import UsageCount
 from dd_core.results import DroppedRow
-from dd_core.run import dropped_rows
 from dd_core.storage import DatasetDirectory, Part
-from flows.results import StoredColumn, column_keys, merged, result_storage, stored_columns
+from flows.results import StoredColumn, column_keys, result_storage, stored_columns
 
 _MOST_KEPT = 1000
 _PREVIEW_ROWS = 10

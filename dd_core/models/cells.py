@@ -7,6 +7,7 @@ from typing import Any
 
 from dd_core.column import Binding, CellColumn, Row
 from dd_core.columns.llm import LLMColumn, TraceType
+from dd_core.errors import DataDesignerError
 from dd_core.media import media_blocks, media_folders
 from dd_core.models.chat import Asking, ConversationLimits, Message, converse
 from dd_core.models.seat import Seat
@@ -47,7 +48,11 @@ class ChatCells(CellColumn):
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         opening.append({"role": "user", "content": content})
         asking = Asking(self._model, seat or Seat(self._model), column.name)
-        talk = await converse(asking, opening, self._format, self._limits)
+        try:
+            talk = await converse(asking, opening, self._format, self._limits)
+        except DataDesignerError as error:
+            error.prompt = prompt
+            raise
         values: dict[str, Any] = {column.name: talk.value}
         if column.with_trace is TraceType.ALL_MESSAGES:
             values[f"{column.name}__trace"] = [_traced(message) for message in talk.messages]

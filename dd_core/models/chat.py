@@ -51,12 +51,13 @@ async def converse(
     At most (1 + restarts) x (1 + corrections) answers; then
     `ModelGenerationValidationFailureError`. Errors of the server pass through.
     """
-    complaint, was_cut = "", False
+    complaint, said, was_cut = "", "", False
     for _ in range(1 + limits.restarts):
         messages = [*opening]
         for _ in range(1 + limits.corrections):
             reply = await _answer(asking, messages, wanted)
             message = _message_of(reply)
+            said = reply.text
             was_cut = reply.finish_reason in ("length", "max_tokens")
             try:
                 if was_cut and wanted.schema is not None:
@@ -72,10 +73,12 @@ async def converse(
         else "simplify the schema, improve the prompt, or allow more "
         "max_conversation_restarts or max_conversation_correction_steps"
     )
-    raise ModelGenerationValidationFailureError(
+    failure = ModelGenerationValidationFailureError(
         f"no answer of model {asking.model.alias!r} could be parsed in {answers} tries "
         f"(last problem: {complaint}); {hint}"
     )
+    failure.answer, failure.attempts = said, answers
+    raise failure
 
 
 async def _answer(asking: Asking, messages: list[Message], wanted: AnswerFormat) -> Reply:

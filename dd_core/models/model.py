@@ -241,6 +241,7 @@ class Model:
                     continue
                 outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
                 if not error.retryable or failures > allowed:
+                    error.attempts = failures
                     raise
                 usage.retries += 1
             finally:
