@@ -15,6 +15,7 @@ from dd_core.models.model import Model
 from dd_core.models.seat import Seat
 from dd_core.plan import PlannedColumn
 from dd_core.template import Condition
+from dd_core.times import ColumnTimes
 from dd_core.values import BatchValues
 
 _logger = logging.getLogger(__name__)
@@ -72,6 +73,9 @@ class ColumnState:
         """Groups at work."""
         self.cut = False
         """Whether the column was stopped before it was finished."""
+        self.times = ColumnTimes()
+        self.queued: dict[int, tuple[float, float]] = {}
+        """When a cell was queued at its model, and how long that had paused until then."""
         self.is_finished = False
         self.is_announced = False
         self._start = start

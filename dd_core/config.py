@@ -47,7 +47,6 @@ from dd_core.models.config import (
     ImageInferenceParams,
     ModelConfig,
     ModelProvider,
-    Price,
 )
 from dd_core.models.distribution import (
     ManualDistribution,
@@ -55,6 +54,7 @@ from dd_core.models.distribution import (
     UniformDistribution,
     UniformDistributionParams,
 )
+from dd_core.models.price import Price
 from dd_core.plugins import load_kinds
 from dd_core.run_config import (
     Budget,

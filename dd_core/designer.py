@@ -17,6 +17,7 @@ from dd_core.column import Batch
 from dd_core.config_file import ConfigSource, load_config
 from dd_core.dataset_config import DataDesignerConfig
 from dd_core.engine import Engine
+from dd_core.estimate import Estimate, estimate_from
 from dd_core.execute import BatchRun
 from dd_core.failed_rows import dropped_rows
 from dd_core.generate import finish_columns, generate_batches
@@ -129,12 +130,7 @@ class DataDesigner:
         plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
         async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
             await require_ready(engine)
-            run = engine.batch_run(Batch(0, 0, num_records))
-            run.start()
-            try:
-                await finish_columns(run)
-            finally:
-                await run.close()
+            run = await self._generated(engine, num_records)
             rows = run.surviving_rows()
             require_rows(engine, bool(rows), dropped_rows(run))
             from dd_core.arrow import table_of
@@ -146,6 +142,28 @@ class DataDesigner:
                 usage=engine.usage(),
                 dropped=dropped_rows(run),
             )
+
+    def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
+        """Generate a few rows and say what `num_records` will take: time, tokens, dollars."""
+
+        async def probe() -> Estimate:
+            plan = self._plan(config, seed=0)
+            async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                await require_ready(engine)
+                run = await self._generated(engine, probe_rows)
+                require_rows(engine, bool(run.surviving_rows()), dropped_rows(run))
+                return estimate_from(engine, probe_rows, num_records)
+
+        return _blocking(probe)
+
+    async def _generated(self, engine: Engine, rows: int) -> BatchRun:
+        run = engine.batch_run(Batch(0, 0, rows))
+        run.start()
+        try:
+            await finish_columns(run)
+        finally:
+            await run.close()
+        return run
 
     def create(
         self,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -19,7 +19,8 @@ from dd_core.column import Batch
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
 from dd_core.journal import Journal
-from dd_core.models.model import Model, OpenCells
+from dd_core.models.model import Model
+from dd_core.models.places import OpenCells
 from dd_core.models.providers import Providers
 from dd_core.models.registry import Models
 from dd_core.models.spending import Spending, UsageByColumn
@@ -27,6 +28,7 @@ from dd_core.models.usage import UsageCount
 from dd_core.plan import Plan
 from dd_core.run_config import RunConfig
 from dd_core.storage import DatasetDirectory
+from dd_core.times import ColumnTimes
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -65,6 +67,7 @@ class Engine:
         self.active: set[BatchRun] = set()
         """Batches at work."""
         self.stopped_by: DataDesignerError | None = None
+        self._times: dict[str, ColumnTimes] = {}
         self._check: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(
             run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
@@ -143,6 +146,27 @@ class Engine:
                 self._check.cancel()
             for run in [*self.active]:
                 run.stop(reason)
+
+    def add_times(self, times: Mapping[str, ColumnTimes]) -> None:
+        """Add what the cells of a batch were doing."""
+        for column, each in times.items():
+            self._times.setdefault(column, ColumnTimes()).add(each)
+
+    def times(self) -> dict[str, ColumnTimes]:
+        """What the cells of each column that asks a model were doing, so far."""
+        found: dict[str, ColumnTimes] = {}
+        for column, times in self._times.items():
+            counts = [
+                model.usage[column] for model in self.models.values() if column in model.usage
+            ]
+            in_flight = sum(count.seconds for count in counts)
+            waiting = sum(count.waiting for count in counts)
+            computing = max(0.0, times.computing - in_flight - waiting)
+            if counts:
+                found[column] = replace(
+                    times, in_flight=in_flight, retries=waiting, computing=computing
+                )
+        return found
 
     def usage(self) -> dict[str, dict[str, dict[str, float]]]:
         """Requests and tokens by model alias and column."""

@@ -103,6 +103,7 @@ class BatchRun:
         """End all work; the journal stays."""
         self._engine.active.discard(self)
         await self._work.end()
+        self._engine.add_times({s.name: s.times for s in self.states.values() if s.times.cells})
         for row in range(self.batch.size):
             self._abandon(row)
         if self._journal is not None:

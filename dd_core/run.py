@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
@@ -87,6 +88,7 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
 def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     """Note what a run came to; returns the number of rows."""
     directory.tidy()
+    directory.write_metadata(times={name: asdict(t) for name, t in engine.times().items()})
     return record_progress(directory, engine)
 
 

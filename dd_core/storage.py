@@ -21,6 +21,7 @@ from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
 from dd_core.journal import Journal, segments
+from dd_core.models.telemetry import count_rows
 from dd_core.part import ROWS_KEY, Part, gaps, read_part
 from dd_core.run_config import ResumeMode
 
@@ -142,6 +143,7 @@ class DatasetDirectory:
         if preserve_dropped and run.plan.dropped_columns:
             self._write(table_of(run, run.plan.dropped_columns, rows), _DROPPED, batch.index, facts)
         self._write(table_of(run, run.plan.output_columns, rows), _PARTS, batch.index, facts)
+        count_rows(len(rows), len(dropped))
         if complete and not dropped:  # a later try of what failed needs the rest of its row
             run.discard_journal()
         return Part(batch.index, batch.start, batch.stop, len(rows), complete, path, tuple(dropped))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,7 @@ class Work:
         self._engine = engine
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._began = time.monotonic()
 
     def queue(self, state: ColumnState, row: int) -> None:
         """Generate a cell whose inputs are there, as soon as there is a place for it."""
@@ -45,6 +47,9 @@ class Work:
         elif state.model is None:
             self.start_cell(state, row, None)
         else:
+            now = time.monotonic()
+            state.times.inputs += now - self._began
+            state.queued[row] = now, state.model.paused_until_now()
             state.model.enqueue(state.planned.rank, state, row)
             self._engine.pump_soon(state.model)
 
@@ -52,6 +57,10 @@ class Work:
         """Begin to generate one cell; `seat` holds a place for its first request."""
         task = self._spawn(self._cell(state, row, seat))
         if seat is not None:
+            queued, paused = state.queued.pop(row)
+            cooldown = min(time.monotonic() - queued, seat.model.paused_until_now() - paused)
+            state.times.cooldown += cooldown
+            state.times.slot += time.monotonic() - queued - cooldown
             # Also when the task is cancelled before its first step.
             task.add_done_callback(lambda _: seat.give_back())
 
@@ -73,12 +82,16 @@ class Work:
     async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         generator = state.generator
         assert isinstance(generator, CellColumn)
+        began = time.monotonic()
         try:
             with self._engine.open_cell():
                 values = await generator.generate(self._run.inputs(state, row), seat)
         except Exception as error:
             self._run.cell_failed(state, row, error)
             return
+        finally:
+            state.times.cells += 1
+            state.times.computing += time.monotonic() - began
         self._finished(state, row, values)
 
     def _take_ready(self, state: ColumnState) -> None:

@@ -1,4 +1,4 @@
-"""The command line: `ddflows run`, `preview`, `validate`, `check-models`, `local`."""
+"""The command line: `ddflows run`, `retry-failed`, `preview`, `estimate` and others."""
 
 from __future__ import annotations
 
@@ -183,6 +183,26 @@ def preview(
     if output is not None:
         _write_rows(results.dataset, Path(output))
     sys.exit(0 if len(results.dataset) == num_records else 1)
+
+
+@cli.command()
+@_config
+@click.option("-n", "--num-records", default=1000, show_default=True, help="Rows to estimate for.")
+@click.option("--probe-rows", default=5, show_default=True, help="Rows to generate for it.")
+@_run_config
+@_providers
+@_reports_errors
+def estimate(
+    config: str, num_records: int, probe_rows: int, run_config: str | None, providers: str | None
+) -> None:
+    """Generate a few rows of CONFIG and say what a dataset will take: time, tokens, dollars."""
+    from dd_core import DataDesigner
+    from flows.terminal import show_estimate
+
+    designer = DataDesigner(
+        model_providers=_read_providers(providers), run_config=_settings(run_config, None)
+    )
+    show_estimate(designer.estimate(config, num_records=num_records, probe_rows=probe_rows))
 
 
 @cli.command()

@@ -18,7 +18,7 @@ from dd_core.column import Batch
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
 from dd_core.engine import Engine
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
-from dd_core.models.providers import Providers
+from dd_core.models.providers import Providers, default_providers
 from dd_core.run import (
     open_dataset,
     record_outcome,
@@ -30,6 +30,7 @@ from dd_core.storage import DatasetDirectory
 from flows.batch import BatchManifest, generate_batch
 from flows.listen import announce
 from flows.report import show_preview, show_summary, shown_progress
+from flows.secrets import require_references, resolver_of
 from flows.session import DatasetRun
 
 
@@ -81,12 +82,12 @@ async def generate_dataset(
         retry_failed: When continuing, generate rows anew that were given up before.
     """
     chosen = run_config or RunConfig()
-    _require_variables(model_providers or [])
-    providers = Providers(model_providers)
-    loaded = load_config(config, providers)
+    listed = default_providers() if model_providers is None else model_providers
+    require_references(model_providers or [])
+    providers = Providers(listed, await resolver_of(listed))
     earlier = _directory_of_this_run(artifact_path, dataset_name)
     plan, directory = open_dataset(
-        loaded,
+        load_config(config, providers),
         providers,
         chosen,
         artifact_path=artifact_path,
@@ -96,16 +97,21 @@ async def generate_dataset(
     )
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
     async with Engine(plan, providers, chosen, directory=directory) as engine:
-        rows = sum(batch.size for batch in batches)
-        session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
-        session.make_current()
-        announce(session)
-        _log_start(session, len(batches))
+        session = _begun(engine, directory, batches)
         if batches:
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
             await _generate(session, batches, dataset_name, retry_failed=retry_failed)
         return await _concluded(session, num_records, dataset_name)
+
+
+def _begun(engine: Engine, directory: DatasetDirectory, batches: list[Batch]) -> DatasetRun:
+    rows = sum(batch.size for batch in batches)
+    session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
+    session.make_current()
+    announce(session)
+    _log_start(session, len(batches))
+    return session
 
 
 def _log_start(session: DatasetRun, batches: int) -> None:
@@ -192,16 +198,6 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     get_run_logger().warning("%s", short)
     state: State[RunSummary] = Completed(name="Rows missing", message=short, data=summary)
     return state
-
-
-def _require_variables(providers: list[ModelProvider]) -> None:
-    """Parameters are stored by Prefect, so keys must not be among them."""
-    for provider in providers:
-        if provider.api_key is not None and provider.key_variable is None:
-            raise DataDesignerGenerationError(
-                f"api_key of provider {provider.name!r} must name an environment variable, such "
-                "as 'MY_API_KEY': flow parameters are stored in Prefect's database"
-            )
 
 
 def _run_id() -> str:

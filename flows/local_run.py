@@ -25,15 +25,19 @@ def run_here(**parameters: Any) -> bool:
 
 async def _run(parameters: dict[str, Any]) -> bool:
     from dd_core.config_file import load_config
-    from dd_core.models.providers import Providers
+    from dd_core.models.providers import Providers, default_providers
     from dd_core.plan import compile_plan
     from flows.dataset import RunSummary, generate_dataset
     from flows.listen import listen
+    from flows.secrets import BlockResolver
     from flows.session import DatasetRun
     from flows.terminal import show_progress, show_summary
 
     # What is wrong with the configuration is said before any server is started.
-    providers = Providers(parameters["model_providers"])
+    listed = parameters["model_providers"]
+    listed = default_providers() if listed is None else listed
+    blocks = {each.key_reference or "": "(read by the flow)" for each in listed if each.names_block}
+    providers = Providers(listed, BlockResolver(blocks))
     config = load_config(parameters["config"], providers)
     rendering = parameters["run_config"].jinja_rendering_engine.value
     compile_plan(config, providers, seed=0, rendering=rendering)

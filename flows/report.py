@@ -18,6 +18,7 @@ from prefect.artifacts import (
 )
 from prefect.logging import get_run_logger
 
+from dd_core.models.spending import dollars
 from flows.session import DatasetRun
 
 if TYPE_CHECKING:
@@ -98,21 +99,39 @@ async def show_summary(session: DatasetRun, dataset: str, facts: dict[str, Any])
         ["column", "generated", "skipped", "dropped"],
         [[name, f"{c.done:,}", f"{c.skipped:,}", f"{c.dropped:,}"] for name, c in columns],
     )
-    models = [
-        [alias, column, f"{count['requests']:,.0f}", f"{count['retries']:,.0f}",
-         f"{count['input_tokens']:,.0f}", f"{count['output_tokens']:,.0f}"]
-        for alias, used in session.engine.usage().items()
-        for column, count in used.items()
-    ]  # fmt: skip
-    if models:
-        lines += ["", "## Models", ""]
-        heads = ["model", "column", "requests", "retries", "input tokens", "output tokens"]
-        lines += _table(heads, models)
-    lines += _failures(session)
+    lines += [*_models(session), *_times(session), *_failures(session)]
     key = artifact_key(dataset, "summary")
     await acreate_markdown_artifact(
         "\n".join(lines), key=key, description=f"What became of {dataset}"
     )
+
+
+def _models(session: DatasetRun) -> list[str]:
+    """What was asked of the models, by this run and those that it continued."""
+    configs = {model.alias: model for model in session.engine.plan.models}
+    rows = [
+        [alias, column, f"{count['requests']:,.0f}", f"{count['retries']:,.0f}",
+         f"{count['input_tokens']:,.0f}", f"{count['output_tokens']:,.0f}",
+         "unknown" if cost is None else f"{cost:,.4f}"]
+        for alias, used in session.engine.usage_of_all_runs().items()
+        for column, count in used.items()
+        for cost in [dollars(count, configs[alias].price if alias in configs else None)]
+    ]  # fmt: skip
+    heads = ["model", "column", "requests", "retries", "input tokens", "output tokens", "dollars"]
+    return ["", "## Models", "", *_table(heads, rows)] if rows else []
+
+
+def _times(session: DatasetRun) -> list[str]:
+    """What the cells were doing: why the run took as long as it did."""
+    rows: list[list[str]] = []
+    heads = ["inputs", "slot", "cooldown", "in_flight", "retries", "computing"]
+    for column, times in session.engine.times().items():
+        shares = times.shares()
+        rows.append([column, *(f"{shares[head]:.0%}" for head in heads), times.verdict])
+    if not rows:
+        return []
+    shown = ["column", *(head.replace("_", " ") for head in heads), "so"]
+    return ["", "## Where the time went", "", *_table(shown, rows)]
 
 
 def _failures(session: DatasetRun) -> list[str]:

@@ -13,6 +13,7 @@ from rich.table import Table
 from dd_core.plan import Plan
 
 if TYPE_CHECKING:
+    from dd_core.estimate import Estimate
     from flows.dataset import RunSummary
     from flows.session import DatasetRun
 
@@ -120,3 +121,25 @@ def _where_to_see(session: DatasetRun) -> str:
 def _shown(value: Any) -> str:
     text = " ".join(str(value).split())
     return text if len(text) <= _LONGEST_CELL else f"{text[: _LONGEST_CELL - 1]}…"
+
+
+def show_estimate(estimate: Estimate) -> None:
+    """Print what a dataset will take."""
+    table = Table(title=f"{estimate.num_records:,} rows, from {estimate.probe_rows} rows")
+    for heading in ("model", "requests", "input tokens", "output tokens", "time", "dollars"):
+        table.add_column(heading, justify="left" if heading == "model" else "right")
+    for model in estimate.models:
+        table.add_row(
+            model.alias,
+            f"{model.requests:,.0f}",
+            f"{model.input_tokens:,.0f}",
+            f"{model.output_tokens:,.0f}",
+            f"{model.seconds:,.0f} s",
+            "unknown" if model.dollars is None else f"{model.dollars:,.2f}",
+        )
+    console = Console()
+    console.print(table)
+    cost = "unknown" if estimate.dollars is None else f"{estimate.dollars:,.2f}"
+    console.print(
+        f"About {estimate.seconds:,.0f} s, {estimate.tokens:,.0f} tokens, dollars: {cost}"
+    )

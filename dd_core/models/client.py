@@ -103,6 +103,11 @@ class Client:
             "timeout": {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
         }
 
+    @property
+    def provider(self) -> str:
+        """Name of the provider."""
+        return self._upstream.provider
+
     async def chat(self, body: Body) -> Reply:
         """Ask once. All requests here raise a `ModelError` whose class says what is wrong."""
         content = await self._post(self._wire.chat, self._wire.chat_body(body))

@@ -18,6 +18,7 @@ from pydantic import (
 
 from dd_core.kind import Declaration
 from dd_core.models.distribution import Distribution
+from dd_core.models.price import Price
 
 
 class GenerationType(StrEnum):
@@ -28,6 +29,8 @@ class GenerationType(StrEnum):
     IMAGE = "image"
 
 
+BLOCK_PREFIX = "block:"
+"""Begins an `api_key` that names a Secret block of Prefect."""
 _IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
 """Parts of names of models that are asked by the images route."""
 LIMITS = (
@@ -169,22 +172,30 @@ class ModelProvider(Declaration):
     provider_type: str = "openai"
     """Wire format that the server speaks."""
     api_key: SecretStr | None = None
-    """Name of the environment variable that holds the key. A literal key works from Python, but
-    is masked wherever the configuration is written."""
+    """Name of the environment variable that holds the key, or `block:<name>` for a Secret block of
+    Prefect. A literal key works from Python, but is masked wherever the configuration is written.
+    """
     extra_body: dict[str, Any] | None = None
     """Fields added to every request's body; they win over the model's."""
     extra_headers: dict[str, str] | None = Field(default=None, repr=False)
     """Headers added to every request."""
 
     @property
-    def key_variable(self) -> str | None:
-        """The environment variable that `api_key` names; None for a literal key or no key."""
+    def key_reference(self) -> str | None:
+        """Where the key is to be found: the variable or block that `api_key` names; None for a
+        literal key or no key."""
         text = self.api_key.get_secret_value() if self.api_key else ""
-        return text if text.isupper() and "_" in text else None
+        is_variable = text.isupper() and "_" in text
+        return text if is_variable or text.startswith(BLOCK_PREFIX) else None
+
+    @property
+    def names_block(self) -> bool:
+        """Whether the key is in a block of Prefect."""
+        return (self.key_reference or "").startswith(BLOCK_PREFIX)
 
     @field_serializer("api_key")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return None if value is None else self.key_variable or str(value)
+        return None if value is None else self.key_reference or str(value)
 
     @field_validator("provider_type")
     @classmethod
@@ -201,17 +212,6 @@ class ModelProvider(Declaration):
         if not value.startswith(("http://", "https://", "local:")):
             raise ValueError(f"endpoint {value!r} must start with http:// or https://")
         return value.rstrip("/")
-
-
-class Price(Declaration):
-    """Dollars per million tokens."""
-
-    input: float = Field(ge=0)
-    """Tokens sent."""
-    output: float = Field(ge=0)
-    """Tokens received."""
-    cached: float | None = Field(default=None, ge=0)
-    """Tokens sent that the provider had cached; the price of `input`, if not given."""
 
 
 class Endpoint(Declaration):

@@ -94,6 +94,10 @@ class Limiter:
         """Seconds until requests are allowed again after a 429; 0 when they are now."""
         return max(0.0, self._blocked_until - self._clock())
 
+    def paused_until_now(self) -> float:
+        """Seconds for which requests have been held back after 429s so far."""
+        return self.paused_seconds - self.pause
+
     def raise_maximum(self, maximum: int) -> None:
         """Allow at least this many requests at once."""
         self.maximum = max(self.maximum, maximum)

@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, UnknownProviderError
-from dd_core.models.config import ModelConfig, ModelProvider
-from dd_core.models.secret import SecretResolver
+from dd_core.models.config import BLOCK_PREFIX, ModelConfig, ModelProvider
+from dd_core.models.secret import EnvironmentResolver, SecretResolver
 
 LOCAL_PROVIDER = ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
 """Serves a small model on this machine; never chosen unless a model names it."""
@@ -138,18 +138,30 @@ def _key(
         return SecretStr(value)
     if provider.api_key is None or not _same_host(model, provider):
         return None  # a provider's key is for the provider's own address only
-    if resolver is not None:
-        return SecretStr(resolver.resolve(provider.api_key.get_secret_value()))
-    variable = provider.key_variable
-    if variable is None:
-        return provider.api_key
-    value = os.environ.get(variable)
-    if not value:
-        raise SecretResolutionError(
-            f"provider {provider.name!r} takes its key from the environment variable "
-            f"{variable!r}, which is not set; set it, or choose another provider"
+    try:
+        return SecretStr(
+            (resolver or default_resolver).resolve(provider.api_key.get_secret_value())
         )
-    return SecretStr(value)
+    except SecretResolutionError as error:
+        raise SecretResolutionError(f"the key of provider {provider.name!r}: {error}") from None
+
+
+class _DefaultResolver:
+    """Names of environment variables, else the key itself."""
+
+    def resolve(self, secret: str) -> str:
+        """The key."""
+        if secret.startswith(BLOCK_PREFIX):
+            raise SecretResolutionError(
+                f"{secret!r} names a block of Prefect, which only flows can read; name an "
+                "environment variable to run without Prefect"
+            )
+        if secret.isupper() and "_" in secret:
+            return EnvironmentResolver().resolve(secret)
+        return secret
+
+
+default_resolver = _DefaultResolver()
 
 
 def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:

@@ -13,7 +13,8 @@ from dd_core.models.config import GenerationType, ModelConfig
 from dd_core.models.health import Health
 from dd_core.models.lane import Lane
 from dd_core.models.limiter import Limiter
-from dd_core.models.model import Model, OpenCells
+from dd_core.models.model import Model
+from dd_core.models.places import OpenCells
 from dd_core.models.providers import Providers, Upstream
 from dd_core.models.seat import Seat
 from dd_core.models.spending import Spending

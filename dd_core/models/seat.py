@@ -9,7 +9,7 @@ from dd_core.models.limiter import Admission, Outcome
 from dd_core.models.rates import Tokens
 
 if TYPE_CHECKING:
-    from dd_core.models.model import Model
+    from dd_core.models.places import Places
 
 
 class Seat:
@@ -17,7 +17,7 @@ class Seat:
 
     __slots__ = ("_admission", "lane", "model", "was_sent")
 
-    def __init__(self, model: Model) -> None:
+    def __init__(self, model: Places) -> None:
         self.model = model
         self.lane: Lane | None = None
         """Where the next request goes; None while no place is held."""

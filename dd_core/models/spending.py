@@ -8,7 +8,8 @@ from typing import Any
 
 from dd_core.errors import BudgetExhaustedError, Problem
 from dd_core.models.answers import Usage
-from dd_core.models.config import ModelConfig, Price
+from dd_core.models.config import ModelConfig
+from dd_core.models.price import Price
 from dd_core.run_config import Budget
 
 _MILLION = 1_000_000

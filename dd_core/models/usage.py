@@ -22,6 +22,9 @@ class UsageCount:
     cached_tokens: int = 0
     images: int = 0
     seconds: float = 0.0
+    """Time in flight, summed over requests."""
+    waiting: float = 0.0
+    """Time between the requests of one cell: back-off, and places for further requests."""
 
     def count(self, usage: Usage) -> None:
         """Add the tokens of one answer."""

@@ -10,7 +10,7 @@ from typing import Self
 from dd_core.errors import BuilderConfigurationError
 from dd_core.models.asked import AskedModel
 from dd_core.models.config import ModelConfig
-from dd_core.models.model import OpenCells
+from dd_core.models.places import OpenCells
 from dd_core.models.providers import Providers
 from dd_core.models.registry import Models
 from dd_core.run_config import RunConfig

@@ -305,6 +305,6 @@ class TestKeys:
             repr(raised.value),
             repr(raised.value.__cause__),
             str(pickle.dumps(raised.value)),
-            *(path.read_text() for path in tmp_path.rglob("*") if path.is_file()),
+            *(str(path.read_bytes()) for path in tmp_path.rglob("*") if path.is_file()),
         ]
         assert not [text for text in shown if self.MARKER in text]
