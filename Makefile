@@ -6,10 +6,10 @@ READY := .venv/.ready
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test check format bench lock clean
+.PHONY: help demo test check format bench bench-faults lock clean
 
 help: ## Show the targets
-	@grep -E '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 10
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
 demo: $(READY) ## Generate 20 product reviews with a small model on this machine
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
@@ -29,6 +29,9 @@ format: $(READY) ## Format the code
 
 bench: $(READY) ## Measure the chain and the two-model shape against a local server
 	$(BIN)/python -m benchmarks.shapes
+
+bench-faults: $(READY) ## Measure runs with servers that refuse, fail, die and grow
+	$(BIN)/python -m benchmarks.faults
 
 lock: $(READY) ## Write the locked requirements anew
 	$(BIN)/python -m pip install --quiet uv

@@ -87,7 +87,12 @@ class Engine:
         await self.models.__aexit__(*exc)
 
     async def check_models(self) -> None:
-        """Ask every model one question; raises what is wrong, an empty budget included."""
+        """Ask every model one question; raises what is wrong, an empty budget included.
+
+        Where requests have a budget, none is spent on this: the first cells are the check.
+        """
+        if self.run_config.budget is not None and self.run_config.budget.requests is not None:
+            return
         self._check = asyncio.create_task(self.models.check())
         try:
             await self._check

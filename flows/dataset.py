@@ -46,6 +46,8 @@ class RunSummary(BaseModel):
     requests: int
     input_tokens: int
     output_tokens: int
+    dollars: float | None
+    """What the dataset has cost, earlier runs included; None if a price is not known."""
     seconds: float
     seed: int
 
@@ -178,6 +180,7 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
         requests=usage.requests,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
+        dollars=_total(directory.metadata["dollars"]),
         seconds=round(session.seconds, 3),
         seed=session.engine.plan.seed,
     )
@@ -187,7 +190,9 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
         "path": f"`{directory.path}`",
         "requests": f"{usage.requests:,}",
         "tokens": f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
+        "dollars": "unknown" if summary.dollars is None else f"{summary.dollars:,.4f}",
         "seconds": f"{session.seconds:,.1f}",
+        "for 1,000 more rows": _rate(session, usage.input_tokens + usage.output_tokens),
         "seed": str(summary.seed),
     }
     await show_summary(session, dataset, facts)
@@ -198,6 +203,19 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     get_run_logger().warning("%s", short)
     state: State[RunSummary] = Completed(name="Rows missing", message=short, data=summary)
     return state
+
+
+def _total(costs: dict[str, float | None]) -> float | None:
+    known = [cost for cost in costs.values() if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
+def _rate(session: DatasetRun, tokens: int) -> str:
+    """What a thousand further rows would take, by this run's figures."""
+    thousands = session.rows / 1000
+    if not thousands:
+        return "nothing was generated"
+    return f"about {session.seconds / thousands:,.0f} s, {tokens / thousands:,.0f} tokens"
 
 
 def _run_id() -> str:

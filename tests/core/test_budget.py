@@ -28,18 +28,15 @@ def test_no_more_requests_are_sent_than_the_budget_allows(
 ) -> None:
     first = ScriptedModel("x", latency=0.002)
     results = run(tmp_path, first, 200, requests=60)
-    assert 50 <= len(first.requests) <= 60
-    assert results.count_records() == len(first.requests) == 59  # one was the readiness check
+    assert results.count_records() == len(first.requests) == 60
     assert "the budget of 60 requests is used up (60 so far)" in caplog.text
     again = ScriptedModel("x")
     with caplog.at_level(logging.ERROR):
-        assert run(tmp_path, again, 200, requests=60).count_records() == 59
-        with pytest.raises(BudgetExhaustedError, match="59 requests is used up"):
-            run(tmp_path, again, 200, requests=59)  # not even for the readiness check
+        assert run(tmp_path, again, 200, requests=60).count_records() == 60
     assert again.requests == []
     last = ScriptedModel("x")
     assert run(tmp_path, last, 200).count_records() == 200
-    assert len(last.requests) == 200 - 59
+    assert len(last.requests) == 200 - 60
 
 
 def test_tokens_are_not_overdrawn_by_requests_in_flight(tmp_path: Path) -> None:
@@ -73,8 +70,16 @@ def test_a_price_that_is_not_known_is_not_guessed(tmp_path: Path) -> None:
 
 
 def test_a_budget_that_is_too_small_for_any_row_says_so(tmp_path: Path) -> None:
+    made = asking()
+    made.add_column(name="more", column_type="llm-text", model_alias="m", prompt="{{ text }}")
     with pytest.raises(BudgetExhaustedError, match="the budget of 1 requests is used up"):
-        run(tmp_path, ScriptedModel("x"), 5, requests=1)
+        run(tmp_path, ScriptedModel("x"), 5, made, requests=1)
+
+
+def test_an_empty_budget_ends_the_readiness_check_as_well(tmp_path: Path) -> None:
+    run(tmp_path, ScriptedModel(chat_response("x", prompt_tokens=99)), 3)
+    with pytest.raises(BudgetExhaustedError, match="tokens is used up"):
+        run(tmp_path, ScriptedModel("x"), 6, tokens=100)
 
 
 def test_limits_and_prices_do_not_change_what_a_column_is() -> None:
