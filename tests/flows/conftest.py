@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from collections.abc import Iterator
 
@@ -19,7 +20,7 @@ _SERVER = {
 }
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="package", autouse=True)
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """One server and one result storage for all flow tests."""
     os.environ.update(_SERVER)
@@ -32,6 +33,7 @@ def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         temporary_settings({PREFECT_LOCAL_STORAGE_PATH: storage}),
     ):
         yield
+    gc.collect()  # what Prefect left behind is not to be found in the tests of others
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

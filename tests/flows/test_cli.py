@@ -142,3 +142,38 @@ def test_kinds_and_functions_of_ones_own_run_on_prefect(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     [part] = (tmp_path / "artifacts" / "own" / "parquet-files").glob("*.parquet")
     assert pd.read_parquet(part).to_dict("list") == {"seven": [7, 7, 7], "eight": [8, 8, 8]}
+
+
+def test_failed_rows_are_generated_again_from_the_command_line(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    server = bench_server(malformed_rate=0.5, seed=1)
+    builder = topics(model(server.url)).add_column(
+        name="facts",
+        column_type="llm-structured",
+        model_alias="m",
+        prompt="On {{ topic }}",
+        output_format={"type": "object"},
+    )
+    config = written(builder, tmp_path)
+    settings = tmp_path / "run.yaml"
+    settings.write_text("max_conversation_restarts: 0\ndisable_early_shutdown: true\n")
+    arguments = ("-d", "d", "-c", settings)
+    done = ddflows("run", config, "-n", "12", *arguments, cwd=tmp_path)
+    assert done.returncode == 1, done.stderr
+    failed = pd.read_parquet(tmp_path / "artifacts" / "d" / "failed-rows")
+    assert set(failed["answer"]) == {"I would rather not answer in JSON."}
+    server.settings(malformed_rate=0.0)
+    before = server.stats()["requests"]
+    again = ddflows("retry-failed", config, *arguments, cwd=tmp_path)
+    assert again.returncode == 0, again.stderr
+    assert "12 of 12" in again.stdout
+    assert server.stats()["requests"] - before == len(failed) + 1  # and the readiness check
+
+
+def test_an_estimate_is_printed_as_a_table(tmp_path: Path, bench_server: ServerFactory) -> None:
+    config = written(chain(bench_server().url, 1), tmp_path)
+    done = ddflows("estimate", config, "-n", "1000", "--probe-rows", "2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "1,000 rows, from 2 rows" in done.stdout
+    assert "dollars: unknown" in done.stdout
