@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -32,6 +33,8 @@ from dd_core.times import ColumnTimes
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
+_RECENTLY = 600.0
+"""Seconds for which an answer shows that a model is ready."""
 
 
 class Engine:
@@ -56,6 +59,9 @@ class Engine:
         self.folder = directory.path if directory else None
         self.run_config = run_config
         self.open_cells = OpenCells(run_config.max_in_flight_tasks)
+        self._answered_at: dict[str, float] = (
+            dict(directory.metadata.get("answered_at", {})) if directory else {}
+        )
         self.spending = Spending(run_config.budget, self.stop)
         self.models = Models(
             plan.models, providers, run_config, self.open_cells, transport, self.spending
@@ -89,11 +95,14 @@ class Engine:
     async def check_models(self) -> None:
         """Ask every model one question; raises what is wrong, an empty budget included.
 
-        Where requests have a budget, none is spent on this: the first cells are the check.
+        Where requests have a budget, none is spent on this: the first cells are the check. Nor is
+        a model asked that answered an earlier run of the dataset some minutes ago.
         """
         if self.run_config.budget is not None and self.run_config.budget.requests is not None:
             return
-        self._check = asyncio.create_task(self.models.check())
+        recent = time.time() - _RECENTLY
+        known = {alias for alias, when in self._answered_at.items() if when > recent}
+        self._check = asyncio.create_task(self.models.check(known=known))
         try:
             await self._check
         except asyncio.CancelledError:
@@ -172,6 +181,11 @@ class Engine:
                     times, in_flight=in_flight, retries=waiting, computing=computing
                 )
         return found
+
+    def answered_at(self) -> dict[str, float]:
+        """When each model last answered a run of the dataset, in seconds since 1970."""
+        now = {alias: model.answered_at for alias, model in self.models.items()}
+        return self._answered_at | {alias: when for alias, when in now.items() if when is not None}
 
     def usage(self) -> dict[str, dict[str, dict[str, float]]]:
         """Requests and tokens by model alias and column."""

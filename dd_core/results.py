@@ -61,6 +61,16 @@ class DatasetCreationResults:
         """Seed that generates the same sampled rows again."""
         return self.plan.seed
 
+    @property
+    def usage_of_all_runs(self) -> Usage:
+        """Requests and tokens of this run and of those that it continued."""
+        return dict(self.directory.metadata.get("usage", {}))
+
+    @property
+    def dollars(self) -> dict[str, float | None]:
+        """What the dataset has cost by model alias; None where the price is not known."""
+        return dict(self.directory.metadata.get("dollars", {}))
+
     def count_records(self) -> int:
         """Rows in the dataset, from the files' metadata."""
         return sum(part.rows for part in self.directory.parts())

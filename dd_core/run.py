@@ -80,6 +80,7 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
         num_completed_batches=sum(part.complete for part in parts),
         file_paths={"parquet-files": [f"parquet-files/{part.path.name}" for part in parts]},
         usage=usage,
+        answered_at=engine.answered_at(),
         dollars=costs(usage, {model.alias: model for model in engine.plan.models}),
     )
     return rows

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -56,6 +57,8 @@ class Model(Places):
         self.fallback: Model | None = None
         """What answers in this model's place when no server knows it any more."""
         self.usage: dict[str, UsageCount] = {}
+        self.answered_at: float | None = None
+        """Time of the last answer, in seconds since 1970."""
         self.refuses_response_format = False
         self._parameters = config.inference_parameters
         self._rng = np.random.default_rng()
@@ -154,6 +157,7 @@ class Model(Places):
                 used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
                 self.spending.answered(answer.usage, self.config.price)
+                self.answered_at = time.time()
                 return answer
             except ModelRateLimitError as error:
                 outcome, retry_after = Outcome.RATE_LIMITED, error.retry_after

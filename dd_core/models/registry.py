@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 
 import httpx
 
@@ -107,16 +107,24 @@ class Models(Mapping[str, Model]):
     def __len__(self) -> int:
         return len(self._models)
 
-    async def check(self, *, images: bool = False, attempts: int = 1, backoff: float = 0.0) -> None:
+    async def check(
+        self,
+        *,
+        images: bool = False,
+        attempts: int = 1,
+        backoff: float = 0.0,
+        known: Container[str] = (),
+    ) -> None:
         """Ask every model one small question, all at once; raises the first `ModelError`.
 
-        Image models are asked only if `images` is true, because an image costs money. What may
-        pass is tried again after attempt x `backoff` seconds.
+        Image models are asked only if `images` is true, because an image costs money; the aliases
+        in `known` are not asked. What may pass is tried again after attempt x `backoff` seconds.
         """
         probes = [
             self._patient_probe(model, attempts, backoff)
             for model in self._models.values()
             if not model.config.skip_health_check
+            and model.alias not in known
             and (images or model.config.generation_type is not GenerationType.IMAGE)
         ]
         async with asyncio.timeout(_CHECK_TIMEOUT):

@@ -59,7 +59,8 @@ def test_dollars_are_counted_by_price_and_cached_tokens_by_theirs(tmp_path: Path
     results = run(tmp_path, ScriptedModel(chat_response("x", usage=usage)), 50, made, dollars=0.05)
     count = results.count_records()
     assert 0.05 / one - 3 <= count <= 0.05 / one
-    assert results.directory.metadata["dollars"]["m"] == pytest.approx(count * one)
+    assert results.dollars["m"] == pytest.approx(count * one)
+    assert results.usage_of_all_runs["m"]["text"]["requests"] == count
 
 
 def test_a_price_that_is_not_known_is_not_guessed(tmp_path: Path) -> None:
@@ -77,7 +78,8 @@ def test_a_budget_that_is_too_small_for_any_row_says_so(tmp_path: Path) -> None:
 
 
 def test_an_empty_budget_ends_the_readiness_check_as_well(tmp_path: Path) -> None:
-    run(tmp_path, ScriptedModel(chat_response("x", prompt_tokens=99)), 3)
+    first = run(tmp_path, ScriptedModel(chat_response("x", prompt_tokens=99)), 3)
+    first.directory.write_metadata(answered_at={})  # as if it had been long ago
     with pytest.raises(BudgetExhaustedError, match="tokens is used up"):
         run(tmp_path, ScriptedModel("x"), 6, tokens=100)
 

@@ -168,7 +168,7 @@ def test_failed_rows_are_generated_again_from_the_command_line(
     again = ddflows("retry-failed", config, *arguments, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert "12 of 12" in again.stdout
-    assert server.stats()["requests"] - before == len(failed) + 1  # and the readiness check
+    assert server.stats()["requests"] - before == len(failed)
 
 
 def test_an_estimate_is_printed_as_a_table(tmp_path: Path, bench_server: ServerFactory) -> None:
