@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 2.0
 _LONGEST_CELL = 300
-_MOST_FAILURES = 20
+_MOST_FAILURES = 5
 
 
 def artifact_key(dataset: str, what: str) -> str:
