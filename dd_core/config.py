@@ -19,6 +19,7 @@ from dd_core.columns.llm_structured import LLMStructuredColumnConfig
 from dd_core.columns.llm_text import LLMTextColumnConfig
 from dd_core.columns.sampler import SamplerColumnConfig
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
+from dd_core.columns.validation import ValidationColumnConfig
 from dd_core.config_file import load_config
 from dd_core.constraint import (
     ColumnInequalityConstraint,
@@ -82,6 +83,10 @@ from dd_core.samplers.uuid import UUIDSamplerParams
 from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig
 from dd_core.seeds.dataframe import DataFrameSeedSource
 from dd_core.seeds.local import LocalFileSeedSource
+from dd_core.validator import ValidatorType
+from dd_core.validators.code import CodeValidatorParams
+from dd_core.validators.local_callable import LocalCallableValidatorParams, validation_function
+from dd_core.validators.remote import RemoteValidatorParams
 
 __all__ = [
     "AudioContext",
@@ -94,6 +99,7 @@ __all__ = [
     "CategorySamplerParams",
     "ChatCompletionInferenceParams",
     "CodeLang",
+    "CodeValidatorParams",
     "ColumnInequalityConstraint",
     "ConstraintType",
     "CustomColumnConfig",
@@ -119,6 +125,7 @@ __all__ = [
     "LLMJudgeColumnConfig",
     "LLMStructuredColumnConfig",
     "LLMTextColumnConfig",
+    "LocalCallableValidatorParams",
     "LocalFileSeedSource",
     "ManualDistribution",
     "ManualDistributionParams",
@@ -132,6 +139,7 @@ __all__ = [
     "PersonSamplerParams",
     "PoissonSamplerParams",
     "Price",
+    "RemoteValidatorParams",
     "RequestAdmissionTuningConfig",
     "ResumeMode",
     "RunConfig",
@@ -152,12 +160,15 @@ __all__ = [
     "UniformDistribution",
     "UniformDistributionParams",
     "UniformSamplerParams",
+    "ValidationColumnConfig",
+    "ValidatorType",
     "VideoContext",
     "VideoFormat",
     "custom_column_generator",
     "get_library_version",
     "load_config",
     "load_model_configs",
+    "validation_function",
 ]
 
 

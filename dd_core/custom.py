@@ -81,8 +81,17 @@ def positional_parameters(function: Callable[..., Any]) -> list[str]:
 def function_named(name: str) -> Callable[..., Any]:
     """The decorated function that `package.module:function` names; raises `ValueError`.
 
-    Importing runs the module, so names belong only into configurations of the same owner. A
-    function that was not meant to generate columns is refused.
+    A function that was not meant to generate columns is refused.
+    """
+    found = imported(name)
+    metadata_of(found)
+    return found
+
+
+def imported(name: str) -> Any:
+    """What `package.module:function` names; raises `ValueError`.
+
+    Importing runs the module, so names belong only into configurations of the same owner.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not path:
@@ -93,7 +102,6 @@ def function_named(name: str) -> Callable[..., Any]:
             found = getattr(found, part)
     except (ImportError, AttributeError, ValueError) as error:
         raise ValueError(f"{name!r} cannot be imported: {error}") from None
-    metadata_of(found)
     return found
 
 

@@ -115,6 +115,10 @@ class CustomColumnGenerationError(DataDesignerError):
     """A function of the user's failed, or did not give what its column declares."""
 
 
+class ValidationColumnError(DataDesignerError):
+    """A validator failed, or did not give verdicts of the declared form."""
+
+
 class PluginError(DataDesignerError, ImportError):
     """A file or module with the user's own kinds cannot be imported."""
 

@@ -1,0 +1,84 @@
+"""Whether SQL parses in a dialect."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+_OPAQUE = frozenset(
+    ["ANALYZE", "CALL", "CHECKPOINT", "COMMENT", "COPY", "DECLARE", "DO", "EXEC", "EXECUTE"]
+    + ["EXPLAIN", "GRANT", "KILL", "LOCK", "OPTIMIZE", "PRAGMA", "PREPARE", "PRINT", "REINDEX"]
+    + ["RESET", "REVOKE", "SET", "SHOW", "USE", "VACUUM"]
+)
+"""Statements that sqlglot keeps as text without being wrong about them."""
+
+
+def check_sql(source: str, dialect: str, parser: str) -> dict[str, Any]:
+    """`is_valid`, and `error_messages`, empty for valid SQL."""
+    try:
+        errors = _PARSERS[parser](source, dialect)
+    except RecursionError:
+        errors = ["it is nested too deeply"]
+    return {"is_valid": not errors, "error_messages": "\n".join(errors)}
+
+
+def _by_sqlglot(source: str, dialect: str) -> list[str]:
+    import sqlglot
+    from sqlglot import errors
+
+    logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what we decide on
+    try:
+        parsed: list[Any] = sqlglot.parse(source, dialect=None if dialect == "ansi" else dialect)
+    except errors.SqlglotError as error:
+        return [_plain(str(error))]
+    statements = [each for each in parsed if each is not None]
+    if not statements:
+        return ["there is no statement"]
+    return [found for each in statements for found in _complaints(each, dialect)]
+
+
+def _complaints(statement: Any, dialect: str) -> list[str]:
+    from sqlglot import exp
+
+    if isinstance(statement, exp.Command):
+        word = str(statement.this).upper()
+        return [] if word in _OPAQUE else [f"the {word} statement cannot be parsed"]
+    found: list[str] = []
+    if isinstance(statement, exp.Condition | exp.Alias | exp.Identifier) and not isinstance(
+        statement, exp.Query
+    ):
+        found.append("it is an expression, not a statement")
+    if dialect != "postgres":
+        selects: list[Any] = [*statement.find_all(exp.Select)]
+        found += ["a SELECT names no columns" for each in selects if not each.expressions]
+    kinds: list[Any] = [*statement.find_all(exp.DataType)]
+    return found + [
+        f"{kind.sql()} has no scale; write DECIMAL(precision, scale)"
+        for kind in kinds
+        if kind.this == exp.DataType.Type.DECIMAL and len(kind.expressions) == 1
+    ]
+
+
+def _by_sqlfluff(source: str, dialect: str) -> list[str]:
+    violations: list[Any] = _fluff(dialect).parse_string(source).violations
+    found = [_plain(violation.desc()) for violation in violations]
+    return found or [each for each in _by_sqlglot(source, dialect) if "has no scale" in each]
+
+
+@cache
+def _fluff(dialect: str) -> Any:
+    from sqlfluff.core import FluffConfig, Linter
+
+    return Linter(config=FluffConfig(overrides={"dialect": dialect}))
+
+
+def _plain(text: str) -> str:
+    return " ".join(text.replace("\x1b[4m", "").replace("\x1b[0m", "").split())
+
+
+_PARSERS: dict[str, Callable[[str, str], list[str]]] = {
+    "sqlglot": _by_sqlglot,
+    "sqlfluff": _by_sqlfluff,
+}
