@@ -82,6 +82,7 @@ from dd_core.samplers.uniform import UniformSamplerParams
 from dd_core.samplers.uuid import UUIDSamplerParams
 from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig
 from dd_core.seeds.dataframe import DataFrameSeedSource
+from dd_core.seeds.directory import DirectorySeedSource, FileContentsSeedSource
 from dd_core.seeds.local import LocalFileSeedSource
 from dd_core.validator import ValidatorType
 from dd_core.validators.code import CodeValidatorParams
@@ -107,10 +108,12 @@ __all__ = [
     "DataDesignerConfigBuilder",
     "DataFrameSeedSource",
     "DatetimeSamplerParams",
+    "DirectorySeedSource",
     "EmbeddingColumnConfig",
     "EmbeddingInferenceParams",
     "Endpoint",
     "ExpressionColumnConfig",
+    "FileContentsSeedSource",
     "GaussianSamplerParams",
     "GenerationStrategy",
     "GenerationType",
