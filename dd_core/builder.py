@@ -25,6 +25,7 @@ from dd_core.errors import (
 )
 from dd_core.models.config import ModelConfig
 from dd_core.models.defaults import default_model_configs
+from dd_core.processor import ProcessorConfig
 from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig, SeedSource
 
 
@@ -42,6 +43,7 @@ class DataDesignerConfigBuilder:
         self._models = model_configs or default_model_configs()
         self._columns: dict[str, Column] = {}
         self._constraints: list[Constraint] = []
+        self._processors: dict[str, ProcessorConfig] = {}
         self._seed: SeedConfig | None = None
 
     @classmethod
@@ -51,6 +53,7 @@ class DataDesignerConfigBuilder:
         builder = cls([*(loaded.model_configs or ())])
         builder._columns = {column.name: column for column in loaded.columns}
         builder._constraints = [*(loaded.constraints or ())]
+        builder._processors = {each.name: each for each in loaded.processors or ()}
         builder._seed = loaded.seed_config
         return builder
 
@@ -118,6 +121,35 @@ class DataDesignerConfigBuilder:
             )
         self._columns.pop(column_name, None)
         return self
+
+    def add_processor(
+        self,
+        processor_config: ProcessorConfig | None = None,
+        *,
+        processor_type: str | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Add a processor, given as an object or by type and fields.
+
+        One of the same name is replaced, and comes last.
+        """
+        if processor_config is None:
+            if processor_type is None:
+                raise BuilderConfigurationError(
+                    "add_processor needs a processor, or processor_type and its fields"
+                )
+            try:
+                given = {"processor_type": str(processor_type), **fields}
+                processor_config = ProcessorConfig.read(given)
+            except ValueError as error:
+                raise BuilderConfigurationError(str(error)) from None
+        self._processors.pop(processor_config.name, None)
+        self._processors[processor_config.name] = processor_config
+        return self
+
+    def get_processor_configs(self) -> list[ProcessorConfig]:
+        """The processors, in the order in which they are applied."""
+        return [*self._processors.values()]
 
     def add_constraint(
         self,
@@ -197,6 +229,7 @@ class DataDesignerConfigBuilder:
             tool_configs=[],
             seed_config=self._seed,
             constraints=[*self._constraints] or None,
+            processors=[*self._processors.values()] or None,
         )
 
     def get_builder_config(self) -> BuilderConfig:

@@ -57,6 +57,9 @@ from dd_core.models.distribution import (
 )
 from dd_core.models.price import Price
 from dd_core.plugins import load_kinds
+from dd_core.processor import ProcessorType
+from dd_core.processors.drop_columns import DropColumnsProcessorConfig
+from dd_core.processors.schema_transform import SchemaTransformProcessorConfig
 from dd_core.run_config import (
     Budget,
     JinjaRenderingEngine,
@@ -109,6 +112,7 @@ __all__ = [
     "DataFrameSeedSource",
     "DatetimeSamplerParams",
     "DirectorySeedSource",
+    "DropColumnsProcessorConfig",
     "EmbeddingColumnConfig",
     "EmbeddingInferenceParams",
     "Endpoint",
@@ -142,6 +146,7 @@ __all__ = [
     "PersonSamplerParams",
     "PoissonSamplerParams",
     "Price",
+    "ProcessorType",
     "RemoteValidatorParams",
     "RequestAdmissionTuningConfig",
     "ResumeMode",
@@ -150,6 +155,7 @@ __all__ = [
     "SamplerType",
     "SamplingStrategy",
     "ScalarInequalityConstraint",
+    "SchemaTransformProcessorConfig",
     "ScipySamplerParams",
     "Score",
     "SeedConfig",

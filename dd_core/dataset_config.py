@@ -14,6 +14,7 @@ from dd_core.column import Column
 from dd_core.constraint import Constraint
 from dd_core.kind import Declaration
 from dd_core.models.config import LIMITS, ModelConfig
+from dd_core.processor import ProcessorConfig
 from dd_core.seed import SeedConfig
 
 _HASH_ALGORITHM = "sha256"
@@ -65,8 +66,8 @@ class DataDesignerConfig(Exportable):
     """Inequalities that sampler columns satisfy in every row."""
     profilers: list[dict[str, Any]] | None = Field(default=None, max_length=0)
     """Reserved: profilers are not supported yet."""
-    processors: list[dict[str, Any]] | None = Field(default=None, max_length=0)
-    """Reserved: processors are not supported yet; use `drop: true` on columns."""
+    processors: list[ProcessorConfig] | None = None
+    """What becomes of the rows of a batch when they are all there."""
 
     @field_validator("columns")
     @classmethod
@@ -76,6 +77,17 @@ class DataDesignerConfig(Exportable):
         if repeated:
             raise ValueError(f"more than one column is named {repeated[0]!r}; rename one of them")
         return columns
+
+    @field_validator("processors")
+    @classmethod
+    def _processors_are_unique(
+        cls, processors: list[ProcessorConfig] | None
+    ) -> list[ProcessorConfig] | None:
+        names = [processor.name for processor in processors or ()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"more than one processor is named {repeated[0]!r}; rename one")
+        return processors
 
     @field_validator("model_configs")
     @classmethod

@@ -133,14 +133,16 @@ class DataDesigner:
             run = await self._generated(engine, num_records)
             rows = run.surviving_rows()
             require_rows(engine, bool(rows), dropped_rows(run))
-            from dd_core.arrow import table_of
+            from dd_core.arrow import side_tables, table_of
 
+            made = {name: table.to_pylist() for name, table in side_tables(run, rows).items()}
             return PreviewResults(
                 dataset=to_frame(table_of(run, plan.output_columns, rows)),
                 plan=plan,
                 seed=plan.seed,
                 usage=engine.usage(),
                 dropped=dropped_rows(run),
+                processor_artifacts=made,
             )
 
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:

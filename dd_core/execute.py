@@ -6,13 +6,14 @@ what is ready is the business of `work.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState, trusted_cells
 from dd_core.column import Batch, Values, WholeColumn
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.journal import Journal, JournalledCells
+from dd_core.template import Engine as TemplateEngine
 from dd_core.values import BatchValues
 from dd_core.work import Work
 
@@ -117,6 +118,15 @@ class BatchRun:
     def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
         """What a cell's generator is given."""
         return self._values.row(state.planned.reads, row)
+
+    def row(self, names: Sequence[str], row: int) -> dict[str, Any]:
+        """One row's values of some columns or side effects."""
+        return self._values.row(names, row)
+
+    @property
+    def rendering(self) -> TemplateEngine:
+        """The engine that templates are rendered with."""
+        return self._engine.run_config.jinja_rendering_engine.value
 
     def values(self, name: str) -> Values:
         """Values of a column or side effect over all rows of the batch."""

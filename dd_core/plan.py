@@ -26,6 +26,7 @@ from dd_core.models.config import ModelConfig
 from dd_core.models.defaults import default_model_configs
 from dd_core.models.providers import Providers
 from dd_core.models.registry import Models, provider_problems
+from dd_core.processor import with_drops
 from dd_core.run_config import RunConfig
 from dd_core.seed import SeedRows, SeedTable
 from dd_core.template import Engine
@@ -79,21 +80,13 @@ class Plan:
             for column in self.config.columns
             if not column.drop
             for name in (column.name, *column.side_effect_columns)
+            if not any(processor.drops(name) for processor in self.config.processors or ())
         ]
 
     @property
     def dropped_columns(self) -> list[str]:
         """Names of columns that are generated but kept out of the dataset."""
         return [column.name for column in self.config.columns if column.drop]
-
-    @property
-    def side_effects_of_dropped(self) -> list[str]:
-        return [
-            name
-            for column in self.config.columns
-            if column.drop
-            for name in column.side_effect_columns
-        ]
 
     @property
     def fingerprint(self) -> str:
@@ -138,6 +131,8 @@ def compile_plan(
     config = _located(config, managed_assets)
     table = _open_seed(config, problems)
     config = _with_seed_columns(config, table, problems)
+    columns_kept = with_drops(config.columns, config.processors or ())
+    config = config.model_copy(update={"columns": columns_kept})
     models = tuple(config.model_configs or default_model_configs())
     columns = {column.name: column for column in config.columns}
     producer = producers_of(config.columns, problems)
@@ -148,8 +143,8 @@ def compile_plan(
         constraints=config.constraints or (),
         rendering=rendering,
     )
-    for column in config.columns:
-        problems.extend(column.problems(scope))
+    for part in [*config.columns, *(config.processors or ())]:
+        problems.extend(part.problems(scope))
     problems.extend(_dataset_problems(config))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     used = _used(models, aliases)

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dd_core.errors import DataDesignerGenerationError
+from dd_core.arrow import read_parquet
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.failed_rows import DroppedRow
 from dd_core.plan import Plan
 from dd_core.storage import DatasetDirectory
@@ -29,6 +30,8 @@ class PreviewResults:
     seed: int
     usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
+    processor_artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, Any])
+    """What processors made beside the dataset, by their names."""
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as mappings."""
@@ -70,6 +73,22 @@ class DatasetCreationResults:
     def dollars(self) -> dict[str, float | None]:
         """What the dataset has cost by model alias; None where the price is not known."""
         return dict(self.directory.metadata.get("dollars", {}))
+
+    def get_path_to_processor_artifacts(self, processor_name: str) -> Path:
+        """The folder with what a processor made beside the dataset."""
+        path = self.dataset_path / "processors-files" / processor_name
+        known = [processor.name for processor in self.plan.config.processors or ()]
+        if processor_name not in known or not path.is_dir():
+            raise ArtifactStorageError(
+                f"processor {processor_name!r} made nothing; processors: {known}"
+            )
+        return path
+
+    def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
+        """What a processor made beside the dataset."""
+        folder = self.get_path_to_processor_artifacts(processor_name)
+        tables = [read_parquet(path) for path in sorted(folder.glob("*.parquet"))]
+        return to_frame(concatenated(tables))
 
     def count_records(self) -> int:
         """Rows in the dataset, from the files' metadata."""

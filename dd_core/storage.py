@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.arrow import read_parquet, table_of, write_parquet
+from dd_core.arrow import read_parquet, side_tables, table_of, write_parquet
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
@@ -34,6 +34,7 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _PARTS = "parquet-files"
 _DROPPED = "dropped-columns-parquet-files"
 _FAILED = "failed-rows"
+_PROCESSORS = "processors-files"
 _JOURNAL = "journal"
 _METADATA = "metadata.json"
 
@@ -143,6 +144,8 @@ class DatasetDirectory:
         if preserve_dropped and run.plan.dropped_columns:
             self._write(table_of(run, run.plan.dropped_columns, rows), _DROPPED, batch.index, facts)
         self._write(table_of(run, run.plan.output_columns, rows), _PARTS, batch.index, facts)
+        for name, table in side_tables(run, rows).items():
+            self._write(table, f"{_PROCESSORS}/{name}", batch.index, facts)
         count_rows(len(rows), len(dropped))
         if complete and not dropped:  # a later try of what failed needs the rest of its row
             run.discard_journal()

@@ -15,6 +15,7 @@ from typing import Any, Literal
 from dd_core.errors import UserTemplateError
 
 Engine = Literal["secure", "native"]
+Output = Literal["text", "json"]
 
 # Python's own way of printing a function, which is no tag: `<function>` alone is a fine prompt.
 _PYTHON_REPR = re.compile(
@@ -44,10 +45,13 @@ class Template:
     _secure: bool
 
     @staticmethod
-    def compile(source: str, *, engine: Engine = "secure") -> Template:
-        """The compiled template; raises `UserTemplateError` for what is not allowed."""
+    def compile(source: str, *, engine: Engine = "secure", output: Output = "text") -> Template:
+        """The compiled template; raises `UserTemplateError` for what is not allowed.
+
+        With `output="json"`, values that are no text are printed as JSON rather than as Python.
+        """
         with _COMPILING:
-            return _compile(source, engine)
+            return _compile(source, engine, output)
 
     def render(self, row: Mapping[str, object]) -> str:
         """The text for a row. Raises `UserTemplateError` when it cannot be rendered."""
@@ -138,10 +142,10 @@ def _rules() -> Any:
 
 
 @lru_cache(maxsize=8)
-def _sandbox(native: bool) -> Any:
+def _sandbox(native: bool, output: Output = "text") -> Any:
     from dd_core.template_sandbox import NativeSandbox, Sandbox
 
-    return NativeSandbox() if native else Sandbox()
+    return NativeSandbox() if native else Sandbox(json=output == "json")
 
 
 def _parsed(source: str, engine: Engine) -> Any:
@@ -177,10 +181,10 @@ def _compiling(source: str) -> Generator[None]:
 
 
 @lru_cache(maxsize=4096)
-def _compile(source: str, engine: Engine) -> Template:
+def _compile(source: str, engine: Engine, output: Output) -> Template:
     with _compiling(source):
         tree = _parsed(source, engine)
-        template = _sandbox(native=False).from_string(source)
+        template = _sandbox(native=False, output=output).from_string(source)
     root, context = template.root_render_func, template.new_context
     secure = engine == "secure"
     # Only a loop can print much more than the template and its values hold.

@@ -11,6 +11,7 @@ from functools import wraps
 from types import FunctionType, ModuleType
 from typing import Any
 
+import orjson
 from jinja2 import StrictUndefined, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.nativetypes import NativeCodeGenerator
@@ -80,8 +81,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     intercepted_binops = frozenset(["*", "**", "%"])
 
-    def __init__(self) -> None:
-        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=_finished)
+    def __init__(self, *, json: bool = False) -> None:
+        finalize = _as_json if json else _finished
+        super().__init__(undefined=StrictUndefined, autoescape=False, finalize=finalize)
         self.globals.clear()
         for name in _SIZED_FILTERS:
             self.filters[name] = _sized(name, self.filters[name])
@@ -146,6 +148,14 @@ def _finished(value: Any) -> Any:
     if callable(value) and not isinstance(value, Undefined):
         raise SecurityError("it prints a function; call it, or name a value")
     return value
+
+
+def _as_json(value: Any) -> Any:
+    """Like `_finished`, with values that are no text as JSON."""
+    value = _finished(value)
+    if isinstance(value, str | Undefined):
+        return value
+    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
 def _require_room(operation: str, size: int) -> None:
