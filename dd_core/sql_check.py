@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable
-from functools import cache
+from collections.abc import Callable, Sequence
 from typing import Any
+
+from dd_core.sqlfluff_process import violations
 
 _OPAQUE = frozenset(
     ["ANALYZE", "CALL", "CHECKPOINT", "COMMENT", "COPY", "DECLARE", "DO", "EXEC", "EXECUTE"]
@@ -15,16 +16,28 @@ _OPAQUE = frozenset(
 """Statements that sqlglot keeps as text without being wrong about them."""
 
 
-def check_sql(source: str, dialect: str, parser: str) -> dict[str, Any]:
-    """`is_valid`, and `error_messages`, empty for valid SQL."""
-    try:
-        errors = _PARSERS[parser](source, dialect)
-    except RecursionError:
-        errors = ["it is nested too deeply"]
-    return {"is_valid": not errors, "error_messages": "\n".join(errors)}
+def check_sql(sources: Sequence[str], dialect: str, parser: str) -> list[dict[str, Any]]:
+    """For each source `is_valid`, and `error_messages`, empty for valid SQL."""
+    return [
+        {"is_valid": not errors, "error_messages": "\n".join(errors)}
+        for errors in _PARSERS[parser](sources, dialect)
+    ]
 
 
-def _by_sqlglot(source: str, dialect: str) -> list[str]:
+def _by_sqlglot(sources: Sequence[str], dialect: str) -> list[list[str]]:
+    return [_complaints(source, dialect) for source in sources]
+
+
+def _by_sqlfluff(sources: Sequence[str], dialect: str) -> list[list[str]]:
+    found = violations(sources, dialect)
+    return [
+        [_plain(each) for each in errors]
+        or [each for each in _complaints(source, dialect) if "has no scale" in each]
+        for source, errors in zip(sources, found, strict=True)
+    ]
+
+
+def _complaints(source: str, dialect: str) -> list[str]:
     import sqlglot
     from sqlglot import errors
 
@@ -33,13 +46,15 @@ def _by_sqlglot(source: str, dialect: str) -> list[str]:
         parsed: list[Any] = sqlglot.parse(source, dialect=None if dialect == "ansi" else dialect)
     except errors.SqlglotError as error:
         return [_plain(str(error))]
+    except RecursionError:
+        return ["it is nested too deeply"]
     statements = [each for each in parsed if each is not None]
     if not statements:
         return ["there is no statement"]
-    return [found for each in statements for found in _complaints(each, dialect)]
+    return [found for each in statements for found in _faults(each, dialect)]
 
 
-def _complaints(statement: Any, dialect: str) -> list[str]:
+def _faults(statement: Any, dialect: str) -> list[str]:
     from sqlglot import exp
 
     if isinstance(statement, exp.Command):
@@ -61,24 +76,11 @@ def _complaints(statement: Any, dialect: str) -> list[str]:
     ]
 
 
-def _by_sqlfluff(source: str, dialect: str) -> list[str]:
-    violations: list[Any] = _fluff(dialect).parse_string(source).violations
-    found = [_plain(violation.desc()) for violation in violations]
-    return found or [each for each in _by_sqlglot(source, dialect) if "has no scale" in each]
-
-
-@cache
-def _fluff(dialect: str) -> Any:
-    from sqlfluff.core import FluffConfig, Linter
-
-    return Linter(config=FluffConfig(overrides={"dialect": dialect}))
-
-
 def _plain(text: str) -> str:
     return " ".join(text.replace("\x1b[4m", "").replace("\x1b[0m", "").split())
 
 
-_PARSERS: dict[str, Callable[[str, str], list[str]]] = {
+_PARSERS: dict[str, Callable[[Sequence[str], str], list[list[str]]]] = {
     "sqlglot": _by_sqlglot,
     "sqlfluff": _by_sqlfluff,
 }

@@ -27,7 +27,7 @@ class CodeValidatorParams(ValidatorParams):
     code_lang: CodeLang
     """`python`, or `sql:` and a dialect."""
     sql_parser: Literal["sqlglot", "sqlfluff"] = "sqlglot"
-    """`sqlfluff` is stricter in places and hundreds of times slower."""
+    """`sqlfluff` is stricter in places, hundreds of times slower, and runs in its own process."""
 
     @field_validator("code_lang")
     @classmethod
@@ -85,7 +85,7 @@ class _Code(Validator):
         dialect = self._params.code_lang.parse_dialect
         if dialect is None:
             return lint(sources)
-        return [check_sql(source, dialect, self._params.sql_parser) for source in sources]
+        return check_sql(sources, dialect, self._params.sql_parser)
 
 
 def _source(value: Any) -> str:
