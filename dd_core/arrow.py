@@ -25,20 +25,6 @@ def table_of(run: BatchRun, names: Sequence[str], rows: Sequence[int]) -> pa.Tab
     return pa.Table.from_arrays(arrays, names=[*names])
 
 
-def side_tables(run: BatchRun, rows: Sequence[int]) -> dict[str, pa.Table]:
-    """What processors make of the given rows beside the dataset, by their names."""
-    import pyarrow as pa
-
-    tables: dict[str, pa.Table] = {}
-    for processor in run.plan.config.processors or ():
-        records = processor.transformed(
-            [run.row(processor.reads, row) for row in rows], run.rendering
-        )
-        if records is not None:
-            tables[processor.name] = pa.Table.from_pylist(records)
-    return tables
-
-
 def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]:
     """Values as an Arrow array; values without a common type become JSON text."""
     import pyarrow as pa

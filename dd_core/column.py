@@ -156,6 +156,9 @@ class Column(Kind, tag="column_type"):
     writes_files: ClassVar[bool] = False
     """Whether values name files in the dataset's folder, so that other datasets cannot use them."""
 
+    is_drawn: ClassVar[bool] = False
+    """Whether values are there from the start, drawn or looked up: `before_batch` is given them."""
+
     name: str = Field(min_length=1)
     """Name of the column in the dataset and in templates."""
     drop: bool = False

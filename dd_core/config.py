@@ -58,7 +58,9 @@ from dd_core.models.distribution import (
 from dd_core.models.price import Price
 from dd_core.plugins import load_kinds
 from dd_core.processor import ProcessorType
+from dd_core.processors.deduplicate import DeduplicateProcessorConfig
 from dd_core.processors.drop_columns import DropColumnsProcessorConfig
+from dd_core.processors.filter_rows import FilterRowsProcessorConfig
 from dd_core.processors.schema_transform import SchemaTransformProcessorConfig
 from dd_core.run_config import (
     Budget,
@@ -111,6 +113,7 @@ __all__ = [
     "DataDesignerConfigBuilder",
     "DataFrameSeedSource",
     "DatetimeSamplerParams",
+    "DeduplicateProcessorConfig",
     "DirectorySeedSource",
     "DropColumnsProcessorConfig",
     "EmbeddingColumnConfig",
@@ -118,6 +121,7 @@ __all__ = [
     "Endpoint",
     "ExpressionColumnConfig",
     "FileContentsSeedSource",
+    "FilterRowsProcessorConfig",
     "GaussianSamplerParams",
     "GenerationStrategy",
     "GenerationType",

@@ -27,6 +27,7 @@ from dd_core.models.providers import Providers, default_providers
 from dd_core.models.secret import SecretResolver
 from dd_core.models.workbench import Workbench
 from dd_core.plan import Plan, compile_plan
+from dd_core.processing import output_table, process_dataset, processed_rows, side_tables
 from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, to_frame
 from dd_core.run import (
     open_dataset,
@@ -133,11 +134,9 @@ class DataDesigner:
             run = await self._generated(engine, num_records)
             rows = run.surviving_rows()
             require_rows(engine, bool(rows), dropped_rows(run))
-            from dd_core.arrow import side_tables, table_of
-
             made = {name: table.to_pylist() for name, table in side_tables(run, rows).items()}
             return PreviewResults(
-                dataset=to_frame(table_of(run, plan.output_columns, rows)),
+                dataset=to_frame(processed_rows(plan, output_table(run, rows))),
                 plan=plan,
                 seed=plan.seed,
                 usage=engine.usage(),
@@ -224,13 +223,8 @@ class DataDesigner:
             num_records, self._run_config.buffer_size, retry_failed=retry_failed
         )
         dropped: list[DroppedRow] = []
-        async with Engine(
-            plan,
-            self.providers,
-            self._run_config,
-            self._transport,
-            directory,
-        ) as engine:
+        settings = self._run_config
+        async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
             if batches:
                 await require_ready(engine)
 
@@ -241,6 +235,7 @@ class DataDesigner:
                     on_batch_complete(path)
 
             await generate_batches(engine, directory, batches, written)
+            await engine.in_thread(process_dataset, directory, plan)
             count = record_outcome(directory, engine)
             require_rows(engine, bool(count), tuple(dropped))
             if count < num_records:

@@ -6,13 +6,14 @@ what is ready is the business of `work.py`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState, trusted_cells
 from dd_core.column import Batch, Values, WholeColumn
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.journal import Journal, JournalledCells
+from dd_core.processor import in_stage
 from dd_core.template import Engine as TemplateEngine
 from dd_core.values import BatchValues
 from dd_core.work import Work
@@ -37,6 +38,8 @@ class BatchRun:
         self._engine = engine
         self._journal = journal
         self._values = BatchValues(batch.size)
+        self._early = in_stage(engine.plan.config.processors, "before_batch")
+        self._undrawn = {name for name, each in engine.plan.columns.items() if each.column.is_drawn}
         for state in self.states.values():
             state.connect(self.states)
             if not isinstance(state.generator, WholeColumn):
@@ -188,7 +191,16 @@ class BatchRun:
             return
         state.is_finished = True
         state.wake()
-        for child in state.column_children:
+        early = bool(self._early) and state.planned.column.is_drawn  # released when it was drawn
+        self._release(
+            child
+            for child in state.column_children
+            if not (early and child.planned.column.is_drawn)
+        )
+
+    def _release(self, children: Iterable[ColumnState]) -> None:
+        """A column that others need as a whole is there."""
+        for child in children:
             child.incomplete -= 1
             if child.incomplete == 0:
                 self._columns_complete(child)
@@ -196,8 +208,22 @@ class BatchRun:
     def complete_whole(self, state: ColumnState, values: Values) -> None:
         """A column that comes as a whole is there."""
         self._values.put_column(state.name, values)
-        state.settle_all()
-        self._finished(state)
+        if not (self._early and state.planned.column.is_drawn):
+            state.settle_all()
+            self._finished(state)
+            return
+        self._undrawn.discard(state.name)
+        self._release(child for child in state.column_children if child.planned.column.is_drawn)
+        if not self._undrawn:
+            self._work.process_draws(self._early)
+
+    def draws_processed(self, draws: Mapping[str, Values]) -> None:
+        """The values that processors have given to all drawn columns are there."""
+        for name, values in draws.items():
+            self._values.put_column(name, values)
+            self.states[name].settle_all()
+        for name in draws:
+            self._finished(self.states[name])
 
     def cell_failed(self, state: ColumnState, row: int, error: Exception) -> None:
         """Keep the cell for another try, drop its row, or stop the run, as the error demands."""

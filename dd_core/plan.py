@@ -8,7 +8,7 @@ distributions of values, so finished values can be used again.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from typing import Any
 import networkx as nx
 import orjson
 
+from dd_core.checks import dataset_problems, fallback_problems
 from dd_core.column import Binding, Column, Generator, Scope
 from dd_core.columns.sampler import SamplerColumnConfig
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
@@ -26,7 +27,7 @@ from dd_core.models.config import ModelConfig
 from dd_core.models.defaults import default_model_configs
 from dd_core.models.providers import Providers
 from dd_core.models.registry import Models, provider_problems
-from dd_core.processor import with_drops
+from dd_core.processor import in_stage, with_drops
 from dd_core.run_config import RunConfig
 from dd_core.seed import SeedRows, SeedTable
 from dd_core.template import Engine
@@ -84,6 +85,16 @@ class Plan:
         ]
 
     @property
+    def stored_columns(self) -> list[str]:
+        """The output columns, and dropped ones that are still needed to process the dataset."""
+        late = in_stage(self.config.processors, "after_generation")
+        shown = self.output_columns
+        needed = {name for processor in late for name in processor.reads} - {*shown}
+        return shown + [
+            name for planned in self.columns.values() for name in planned.outputs if name in needed
+        ]
+
+    @property
     def dropped_columns(self) -> list[str]:
         """Names of columns that are generated but kept out of the dataset."""
         return [column.name for column in self.config.columns if column.drop]
@@ -92,7 +103,9 @@ class Plan:
     def fingerprint(self) -> str:
         """Hash over all columns and which of them are in the dataset."""
         parts = [planned.fingerprint for planned in self.columns.values()]
-        return _digest([sorted(parts), self.output_columns])
+        changes = in_stage(self.config.processors, "after_batch")
+        content = [each.model_dump(mode="json") for each in changes]
+        return _digest([sorted(parts), self.stored_columns, *content])
 
     def bind(
         self, models: Models, run_config: RunConfig, folder: Path | None = None
@@ -145,10 +158,10 @@ def compile_plan(
     )
     for part in [*config.columns, *(config.processors or ())]:
         problems.extend(part.problems(scope))
-    problems.extend(_dataset_problems(config))
+    problems.extend(dataset_problems(config))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     used = _used(models, aliases)
-    problems.extend(_fallback_problems(models))
+    problems.extend(fallback_problems(models))
     problems.extend(provider_problems(used, providers))
     graph = graph_of(config, producer)
     problems.extend(cycles_in(graph))
@@ -196,19 +209,6 @@ def _used(models: Sequence[ModelConfig], aliases: set[str]) -> tuple[ModelConfig
     return tuple(model for model in models if model.alias in wanted)
 
 
-def _fallback_problems(models: Sequence[ModelConfig]) -> Iterator[Problem]:
-    kinds = {model.alias: model.generation_type for model in models}
-    for model in models:
-        if model.fallback is None:
-            continue
-        place = f"model_configs.{model.alias}.fallback"
-        if model.fallback not in kinds or model.fallback == model.alias:
-            message = f"{model.fallback!r} is no other model's alias; name another model"
-            yield Problem(place, message)
-        elif kinds[model.fallback] != model.generation_type:
-            yield Problem(place, f"{model.fallback!r} generates {kinds[model.fallback].value!r}")
-
-
 def _with_seed_columns(
     config: DataDesignerConfig, table: SeedTable | None, problems: list[Problem]
 ) -> DataDesignerConfig:
@@ -226,21 +226,6 @@ def _with_seed_columns(
     return config.model_copy(update={"columns": [*added, *config.columns]})
 
 
-def _dataset_problems(config: DataDesignerConfig) -> Iterator[Problem]:
-    if not config.columns:
-        yield Problem("columns", "there are none; declare at least one column or a seed dataset")
-    elif all(column.drop for column in config.columns):
-        yield Problem("columns", "all of them are dropped; set drop to false on at least one")
-    samplers = {c.name for c in config.columns if isinstance(c, SamplerColumnConfig)}
-    for constraint in config.constraints or ():
-        if constraint.target_column not in samplers:
-            yield Problem(
-                f"constraints.{constraint.target_column}",
-                f"target_column {constraint.target_column!r} is no sampler column; "
-                "constraints hold for sampler columns only",
-            )
-
-
 def _planned(
     config: DataDesignerConfig,
     graph: nx.DiGraph[str],
@@ -255,6 +240,7 @@ def _planned(
     asking = {name for name in order if columns[name].get_model_aliases()}
     ranks = ranks_of(graph, order, asking)
     identities = {model.alias: model.identity() for model in models}
+    early = _early(config)
     planned: dict[str, PlannedColumn] = {}
     for name in order:
         column = columns[name]
@@ -271,6 +257,8 @@ def _planned(
             content["constraints"] = [constraint.model_dump(mode="json") for constraint in aimed]
             data = [*filter(None, (each.content_hash() for each in column.all_params))]
             content |= {"data": data} if data else {}
+        if column.is_drawn and early:
+            content["before_batch"] = early
         if isinstance(column, SeedDatasetColumnConfig) and table and config.seed_config:
             content["source"] = table.content_hash()
             content["use"] = config.seed_config.model_dump(mode="json", exclude={"source"})
@@ -283,6 +271,13 @@ def _planned(
             rank=ranks[name],
         )
     return planned
+
+
+def _early(config: DataDesignerConfig) -> list[Any]:
+    """What drawn columns depend on together, if processors change them together."""
+    processors = in_stage(config.processors, "before_batch")
+    drawn = [column.identity() for column in config.columns if column.is_drawn]
+    return [drawn, [each.model_dump(mode="json") for each in processors]] if processors else []
 
 
 def _digest(content: Any) -> str:

@@ -1,13 +1,14 @@
-"""The contract of a processor: what becomes of a batch's rows when they are all there.
+"""The contract of a processor: what becomes of rows on their way into the dataset.
 
-A kind of processor lives in one file of `dd_core/processors/`.
+A kind of processor lives in one file of `dd_core/processors/` and overrides the stages that it
+works in; the other stages cost nothing.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
@@ -16,12 +17,19 @@ from dd_core.errors import Problem
 from dd_core.kind import Kind
 from dd_core.template import Engine
 
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Stage = Literal["before_batch", "after_batch", "after_generation"]
+
 
 class ProcessorType(StrEnum):
-    """Names of the processors that configurations written for NeMo Data Designer may use."""
+    """Names of the built-in processors."""
 
     DROP_COLUMNS = "drop_columns"
     SCHEMA_TRANSFORM = "schema_transform"
+    FILTER_ROWS = "filter_rows"
+    DEDUPLICATE = "deduplicate"
 
 
 class ProcessorConfig(Kind, tag="processor_type"):
@@ -40,12 +48,40 @@ class ProcessorConfig(Kind, tag="processor_type"):
 
     @property
     def reads(self) -> list[str]:
-        """Columns that `transformed` needs, dropped ones included."""
+        """Columns that `transformed` and `after_generation` need, dropped ones included."""
         return []
 
     def transformed(self, rows: Sequence[Mapping[str, Any]], engine: Engine) -> list[Any] | None:
         """A side dataset's record for each row of a batch; None if the processor makes none."""
         return None
+
+    def before_batch(self, table: pa.Table) -> pa.Table:
+        """Other values for a batch's sampled and seeded columns, before anything uses them.
+
+        Rows and columns must stay as many. The same input must give the same output, because a
+        batch that is resumed comes here again.
+        """
+        return table
+
+    def after_batch(self, table: pa.Table) -> pa.Table:
+        """Other values for a batch that is done, before it is written; the rows stay as many."""
+        return table
+
+    def after_generation(self, tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
+        """Other rows for the whole dataset, which comes as one table a batch.
+
+        `tables` can be gone through more than once; each time they are read from disk.
+        """
+        return tables
+
+    def works_in(self, stage: Stage) -> bool:
+        """Whether the kind overrides a stage."""
+        return getattr(type(self), stage) is not getattr(ProcessorConfig, stage)
+
+
+def in_stage(processors: Sequence[ProcessorConfig] | None, stage: Stage) -> list[ProcessorConfig]:
+    """The processors that work in a stage, in their order."""
+    return [processor for processor in processors or () if processor.works_in(stage)]
 
 
 def with_drops(columns: Sequence[Column], processors: Sequence[ProcessorConfig]) -> list[Column]:

@@ -92,7 +92,7 @@ class DatasetCreationResults:
 
     def count_records(self) -> int:
         """Rows in the dataset, from the files' metadata."""
-        return sum(part.rows for part in self.directory.parts())
+        return self.directory.count_rows()
 
     def load_dataset(self) -> pd.DataFrame:
         """All rows, in row order, as a DataFrame with Arrow types."""

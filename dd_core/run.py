@@ -22,7 +22,7 @@ from dd_core.models.spending import budget_problems, costs
 from dd_core.plan import Plan, compile_plan
 from dd_core.results import DroppedRow
 from dd_core.run_config import ResumeMode, RunConfig
-from dd_core.storage import DatasetDirectory
+from dd_core.storage import DatasetDirectory, parts_folder_of
 
 _logger = logging.getLogger(__name__)
 
@@ -63,6 +63,7 @@ def open_dataset(
         ),
         buffer_size=run_config.buffer_size,
         preserve_dropped_columns=run_config.preserve_dropped_columns,
+        parts_folder=parts_folder_of(config.processors),
         column_fingerprints={name: each.fingerprint for name, each in plan.columns.items()},
     )
     directory.write_text("builder_config.json", BuilderConfig.of(plan.config).to_json() or "")
@@ -70,15 +71,17 @@ def open_dataset(
 
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
-    """Note in the metadata what is on disk and what it took; returns the number of rows."""
+    """Note in the metadata what is on disk and what it took; returns the rows generated."""
     parts = directory.parts()
     rows = sum(part.rows for part in parts)
+    files = [part.path for part in parts] if directory.holds_parts else directory.files()
     usage = engine.usage_of_all_runs()
     directory.write_metadata(
-        actual_num_records=rows,
+        actual_num_records=rows if directory.holds_parts else directory.count_rows(),
+        generated_num_records=rows,
         total_num_batches=len(parts),
         num_completed_batches=sum(part.complete for part in parts),
-        file_paths={"parquet-files": [f"parquet-files/{part.path.name}" for part in parts]},
+        file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
         usage=usage,
         answered_at=engine.answered_at(),
         dollars=costs(usage, {model.alias: model for model in engine.plan.models}),
@@ -87,7 +90,7 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
 
 
 def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
-    """Note what a run came to; returns the number of rows."""
+    """Note what a run came to; returns the number of rows generated."""
     directory.tidy()
     directory.write_metadata(times={name: asdict(t) for name, t in engine.times().items()})
     return record_progress(directory, engine)

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+import shutil
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -16,13 +17,15 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.arrow import read_parquet, side_tables, table_of, write_parquet
+from dd_core.arrow import parquet_facts, read_parquet, table_of, write_parquet
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
 from dd_core.journal import Journal, segments
 from dd_core.models.telemetry import count_rows
 from dd_core.part import ROWS_KEY, Part, gaps, read_part
+from dd_core.processing import output_table, side_tables
+from dd_core.processor import ProcessorConfig, in_stage
 from dd_core.run_config import ResumeMode
 
 if TYPE_CHECKING:
@@ -31,7 +34,8 @@ if TYPE_CHECKING:
     from dd_core.execute import BatchRun
 
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
-_PARTS = "parquet-files"
+_ROWS = "parquet-files"
+_GENERATED = "generated-files"
 _DROPPED = "dropped-columns-parquet-files"
 _FAILED = "failed-rows"
 _PROCESSORS = "processors-files"
@@ -81,6 +85,16 @@ class DatasetDirectory:
         return self.path.is_dir() and any(self.path.iterdir())
 
     @property
+    def parts_folder(self) -> str:
+        """Where parts are: with the dataset's rows, unless processors make these of the parts."""
+        return str(self.metadata.get("parts_folder", _ROWS))
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether the parts are the dataset's files."""
+        return self.parts_folder == _ROWS
+
+    @property
     def seed(self) -> int | None:
         """The seed that the dataset was begun with."""
         return self.metadata.get("seed")
@@ -98,7 +112,7 @@ class DatasetDirectory:
         """Readable parts in row order."""
         found = [
             part
-            for path in sorted((self.path / _PARTS).glob("batch_*.parquet"))
+            for path in sorted((self.path / self.parts_folder).glob("batch_*.parquet"))
             if (part := read_part(path)) is not None
         ]
         return sorted(found, key=lambda part: part.start)
@@ -138,12 +152,12 @@ class DatasetDirectory:
         facts: dict[str, Any] = {"start": batch.start, "stop": batch.stop}
         facts |= {"complete": complete, "dropped": dropped}
         self._write_failures(run)
-        path = self.path / _PARTS / f"batch_{batch.index:05d}.parquet"
+        path = self.path / self.parts_folder / f"batch_{batch.index:05d}.parquet"
         if not rows:  # an empty file would have no types
             return Part(batch.index, batch.start, batch.stop, 0, complete, path, tuple(dropped))
         if preserve_dropped and run.plan.dropped_columns:
             self._write(table_of(run, run.plan.dropped_columns, rows), _DROPPED, batch.index, facts)
-        self._write(table_of(run, run.plan.output_columns, rows), _PARTS, batch.index, facts)
+        self._write(output_table(run, rows), self.parts_folder, batch.index, facts)
         for name, table in side_tables(run, rows).items():
             self._write(table, f"{_PROCESSORS}/{name}", batch.index, facts)
         count_rows(len(rows), len(dropped))
@@ -181,12 +195,28 @@ class DatasetDirectory:
         self._replace(path, text.encode())
         return path
 
-    def tables(self, folder: str = _PARTS) -> Iterator[pa.Table]:
-        """The parts' tables in row order."""
-        for part in self.parts():
-            path = self.path / folder / part.path.name
-            if path.is_file():
-                yield read_parquet(path)
+    def files(self) -> list[Path]:
+        """The files with the dataset's rows, in row order."""
+        if self.holds_parts:
+            return [part.path for part in self.parts()]
+        return sorted((self.path / _ROWS).glob("batch_*.parquet"))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The files' tables."""
+        for path in self.files():
+            yield read_parquet(path)
+
+    def count_rows(self) -> int:
+        """Rows in the dataset, from the files' metadata."""
+        return sum(parquet_facts(path)[0] for path in self.files())
+
+    def replace_files(self, folder: Path) -> None:
+        """Let the files of a folder be those with the dataset's rows."""
+        current, former = self.path / _ROWS, self.path / f".{_ROWS}.former"
+        if current.exists():
+            current.replace(former)
+        folder.replace(current)
+        shutil.rmtree(former, ignore_errors=True)
 
     def _write_failures(self, run: BatchRun) -> None:
         table = failures_table(run)
@@ -237,3 +267,8 @@ class DatasetDirectory:
             return {}
         except (ValueError, TypeError) as error:
             raise ArtifactStorageError(f"{self.path / _METADATA} is damaged: {error}") from error
+
+
+def parts_folder_of(processors: Sequence[ProcessorConfig] | None) -> str:
+    """Where the parts of a dataset with these processors go."""
+    return _GENERATED if in_stage(processors, "after_generation") else _ROWS

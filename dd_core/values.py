@@ -28,6 +28,7 @@ class BatchValues:
 
     def put_column(self, name: str, values: Values) -> None:
         """Keep a column that came as a whole."""
+        self._lists.pop(name, None)
         self._arrays[name] = values
 
     def column(self, name: str) -> Values:

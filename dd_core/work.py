@@ -17,6 +17,8 @@ from dd_core.column import CellColumn, GroupColumn, RowColumn, WholeColumn
 from dd_core.errors import DataDesignerError, DataDesignerGenerationError
 from dd_core.journal import Journal
 from dd_core.models.seat import Seat
+from dd_core.processing import processed_draws
+from dd_core.processor import ProcessorConfig
 
 if TYPE_CHECKING:
     from dd_core.engine import Engine
@@ -67,6 +69,10 @@ class Work:
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Begin to generate a column in one go."""
         self._spawn(self._guarded(self._whole(state, generator)))
+
+    def process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
+        """Begin to let processors change the columns that were drawn."""
+        self._spawn(self._guarded(self._process_draws(processors)))
 
     def cancel(self) -> None:
         """Ask all work to end."""
@@ -150,6 +156,11 @@ class Work:
         inputs = {name: self._run.values(name) for name in state.planned.reads}
         values = await self._engine.in_thread(generator.generate, self._run.batch, inputs)
         self._run.complete_whole(state, values)
+
+    async def _process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
+        columns = self._run.plan.columns.items()
+        draws = {name: self._run.values(name) for name, each in columns if each.column.is_drawn}
+        self._run.draws_processed(await self._engine.in_thread(processed_draws, processors, draws))
 
     def _finished(self, state: ColumnState, row: int, values: Any) -> None:
         """A value that took waiting or money is there."""

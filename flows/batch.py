@@ -14,11 +14,11 @@ from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel
 
-from dd_core.arrow import table_of
 from dd_core.column import Batch
 from dd_core.execute import BatchRun
 from dd_core.generate import finish_columns
 from dd_core.plan import Plan
+from dd_core.processing import output_table
 from dd_core.storage import Part
 from flows.column import generate_column
 from flows.results import (
@@ -57,7 +57,7 @@ async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
         run,
         preserve_dropped=session.engine.run_config.preserve_dropped_columns,
     )
-    return table_of(run, run.plan.output_columns, run.surviving_rows())
+    return output_table(run, run.surviving_rows())
 
 
 @flow(

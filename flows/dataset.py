@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import Any, cast
 
-from prefect import flow
+from prefect import flow, task
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed
+from prefect.utilities.annotations import quote
 from pydantic import BaseModel
 
 from dd_core.column import Batch
@@ -19,6 +20,8 @@ from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunCon
 from dd_core.engine import Engine
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.providers import Providers, default_providers
+from dd_core.processing import process_dataset
+from dd_core.processor import in_stage
 from dd_core.run import (
     open_dataset,
     record_outcome,
@@ -41,6 +44,9 @@ class RunSummary(BaseModel):
     """The dataset's directory."""
     rows_asked: int
     rows_written: int
+    """Rows that were generated and kept."""
+    rows_in_dataset: int
+    """Rows after processors have filtered them; as many as `rows_written` if there are none."""
     rows_dropped: int
     """Rows dropped in this run."""
     requests: int
@@ -104,7 +110,23 @@ async def generate_dataset(
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
             await _generate(session, batches, dataset_name, retry_failed=retry_failed)
+        if in_stage(plan.config.processors, "after_generation"):
+            await process(cast("DatasetRun", quote(session)))
         return await _concluded(session, num_records, dataset_name)
+
+
+@task(name="process-dataset")
+async def process(session: DatasetRun) -> None:
+    """Let processors that work on the dataset as a whole make it from what was generated."""
+    directory = session.directory
+    await session.engine.in_thread(process_dataset, directory, session.engine.plan)
+    for name, rows in _after_processing(directory).items():
+        get_run_logger().info("%s: %s rows", name, rows)
+
+
+def _after_processing(directory: DatasetDirectory) -> dict[str, str]:
+    steps = directory.metadata.get("processed", {}).get("steps", [])
+    return {f"rows after {step['name']}": f"{step['rows']:,}" for step in steps}
 
 
 def _begun(engine: Engine, directory: DatasetDirectory, batches: list[Batch]) -> DatasetRun:
@@ -176,6 +198,7 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
         path=str(directory.path),
         rows_asked=asked,
         rows_written=written,
+        rows_in_dataset=directory.metadata["actual_num_records"],
         rows_dropped=session.dropped_count,
         requests=usage.requests,
         input_tokens=usage.input_tokens,
@@ -186,6 +209,7 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     )
     facts = {
         "rows": f"{written:,} of {asked:,}",
+        **_after_processing(directory),
         "dropped in this run": f"{session.dropped_count:,}",
         "path": f"`{directory.path}`",
         "requests": f"{usage.requests:,}",

@@ -20,6 +20,8 @@ from dd_core.template import Condition
 class SamplerColumnConfig(Column):
     """A column whose values are drawn at random."""
 
+    is_drawn = True
+
     column_type: Literal["sampler"] = "sampler"
     sampler_type: str
     """The kind of sampler, for example `category` or `gaussian`."""

@@ -15,6 +15,8 @@ from dd_core.seed import SeedRows
 class SeedDatasetColumnConfig(Column):
     """Values of the seed dataset's column of the same name; the engine adds these by itself."""
 
+    is_drawn = True
+
     column_type: Literal["seed-dataset"] = "seed-dataset"
 
     @model_validator(mode="after")

@@ -1,0 +1,156 @@
+"""Runs the processors: on a batch's draws, on its finished rows, on the whole dataset."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from dd_core.arrow import array_of, read_parquet, table_of, write_parquet
+from dd_core.column import Values
+from dd_core.errors import DataDesignerGenerationError
+from dd_core.processor import ProcessorConfig, in_stage
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dd_core.execute import BatchRun
+    from dd_core.plan import Plan
+    from dd_core.storage import DatasetDirectory
+
+
+def processed_draws(
+    processors: Sequence[ProcessorConfig], draws: Mapping[str, Values]
+) -> dict[str, Values]:
+    """The sampled and seeded columns of a batch as the processors want them."""
+    import pyarrow as pa
+
+    arrays: list[Any] = [array_of(values) for values in draws.values()]
+    table = pa.Table.from_arrays(arrays, names=[*draws])
+    for processor in processors:
+        table = _same_shape(processor, table, _guarded(processor, processor.before_batch, table))
+    return {name: table.column(name).to_pylist() for name in draws}
+
+
+def output_table(run: BatchRun, rows: Sequence[int]) -> pa.Table:
+    """The given rows of a batch as they are written."""
+    table = table_of(run, run.plan.stored_columns, rows)
+    for processor in in_stage(run.plan.config.processors, "after_batch"):
+        table = _same_shape(processor, table, _guarded(processor, processor.after_batch, table))
+    return table
+
+
+def side_tables(run: BatchRun, rows: Sequence[int]) -> dict[str, pa.Table]:
+    """What processors make of the given rows beside the dataset, by their names."""
+    import pyarrow as pa
+
+    tables: dict[str, pa.Table] = {}
+    for processor in run.plan.config.processors or ():
+        records = processor.transformed(
+            [run.row(processor.reads, row) for row in rows], run.rendering
+        )
+        if records is not None:
+            tables[processor.name] = pa.Table.from_pylist(records)
+    return tables
+
+
+def processed_rows(plan: Plan, table: pa.Table) -> pa.Table:
+    """A dataset that is one table in memory, as processors want it."""
+    import pyarrow as pa
+
+    for processor in in_stage(plan.config.processors, "after_generation"):
+        changed = [*_guarded(processor, processor.after_generation, [table])]
+        table = pa.concat_tables(changed, promote_options="permissive") if changed else table[:0]
+    return _output(plan, table)
+
+
+def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
+    """Write the dataset anew from what was generated, if processors change it as a whole.
+
+    What was generated stays. Each processor reads what the one before it wrote, a batch at a time.
+    """
+    processors = in_stage(plan.config.processors, "after_generation")
+    generated = [part.path for part in directory.parts() if part.rows]
+    stamps = [[path.name, path.stat().st_mtime_ns] for path in generated]
+    done: dict[str, Any] = directory.metadata.get("processed", {})
+    if not processors or not generated or done.get("of") == stamps:
+        return
+    steps: list[dict[str, Any]] = []
+    with TemporaryDirectory(prefix=".processing-", dir=directory.path) as folder:
+        tables = _Tables(generated)
+        for number, processor in enumerate(processors):
+            changed = _guarded(processor, processor.after_generation, tables)
+            last = number == len(processors) - 1
+            tables = _Tables(
+                _written(processor, changed, Path(folder, str(number)), plan if last else None)
+            )
+            steps.append({"name": processor.name, "rows": tables.rows()})
+        directory.replace_files(Path(folder, str(len(processors) - 1)))
+    directory.write_metadata(processed={"of": stamps, "steps": steps})
+
+
+class _Tables:
+    """Tables in files, read again each time they are gone through."""
+
+    def __init__(self, paths: Iterable[Path]) -> None:
+        self._paths = [*paths]
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        for path in self._paths:
+            yield read_parquet(path)
+
+    def rows(self) -> int:
+        from dd_core.arrow import parquet_facts
+
+        return sum(parquet_facts(path)[0] for path in self._paths)
+
+
+def _written(
+    processor: ProcessorConfig, tables: Iterable[pa.Table], folder: Path, plan: Plan | None
+) -> Iterator[Path]:
+    """Files with the tables; an empty one is written only if there is no other."""
+    folder.mkdir()
+    empty = None
+    count = 0
+    iterator = iter(tables)
+    while (table := _guarded(processor, next, iterator, None)) is not None:
+        table = table if plan is None else _output(plan, table)
+        if not table.num_rows:
+            empty = table
+            continue
+        path = folder / f"batch_{count:05d}.parquet"
+        write_parquet(table, path)
+        count += 1
+        yield path
+    if not count and empty is not None:
+        path = folder / "batch_00000.parquet"
+        write_parquet(empty, path)
+        yield path
+
+
+def _output(plan: Plan, table: pa.Table) -> pa.Table:
+    """Without columns that were stored only because processors read them."""
+    spare = {*plan.stored_columns} - {*plan.output_columns}
+    return table.select([name for name in table.column_names if name not in spare])
+
+
+def _same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.Table) -> pa.Table:
+    missing = {*before.column_names} - {*after.column_names}
+    if after.num_rows != before.num_rows or missing:
+        raise DataDesignerGenerationError(
+            f"processor {processor.name!r} was given {before.num_rows} rows and columns "
+            f"{before.column_names} and gave {after.num_rows} rows and {after.column_names}; "
+            "a stage of a batch must keep them all; filter in after_generation"
+        )
+    return after
+
+
+def _guarded(processor: ProcessorConfig, stage: Any, *given: Any) -> Any:
+    try:
+        return stage(*given)
+    except Exception as error:
+        raise DataDesignerGenerationError(
+            f"processor {processor.name!r} failed: {type(error).__name__}: {error}. "
+            "What was generated is kept; correct the processor and resume"
+        ) from error
