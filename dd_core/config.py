@@ -86,8 +86,10 @@ from dd_core.samplers.timedelta import TimeDeltaSamplerParams
 from dd_core.samplers.uniform import UniformSamplerParams
 from dd_core.samplers.uuid import UUIDSamplerParams
 from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig
+from dd_core.seeds.agent_rollout import AgentRolloutFormat, AgentRolloutSeedSource
 from dd_core.seeds.dataframe import DataFrameSeedSource
 from dd_core.seeds.directory import DirectorySeedSource, FileContentsSeedSource
+from dd_core.seeds.hugging_face import HuggingFaceSeedSource
 from dd_core.seeds.local import LocalFileSeedSource
 from dd_core.validator import ValidatorType
 from dd_core.validators.code import CodeValidatorParams
@@ -95,6 +97,8 @@ from dd_core.validators.local_callable import LocalCallableValidatorParams, vali
 from dd_core.validators.remote import RemoteValidatorParams
 
 __all__ = [
+    "AgentRolloutFormat",
+    "AgentRolloutSeedSource",
     "AudioContext",
     "AudioFormat",
     "BernoulliMixtureSamplerParams",
@@ -125,6 +129,7 @@ __all__ = [
     "GaussianSamplerParams",
     "GenerationStrategy",
     "GenerationType",
+    "HuggingFaceSeedSource",
     "ImageColumnConfig",
     "ImageContext",
     "ImageFormat",

@@ -127,6 +127,11 @@ def _hashed(config: dict[str, Any]) -> dict[str, Any]:
         }
         kept = {name: value for name, value in model.items() if name not in _NOT_HASHED}
         models.append(kept | {"inference_parameters": parameters})
+    seed: dict[str, Any] = config.get("seed_config") or {}
+    if seed and seed["source"]["seed_type"] == "hf":
+        source: dict[str, Any] = seed["source"]
+        kept = {name: source[name] for name in source if name not in ("token", "endpoint")}
+        config["seed_config"] = seed | {"source": kept}
     config["model_configs"] = sorted(models, key=lambda model: model["alias"]) or None
     return config
 

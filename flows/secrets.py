@@ -8,9 +8,8 @@ from typing import Any
 from prefect.blocks.system import Secret
 
 from dd_core.errors import DataDesignerGenerationError, SecretResolutionError
-from dd_core.models.config import BLOCK_PREFIX, ModelProvider
-from dd_core.models.providers import default_resolver
-from dd_core.models.secret import SecretResolver
+from dd_core.models.config import ModelProvider
+from dd_core.models.secret import BLOCK_PREFIX, SecretResolver, default_resolver
 
 
 class BlockResolver:

@@ -19,6 +19,7 @@ from pydantic import (
 from dd_core.kind import Declaration
 from dd_core.models.distribution import Distribution
 from dd_core.models.price import Price
+from dd_core.models.secret import BLOCK_PREFIX, key_reference, shown_secret
 
 
 class GenerationType(StrEnum):
@@ -29,8 +30,6 @@ class GenerationType(StrEnum):
     IMAGE = "image"
 
 
-BLOCK_PREFIX = "block:"
-"""Begins an `api_key` that names a Secret block of Prefect."""
 _IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
 """Parts of names of models that are asked by the images route."""
 LIMITS = (
@@ -184,9 +183,7 @@ class ModelProvider(Declaration):
     def key_reference(self) -> str | None:
         """Where the key is to be found: the variable or block that `api_key` names; None for a
         literal key or no key."""
-        text = self.api_key.get_secret_value() if self.api_key else ""
-        is_variable = text.isupper() and "_" in text
-        return text if is_variable or text.startswith(BLOCK_PREFIX) else None
+        return key_reference(self.api_key.get_secret_value()) if self.api_key else None
 
     @property
     def names_block(self) -> bool:
@@ -195,7 +192,7 @@ class ModelProvider(Declaration):
 
     @field_serializer("api_key")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return None if value is None else self.key_reference or str(value)
+        return shown_secret(value)
 
     @field_validator("provider_type")
     @classmethod

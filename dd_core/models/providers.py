@@ -12,8 +12,8 @@ from urllib.parse import urlsplit
 from pydantic import SecretStr
 
 from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, UnknownProviderError
-from dd_core.models.config import BLOCK_PREFIX, ModelConfig, ModelProvider
-from dd_core.models.secret import EnvironmentResolver, SecretResolver
+from dd_core.models.config import ModelConfig, ModelProvider
+from dd_core.models.secret import SecretResolver, default_resolver
 
 LOCAL_PROVIDER = ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
 """Serves a small model on this machine; never chosen unless a model names it."""
@@ -144,24 +144,6 @@ def _key(
         )
     except SecretResolutionError as error:
         raise SecretResolutionError(f"the key of provider {provider.name!r}: {error}") from None
-
-
-class _DefaultResolver:
-    """Names of environment variables, else the key itself."""
-
-    def resolve(self, secret: str) -> str:
-        """The key."""
-        if secret.startswith(BLOCK_PREFIX):
-            raise SecretResolutionError(
-                f"{secret!r} names a block of Prefect, which only flows can read; name an "
-                "environment variable to run without Prefect"
-            )
-        if secret.isupper() and "_" in secret:
-            return EnvironmentResolver().resolve(secret)
-        return secret
-
-
-default_resolver = _DefaultResolver()
 
 
 def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:

@@ -8,7 +8,23 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
+from pydantic import SecretStr
+
 from dd_core.errors import SecretResolutionError
+
+BLOCK_PREFIX = "block:"
+"""Begins a reference that names a Secret block of Prefect."""
+
+
+def key_reference(secret: str) -> str | None:
+    """The text itself if it names a variable or a block; None for a literal key or nothing."""
+    is_variable = secret.isupper() and "_" in secret
+    return secret if is_variable or secret.startswith(BLOCK_PREFIX) else None
+
+
+def shown_secret(secret: SecretStr | None) -> str | None:
+    """A secret as it may be written: names of variables and blocks as they are, keys masked."""
+    return None if secret is None else key_reference(secret.get_secret_value()) or str(secret)
 
 
 class SecretResolver(Protocol):
@@ -74,3 +90,21 @@ class CompositeResolver:
             except SecretResolutionError as error:
                 reasons.append(str(error))
         raise SecretResolutionError("no resolver knows the key: " + "; ".join(reasons))
+
+
+class DefaultResolver:
+    """Names of environment variables, else the key itself."""
+
+    def resolve(self, secret: str) -> str:
+        """The key."""
+        if secret.startswith(BLOCK_PREFIX):
+            raise SecretResolutionError(
+                f"{secret!r} names a block of Prefect, which only flows can read; name an "
+                "environment variable to run without Prefect"
+            )
+        if key_reference(secret) is not None:
+            return EnvironmentResolver().resolve(secret)
+        return secret
+
+
+default_resolver = DefaultResolver()

@@ -138,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, co
 def test_a_file_that_has_gone_is_an_error_that_names_it(tmp_path: Path) -> None:
     source = dd.LocalFileSeedSource(path=str(write(tmp_path / "seed.csv")))
     (tmp_path / "seed.csv").unlink()
-    with pytest.raises(SeedDatasetError, match=r"there is no file '.*seed.csv' any more"):
+    with pytest.raises(SeedDatasetError, match=r"no file is at '.*seed.csv'"):
         source.open()
 
 

@@ -1,0 +1,206 @@
+"""What every format of rollout is brought to: a trace with chat messages."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias, cast
+
+Record: TypeAlias = dict[str, Any]
+Message: TypeAlias = dict[str, Any]
+"""A chat message: `role`, `content` as a list of parts, and `reasoning_content`, `tool_calls`,
+`tool_call_id` where there are any."""
+
+
+_NOTHING: tuple[Any, ...] = (None, "", [], {})
+
+
+class MalformedRolloutError(ValueError):
+    """A file that is not what its format demands; it gives no rows."""
+
+
+@dataclass
+class Trace:
+    """One conversation of an agent, as a seed row."""
+
+    trace_id: str
+    root_session_id: str | None = None
+    agent_id: str | None = None
+    is_sidechain: bool = False
+    cwd: str | None = None
+    project_path: str | None = None
+    git_branch: str | None = None
+    started_at: str | None = None
+    ended_at: str | None = None
+    messages: list[Message] = field(default_factory=list[Message])
+    source_meta: Record = field(default_factory=Record)
+
+    def row(self, kind: str, path: Path) -> Record:
+        """The values of the seed columns."""
+        return {
+            "trace_id": self.trace_id,
+            "source_kind": kind,
+            "source_path": str(path),
+            "root_session_id": self.root_session_id or self.trace_id,
+            "agent_id": self.agent_id,
+            "is_sidechain": self.is_sidechain,
+            "cwd": self.cwd,
+            "project_path": self.project_path or self.cwd,
+            "git_branch": self.git_branch,
+            "started_at": self.started_at,
+            "ended_at": self.ended_at,
+            "messages": self.messages,
+            "source_meta": {
+                key: value
+                for key, value in self.source_meta.items()
+                if value not in (None, "", [], {})
+            },
+            "message_count": len(self.messages),
+            "tool_call_count": sum(len(each.get("tool_calls", ())) for each in self.messages),
+            "final_assistant_message": self._final(),
+        }
+
+    def _final(self) -> str | None:
+        for message in reversed(self.messages):
+            text = text_of(message["content"]).strip()
+            if message["role"] == "assistant" and text:
+                return text
+        return None
+
+
+class Reader(Protocol):
+    """A format: where its files are and what they hold."""
+
+    @property
+    def default_path(self) -> str | None:
+        """Where the agent keeps its files."""
+        ...
+
+    @property
+    def default_pattern(self) -> str:
+        """What their names look like."""
+        ...
+
+    def wants(self, path: Path, root: Path) -> bool:
+        """Whether a file that matches the pattern is a rollout of this format."""
+        ...
+
+    def read(self, path: Path, root: Path) -> list[Trace]:
+        """The traces in a file; raises `MalformedRolloutError` or `OSError`."""
+        ...
+
+
+def message(
+    role: str,
+    content: Any,
+    *,
+    reasoning: str | None = None,
+    tool_calls: Sequence[Record] = (),
+    tool_call_id: str | None = None,
+) -> Message:
+    """A chat message; the role `developer` is `system`."""
+    made: Message = {"role": "system" if role == "developer" else role, "content": parts(content)}
+    if reasoning:
+        made["reasoning_content"] = reasoning
+    if tool_calls:
+        made["tool_calls"] = [*tool_calls]
+    if tool_call_id is not None:
+        made["tool_call_id"] = tool_call_id
+    return made
+
+
+def tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
+    """A call of a tool; arguments that are no text become JSON."""
+    if not call_id or not name:
+        raise MalformedRolloutError("a tool call has no id or no name")
+    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    return {"id": str(call_id), "type": "function", "function": {"name": name, "arguments": text}}
+
+
+def parts(content: Any) -> list[Record]:
+    """Content as a list of parts; texts of every kind are `{"type": "text"}`."""
+    if not isinstance(content, list):
+        return [{"type": "text", "text": text_of(content)}]
+    made: list[Record] = []
+    for part in cast("list[Any]", content):
+        if isinstance(part, dict) and "text" not in part:
+            made.append(cast("Record", part))
+        else:
+            made.append({"type": "text", "text": text_of(part)})
+    return made or [{"type": "text", "text": ""}]
+
+
+def text_of(content: Any) -> str:
+    """The text of a part, of several, or of anything else as JSON."""
+    if content is None:
+        return ""
+    if isinstance(content, str):
+        return content
+    if isinstance(content, list):
+        return "\n".join(filter(None, map(text_of, cast("list[Any]", content))))
+    if isinstance(content, dict):
+        part = cast("Record", content)
+        return text_of(part["text"]) if "text" in part else json.dumps(part, ensure_ascii=False)
+    return json.dumps(content, ensure_ascii=False)
+
+
+def json_lines(path: Path) -> list[Record]:
+    """The objects of a file that has one a line."""
+    made: list[Record] = []
+    with path.open(encoding="utf-8", errors="replace") as lines:
+        for number, line in enumerate(lines, start=1):
+            if line.strip():
+                made.append(_object(line, f"line {number}"))
+    if not made:
+        raise MalformedRolloutError("it is empty")
+    return made
+
+
+def json_object(path: Path) -> Record:
+    """The one object of a file."""
+    return _object(path.read_text(encoding="utf-8", errors="replace"), "the file")
+
+
+def _object(text: str, what: str) -> Record:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise MalformedRolloutError(f"{what} is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise MalformedRolloutError(f"{what} is no JSON object")
+    return cast("Record", value)
+
+
+def record_of(value: Any) -> Record:
+    """The value if it is an object, else an empty one."""
+    return cast("Record", value) if isinstance(value, dict) else {}
+
+
+def records_of(value: Any) -> list[Record]:
+    """The objects of a list; none of anything else."""
+    if not isinstance(value, list):
+        return []
+    return [record_of(each) for each in cast("list[Any]", value) if isinstance(each, dict)]
+
+
+def optional_text(value: Any) -> str | None:
+    """A text that is not empty, or None."""
+    return value if isinstance(value, str) and value else None
+
+
+def first_text(records: Iterable[Mapping[str, Any]], key: str) -> str | None:
+    """The first text under a key."""
+    return next(filter(None, (optional_text(record.get(key)) for record in records)), None)
+
+
+def distinct(values: Iterable[Any]) -> list[str]:
+    """The texts among the values, each once, sorted."""
+    return sorted({value for value in values if isinstance(value, str) and value})
+
+
+def span(records: Iterable[Mapping[str, Any]]) -> tuple[str | None, str | None]:
+    """The first and the last `timestamp`."""
+    stamps = [each["timestamp"] for each in records if optional_text(each.get("timestamp"))]
+    return (stamps[0], stamps[-1]) if stamps else (None, None)
