@@ -14,8 +14,10 @@ if TYPE_CHECKING:
         DataDesignerEarlyShutdownError,
         DataDesignerError,
         DataDesignerGenerationError,
+        DataDesignerProfilingError,
         InvalidConfigError,
     )
+    from dd_core.hub import HuggingFaceHubClient
     from dd_core.results import DatasetCreationResults, PreviewResults
     from dd_core.run_config import ResumeMode
 
@@ -24,7 +26,9 @@ _HOME = {
     "DataDesignerEarlyShutdownError": "errors",
     "DataDesignerError": "errors",
     "DataDesignerGenerationError": "errors",
+    "DataDesignerProfilingError": "errors",
     "DatasetCreationResults": "results",
+    "HuggingFaceHubClient": "hub",
     "InvalidConfigError": "errors",
     "PreviewResults": "results",
     "ResumeMode": "run_config",
@@ -35,7 +39,9 @@ __all__ = [
     "DataDesignerEarlyShutdownError",
     "DataDesignerError",
     "DataDesignerGenerationError",
+    "DataDesignerProfilingError",
     "DatasetCreationResults",
+    "HuggingFaceHubClient",
     "InvalidConfigError",
     "PreviewResults",
     "ResumeMode",

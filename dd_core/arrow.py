@@ -11,6 +11,7 @@ import orjson
 from dd_core.column import Values
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
 
     from dd_core.execute import BatchRun
@@ -39,6 +40,73 @@ def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]
     if _has_empty_struct(array.type):  # Parquet cannot store an object without members
         return pa.array([_as_text(value) for value in chosen], pa.string())
     return array
+
+
+def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+    """A schema that all tables can be brought to; columns without a common type become text."""
+    import pyarrow as pa
+
+    fields: dict[str, dict[str, Any]] = {}
+    for schema in schemas:
+        members: Any = schema.remove_metadata()
+        for field in members:
+            fields.setdefault(field.name, {})[str(field.type)] = field
+    return pa.schema([_common_field(name, [*kinds.values()]) for name, kinds in fields.items()])
+
+
+def _common_field(name: str, fields: Sequence[Any]) -> Any:
+    import pyarrow as pa
+
+    unify: Any = pa.unify_schemas
+    try:
+        return unify([pa.schema([each]) for each in fields], promote_options="permissive").field(0)
+    except (pa.ArrowInvalid, pa.ArrowTypeError):
+        return pa.field(name, pa.string())
+
+
+def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+    """The table with the columns of a schema; missing ones are null, structure becomes JSON."""
+    import pyarrow as pa
+
+    arrays: list[Any] = []
+    fields: Any = schema
+    for field in fields:
+        if field.name not in table.column_names:
+            arrays.append(pa.nulls(table.num_rows, field.type))
+            continue
+        column: Any = table.column(field.name)
+        nested: Any = pa.types
+        if pa.types.is_string(field.type) and nested.is_nested(column.type):
+            arrays.append(pa.array([_as_text(value) for value in column.to_pylist()], pa.string()))
+        else:
+            arrays.append(_cast(column, field.type))
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def concatenated(tables: list[pa.Table]) -> pa.Table:
+    """One table; columns whose types differ between parts are brought to a common one."""
+    import pyarrow as pa
+
+    schema = common_schema([table.schema for table in tables])
+    return pa.concat_tables([fitted(table, schema) for table in tables])
+
+
+def to_frame(table: pa.Table) -> pd.DataFrame:
+    """The table as a DataFrame with Arrow types."""
+    import pandas as pd
+
+    frame: Any = table
+    return frame.to_pandas(types_mapper=pd.ArrowDtype)
+
+
+def _cast(column: Any, kind: Any) -> Any:
+    import pyarrow as pa
+
+    try:
+        return column.cast(kind)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
+        made: Any = pa.array
+        return made(column.to_pylist(), kind)  # structures with other members
 
 
 def load_libraries() -> None:

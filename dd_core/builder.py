@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Self
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
+from dd_core.builder_models import ModelsBuilder
 from dd_core.column import Column
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.config_file import ConfigSource, load_config
@@ -21,15 +22,18 @@ from dd_core.errors import (
     BuilderConfigurationError,
     BuilderSerializationError,
     InvalidColumnTypeError,
-    InvalidConfigError,
 )
 from dd_core.models.config import ModelConfig
-from dd_core.models.defaults import default_model_configs
 from dd_core.processor import ProcessorConfig
+from dd_core.profiler import JudgeScoreProfilerConfig
 from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig, SeedSource
+from dd_core.tools import ToolConfig
+
+if TYPE_CHECKING:
+    from dd_core.info import Info
 
 
-class DataDesignerConfigBuilder:
+class DataDesignerConfigBuilder(ModelsBuilder):
     """Collects columns, models, a seed dataset and constraints; `build` makes the config.
 
     `model_configs` is a list, or the path of a YAML or JSON file with a `model_configs` list;
@@ -37,30 +41,37 @@ class DataDesignerConfigBuilder:
     builder. Nothing about other columns is checked while adding, so the order is free.
     """
 
-    def __init__(self, model_configs: list[ModelConfig] | str | Path | None = None) -> None:
-        if isinstance(model_configs, str | Path):
-            model_configs = load_model_configs(model_configs)
-        self._models = model_configs or default_model_configs()
+    def __init__(
+        self,
+        model_configs: list[ModelConfig] | str | Path | None = None,
+        tool_configs: list[ToolConfig] | None = None,
+    ) -> None:
+        super().__init__(model_configs, tool_configs)
         self._columns: dict[str, Column] = {}
         self._constraints: list[Constraint] = []
         self._processors: dict[str, ProcessorConfig] = {}
+        self._profilers: list[JudgeScoreProfilerConfig] = []
         self._seed: SeedConfig | None = None
 
     @classmethod
     def from_config(cls, config: ConfigSource) -> Self:
         """A builder that holds what a config, a file, an address or YAML text says."""
         loaded = load_config(config)
-        builder = cls([*(loaded.model_configs or ())])
+        builder = cls([*(loaded.model_configs or ())], [*(loaded.tool_configs or ())])
         builder._columns = {column.name: column for column in loaded.columns}
         builder._constraints = [*(loaded.constraints or ())]
         builder._processors = {each.name: each for each in loaded.processors or ()}
+        builder._profilers = [*(loaded.profilers or ())]
         builder._seed = loaded.seed_config
         return builder
 
     @property
-    def model_configs(self) -> list[ModelConfig]:
-        """The models that columns may name."""
-        return self._models
+    def info(self) -> Info:
+        """Help in the terminal: `info.display("samplers")` or `info.display("model_configs")`."""
+        from dd_core.info import Info
+        from dd_core.models.providers import default_providers
+
+        return Info(lambda: self._models, default_providers)
 
     @property
     def allowed_references(self) -> list[str]:
@@ -70,21 +81,6 @@ class DataDesignerConfigBuilder:
             for column in self._columns.values()
             for name in (column.name, *column.side_effect_columns)
         ]
-
-    def add_model_config(self, model_config: ModelConfig) -> Self:
-        """Add a model; its alias must be new."""
-        if any(known.alias == model_config.alias for known in self._models):
-            raise BuilderConfigurationError(
-                f"there is already a model with the alias {model_config.alias!r}; "
-                "choose another alias or delete it first"
-            )
-        self._models.append(model_config)
-        return self
-
-    def delete_model_config(self, alias: str) -> Self:
-        """Remove a model; an unknown alias is ignored."""
-        self._models[:] = [model for model in self._models if model.alias != alias]
-        return self
 
     def add_column(
         self,
@@ -150,6 +146,19 @@ class DataDesignerConfigBuilder:
     def get_processor_configs(self) -> list[ProcessorConfig]:
         """The processors, in the order in which they are applied."""
         return [*self._processors.values()]
+
+    def add_profiler(self, profiler_config: JudgeScoreProfilerConfig) -> Self:
+        """Have a model say what it finds in judges' scores when the dataset is there."""
+        if not isinstance(profiler_config, JudgeScoreProfilerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BuilderConfigurationError(
+                f"{type(profiler_config).__name__!r} is no profiler; use JudgeScoreProfilerConfig"
+            )
+        self._profilers.append(profiler_config)
+        return self
+
+    def get_profilers(self) -> list[JudgeScoreProfilerConfig]:
+        """The profilers."""
+        return [*self._profilers]
 
     def add_constraint(
         self,
@@ -226,10 +235,11 @@ class DataDesignerConfigBuilder:
         return DataDesignerConfig(
             columns=[*self._columns.values()],
             model_configs=[*self._models],
-            tool_configs=[],
+            tool_configs=[*self._tools],
             seed_config=self._seed,
             constraints=[*self._constraints] or None,
             processors=[*self._processors.values()] or None,
+            profilers=[*self._profilers] or None,
         )
 
     def get_builder_config(self) -> BuilderConfig:
@@ -260,16 +270,3 @@ class DataDesignerConfigBuilder:
             if names:
                 lines.append(f"    {kind}: {', '.join(names)}")
         return "DataDesignerConfigBuilder(\n" + "\n".join(lines) + "\n)"
-
-
-def load_model_configs(source: str | Path) -> list[ModelConfig]:
-    """Models of a YAML or JSON file whose top level has a `model_configs` list."""
-    import yaml
-
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model config file {str(source)!r}")
-    loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
-    if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
-        raise InvalidConfigError(f"{path} has no top-level list `model_configs`")
-    return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]

@@ -10,6 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
@@ -17,6 +18,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kind import Declaration, Kind
+from dd_core.statistics import ColumnStatistics, ColumnView
 from dd_core.template import Condition, Engine, Template, references
 
 if TYPE_CHECKING:
@@ -29,6 +31,23 @@ if TYPE_CHECKING:
     from dd_core.models.seat import Seat
     from dd_core.run_config import RunConfig
     from dd_core.seed import SeedRows
+
+
+class DataDesignerColumnType(StrEnum):
+    """Names of the built-in kinds of column."""
+
+    SAMPLER = "sampler"
+    SEED_DATASET = "seed-dataset"
+    LLM_TEXT = "llm-text"
+    LLM_CODE = "llm-code"
+    LLM_STRUCTURED = "llm-structured"
+    LLM_JUDGE = "llm-judge"
+    EXPRESSION = "expression"
+    VALIDATION = "validation"
+    EMBEDDING = "embedding"
+    IMAGE = "image"
+    CUSTOM = "custom"
+
 
 Row: TypeAlias = Mapping[str, Any]
 """One row's values by column name, restricted to what the column needs."""
@@ -223,6 +242,10 @@ class Column(Kind, tag="column_type"):
     @abstractmethod
     def bind(self, binding: Binding) -> Generator:
         """The generator of this column's values."""
+
+    def statistics(self, view: ColumnView) -> ColumnStatistics:
+        """What the values of a finished dataset are like. Kinds add figures of their own."""
+        return ColumnStatistics(**view.general())
 
 
 def template_references(source: str | None) -> list[str]:

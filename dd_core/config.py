@@ -5,9 +5,10 @@ Importing this module declares all kinds, so it comes before anything that valid
 
 from __future__ import annotations
 
-from dd_core.builder import DataDesignerConfigBuilder, load_model_configs
+from dd_core.builder import DataDesignerConfigBuilder
+from dd_core.builder_models import load_model_configs
 from dd_core.code_lang import CodeLang
-from dd_core.column import SkipConfig
+from dd_core.column import DataDesignerColumnType, SkipConfig
 from dd_core.columns.custom import CustomColumnConfig
 from dd_core.columns.embedding import EmbeddingColumnConfig
 from dd_core.columns.expression import ExpressionColumnConfig
@@ -20,7 +21,7 @@ from dd_core.columns.llm_text import LLMTextColumnConfig
 from dd_core.columns.sampler import SamplerColumnConfig
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.columns.validation import ValidationColumnConfig
-from dd_core.config_file import load_config
+from dd_core.config_file import DataDesignerScriptParams, load_config
 from dd_core.constraint import (
     ColumnInequalityConstraint,
     ConstraintType,
@@ -29,6 +30,7 @@ from dd_core.constraint import (
 )
 from dd_core.custom import GenerationStrategy, custom_column_generator
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.info import InfoType
 from dd_core.media import (
     AudioContext,
     AudioFormat,
@@ -62,6 +64,7 @@ from dd_core.processors.deduplicate import DeduplicateProcessorConfig
 from dd_core.processors.drop_columns import DropColumnsProcessorConfig
 from dd_core.processors.filter_rows import FilterRowsProcessorConfig
 from dd_core.processors.schema_transform import SchemaTransformProcessorConfig
+from dd_core.profiler import JudgeScoreProfilerConfig
 from dd_core.run_config import (
     Budget,
     JinjaRenderingEngine,
@@ -85,12 +88,14 @@ from dd_core.samplers.subcategory import SubcategorySamplerParams
 from dd_core.samplers.timedelta import TimeDeltaSamplerParams
 from dd_core.samplers.uniform import UniformSamplerParams
 from dd_core.samplers.uuid import UUIDSamplerParams
+from dd_core.scheduling import SchedulingMetadata, SchedulingMetadataError
 from dd_core.seed import IndexRange, PartitionBlock, SamplingStrategy, SeedConfig
 from dd_core.seeds.agent_rollout import AgentRolloutFormat, AgentRolloutSeedSource
 from dd_core.seeds.dataframe import DataFrameSeedSource
 from dd_core.seeds.directory import DirectorySeedSource, FileContentsSeedSource
 from dd_core.seeds.hugging_face import HuggingFaceSeedSource
 from dd_core.seeds.local import LocalFileSeedSource
+from dd_core.tools import LocalStdioMCPProvider, MCPProvider, ToolConfig
 from dd_core.validator import ValidatorType
 from dd_core.validators.code import CodeValidatorParams
 from dd_core.validators.local_callable import LocalCallableValidatorParams, validation_function
@@ -113,8 +118,10 @@ __all__ = [
     "ColumnInequalityConstraint",
     "ConstraintType",
     "CustomColumnConfig",
+    "DataDesignerColumnType",
     "DataDesignerConfig",
     "DataDesignerConfigBuilder",
+    "DataDesignerScriptParams",
     "DataFrameSeedSource",
     "DatetimeSamplerParams",
     "DeduplicateProcessorConfig",
@@ -136,13 +143,17 @@ __all__ = [
     "ImageInferenceParams",
     "IndexRange",
     "InequalityOperator",
+    "InfoType",
     "JinjaRenderingEngine",
+    "JudgeScoreProfilerConfig",
     "LLMCodeColumnConfig",
     "LLMJudgeColumnConfig",
     "LLMStructuredColumnConfig",
     "LLMTextColumnConfig",
     "LocalCallableValidatorParams",
     "LocalFileSeedSource",
+    "LocalStdioMCPProvider",
+    "MCPProvider",
     "ManualDistribution",
     "ManualDistributionParams",
     "Modality",
@@ -164,6 +175,8 @@ __all__ = [
     "SamplerType",
     "SamplingStrategy",
     "ScalarInequalityConstraint",
+    "SchedulingMetadata",
+    "SchedulingMetadataError",
     "SchemaTransformProcessorConfig",
     "ScipySamplerParams",
     "Score",
@@ -173,6 +186,7 @@ __all__ = [
     "SubcategorySamplerParams",
     "ThrottleConfig",
     "TimeDeltaSamplerParams",
+    "ToolConfig",
     "TraceType",
     "UUIDSamplerParams",
     "UniformDistribution",

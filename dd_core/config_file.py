@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import inspect
 import json
-from collections.abc import Mapping
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +19,15 @@ from dd_core.kind import Kind
 from dd_core.models.providers import Providers
 
 ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Path
+
+
+@dataclass(frozen=True)
+class DataDesignerScriptParams:
+    """What a configuration that is a Python file is given."""
+
+    argv: tuple[str, ...] = ()
+    """Arguments after `--` on the command line."""
+
 
 _LARGEST_FILE = 10_000_000
 _URL_TIMEOUT = 10.0
@@ -50,6 +62,24 @@ def load_config(
         providers = providers or Providers()
         further = _further_problems(content, problems, providers, managed_assets)
         raise InvalidConfigError([*problems, *further]) from None
+
+
+def run_script(path: Path, argv: Sequence[str] = ()) -> DataDesignerConfig:
+    """The declaration that a Python file builds.
+
+    The file defines `load_config_builder`, which takes nothing or a `DataDesignerScriptParams` and
+    returns a builder. It is run as it is, so only the command line does this, for its own user.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    found = runpy.run_path(str(path)).get("load_config_builder")
+    if not callable(found):
+        raise InvalidConfigError(f"{path} defines no function load_config_builder()")
+    given = [DataDesignerScriptParams((*argv,))][: len(inspect.signature(found).parameters)]
+    built: Any = found(*given)
+    if not hasattr(built, "build"):
+        raise InvalidConfigError(f"load_config_builder() of {path} returned no builder")
+    return built.build()
 
 
 def config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:

@@ -8,14 +8,16 @@ from pathlib import Path
 from typing import Any, Self, cast
 
 import orjson
-from pydantic import Field, field_validator, model_validator
+from pydantic import field_validator, model_validator
 
 from dd_core.column import Column
 from dd_core.constraint import Constraint
 from dd_core.kind import Declaration
 from dd_core.models.config import LIMITS, ModelConfig
 from dd_core.processor import ProcessorConfig
+from dd_core.profiler import JudgeScoreProfilerConfig
 from dd_core.seed import SeedConfig
+from dd_core.tools import ToolConfig
 
 _HASH_ALGORITHM = "sha256"
 _HASH_VERSION = 2
@@ -58,14 +60,14 @@ class DataDesignerConfig(Exportable):
     """The columns, in the order in which they appear in the dataset."""
     model_configs: list[ModelConfig] | None = None
     """Models by alias; the defaults, if not given."""
-    tool_configs: list[dict[str, Any]] | None = Field(default=None, max_length=0)
-    """Reserved: tools are not supported yet."""
+    tool_configs: list[ToolConfig] | None = None
+    """Tools by alias. They are read and written, but no column can use them yet."""
     seed_config: SeedConfig | None = None
     """Rows that the dataset is built on."""
     constraints: list[Constraint] | None = None
     """Inequalities that sampler columns satisfy in every row."""
-    profilers: list[dict[str, Any]] | None = Field(default=None, max_length=0)
-    """Reserved: profilers are not supported yet."""
+    profilers: list[JudgeScoreProfilerConfig] | None = None
+    """What models are to find out about the finished dataset."""
     processors: list[ProcessorConfig] | None = None
     """What becomes of the rows of a batch when they are all there."""
 

@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import secrets
-import threading
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING
 
 import httpx
 
+from dd_core.analysis import judge_profiles, profile_in_run
+from dd_core.blocking import blocking
 from dd_core.builder import DataDesignerConfigBuilder
 from dd_core.column import Batch
 from dd_core.config_file import ConfigSource, load_config
 from dd_core.dataset_config import DataDesignerConfig
 from dd_core.engine import Engine
+from dd_core.errors import BuilderConfigurationError
 from dd_core.estimate import Estimate, estimate_from
 from dd_core.execute import BatchRun
 from dd_core.failed_rows import dropped_rows
@@ -28,7 +29,7 @@ from dd_core.models.secret import SecretResolver
 from dd_core.models.workbench import Workbench
 from dd_core.plan import Plan, compile_plan
 from dd_core.processing import output_table, process_dataset, processed_rows, side_tables
-from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, to_frame
+from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, opened
 from dd_core.run import (
     open_dataset,
     record_outcome,
@@ -37,8 +38,12 @@ from dd_core.run import (
     require_rows,
 )
 from dd_core.run_config import ResumeMode, RunConfig
+from dd_core.storage import DatasetDirectory
+from dd_core.tools import LocalStdioMCPProvider, MCPProvider
 
-_T = TypeVar("_T")
+if TYPE_CHECKING:
+    from dd_core.info import Info
+
 _logger = logging.getLogger(__name__)
 
 Configured = DataDesignerConfigBuilder | ConfigSource
@@ -52,6 +57,8 @@ class DataDesigner:
     default providers, `secret_resolver` the way in which their keys are found (environment
     variables, then the text itself). `managed_assets_path` is the folder of managed datasets, if
     not the environment's. `transport` takes the place of the network in tests.
+    `mcp_providers` are kept for tools, which are not run yet; `auto_configure_logging` changes
+    nothing, because logging is the application's business.
     """
 
     def __init__(
@@ -62,14 +69,31 @@ class DataDesigner:
         secret_resolver: SecretResolver | None = None,
         run_config: RunConfig | None = None,
         managed_assets_path: str | Path | None = None,
+        seed_readers: None = None,
+        person_reader: None = None,
+        mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
+        auto_configure_logging: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.artifact_path = Path(artifact_path or "artifacts")
         self.secret_resolver = secret_resolver
         self.providers = Providers(model_providers, secret_resolver)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
+        if seed_readers is not None or person_reader is not None:
+            raise BuilderConfigurationError(
+                "seed_readers and person_reader are not used; declare a seed source or a sampler "
+                "of your own, see docs/own-kinds.md"
+            )
+        self.mcp_providers = [*(mcp_providers or ())]
         self._run_config = run_config or RunConfig()
         self._transport = transport
+
+    @property
+    def info(self) -> Info:
+        """Help in the terminal, such as `info.display("model_providers")`."""
+        from dd_core.info import Info
+
+        return Info(default_model_configs, lambda: [*self.providers.all()])
 
     @property
     def run_config(self) -> RunConfig:
@@ -101,7 +125,7 @@ class DataDesigner:
                     images=True, attempts=max_attempts, backoff=retry_backoff_seconds
                 )
 
-        _blocking(check)
+        blocking(check)
 
     def get_models(self, aliases: Sequence[str]) -> Workbench:
         """Default models by alias, to try functions for custom columns with."""
@@ -123,7 +147,7 @@ class DataDesigner:
 
     def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Generate a few rows in memory."""
-        return _blocking(lambda: self.apreview(config, num_records=num_records))
+        return blocking(lambda: self.apreview(config, num_records=num_records))
 
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with an event loop."""
@@ -135,13 +159,16 @@ class DataDesigner:
             rows = run.surviving_rows()
             require_rows(engine, bool(rows), dropped_rows(run))
             made = {name: table.to_pylist() for name, table in side_tables(run, rows).items()}
+            table = processed_rows(plan, output_table(run, rows))
             return PreviewResults(
-                dataset=to_frame(processed_rows(plan, output_table(run, rows))),
+                table=table,
                 plan=plan,
                 seed=plan.seed,
                 usage=engine.usage(),
                 dropped=dropped_rows(run),
                 processor_artifacts=made,
+                num_requested=num_records,
+                profiles=await judge_profiles(engine, table),
             )
 
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
@@ -155,7 +182,7 @@ class DataDesigner:
                 require_rows(engine, bool(run.surviving_rows()), dropped_rows(run))
                 return estimate_from(engine, probe_rows, num_records)
 
-        return _blocking(probe)
+        return blocking(probe)
 
     async def _generated(self, engine: Engine, rows: int) -> BatchRun:
         run = engine.batch_run(Batch(0, 0, rows))
@@ -185,7 +212,7 @@ class DataDesigner:
         Raises `InvalidConfigError` before anything is spent, and `DataDesignerGenerationError`
         when the run was stopped or ended without rows; what was finished is kept.
         """
-        return _blocking(
+        return blocking(
             lambda: self.acreate(
                 config,
                 num_records=num_records,
@@ -236,6 +263,7 @@ class DataDesigner:
 
             await generate_batches(engine, directory, batches, written)
             await engine.in_thread(process_dataset, directory, plan)
+            await profile_in_run(engine, directory, num_records)
             count = record_outcome(directory, engine)
             require_rows(engine, bool(count), tuple(dropped))
             if count < num_records:
@@ -243,6 +271,13 @@ class DataDesigner:
             return DatasetCreationResults(
                 directory, plan, num_records, engine.usage(), tuple(dropped)
             )
+
+    def open(self, dataset_name: str) -> DatasetCreationResults:
+        """The results of a dataset that is there already, made by whatever run.
+
+        Raises `ArtifactStorageError` if there is none of this name below `artifact_path`.
+        """
+        return opened(DatasetDirectory.place(self.artifact_path, dataset_name))
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         plan = compile_plan(
@@ -260,34 +295,3 @@ class DataDesigner:
         if isinstance(config, DataDesignerConfigBuilder):
             return config.build()
         return load_config(config, self.providers, self.managed_assets_path)
-
-
-def _blocking(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Run async work to its end, also where an event loop is running already (notebooks)."""
-
-    async def run() -> _T:
-        return await work()
-
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(run())
-    return _in_own_thread(run())
-
-
-def _in_own_thread(work: Coroutine[Any, Any, _T]) -> _T:
-    outcome: list[_T] = []
-    failure: list[BaseException] = []
-
-    def target() -> None:
-        try:
-            outcome.append(asyncio.run(work))
-        except BaseException as error:
-            failure.append(error)
-
-    thread = threading.Thread(target=target, name="data-designer")
-    thread.start()
-    thread.join()
-    if failure:
-        raise failure[0]
-    return outcome[0]

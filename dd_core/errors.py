@@ -81,6 +81,10 @@ class BudgetExhaustedError(DataDesignerEarlyShutdownError):
     """The run has used what its budget allows; raising the budget lets it go on."""
 
 
+class DataDesignerProfilingError(DataDesignerError):
+    """A dataset that is there could not be profiled."""
+
+
 class ColumnIncompleteError(DataDesignerGenerationError):
     """Some cells of a column failed in a way that a later try may mend."""
 

@@ -158,8 +158,9 @@ def compile_plan(
     )
     for part in [*config.columns, *(config.processors or ())]:
         problems.extend(part.problems(scope))
-    problems.extend(dataset_problems(config))
+    problems.extend(dataset_problems(config, models))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
+    aliases |= {profiler.model_alias for profiler in config.profilers or ()}
     used = _used(models, aliases)
     problems.extend(fallback_problems(models))
     problems.extend(provider_problems(used, providers))

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dd_core.arrow import read_parquet
+from dd_core.arrow import concatenated, parquet_facts, read_parquet, to_frame
+from dd_core.builder import DataDesignerConfigBuilder
+from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
+from dd_core.dataset_config import DataDesignerConfig
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.failed_rows import DroppedRow
 from dd_core.plan import Plan
+from dd_core.profiler import DatasetProfilerResults, JudgeProfile
 from dd_core.storage import DatasetDirectory
 
 if TYPE_CHECKING:
@@ -22,29 +28,128 @@ Usage = dict[str, dict[str, dict[str, float]]]
 
 
 @dataclass(frozen=True)
-class PreviewResults:
+class DatasetMetadata:
+    """What is known about a dataset's columns."""
+
+    seed_column_names: list[str]
+
+
+class _Results:
+    """What both kinds of results can do."""
+
+    plan: Plan
+
+    @property
+    def dataset_metadata(self) -> DatasetMetadata:
+        """Which columns came from the seed dataset."""
+        columns = self.plan.config.columns
+        seeds = [each.name for each in columns if isinstance(each, SeedDatasetColumnConfig)]
+        return DatasetMetadata(seeds)
+
+    @property
+    def task_traces(self) -> None:
+        """Kept for scripts that ask; times are in `metadata.json` and the run's summary."""
+        return
+
+    @cached_property
+    def _next_record(self) -> Iterator[int]:
+        return count()
+
+    def _records(self) -> int:
+        raise NotImplementedError
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def display_sample_record(
+        self,
+        index: int | None = None,
+        *,
+        syntax_highlighting_theme: str = "dracula",
+        background_color: str | None = None,
+        processors_to_display: Sequence[str] | None = None,
+        hide_seed_columns: bool = False,
+        include_traces: bool = True,
+        save_path: str | Path | None = None,
+        theme: str = "dark",
+        display_width: int = 110,
+    ) -> None:
+        """Show one row in the terminal, or write it to a `.html` or `.svg` file.
+
+        Without `index` each call shows the next row, and after the last the first again. Raises
+        `IndexError` if there is no such row.
+        """
+        from dd_core.record_view import RecordStyle, record_view
+        from dd_core.report import show
+
+        total = self._records()
+        if total == 0:
+            raise IndexError("the dataset has no rows")
+        chosen = next(self._next_record) % total if index is None else index
+        if not -total <= chosen < total:
+            raise IndexError(f"there is no row {chosen}; the dataset has {total}")
+        style = RecordStyle(
+            syntax_highlighting_theme, background_color, hide_seed_columns, include_traces
+        )
+        chosen %= total
+        made = self._made(chosen, [*(processors_to_display or ())])
+        view = record_view(self.plan, self._record(chosen), made, style, chosen)
+        show(view, save_path, width=display_width, theme=theme, title=f"record {chosen}")
+
+    def _builder(self) -> DataDesignerConfigBuilder:
+        return DataDesignerConfigBuilder([*(self.plan.config.model_configs or ())])
+
+
+@dataclass(frozen=True)
+class PreviewResults(_Results):
     """Rows in memory."""
 
-    dataset: pd.DataFrame
+    table: pa.Table
     plan: Plan
     seed: int
     usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
     processor_artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, Any])
     """What processors made beside the dataset, by their names."""
+    num_requested: int = 0
+    profiles: tuple[JudgeProfile, ...] = ()
+
+    @cached_property
+    def dataset(self) -> pd.DataFrame:
+        """The rows as a DataFrame with Arrow types."""
+        return to_frame(self.table)
+
+    @cached_property
+    def analysis(self) -> DatasetProfilerResults:
+        """What the rows are like."""
+        from dd_core.analysis import analyse
+
+        return analyse(self.table, self.plan, self.num_requested, self.usage, self.profiles)
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as mappings."""
         rows: Any = self.dataset.to_dict("records")
         return rows
 
-    def display_sample_record(self, index: int = 0) -> None:
-        """Print one row, a line a column."""
-        show_record(self.dataset.iloc[index].to_dict())
+    def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
+        """A builder with the same models whose seed is these rows, or some of their columns."""
+        return _seeded(self._builder(), self.dataset, columns)
+
+    def _records(self) -> int:
+        return self.table.num_rows
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        return self.table.slice(index, 1).to_pylist()[0]
+
+    def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
+        return {name: self.processor_artifacts[name][index] for name in names}
 
 
 @dataclass(frozen=True)
-class DatasetCreationResults:
+class DatasetCreationResults(_Results):
     """A dataset on disk."""
 
     directory: DatasetDirectory
@@ -53,6 +158,11 @@ class DatasetCreationResults:
     usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
     """Rows dropped in this run; rows dropped before a resume are only counted in the metadata."""
+
+    @property
+    def artifact_storage(self) -> DatasetDirectory:
+        """The dataset's directory and what is in it."""
+        return self.directory
 
     @property
     def dataset_path(self) -> Path:
@@ -76,19 +186,17 @@ class DatasetCreationResults:
 
     def get_path_to_processor_artifacts(self, processor_name: str) -> Path:
         """The folder with what a processor made beside the dataset."""
-        path = self.dataset_path / "processors-files" / processor_name
-        known = [processor.name for processor in self.plan.config.processors or ()]
-        if processor_name not in known or not path.is_dir():
+        made = self.directory.processor_files()
+        if processor_name not in made:
             raise ArtifactStorageError(
-                f"processor {processor_name!r} made nothing; processors: {known}"
+                f"processor {processor_name!r} made nothing; those that did: {[*made]}"
             )
-        return path
+        return made[processor_name][0].parent
 
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """What a processor made beside the dataset."""
         folder = self.get_path_to_processor_artifacts(processor_name)
-        tables = [read_parquet(path) for path in sorted(folder.glob("*.parquet"))]
-        return to_frame(concatenated(tables))
+        return to_frame(concatenated([read_parquet(path) for path in sorted(folder.iterdir())]))
 
     def count_records(self) -> int:
         """Rows in the dataset, from the files' metadata."""
@@ -101,32 +209,92 @@ class DatasetCreationResults:
             raise DataDesignerGenerationError(f"{self.dataset_path} has no rows")
         return to_frame(concatenated(tables))
 
-    def display_sample_record(self, index: int = 0) -> None:
-        """Print one row, a line a column."""
-        show_record(self.load_dataset().iloc[index].to_dict())
+    def load_analysis(self) -> DatasetProfilerResults:
+        """What the dataset is like: as the run found it, or computed now from the files."""
+        from dd_core.analysis import load_analysis
+
+        return load_analysis(self.directory, self.plan, self.num_requested)
+
+    def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
+        """Write the dataset to one `jsonl`, `csv` or `parquet` file, a batch at a time."""
+        from dd_core.export import export
+
+        return export(self.directory.tables, path, format)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        description: str,
+        *,
+        token: str | None = None,
+        private: bool = False,
+        tags: Sequence[str] | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """Upload the dataset to Hugging Face; returns its address.
+
+        `token` is a token or the name of the environment variable that holds it.
+        """
+        from dd_core.hub import HuggingFaceHubClient
+
+        return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
+            self.dataset_path, repo_id, description, private=private, tags=tags
+        )
+
+    def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
+        """A builder with the same models whose seed is this dataset, or some of its columns."""
+        from dd_core.config import LocalFileSeedSource
+
+        if columns is not None:
+            return _seeded(self._builder(), self.load_dataset(), columns)
+        files = self.dataset_path / "parquet-files" / "*.parquet"
+        return self._builder().with_seed_dataset(LocalFileSeedSource(path=str(files)))
+
+    def _records(self) -> int:
+        return self.count_records()
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        return _row_of(self.directory.files(), index)
+
+    def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
+        made = {name: self.get_path_to_processor_artifacts(name) for name in names}
+        return {name: _row_of(sorted(path.iterdir()), index) for name, path in made.items()}
 
 
-def concatenated(tables: list[pa.Table]) -> pa.Table:
-    """One table; columns whose types differ between parts are brought to a common one."""
-    import pyarrow as pa
+def opened(directory: DatasetDirectory) -> DatasetCreationResults:
+    """The results of a dataset on disk, from what it says about itself."""
+    import json
 
-    return pa.concat_tables(tables, promote_options="permissive")
+    try:
+        content = (directory.path / "builder_config.json").read_bytes()
+        written: dict[str, Any] = json.loads(content)["data_designer"]
+    except (OSError, ValueError, KeyError):
+        raise ArtifactStorageError(f"{directory.path} is no dataset") from None
+    seed: dict[str, Any] | None = written.get("seed_config")
+    if seed is not None and seed["source"]["seed_type"] == "df":
+        written["seed_config"] = None  # a data frame is not written
+    config = DataDesignerConfig.model_validate(written)
+    plan = Plan(config=config, columns={}, models=(), seed=directory.seed or 0, warnings=())
+    target = int(directory.metadata.get("target_num_records", 0))
+    return DatasetCreationResults(directory, plan, target)
 
 
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The table as a DataFrame with Arrow types."""
-    import pandas as pd
+def _row_of(files: Sequence[Path], index: int) -> Mapping[str, Any]:
+    """One row of several files, reading only the file that has it."""
+    for path in files:
+        rows, _ = parquet_facts(path)
+        if index < rows:
+            return read_parquet(path).slice(index, 1).to_pylist()[0]
+        index -= rows
+    raise IndexError("there is no such row")
 
-    frame: Any = table
-    return frame.to_pandas(types_mapper=pd.ArrowDtype)
 
+def _seeded(
+    builder: DataDesignerConfigBuilder, frame: pd.DataFrame, columns: Sequence[str] | None
+) -> DataDesignerConfigBuilder:
+    from dd_core.config import DataFrameSeedSource
 
-def show_record(record: Mapping[Any, Any]) -> None:
-    """Print a row to the terminal."""
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(show_header=False, show_lines=True)
-    for name, value in record.items():
-        table.add_row(f"[bold]{name}", str(value))
-    Console().print(table)
+    names = [*(frame.columns if columns is None else columns)]
+    if unknown := [name for name in names if name not in frame.columns]:
+        raise ValueError(f"column {unknown[0]!r} is not in the dataset; it has {[*frame.columns]}")
+    return builder.with_seed_dataset(DataFrameSeedSource(df=frame[names]))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Literal, Self, TypeAlias
+from typing import Any, ClassVar, Literal, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +21,7 @@ from dd_core.constraint import ScalarInequalityConstraint
 from dd_core.draws import Draws
 from dd_core.errors import Problem
 from dd_core.kind import Kind
+from dd_core.statistics import DistributionType
 
 
 class SamplerType(StrEnum):
@@ -73,6 +74,9 @@ class Support:
 
 class SamplerParams(Kind, tag="sampler_type"):
     """What every kind of sampler has in common."""
+
+    distribution_type: ClassVar[DistributionType] = "numerical"
+    """Which figures describe the values of a finished dataset."""
 
     @property
     def parents(self) -> list[str]:

@@ -210,6 +210,12 @@ class DatasetDirectory:
         """Rows in the dataset, from the files' metadata."""
         return sum(parquet_facts(path)[0] for path in self.files())
 
+    def processor_files(self) -> dict[str, list[Path]]:
+        """The files that processors made beside the dataset, by the processors' names."""
+        folders = sorted((self.path / _PROCESSORS).glob("*"))
+        found = {folder.name: sorted(folder.glob("batch_*.parquet")) for folder in folders}
+        return {name: paths for name, paths in found.items() if paths}
+
     def replace_files(self, folder: Path) -> None:
         """Let the files of a folder be those with the dataset's rows."""
         current, former = self.path / _ROWS, self.path / f".{_ROWS}.former"

@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from flows.cli_datasets import export, push, report
+from flows.cli_errors import reports_errors
+
 if TYPE_CHECKING:
+    from dd_core.dataset_config import DataDesignerConfig
     from dd_core.run_config import RunConfig
 
 _P = ParamSpec("_P")
@@ -41,24 +45,28 @@ def cli(kinds: tuple[str, ...]) -> None:
         os.environ["DD_KINDS"] = ",".join([*([known] if known else []), *kinds])
 
 
-def _reports_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn the errors that we raise on purpose into a message and exit code 1."""
+def _config(command: Callable[..., _T]) -> Callable[..., _T]:
+    """The argument CONFIG; a Python file is given what follows `--`."""
 
+    @click.argument("config", metavar="CONFIG")
+    @click.argument("script_args", nargs=-1, metavar="[-- ARGS...]")
     @wraps(command)
-    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        from pydantic import ValidationError
+    def configured(config: str, script_args: tuple[str, ...], **options: Any) -> _T:
+        return command(config=reports_errors(_read_config)(config, script_args), **options)
 
-        from dd_core.errors import DataDesignerError
-
-        try:
-            return command(*args, **kwargs)
-        except (DataDesignerError, FileNotFoundError, ValidationError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return guarded
+    return configured
 
 
-_config = click.argument("config", metavar="CONFIG")
+def _read_config(config: str, script_args: tuple[str, ...]) -> DataDesignerConfig | str:
+    from dd_core.config_file import run_script
+
+    if config.endswith(".py"):
+        return run_script(Path(config), script_args)
+    if script_args:
+        raise click.UsageError(f"only a Python file takes arguments, not {config!r}")
+    return config
+
+
 _providers = click.option(
     "--providers", type=click.Path(exists=True, dir_okay=False), help="YAML file of providers."
 )
@@ -87,9 +95,9 @@ _seed = click.option("--seed", type=int, help="Same seed, same sampled rows.")
 @_run_config
 @_seed
 @_providers
-@_reports_errors
+@reports_errors
 def run(
-    config: str,
+    config: DataDesignerConfig | str,
     num_records: int,
     dataset_name: str,
     artifact_path: str,
@@ -123,9 +131,9 @@ def run(
 @click.option("-o", "--artifact-path", default="artifacts", show_default=True)
 @_run_config
 @_providers
-@_reports_errors
+@reports_errors
 def retry_failed(
-    config: str,
+    config: DataDesignerConfig | str,
     dataset_name: str,
     artifact_path: str,
     run_config: str | None,
@@ -159,9 +167,9 @@ def retry_failed(
 @_run_config
 @_seed
 @_providers
-@_reports_errors
+@reports_errors
 def preview(
-    config: str,
+    config: DataDesignerConfig | str,
     num_records: int,
     output: str | None,
     run_config: str | None,
@@ -191,9 +199,13 @@ def preview(
 @click.option("--probe-rows", default=5, show_default=True, help="Rows to generate for it.")
 @_run_config
 @_providers
-@_reports_errors
+@reports_errors
 def estimate(
-    config: str, num_records: int, probe_rows: int, run_config: str | None, providers: str | None
+    config: DataDesignerConfig | str,
+    num_records: int,
+    probe_rows: int,
+    run_config: str | None,
+    providers: str | None,
 ) -> None:
     """Generate a few rows of CONFIG and say what a dataset will take: time, tokens, dollars."""
     from dd_core import DataDesigner
@@ -208,8 +220,8 @@ def estimate(
 @cli.command()
 @_config
 @_providers
-@_reports_errors
-def validate(config: str, providers: str | None) -> None:
+@reports_errors
+def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Check CONFIG without asking any model; lists everything that is wrong."""
     from dd_core import DataDesigner
 
@@ -220,13 +232,17 @@ def validate(config: str, providers: str | None) -> None:
 @cli.command("check-models")
 @_config
 @_providers
-@_reports_errors
-def check_models(config: str, providers: str | None) -> None:
+@reports_errors
+def check_models(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Ask every model that CONFIG uses one small question."""
     from dd_core import DataDesigner
 
     DataDesigner(model_providers=_read_providers(providers)).check_models(config)
     click.echo("All models answered.")
+
+
+for _command in (report, export, push):
+    cli.add_command(_command)
 
 
 @cli.group()
@@ -235,7 +251,7 @@ def local() -> None:
 
 
 @local.command()
-@_reports_errors
+@reports_errors
 def install() -> None:
     """Install the model (about 130 MB) into this Python environment."""
     from dd_core.models import local as embedded
@@ -247,7 +263,7 @@ def install() -> None:
 @local.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True)
-@_reports_errors
+@reports_errors
 def serve(host: str, port: int) -> None:
     """Serve the model over the OpenAI protocol until interrupted."""
     from dd_core.models.local import LOCAL_MODEL_ID, LocalServer

@@ -13,6 +13,7 @@ from prefect.states import Completed
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel
 
+from dd_core.analysis import profile_in_run
 from dd_core.column import Batch
 
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
@@ -112,6 +113,8 @@ async def generate_dataset(
             await _generate(session, batches, dataset_name, retry_failed=retry_failed)
         if in_stage(plan.config.processors, "after_generation"):
             await process(cast("DatasetRun", quote(session)))
+        if plan.config.profilers:
+            await profile(cast("DatasetRun", quote(session)), num_records)
         return await _concluded(session, num_records, dataset_name)
 
 
@@ -122,6 +125,12 @@ async def process(session: DatasetRun) -> None:
     await session.engine.in_thread(process_dataset, directory, session.engine.plan)
     for name, rows in _after_processing(directory).items():
         get_run_logger().info("%s: %s rows", name, rows)
+
+
+@task(name="profile-dataset")
+async def profile(session: DatasetRun, num_records: int) -> None:
+    """Let models say what the finished dataset is like."""
+    await profile_in_run(session.engine, session.directory, num_records)
 
 
 def _after_processing(directory: DatasetDirectory) -> dict[str, str]:

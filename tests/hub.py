@@ -80,7 +80,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     else asked["name"]
                 )
                 hub.repositories.setdefault(name, {})
-                hub.private[name] = bool(asked.get("private"))
+                private = "private" if asked.get("private") else None
+                hub.private[name] = (asked.get("visibility") or private) == "private"
                 self._send(200, {"url": f"{hub.url}/datasets/{name}"})
                 return
             if path == "validate-yaml":

@@ -20,6 +20,7 @@ from dd_core.column import (
 from dd_core.errors import Problem
 from dd_core.media import MediaContexts, media_problems
 from dd_core.response import AnswerFormat
+from dd_core.statistics import ColumnStatistics, ColumnView, LLMColumnStatistics
 from dd_core.template import references
 
 
@@ -48,8 +49,8 @@ class LLMColumn(Column):
     """Keep the model's reasoning in a column named `<name>__reasoning_content`."""
     multi_modal_context: MediaContexts | None = None
     """Images, audio and video that the model is shown before the prompt."""
-    tool_alias: str | None = Field(default=None, max_length=0)
-    """Reserved: tools are not supported yet."""
+    tool_alias: str | None = None
+    """Alias of tools that the model may call; not supported yet."""
 
     @field_validator("prompt", "system_prompt")
     @classmethod
@@ -82,6 +83,9 @@ class LLMColumn(Column):
             place = f"columns.{self.name}.{field}"
             yield from template_problems(place, getattr(self, field), scope)
         yield from media_problems(self.name, self.multi_modal_context, scope)
+        if self.tool_alias is not None:
+            message = "tools are not supported yet; remove it, or ask without tools"
+            yield Problem(f"columns.{self.name}.tool_alias", message)
         place = f"columns.{self.name}.prompt"
         if not template_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
@@ -99,6 +103,11 @@ class LLMColumn(Column):
     @abstractmethod
     def answer_format(self) -> AnswerFormat:
         """How an answer becomes a value."""
+
+    def statistics(self, view: ColumnView) -> ColumnStatistics:
+        """Tokens too."""
+        tokens = view.tokens([self.prompt, *([self.system_prompt] if self.system_prompt else [])])
+        return LLMColumnStatistics(**view.general(), **tokens)
 
     def instructions(self) -> str:
         """What is appended to the prompt, after a blank line."""

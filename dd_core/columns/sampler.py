@@ -14,6 +14,7 @@ from dd_core.constraint import Constraint
 from dd_core.errors import Problem
 from dd_core.rejection import SampledRows, constraint_problems
 from dd_core.sampler import Order, SamplerParams, Siblings
+from dd_core.statistics import ColumnStatistics, ColumnView, SamplerColumnStatistics
 from dd_core.template import Condition
 
 
@@ -103,6 +104,17 @@ class SamplerColumnConfig(Column):
         supports = [params.support(self.convert_to) for params in self.all_params]
         orders: list[Order] = [support.order for support in supports if support is not None]
         return "text" if "text" in orders else next(iter(orders), None)
+
+    def statistics(self, view: ColumnView) -> ColumnStatistics:
+        """The distribution too."""
+        kind = self.params.distribution_type if self.convert_to != "str" else "text"
+        shown = {"categorical": view.categorical, "numerical": view.numerical}
+        return SamplerColumnStatistics(
+            **view.general(),
+            sampler_type=self.sampler_type,
+            distribution_type=kind,
+            distribution=shown[kind]() if kind in shown else None,
+        )
 
     def bind(self, binding: Binding) -> WholeColumn:
         """A generator that needs nothing but row indexes: it draws its siblings' values again."""

@@ -9,6 +9,7 @@ from pydantic import Field, model_validator
 
 from dd_core.column import Binding, Column, GroupColumn, Row, Scope, unknown_reference
 from dd_core.errors import Problem
+from dd_core.statistics import ColumnStatistics, ColumnView, ValidationColumnStatistics
 from dd_core.validator import Validator, ValidatorParams
 
 
@@ -63,6 +64,13 @@ class ValidationColumnConfig(Column):
         for name in scope.unknown(self.target_columns):
             yield unknown_reference(f"{place}.target_columns", name, scope)
         yield from self.validator_params.problems(place, self.target_columns, scope)
+
+    def statistics(self, view: ColumnView) -> ColumnStatistics:
+        """Valid records too."""
+        targets = self.target_columns if self.validator_type == "code" else []
+        return ValidationColumnStatistics(
+            **view.general(), num_valid_records=view.count_valid(targets)
+        )
 
     def bind(self, binding: Binding) -> GroupColumn:
         """The generator that asks the validator."""

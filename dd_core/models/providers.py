@@ -84,6 +84,10 @@ class Providers:
         for provider in BUILT_IN:
             self._by_name.setdefault(provider.name, provider)
 
+    def all(self) -> list[ModelProvider]:
+        """The providers, the built-in ones included."""
+        return [*self._by_name.values()]
+
     @property
     def names(self) -> list[str]:
         """Names that models may give, sorted."""

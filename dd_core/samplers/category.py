@@ -17,6 +17,8 @@ from dd_core.samplers.scalar import ScalarSampler, listed
 class CategorySamplerParams(ScalarSampler):
     """One of the given values in every row."""
 
+    distribution_type = "categorical"
+
     sampler_type: Literal["category"] = "category"
     values: list[str | int | float] = Field(min_length=1)
     """What to pick from. All integers stay integers; one text among them makes all of them text."""

@@ -17,6 +17,8 @@ from dd_core.samplers.moment import MomentSampler, parse_moment
 class DatetimeSamplerParams(MomentSampler):
     """Uniform distribution over the seconds of [start, end), cut off at a unit."""
 
+    distribution_type = "other"
+
     sampler_type: Literal["datetime"] = "datetime"
     start: str
     """Earliest point in time, for example 2024-01-01 or 2024-01-01T08:00."""

@@ -69,6 +69,8 @@ class PersonSamplerParams(SamplerParams):
     filters has come once.
     """
 
+    distribution_type = "other"
+
     sampler_type: Literal["person"] = "person"
     locale: Locale = "en_US"
     """Whose people; the file `<managed assets>/datasets/<locale>.parquet` must be there."""

@@ -44,6 +44,8 @@ LOCALES = frozenset(
 class PersonFromFakerSamplerParams(SamplerParams):
     """A dict of personal data in every row."""
 
+    distribution_type = "other"
+
     sampler_type: Literal["person_from_faker"] = "person_from_faker"
     locale: str = "en_US"
     """Language and country of names and addresses, for example fr_FR."""

@@ -20,6 +20,8 @@ from dd_core.samplers.scalar import ScalarSampler, listed
 class SubcategorySamplerParams(ScalarSampler):
     """One of the values that belong to the row's category, equally often."""
 
+    distribution_type = "categorical"
+
     sampler_type: Literal["subcategory"] = "subcategory"
     category: str
     """The category sampler column that decides on the list."""

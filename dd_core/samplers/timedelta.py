@@ -22,6 +22,8 @@ _MOST_SECONDS = 9998 * 365 * 86_400
 class TimeDeltaSamplerParams(MomentSampler):
     """A reference column's point in time plus a whole number of units from [dt_min, dt_max)."""
 
+    distribution_type = "other"
+
     sampler_type: Literal["timedelta"] = "timedelta"
     dt_min: int = Field(ge=0)
     """Least number of units."""

@@ -21,6 +21,8 @@ _GOLDEN = 0x9E3779B1
 class UUIDSamplerParams(SamplerParams):
     """The 32 hexadecimal digits of a random (version 4) UUID, without hyphens."""
 
+    distribution_type = "text"
+
     sampler_type: Literal["uuid"] = "uuid"
     prefix: str | None = None
     """Text in front of the digits."""

@@ -12,6 +12,8 @@ import pytest
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 
 import dd_core.config as dd
+from dd_core import DataDesigner
+from dd_core.config_file import run_script
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 
@@ -177,3 +179,32 @@ def test_an_estimate_is_printed_as_a_table(tmp_path: Path, bench_server: ServerF
     assert done.returncode == 0, done.stderr
     assert "1,000 rows, from 2 rows" in done.stdout
     assert "dollars: unknown" in done.stdout
+
+
+def test_a_dataset_is_reported_on_and_exported_and_a_script_is_a_configuration(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "make.py").write_text(
+        "import dd_core.config as dd\n"
+        "def load_config_builder(params):\n"
+        "    return dd.DataDesignerConfigBuilder([]).add_column(\n"
+        "        name='a', column_type='sampler', sampler_type='category',\n"
+        "        params={'values': list(params.argv)})\n"
+    )
+    made = ddflows("preview", "make.py", "-n", "3", "-o", "x.csv", "--", "red", cwd=tmp_path)
+    assert made.returncode == 0, made.stderr
+    assert (tmp_path / "x.csv").read_text().split() == ["a", "red", "red", "red"]
+    designer = DataDesigner(tmp_path)
+    builder = run_script(tmp_path / "make.py", ["red", "blue"])
+    designer.create(builder, num_records=6, dataset_name="colours")
+
+    reported = ddflows("report", "colours", "-o", "report.html", cwd=tmp_path)
+    assert reported.returncode == 0, reported.stderr
+    assert "category" in (tmp_path / "report.html").read_text()
+    exported = ddflows("export", "colours", "rows.jsonl", cwd=tmp_path)
+    assert "6 rows written to rows.jsonl" in exported.stdout
+    assert len((tmp_path / "rows.jsonl").read_text().splitlines()) == 6
+    refused = ddflows("export", "colours", "rows.xlsx", cwd=tmp_path)
+    assert (refused.returncode, "use jsonl, csv, parquet" in refused.stderr) == (1, True)
+    none = ddflows("validate", "none.py", cwd=tmp_path)
+    assert (none.returncode, "there is no file" in none.stderr) == (1, True)

@@ -237,6 +237,42 @@ async def test_results_that_cannot_be_written_fail_the_run(
         )
 
 
+async def test_processors_and_profilers_are_tasks_at_the_end(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    made = topics(model(bench_server().url))
+    made.add_column(
+        name="verdict",
+        column_type="llm-judge",
+        model_alias="m",
+        prompt="Judge {{ topic }}",
+        scores=[{"name": "fit", "description": "Fits", "options": {1: "no", 2: "yes"}}],
+    )
+    made.add_processor(dd.DeduplicateProcessorConfig(name="once", column_names=["topic"]))
+    made.add_profiler(dd.JudgeScoreProfilerConfig(model_alias="m"))
+    state = await generate_dataset(
+        made.build(),
+        num_records=30,
+        dataset_name="end",
+        artifact_path=str(tmp_path),
+        run_config=dd.RunConfig(buffer_size=10),
+        return_state=True,
+    )
+    summary = RunSummary.model_validate(await state.aresult())
+    frame = _rows(summary)
+    assert frame["topic"].is_unique
+    assert (summary.rows_written, summary.rows_in_dataset) == (30, len(frame))
+    assert len(frame) < 30
+    (profile,) = DataDesigner(tmp_path).open("end").load_analysis().column_profiles or []
+    assert sum(profile.scores[0].counts.values()) == len(frame)
+    assert profile.scores[0].summary
+    async with get_client() as client:
+        runs = await client.read_task_runs(
+            flow_run_filter=FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+        )
+    assert {"process-dataset", "profile-dataset"} <= {run.name.rsplit("-", 1)[0] for run in runs}
+
+
 def test_the_parameters_are_a_form_with_every_kind() -> None:
     schema = parameter_schema(generate_dataset)
     assert {*schema.properties} >= {"config", "num_records", "run_config", "model_providers"}

@@ -1,0 +1,41 @@
+"""Async work for callers without an event loop."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+_T = TypeVar("_T")
+
+
+def blocking(work: Callable[[], Awaitable[_T]]) -> _T:
+    """Run async work to its end, also where an event loop is running already (notebooks)."""
+
+    async def run() -> _T:
+        return await work()
+
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(run())
+    return _in_own_thread(run())
+
+
+def _in_own_thread(work: Coroutine[Any, Any, _T]) -> _T:
+    outcome: list[_T] = []
+    failure: list[BaseException] = []
+
+    def target() -> None:
+        try:
+            outcome.append(asyncio.run(work))
+        except BaseException as error:
+            failure.append(error)
+
+    thread = threading.Thread(target=target, name="data-designer")
+    thread.start()
+    thread.join()
+    if failure:
+        raise failure[0]
+    return outcome[0]
