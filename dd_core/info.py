@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import StrEnum
-
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
+from typing import TYPE_CHECKING
 
 from dd_core.kind import Kind
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.sampler import SamplerParams
+
+if TYPE_CHECKING:
+    from rich.table import Table
 
 
 class InfoType(StrEnum):
@@ -35,6 +35,8 @@ class Info:
 
     def display(self, info_type: InfoType | str, sampler_type: str | None = None) -> None:
         """Print help about samplers (or the one of `sampler_type`), models or providers."""
+        from rich.console import Console
+
         match InfoType(info_type):
             case InfoType.SAMPLERS:
                 tables = [_fields(kind) for kind in _samplers(sampler_type)]
@@ -69,6 +71,9 @@ def _fields(kind: type[Kind]) -> Table:
 
 
 def _table(title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]) -> Table:
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(*heads, title=title, title_justify="left")
     for row in rows:
         table.add_row(*map(Text, row))

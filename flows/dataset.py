@@ -111,11 +111,18 @@ async def generate_dataset(
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
             await _generate(session, batches, dataset_name, retry_failed=retry_failed)
-        if in_stage(plan.config.processors, "after_generation"):
-            await process(cast("DatasetRun", quote(session)))
-        if plan.config.profilers:
-            await profile(cast("DatasetRun", quote(session)), num_records)
+        await _finish(session, num_records)
         return await _concluded(session, num_records, dataset_name)
+
+
+async def _finish(session: DatasetRun, num_records: int) -> None:
+    """What is done with the dataset as a whole; tasks only where there is something to do."""
+    config = session.engine.plan.config
+    given = cast("DatasetRun", quote(session))
+    if in_stage(config.processors, "after_generation"):
+        await process(given)
+    if config.profilers:
+        await profile(given, num_records)
 
 
 @task(name="process-dataset")
