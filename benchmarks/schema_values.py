@@ -11,7 +11,7 @@ from typing import Any
 Schema = dict[str, Any]
 
 _LETTERS = string.ascii_lowercase * 2
-_ELEMENT = re.compile(r"<response_schema>(.*?)</response_schema>", re.DOTALL)
+_ELEMENT = re.compile(r"<response_schema>\s*(\{.*?\})\s*</response_schema>", re.DOTALL)
 _FENCE = re.compile(r"starts with ```(\w+)")
 _DEEP = 4
 """References followed before a recursive schema is brought to an end."""

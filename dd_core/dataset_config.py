@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self, cast
@@ -41,8 +42,6 @@ class Exportable(Declaration):
 
     def to_json(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
         """JSON text, or None when it was written to `path`."""
-        import json
-
         return _text_or_file(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False), path)
 
 
@@ -103,16 +102,21 @@ class DataDesignerConfig(Exportable):
     def fingerprint(self) -> dict[str, str | int]:
         """Hash of what determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
-        content = orjson.dumps(
-            _hashed({**self.to_dict(), "columns": columns}),
-            option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS,
-        )
+        content = canonical_json(_hashed({**self.to_dict(), "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
         return {
             "config_hash": f"{_HASH_ALGORITHM}:{digest}",
             "config_hash_algo": _HASH_ALGORITHM,
             "config_hash_version": _HASH_VERSION,
         }
+
+
+def canonical_json(content: Any) -> bytes:
+    """Equal content as equal bytes."""
+    try:
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # integers of more than 64 bits
+        return json.dumps(content, sort_keys=True, default=str).encode()
 
 
 def _hashed(config: dict[str, Any]) -> dict[str, Any]:

@@ -14,13 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import networkx as nx
-import orjson
 
 from dd_core.checks import dataset_problems, fallback_problems
 from dd_core.column import Binding, Column, Generator, Scope
 from dd_core.columns.sampler import SamplerColumnConfig
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
-from dd_core.dataset_config import DataDesignerConfig
+from dd_core.dataset_config import DataDesignerConfig, canonical_json
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
 from dd_core.graph import cycles_in, graph_of, inputs_of, producers_of, ranks_of
 from dd_core.models.config import ModelConfig
@@ -282,5 +281,4 @@ def _early(config: DataDesignerConfig) -> list[Any]:
 
 
 def _digest(content: Any) -> str:
-    text = orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
-    return hashlib.sha256(text).hexdigest()[:_FINGERPRINT_LENGTH]
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:_FINGERPRINT_LENGTH]

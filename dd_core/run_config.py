@@ -44,12 +44,12 @@ class RequestAdmissionTuningConfig(Declaration):
 class ThrottleConfig(Declaration):
     """Deprecated names of `RequestAdmissionTuningConfig`."""
 
-    reduce_factor: float = 0.75
-    additive_increase: int = 1
-    success_window: int = 25
-    cooldown_seconds: float = 2.0
-    ceiling_overshoot: float = 0.1
-    rampup_seconds: float = 0.0
+    reduce_factor: float = Field(default=0.75, gt=0, lt=1)
+    additive_increase: int = Field(default=1, ge=1)
+    success_window: int = Field(default=25, ge=1)
+    cooldown_seconds: float = Field(default=2.0, gt=0)
+    ceiling_overshoot: float = Field(default=0.1, ge=0)
+    rampup_seconds: float = Field(default=0.0, ge=0)
 
     def translated(self) -> RequestAdmissionTuningConfig:
         """The same under today's names."""

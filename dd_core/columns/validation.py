@@ -19,8 +19,9 @@ class ValidationColumnConfig(Column):
     column_type: Literal["validation"] = "validation"
     target_columns: list[str] = Field(min_length=1)
     """The columns to validate."""
-    validator_type: str
-    """Kind of the validator: `code`, `local_callable` or `remote`."""
+    validator_type: str = ""
+    """Kind of the validator: `code`, `local_callable` or `remote`; that of the parameters, if not
+    given."""
     validator_params: ValidatorParams
     """Its parameters."""
     batch_size: int = Field(default=10, ge=1)
