@@ -6,7 +6,7 @@ READY := .venv/.ready
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test check format bench bench-faults lock clean
+.PHONY: help demo test check format bench bench-faults bench-validators lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,9 @@ bench: $(READY) ## Measure the chain and the two-model shape against a local ser
 
 bench-faults: $(READY) ## Measure runs with servers that refuse, fail, die and grow
 	$(BIN)/python -m benchmarks.faults
+
+bench-validators: $(READY) ## Compare validation columns with those of data-designer
+	$(BIN)/python -m benchmarks.validators
 
 lock: $(READY) ## Write the locked requirements anew
 	$(BIN)/python -m pip install --quiet uv

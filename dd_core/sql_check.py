@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 from dd_core.sqlfluff_process import violations
@@ -14,6 +15,17 @@ _OPAQUE = frozenset(
     + ["RESET", "REVOKE", "SET", "SHOW", "USE", "VACUUM"]
 )
 """Statements that sqlglot keeps as text without being wrong about them."""
+
+_COMPARISONS = frozenset(["EQ", "NEQ", "GT", "GTE", "LT", "LTE"])
+_OPEN = _COMPARISONS | frozenset(
+    ["ALIAS", "AND", "OR", "NOT", "SET", "WHERE", "HAVING", "ON", "LIKE", "BETWEEN", "GROUP_BY"]
+    + ["ORDER_BY", "PARTITION_BY", "FROM", "JOIN", "INTO", "UNION", "EXCEPT", "INTERSECT"]
+)
+"""Tokens after which something must come."""
+_CLOSING = frozenset(["SEMICOLON", "COMMA", "R_PAREN"])
+_EMPTY_ITEMS = frozenset(
+    [("COMMA", "COMMA"), ("L_PAREN", "COMMA"), ("SELECT", "COMMA"), ("COMMA", "R_PAREN")]
+)
 
 
 def check_sql(sources: Sequence[str], dialect: str, parser: str) -> list[dict[str, Any]]:
@@ -42,8 +54,10 @@ def _complaints(source: str, dialect: str) -> list[str]:
     from sqlglot import errors
 
     logging.getLogger("sqlglot").setLevel(logging.ERROR)  # it warns of what we decide on
+    known: Any = sqlglot.Dialect.get_or_raise(None if dialect == "ansi" else dialect)
     try:
-        parsed: list[Any] = sqlglot.parse(source, dialect=None if dialect == "ansi" else dialect)
+        tokens: list[Any] = known.tokenize(source)
+        parsed: list[Any] = known.parser().parse(tokens, source)
     except errors.SqlglotError as error:
         return [_plain(str(error))]
     except RecursionError:
@@ -51,7 +65,22 @@ def _complaints(source: str, dialect: str) -> list[str]:
     statements = [each for each in parsed if each is not None]
     if not statements:
         return ["there is no statement"]
-    return [found for each in statements for found in _faults(each, dialect)]
+    found = [*_misplaced([(token.token_type.name, token.text) for token in tokens])]
+    return found + [found for each in statements for found in _faults(each, dialect)]
+
+
+def _misplaced(tokens: Sequence[tuple[str, str]]) -> Iterator[str]:
+    """What sqlglot passes over: words and signs with nothing where something must follow."""
+    ended = [*tokens, ("SEMICOLON", "the end")]
+    if tokens and tokens[0][0] in ("FROM", "TABLE"):
+        yield f"a statement cannot begin with {tokens[0][1]}"
+    for (before, text), (after, end) in pairwise(ended):
+        if before in _OPEN and after in _CLOSING | {"FROM"} - {before}:
+            yield f"nothing stands between {text!r} and {end!r}"
+        elif (before, after) in _EMPTY_ITEMS:
+            yield "a list has an empty item"
+        elif before in _COMPARISONS and after in _COMPARISONS:
+            yield f"{end!r} follows {text!r}"
 
 
 def _faults(statement: Any, dialect: str) -> list[str]:

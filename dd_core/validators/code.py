@@ -27,7 +27,7 @@ class CodeValidatorParams(ValidatorParams):
     code_lang: CodeLang
     """`python`, or `sql:` and a dialect."""
     sql_parser: Literal["sqlglot", "sqlfluff"] = "sqlglot"
-    """`sqlfluff` is stricter in places, hundreds of times slower, and runs in its own process."""
+    """`sqlfluff` is ten times slower, decides differently in places, and is a process of its own."""
 
     @field_validator("code_lang")
     @classmethod

@@ -14,6 +14,7 @@ import pytest
 from pydantic import ValidationError
 
 import dd_core.config as dd
+from benchmarks.sql_corpus import VALID, broken
 from dd_core import DataDesigner, InvalidConfigError
 from dd_core.python_lint import lint
 from dd_core.sql_check import check_sql
@@ -112,6 +113,18 @@ def test_sqlfluff_comes_to_the_same_verdicts() -> None:
         found = check_sql([source for source, _ in pairs], dialect, "sqlfluff")
         assert [each["is_valid"] for each in found] == [verdict for _, verdict in pairs]
     assert "sqlfluff" not in sys.modules  # it breaks isinstance(x, ABC) where it is imported
+
+
+def test_both_parsers_mostly_agree_on_statements_with_slips() -> None:
+    slips = [*dict.fromkeys(broken(1, 8))]
+    verdicts = [
+        [each["is_valid"] for each in check_sql([*VALID, *slips], "ansi", parser)]
+        for parser in ("sqlglot", "sqlfluff")
+    ]
+    assert all(verdicts[0][: len(VALID)])
+    assert all(verdicts[1][: len(VALID)])
+    same = sum(a == b for a, b in zip(*verdicts, strict=True))
+    assert same / len(verdicts[0]) > 0.9
 
 
 def test_code_columns_are_validated_target_by_target() -> None:
