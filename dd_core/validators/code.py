@@ -27,7 +27,7 @@ class CodeValidatorParams(ValidatorParams):
     code_lang: CodeLang
     """`python`, or `sql:` and a dialect."""
     sql_parser: Literal["sqlglot", "sqlfluff"] = "sqlglot"
-    """`sqlfluff` is ten times slower, decides differently in places, and is a process of its own."""
+    """`sqlfluff` is ten times slower and decides differently in places; it has its own process."""
 
     @field_validator("code_lang")
     @classmethod

@@ -193,7 +193,7 @@ def test_a_dataset_is_reported_on_and_exported_and_a_script_is_a_configuration(
     )
     made = ddflows("preview", "make.py", "-n", "3", "-o", "x.csv", "--", "red", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    assert (tmp_path / "x.csv").read_text().split() == ["a", "red", "red", "red"]
+    assert pd.read_csv(tmp_path / "x.csv")["a"].tolist() == ["red"] * 3
     designer = DataDesigner(tmp_path)
     builder = run_script(tmp_path / "make.py", ["red", "blue"])
     designer.create(builder, num_records=6, dataset_name="colours")
