@@ -61,8 +61,9 @@ def _samplers(sampler_type: str | None) -> list[type[Kind]]:
 
 
 def _fields(kind: type[Kind]) -> Table:
+    docs = kind.field_docs()
     rows = [
-        (name, "required" if field.is_required() else repr(field.default), field.description or "")
+        (name, "required" if field.is_required() else repr(field.default), docs.get(name, ""))
         for name, field in kind.model_fields.items()
         if name != kind.family_tag
     ]

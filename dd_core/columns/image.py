@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -101,7 +100,9 @@ class _Drawing(CellColumn):
             return encoded(content, f"image/{kind}").data
         folder = Path("images") / _NO_FOLDER.sub("_", self._column.name)
         path = folder / f"{uuid.uuid4()}.{_SUFFIXES.get(kind, kind)}"
-        await asyncio.to_thread(_write, self._root / path, content)
+        from asyncio import to_thread  # loads slowly
+
+        await to_thread(_write, self._root / path, content)
         return path.as_posix()
 
 

@@ -12,7 +12,9 @@ import email.utils
 import ssl
 import time
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, TypeVar
+from urllib.request import getproxies
 
 import aiohttp
 import httpx
@@ -53,7 +55,8 @@ def open_transport(*, secure: bool) -> httpx.AsyncBaseTransport:
 
     def session() -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=30.0)
-        return aiohttp.ClientSession(connector=connector, trust_env=True)
+        # Only where there are proxies: with it, aiohttp looks for a netrc file at every request.
+        return aiohttp.ClientSession(connector=connector, trust_env=bool(getproxies()))
 
     return httpx_aiohttp.AiohttpTransport(verify=context, client=session)
 
@@ -140,7 +143,7 @@ class Client:
     async def _post(self, url: str, body: Body) -> bytes:
         request = httpx.Request(
             "POST",
-            url,
+            _parsed(url),
             headers=self._headers,
             content=orjson.dumps({**body, **self._model, **self._upstream.extra_body}),
             extensions=self._extensions,
@@ -215,6 +218,11 @@ class Client:
             if len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
+
+
+@lru_cache(maxsize=64)
+def _parsed(url: str) -> httpx.URL:
+    return httpx.URL(url)
 
 
 def _provider_words(content: bytes) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -15,24 +16,25 @@ from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, U
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.secret import SecretResolver, default_resolver
 
-LOCAL_PROVIDER = ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
-"""Serves a small model on this machine; never chosen unless a model names it."""
 
-BUILT_IN = (
-    ModelProvider(
-        name="nvidia",
-        endpoint="https://integrate.api.nvidia.com/v1",
-        api_key=SecretStr("NVIDIA_API_KEY"),
-    ),
-    ModelProvider(
-        name="openai", endpoint="https://api.openai.com/v1", api_key=SecretStr("OPENAI_API_KEY")
-    ),
-    ModelProvider(
-        name="openrouter",
-        endpoint="https://openrouter.ai/api/v1",
-        api_key=SecretStr("OPENROUTER_API_KEY"),
-    ),
-)
+@cache
+def built_in_providers() -> tuple[ModelProvider, ...]:
+    """The providers that need not be declared; made on first use, because that takes time."""
+
+    def remote(name: str, endpoint: str, key: str) -> ModelProvider:
+        return ModelProvider(name=name, endpoint=endpoint, api_key=SecretStr(key))
+
+    return (
+        remote("nvidia", "https://integrate.api.nvidia.com/v1", "NVIDIA_API_KEY"),
+        remote("openai", "https://api.openai.com/v1", "OPENAI_API_KEY"),
+        remote("openrouter", "https://openrouter.ai/api/v1", "OPENROUTER_API_KEY"),
+    )
+
+
+@cache
+def local_provider() -> ModelProvider:
+    """The small model on this machine."""
+    return ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
 
 
 def home_directory() -> Path:
@@ -44,7 +46,7 @@ def default_providers() -> list[ModelProvider]:
     """The providers of the user's `model_providers.yaml`, or the built-in ones."""
     path = home_directory() / "model_providers.yaml"
     if not path.is_file():
-        return [*BUILT_IN]
+        return [*built_in_providers()]
     import yaml
 
     loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -80,8 +82,8 @@ class Providers:
                 [Problem("model_providers", f"two providers are named {repeated[0]!r}; rename one")]
             )
         self._default = given[0].name if given else None
-        self._by_name = {provider.name: provider for provider in [LOCAL_PROVIDER, *given]}
-        for provider in BUILT_IN:
+        self._by_name = {provider.name: provider for provider in [local_provider(), *given]}
+        for provider in built_in_providers():
             self._by_name.setdefault(provider.name, provider)
 
     def all(self) -> list[ModelProvider]:
