@@ -139,9 +139,12 @@ class ColumnState:
 
     def settle_all(self) -> None:
         """Every cell that is still open has its value."""
-        for row, status in enumerate(self.status):
-            if status not in _SETTLED:
-                self.status[row] = CellState.DONE
+        if self.open == len(self.status):
+            self.status[:] = bytes([CellState.DONE]) * self.open
+        else:
+            for row, status in enumerate(self.status):
+                if status not in _SETTLED:
+                    self.status[row] = CellState.DONE
         self.done += self.open
         self.open = 0
 

@@ -31,9 +31,9 @@ from dd_core.plan import Plan, compile_plan
 from dd_core.processing import output_table, process_dataset, processed_rows, side_tables
 from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, opened
 from dd_core.run import (
+    note_progress,
     open_dataset,
     record_outcome,
-    record_progress,
     require_ready,
     require_rows,
 )
@@ -257,7 +257,7 @@ class DataDesigner:
 
             def written(run: BatchRun, path: Path | None) -> None:
                 dropped.extend(dropped_rows(run))
-                record_progress(directory, engine)
+                note_progress(directory, engine)
                 if on_batch_complete is not None and path is not None:
                     on_batch_complete(path)
 

@@ -73,6 +73,8 @@ class Engine:
         self.active: set[BatchRun] = set()
         """Batches at work."""
         self.stopped_by: DataDesignerError | None = None
+        self.progress_noted_at = 0.0
+        """When the metadata last said what is on disk; the monotonic clock."""
         self._times: dict[str, ColumnTimes] = {}
         self._check: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(

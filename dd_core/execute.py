@@ -108,8 +108,9 @@ class BatchRun:
         self._engine.active.discard(self)
         await self._work.end()
         self._engine.add_times({s.name: s.times for s in self.states.values() if s.times.cells})
-        for row in range(self.batch.size):
-            self._abandon(row)
+        if any(state.open for state in self.states.values()):
+            for row in range(self.batch.size):
+                self._abandon(row)
         if self._journal is not None:
             self._journal.close()
 

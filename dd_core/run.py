@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import secrets
+import time
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -25,6 +26,8 @@ from dd_core.run_config import ResumeMode, RunConfig
 from dd_core.storage import DatasetDirectory, parts_folder_of
 
 _logger = logging.getLogger(__name__)
+_BETWEEN_NOTES = 1.0
+"""Seconds."""
 
 
 def open_dataset(
@@ -68,6 +71,14 @@ def open_dataset(
     )
     directory.write_text("builder_config.json", BuilderConfig.of(plan.config).to_json() or "")
     return plan, directory
+
+
+def note_progress(directory: DatasetDirectory, engine: Engine) -> None:
+    """Record the progress if that was not done a moment ago: it looks at every part."""
+    now = time.monotonic()
+    if now - engine.progress_noted_at > _BETWEEN_NOTES:
+        record_progress(directory, engine)
+        engine.progress_noted_at = time.monotonic()
 
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:

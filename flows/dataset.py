@@ -24,9 +24,9 @@ from dd_core.models.providers import Providers, default_providers
 from dd_core.processing import process_dataset
 from dd_core.processor import in_stage
 from dd_core.run import (
+    note_progress,
     open_dataset,
     record_outcome,
-    record_progress,
     require_ready,
     require_rows,
 )
@@ -178,7 +178,7 @@ async def _generate(
                 returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
             # A batch that an earlier attempt finished comes back as Prefect stored it: as JSON.
             _verify(BatchManifest.model_validate(returned), batch, session)
-            record_progress(session.directory, session.engine)
+            note_progress(session.directory, session.engine)
             await show_preview(session, dataset)
         finally:
             places.release()
