@@ -7,6 +7,7 @@ is; everything else it learns from the declaration.
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -124,9 +125,12 @@ class Binding:
 class WholeColumn(ABC):
     """Generates a column of a batch in one go, when its inputs are complete."""
 
+    seconds_a_row: float = math.inf
+    """What a row took the last time."""
+
     @abstractmethod
     def generate(self, batch: Batch, inputs: Mapping[str, Values]) -> Values:
-        """Values of all `batch.size` rows. Runs in a worker thread."""
+        """Values of all `batch.size` rows. Runs in a worker thread unless it is very quick."""
 
 
 class RowColumn(ABC):

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Sequence
 from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState
-from dd_core.column import CellColumn, GroupColumn, RowColumn, WholeColumn
+from dd_core.column import CellColumn, GroupColumn, RowColumn, Values, WholeColumn
 from dd_core.errors import DataDesignerError, DataDesignerGenerationError
 from dd_core.journal import Journal
 from dd_core.models.seat import Seat
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _CHUNK_ON_LOOP = 64  # smaller chunks cost less than handing them to a thread
+_SECONDS_ON_LOOP = 0.002  # whole columns that took less cost less than handing them to a thread
 
 
 class Work:
@@ -154,8 +155,18 @@ class Work:
 
     async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
         inputs = {name: self._run.values(name) for name in state.planned.reads}
-        values = await self._engine.in_thread(generator.generate, self._run.batch, inputs)
-        self._run.complete_whole(state, values)
+        batch = self._run.batch
+
+        def generate() -> Values:
+            began = time.perf_counter()
+            values = generator.generate(batch, inputs)
+            generator.seconds_a_row = (time.perf_counter() - began) / batch.size
+            return values
+
+        if generator.seconds_a_row * batch.size < _SECONDS_ON_LOOP:
+            self._run.complete_whole(state, generate())
+        else:
+            self._run.complete_whole(state, await self._engine.in_thread(generate))
 
     async def _process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
         columns = self._run.plan.columns.items()
