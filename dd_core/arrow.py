@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import orjson
@@ -34,12 +34,34 @@ def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]
         return pa.array(values if rows is None else values[np.asarray(rows, dtype=np.int64)])
     chosen = values if rows is None else [values[row] for row in rows]
     try:
-        array = pa.array(chosen)
+        array = _array(chosen)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return pa.array([_as_text(value) for value in chosen], pa.string())
     if _has_empty_struct(array.type):  # Parquet cannot store an object without members
         return pa.array([_as_text(value) for value in chosen], pa.string())
     return array
+
+
+def _array(values: Sequence[Any]) -> Any:
+    """Like `pa.array`; objects with the same members are taken apart first, which is quicker."""
+    import pyarrow as pa
+
+    given: Any = pa
+    first = next((value for value in values if value is not None), None)
+    if type(first) is not dict or not first:  # pyright: ignore[reportUnknownArgumentType]
+        return given.array(values)
+    keys = cast("dict[Any, Any]", first).keys()
+    for value in values:
+        if value is not None and (type(value) is not dict or value.keys() != keys):
+            return given.array(values)
+    if not all(isinstance(key, str) for key in keys):
+        return given.array(values)
+    missing = [value is None for value in values]
+    if any(missing):
+        arrays = [_array([None if row is None else row[key] for row in values]) for key in keys]
+        return given.StructArray.from_arrays(arrays, names=[*keys], mask=given.array(missing))
+    arrays = [_array([row[key] for row in values]) for key in keys]
+    return given.StructArray.from_arrays(arrays, names=[*keys])
 
 
 def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:

@@ -6,6 +6,7 @@ from bisect import bisect
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from itertools import accumulate, repeat
+from random import Random
 from threading import Lock
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -102,11 +103,13 @@ class PersonFromFakerSamplerParams(SamplerParams):
         )
         with _FAKER_LOCK:
             faker = _faker(self.locale)
-            return objects([self._person(faker, *values) for values in drawn])
+            sayings = {sex: _sayings(faker, sex) for sex in ("Female", "Male")}
+            return objects([self._person(faker, sayings, *values) for values in drawn])
 
     def _person(
         self,
         faker: Generator,
+        sayings: Mapping[str, Mapping[str, Callable[[], str | None]]],
         uuid: str,
         sex: str,
         age: int,
@@ -118,27 +121,27 @@ class PersonFromFakerSamplerParams(SamplerParams):
         seed: int,
     ) -> dict[str, Any]:
         faker.random.seed(seed)
-        suffix = sex.lower()
+        say = sayings[sex]
         return {
             "uuid": uuid,
             "locale": self.locale,
-            "first_name": _say(faker, f"first_name_{suffix}"),
-            "last_name": _say(faker, f"last_name_{suffix}"),
+            "first_name": say["first_name"](),
+            "last_name": say["last_name"](),
             "middle_name": None,
             "sex": sex,
-            "street_number": _say(faker, "building_number"),
-            "street_name": _say(faker, "street_name"),
-            "city": city or _say(faker, "city"),
-            "state": _say(faker, "state"),
-            "postcode": _say(faker, "postcode"),
+            "street_number": say["building_number"](),
+            "street_name": say["street_name"](),
+            "city": city or say["city"](),
+            "state": say["state"](),
+            "postcode": say["postcode"](),
             "age": age,
             "birth_date": birth_date,
-            "country": _say(faker, "country"),
+            "country": say["country"](),
             "marital_status": marital_status,
             "education_level": education_level,
             "unit": "",
-            "occupation": _say(faker, "job"),
-            "phone_number": _say(faker, "phone_number") if age >= ADULT_AGE else None,
+            "occupation": say["job"](),
+            "phone_number": say["phone_number"]() if age >= ADULT_AGE else None,
             "bachelors_field": field if education_level in _DEGREES else "no_degree",
         }
 
@@ -153,12 +156,23 @@ def _uuids(draws: Draws) -> list[str]:
     return [f"{d[:8]}-{d[8:12]}-{d[12:16]}-{d[16:20]}-{d[20:]}" for d in digits]
 
 
-def _say(faker: Generator, field: str) -> str | None:
-    """What Faker makes up for a field, None if the locale does not have it."""
-    say = getattr(faker, field, None)
-    return None if say is None else say()
+def _sayings(faker: Generator, sex: str) -> dict[str, Callable[[], str | None]]:
+    """What makes up each field; None is made up for those that the locale does not have."""
+
+    def nothing() -> None:
+        return None
+
+    named = {name: name for name in _SAID} | {
+        name: f"{name}_{sex.lower()}" for name in ("first_name", "last_name")
+    }
+    return {name: getattr(faker, method, nothing) for name, method in named.items()}
 
 
+_SAID = (
+    *("building_number", "street_name", "city", "state", "postcode", "country", "job"),
+    "phone_number",
+)
+_LISTS = (tuple, list)
 _MOST_KNOWN = 1_000  # lists that a provider builds for one pick must not pile up
 _FAKER_LOCK = Lock()  # a Faker has one random generator, which every row seeds anew
 
@@ -168,8 +182,10 @@ def _faker(locale: str) -> Generator:
     from faker.factory import Factory
 
     faker = Factory.create(locale)
-    pick = _quick_picks(faker)
+    pick, digits = _quick_picks(faker), _quick_digits(faker.random)
     for provider in faker.providers:
+        # Five passes become one, and ranges are not checked for every digit.
+        provider.numerify = digits  # type: ignore[method-assign]
         # Faker adds up all weights of a list for every pick, which is nine tenths of its time.
         provider.random_element = pick  # type: ignore[method-assign]
         cities = getattr(provider, "cities", None)
@@ -181,18 +197,41 @@ def _faker(locale: str) -> Generator:
 def _quick_picks(faker: Generator) -> Callable[..., Any]:
     """Faker's `random_element` that remembers the running totals of weights."""
     known: dict[int, tuple[object, list[Any], list[float]]] = {}
+    draw = faker.random.random
 
     def random_element(elements: Collection[Any] = ("a", "b", "c")) -> Any:
-        if isinstance(elements, Sequence):
-            return elements[int(faker.random.random() * len(elements))]
+        if type(elements) in _LISTS or isinstance(elements, Sequence):
+            return cast("Sequence[Any]", elements)[int(draw() * len(elements))]
         if id(elements) not in known:
             if len(known) >= _MOST_KNOWN:
                 known.clear()
             known[id(elements)] = (elements, *_totals(elements))
         _, values, totals = known[id(elements)]
-        return values[bisect(totals, faker.random.random() * totals[-1], 0, len(values) - 1)]
+        return values[bisect(totals, draw() * totals[-1], 0, len(values) - 1)]
 
     return random_element
+
+
+def _quick_digits(random: Random) -> Callable[[str], str]:
+    """Faker's `numerify`, where each placeholder is a digit out of some, or nothing."""
+    draw = random.random
+    choices = {
+        "#": [*"0123456789"],
+        "%": [*"123456789"],
+        "$": [*"23456789"],
+        "!": [*"0123456789", *[""] * 10],
+        "@": [*"123456789", *[""] * 9],
+    }
+
+    def numerify(text: str = "###") -> str:
+        return "".join(
+            [
+                choices[sign][int(draw() * len(choices[sign]))] if sign in choices else sign
+                for sign in text
+            ]
+        )
+
+    return numerify
 
 
 def _totals(elements: Collection[Any]) -> tuple[list[Any], list[float]]:
