@@ -6,7 +6,7 @@ READY := .venv/.ready
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test check format bench bench-faults bench-validators lock clean
+.PHONY: help demo test check format bench bench-faults bench-speed bench-validators lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -32,6 +32,10 @@ bench: $(READY) ## Measure the chain and the two-model shape against a local ser
 
 bench-faults: $(READY) ## Measure runs with servers that refuse, fail, die and grow
 	$(BIN)/python -m benchmarks.faults
+
+bench-speed: $(READY) ## Write docs/benchmarks.md anew (a quarter of an hour)
+	$(BIN)/python -m benchmarks.speed > docs/benchmarks.new
+	mv docs/benchmarks.new docs/benchmarks.md
 
 bench-validators: $(READY) ## Compare validation columns with those of data-designer
 	$(BIN)/python -m benchmarks.validators

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 VERSION = "0.9.7"
 _HOME = Path(__file__).parent.parent / ".venv-reference"
@@ -24,14 +24,17 @@ def python() -> Path:
     return binary
 
 
-def measured(script: str, *arguments: str) -> tuple[dict[str, Any], dict[str, Any]]:
+def measured(
+    script: str, *arguments: str, only: Literal["ours", "theirs"] | None = None
+) -> tuple[dict[str, Any], dict[str, Any]]:
     """What a script prints as its last line, with this project and with data-designer.
 
     The script is written for data-designer; for this project its imports are changed.
     """
     ours = script.replace("data_designer.config", "dd_core.config")
     ours = ours.replace("data_designer.interface", "dd_core")
-    return _run(Path(sys.executable), ours, arguments), _run(python(), script, arguments)
+    mine = {} if only == "theirs" else _run(Path(sys.executable), ours, arguments)
+    return mine, {} if only == "ours" else _run(python(), script, arguments)
 
 
 def _run(interpreter: Path, script: str, arguments: tuple[str, ...]) -> dict[str, Any]:

@@ -1,24 +1,12 @@
-"""One request to an inference server, and what its answer or its failure means.
-
-The seam is an `httpx.AsyncBaseTransport`: tests script a model behind it, runs use aiohttp
-behind it, because httpx's own connection pool costs milliseconds of CPU a request when hundreds
-of connections idle. Requests go straight to the transport; the client around it would only add
-cookies, redirects and authentication flows that no inference server needs.
-"""
+"""One request to an inference server, and what its answer or its failure means."""
 
 from __future__ import annotations
 
 import email.utils
-import ssl
 import time
 from collections.abc import Callable, Mapping
-from functools import lru_cache
 from typing import Any, Protocol, TypeAlias, TypeVar
-from urllib.request import getproxies
 
-import aiohttp
-import httpx
-import httpx_aiohttp
 import orjson
 
 from dd_core.errors import (
@@ -37,6 +25,7 @@ from dd_core.errors import (
 )
 from dd_core.models.answers import Images, Reply, Vectors, images_in, vectors_in
 from dd_core.models.anthropic import AnthropicWire
+from dd_core.models.connections import Answer, Connections, LostError
 from dd_core.models.openai import OpenAIWire
 from dd_core.models.providers import Upstream
 
@@ -47,18 +36,6 @@ _QUOTA_WORDS = ("insufficient_quota", "exceeded your current quota", "insufficie
                 "credit balance", "out of credits", "billing")  # fmt: skip
 _CONTEXT_WORDS = ("context length", "context window", "maximum context", "context_length")
 _QUOTED_LENGTH = 300
-
-
-def open_transport(*, secure: bool) -> httpx.AsyncBaseTransport:
-    """The transport of a run. `secure` loads the system's certificates, which takes 20 ms."""
-    context = httpx.create_ssl_context() if secure else ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-
-    def session() -> aiohttp.ClientSession:
-        connector = aiohttp.TCPConnector(limit=0, ssl=context, keepalive_timeout=30.0)
-        # Only where there are proxies: with it, aiohttp looks for a netrc file at every request.
-        return aiohttp.ClientSession(connector=connector, trust_env=bool(getproxies()))
-
-    return httpx_aiohttp.AiohttpTransport(verify=context, client=session)
 
 
 class Wire(Protocol):
@@ -91,20 +68,18 @@ class Client:
         self,
         upstream: Upstream,
         timeout: float,
-        transport: httpx.AsyncBaseTransport,
+        connections: Connections,
         model: str | None = None,
     ) -> None:
         self._upstream = upstream
-        self._transport = transport
+        self._connections = connections
         self._model = {"model": model} if model else {}
         self._wire = _WIRES.get(upstream.wire, OpenAIWire)(upstream.url)
         key = upstream.key.get_secret_value() if upstream.key is not None else None
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         self._headers.update(self._wire.headers(key))
         self._headers.update(upstream.extra_headers)
-        self._extensions = {
-            "timeout": {"connect": timeout, "read": timeout, "write": timeout, "pool": None}
-        }
+        self._timeout = timeout
 
     @property
     def provider(self) -> str:
@@ -137,29 +112,22 @@ class Client:
 
     async def fetch(self, address: str) -> bytes:
         """What is at an address that an answer named; the provider's key is not sent there."""
-        request = httpx.Request("GET", address, extensions=self._extensions)
-        return await self._send(request)
+        return await self._send("GET", address, {}, None)
 
     async def _post(self, url: str, body: Body) -> bytes:
-        request = httpx.Request(
-            "POST",
-            _parsed(url),
-            headers=self._headers,
-            content=orjson.dumps({**body, **self._model, **self._upstream.extra_body}),
-            extensions=self._extensions,
-        )
-        return await self._send(request)
+        content = orjson.dumps({**body, **self._model, **self._upstream.extra_body})
+        return await self._send("POST", url, self._headers, content)
 
-    async def _send(self, request: httpx.Request) -> bytes:
+    async def _send(
+        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
+    ) -> bytes:
         try:
-            response = await self._transport.handle_async_request(request)
-            content = await response.aread()
-            await response.aclose()
-        except httpx.HTTPError as error:
+            answer = await self._connections.send(method, url, headers, content, self._timeout)
+        except LostError as error:
             raise self._lost(error) from error
-        if response.status_code >= 300:
-            raise self._refused(response, content)
-        return content
+        if answer.status >= 300:
+            raise self._refused(answer)
+        return answer.content
 
     def _read(self, parse: Callable[[bytes], _T], content: bytes, wanted: str) -> _T:
         try:
@@ -170,28 +138,26 @@ class Client:
                 f"({type(error).__name__}); if this persists, check that the address is right"
             ) from error
 
-    def _lost(self, error: httpx.HTTPError) -> ModelError:
-        if isinstance(error, httpx.TimeoutException) and not isinstance(
-            error, httpx.ConnectTimeout
-        ):
+    def _lost(self, error: LostError) -> ModelError:
+        if error.timed_out:
             return ModelTimeoutError(
                 f"{self._where} did not answer in time; raise the model's `timeout` "
                 "or lower its `max_parallel_requests`"
             )
         return ModelAPIConnectionError(
-            f"{self._where} could not be reached ({type(error).__name__}: "
+            f"{self._where} could not be reached ({error.kind}: "
             f"{self._redacted(str(error))}); check that the server runs at this address"
         )
 
-    def _refused(self, response: httpx.Response, content: bytes) -> ModelError:
-        status = response.status_code
-        words = self._redacted(_provider_words(content))
+    def _refused(self, answer: Answer) -> ModelError:
+        status = answer.status
+        words = self._redacted(_provider_words(answer.content))
         said = f"{self._where} answered {status}: {words}"
         lowered = words.lower()
         if any(word in lowered for word in _QUOTA_WORDS):
             return ModelQuotaExceededError(f"{said}. Add credit or use another key")
         if status == 429:
-            return ModelRateLimitError(said, _retry_after(response.headers.get("retry-after")))
+            return ModelRateLimitError(said, _retry_after(answer.headers.get("retry-after")))
         if status == 408:
             return ModelTimeoutError(said)
         if status >= 500:
@@ -218,11 +184,6 @@ class Client:
             if len(secret) > 3:
                 text = text.replace(secret, "***")
         return text
-
-
-@lru_cache(maxsize=64)
-def _parsed(url: str) -> httpx.URL:
-    return httpx.URL(url)
 
 
 def _provider_words(content: bytes) -> str:

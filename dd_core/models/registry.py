@@ -8,8 +8,9 @@ from collections.abc import Container, Iterable, Iterator, Mapping
 import httpx
 
 from dd_core.errors import ModelError, Problem
-from dd_core.models.client import Client, open_transport
+from dd_core.models.client import Client
 from dd_core.models.config import GenerationType, ModelConfig
+from dd_core.models.connections import AiohttpConnections, Connections, TransportConnections
 from dd_core.models.health import Health
 from dd_core.models.lane import Lane
 from dd_core.models.limiter import Limiter
@@ -39,8 +40,9 @@ class Models(Mapping[str, Model]):
         self._configs = {config.alias: config for config in configs}
         self._providers = providers
         self._run_config = run_config
-        self._transport = transport
-        self._owns_transport = transport is None
+        self._connections: Connections | None = None
+        if transport is not None:
+            self._connections = TransportConnections(transport)
         self._open = open_cells
         self._spending = spending or Spending(None, lambda reason: None)
         self._models: dict[str, Model] = {}
@@ -48,9 +50,10 @@ class Models(Mapping[str, Model]):
 
     async def __aenter__(self) -> Models:
         served = {alias: await self._served(config) for alias, config in self._configs.items()}
-        if self._transport is None and served:
+        if self._connections is None and served:
             urls = [upstream.url for each in served.values() for upstream, _, _ in each]
-            self._transport = open_transport(secure=any(url.startswith("https:") for url in urls))
+            secure = any(url.startswith("https:") for url in urls)
+            self._connections = AiohttpConnections(secure=secure)
         for alias, config in self._configs.items():
             lanes = [self._lane(config, *each) for each in served[alias]]
             if len(lanes) > 1:
@@ -72,7 +75,7 @@ class Models(Mapping[str, Model]):
 
     def _lane(self, config: ModelConfig, upstream: Upstream, model: str, weight: float) -> Lane:
         parameters = config.inference_parameters
-        assert self._transport is not None
+        assert self._connections is not None
         timeout = float(parameters.timeout or _DEFAULT_TIMEOUT)
         limiter = self._limiters.setdefault(
             (upstream.url, model), Limiter(1, self._run_config.request_admission)
@@ -81,11 +84,11 @@ class Models(Mapping[str, Model]):
         # generous of them allows, and each keeps to its own maximum.
         limiter.raise_maximum(parameters.max_parallel_requests)
         limiter.rates.limit(parameters.rates(), getattr(parameters, "max_tokens", None))
-        return Lane(Client(upstream, timeout, self._transport, model), limiter, weight)
+        return Lane(Client(upstream, timeout, self._connections, model), limiter, weight)
 
     async def __aexit__(self, *exc: object) -> None:
-        if self._owns_transport and self._transport is not None:
-            await self._transport.aclose()
+        if self._connections is not None:
+            await self._connections.aclose()
 
     async def _reachable(self, upstream: Upstream) -> Upstream:
         """The upstream itself; the embedded server is started and its address filled in."""

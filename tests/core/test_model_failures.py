@@ -15,6 +15,7 @@ import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError
 from dd_core.errors import ModelError, ModelRateLimitError
 from dd_core.models.client import Client
+from dd_core.models.connections import TransportConnections
 from dd_core.models.providers import Providers
 from tests.scripted import ScriptedModel, asking, chat_response, model, refusal
 
@@ -30,7 +31,7 @@ async def failure(answer: Any, provider: dd.ModelProvider | None = None) -> Mode
     """The error of one request."""
     config = model(provider="p", base_url=None) if provider else model()
     upstream = Providers([provider] if provider else []).upstream(config)
-    client = Client(upstream, 1.0, ScriptedModel(answer))
+    client = Client(upstream, 1.0, TransportConnections(ScriptedModel(answer)))
     with pytest.raises(ModelError) as raised:
         await client.chat({"model": "tiny", "messages": [{"role": "user", "content": "x"}]})
     return raised.value

@@ -26,6 +26,7 @@ from dd_core.errors import (
     ModelTimeoutError,
 )
 from dd_core.models.client import Client
+from dd_core.models.connections import TransportConnections
 from dd_core.models.providers import Providers
 from tests.datasets import model, topics
 from tests.scripted import Answer, ScriptedModel, chat_response, refusal
@@ -143,7 +144,7 @@ async def test_a_failure_has_a_class_that_says_what_it_was(
     answer: Answer, error: type[ModelError]
 ) -> None:
     upstream = Providers([]).upstream(model("http://model.test/v1"))
-    client = Client(upstream, 1.0, ScriptedModel(answer))
+    client = Client(upstream, 1.0, TransportConnections(ScriptedModel(answer)))
     with pytest.raises(ModelError) as raised:
         await client.chat(QUESTION)
     assert type(raised.value) is error
@@ -157,7 +158,7 @@ async def test_retry_after_is_read(header: str, seconds: float | None) -> None:
     upstream = Providers([]).upstream(model("http://model.test/v1"))
     script = ScriptedModel(refusal(429, **{"retry-after": header}))
     with pytest.raises(ModelRateLimitError) as raised:
-        await Client(upstream, 1.0, script).chat(QUESTION)
+        await Client(upstream, 1.0, TransportConnections(script)).chat(QUESTION)
     assert raised.value.retry_after == seconds
 
 
