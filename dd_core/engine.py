@@ -88,9 +88,13 @@ class Engine:
         self._threads.submit(load_libraries)  # while the models are asked whether they are there
         return self
 
-    async def __aexit__(self, *exc: object) -> None:
+    async def end_batches(self) -> None:
+        """End all work of batches that is still going on."""
         for run in [*self.active]:
             await run.close()
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.end_batches()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.models.__aexit__(*exc)
 

@@ -125,11 +125,10 @@ async def _columns(
     waiting: list[Any] = [
         generate_column.with_options(
             task_run_name=f"{name}[{run.batch.index}]",
-            tags={f"model:{alias}" for alias in planned.column.get_model_aliases()},
             cache_policy=policy,
             refresh_cache=name not in reusable,
         )(name, run.batch.index, keys[name], cast("BatchRun", quote(run)), return_state=True)
-        for name, planned in run.plan.columns.items()
+        for name in run.plan.columns
     ]
     states: list[State[Any]] = await asyncio.gather(*waiting)
     for state in states:

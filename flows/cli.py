@@ -13,6 +13,7 @@ import click
 
 from flows.cli_datasets import export, push, report
 from flows.cli_errors import reports_errors
+from flows.cli_limits import limits
 from flows.cli_local import local
 
 if TYPE_CHECKING:
@@ -245,7 +246,7 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (report, export, push, local):
+for _command in (report, export, push, limits, local):
     cli.add_command(_command)
 
 

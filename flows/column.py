@@ -9,10 +9,13 @@ from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
-from prefect.states import aget_state_exception
+from prefect.states import Running, aget_state_exception
+from prefect.utilities.engine import emit_task_run_state_change_event
 
+from dd_core.cells import ColumnState
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.execute import BatchRun
+from flows.limits import tag_of
 from flows.results import GivenKey, column_table
 
 RETRIES = 3
@@ -25,6 +28,18 @@ async def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
     """Whether a failed column is worth another try."""
     error = await aget_state_exception(state)
     return isinstance(error, DataDesignerError) and error.retryable
+
+
+def _show_models(task_run: TaskRun, state: ColumnState) -> None:
+    """Tag the task run with the models that it asks.
+
+    Had it the tags when it starts, Prefect would make it take a request slot of its own and let
+    it wait for that, though the engine generates the column whatever state its task run is in.
+    """
+    aliases = state.planned.column.get_model_aliases()
+    if aliases:
+        task_run.tags = [*task_run.tags, *map(tag_of, aliases)]
+        emit_task_run_state_change_event(task_run, task_run.state, Running())
 
 
 @task(
@@ -47,6 +62,8 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
     state = run.states[column]
     context = TaskRunContext.get()
     attempt = context.task_run.run_count if context is not None else 1
+    if context is not None and attempt == 1:
+        _show_models(context.task_run, state)
     try:
         await run.column(column)
     except ColumnIncompleteError as error:

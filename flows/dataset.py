@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any, cast
+from uuid import UUID
 
 from prefect import flow, task
 from prefect.client.schemas.objects import State
@@ -36,6 +37,7 @@ from flows.listen import announce
 from flows.report import show_preview, show_summary, shown_progress
 from flows.secrets import require_references, resolver_of
 from flows.session import DatasetRun
+from flows.slots import leased_slots
 
 
 class RunSummary(BaseModel):
@@ -105,7 +107,10 @@ async def generate_dataset(
         resume=ResumeMode.ALWAYS if earlier else resume,
     )
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
-    async with Engine(plan, providers, chosen, directory=directory) as engine:
+    async with (
+        Engine(plan, providers, chosen, directory=directory) as engine,
+        leased_slots(engine, _run_id()),
+    ):
         session = _begun(engine, directory, batches)
         if batches:
             await require_ready(engine)
@@ -147,7 +152,7 @@ def _after_processing(directory: DatasetDirectory) -> dict[str, str]:
 
 def _begun(engine: Engine, directory: DatasetDirectory, batches: list[Batch]) -> DatasetRun:
     rows = sum(batch.size for batch in batches)
-    session = DatasetRun(engine, directory, rows, flow_run_id=_run_id())
+    session = DatasetRun(engine, directory, rows, flow_run_id=str(_run_id()))
     session.make_current()
     announce(session)
     _log_start(session, len(batches))
@@ -258,9 +263,10 @@ def _rate(session: DatasetRun, tokens: int) -> str:
     return f"about {session.seconds / thousands:,.0f} s, {tokens / thousands:,.0f} tokens"
 
 
-def _run_id() -> str:
+def _run_id() -> UUID:
     context = FlowRunContext.get()
-    return str(context.flow_run.id) if context and context.flow_run else "no-run"
+    assert context is not None and context.flow_run is not None
+    return context.flow_run.id
 
 
 def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | None:
@@ -271,7 +277,7 @@ def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | 
             directory = DatasetDirectory(path.parent)
         except ArtifactStorageError:
             continue
-        if _run_id() in directory.metadata.get("flow_runs", {}):
+        if str(_run_id()) in directory.metadata.get("flow_runs", {}):
             return directory
     return None
 
@@ -281,9 +287,10 @@ def _batches_of_this_run(
 ) -> list[Batch]:
     """The batches to generate; a retry of a flow run calls the same ones in the same order."""
     runs: dict[str, list[list[int]]] = directory.metadata.get("flow_runs", {})
-    if _run_id() in runs:
-        return [Batch(*ranges) for ranges in runs[_run_id()]]
+    run_id = str(_run_id())
+    if run_id in runs:
+        return [Batch(*ranges) for ranges in runs[run_id]]
     batches = directory.missing(rows, size, retry_failed=retry_failed)
-    latest = {_run_id(): [[batch.index, batch.start, batch.size] for batch in batches]}
+    latest = {run_id: [[batch.index, batch.start, batch.size] for batch in batches]}
     directory.write_metadata(flow_runs={**runs, **latest})
     return batches

@@ -8,8 +8,9 @@ that needs further requests queues for a place ahead of new cells.
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from dd_core.models.lane import Lane, free_lane
@@ -41,6 +42,12 @@ class Places:
         self.max_parallel_requests = max_parallel_requests
         self.spending = spending
         self.in_flight = 0
+        self.allowed = max_parallel_requests
+        """Requests that may be in flight now."""
+        self.permits = math.inf
+        """Requests that may be started, if somebody outside counts them."""
+        self.on_shortage: Callable[[], None] | None = None
+        """Called when `allowed` or `permits` keep requests back, by whoever sets them."""
         self._open = open_cells
         self._ready = ReadyCells(max_parallel_requests)
         self._returning: deque[tuple[Seat, asyncio.Future[None]]] = deque()
@@ -57,6 +64,28 @@ class Places:
     def waiting(self) -> int:
         """Cells that are ready but not started."""
         return self._ready.count
+
+    @property
+    def demand(self) -> int:
+        """Requests that would be in flight now if nothing limited them."""
+        startable = min(self._ready.count, self._open.maximum)
+        return self.in_flight + len(self._returning) + startable
+
+    def allow(self, requests: int) -> None:
+        """Let this many requests be in flight; more than the configured maximum if need be."""
+        if requests > self._ready.places:
+            self._ready.places = requests
+        for lane in self.lanes:
+            if requests > lane.limiter.maximum:
+                lane.limiter.raise_maximum(requests)
+        grown, self.allowed = requests > self.allowed, requests
+        if grown:
+            self.pump()
+
+    def permit(self, requests: int) -> None:
+        """Let this many further requests be started."""
+        self.permits += requests
+        self.pump()
 
     def paused_until_now(self) -> float:
         """Seconds for which all of its servers held requests back after 429s so far."""
@@ -75,7 +104,11 @@ class Places:
         while self._returning or (self._ready.count and self._open.count < self._open.maximum):
             if not self.spending.allows_request():
                 return
-            lane = free_lane(self.lanes) if self.in_flight < self.max_parallel_requests else None
+            if self.in_flight >= self.allowed or self.permits < 1:
+                if self.on_shortage is not None:
+                    self.on_shortage()
+                return
+            lane = free_lane(self.lanes)
             if lane is None:
                 self._wake_when_time_allows()
                 return

@@ -29,7 +29,8 @@ class ReadyCells:
         self.count = 0
         self.expected = 0
         """Cells that are still to come or to be served."""
-        self._places = places
+        self.places = places
+        """Requests that may be in flight at once."""
         self._buckets: dict[int, deque[tuple[Cells, int]]] = {}
         self._ranks: list[int] = []
 
@@ -49,7 +50,7 @@ class ReadyCells:
         turns round: then the rows with most still ahead decide when the run is over.
         """
         longest = self._ranks[-1]
-        ending = self.expected <= 2 * longest * self._places
+        ending = self.expected <= 2 * longest * self.places
         for rank in reversed(self._ranks) if ending else self._ranks:
             bucket = self._buckets[rank]
             if bucket:

@@ -29,6 +29,7 @@ class Seat:
         """Take the place that the model has just found free."""
         self.lane = lane
         self.model.in_flight += 1
+        self.model.permits -= 1
         lane.in_flight += 1
         self._admission = lane.limiter.start()
         self.model.spending.began()
