@@ -37,6 +37,12 @@ def is_dead_here(key: bytes) -> bool:
     return path.exists() and not _is_locked(path)
 
 
+def is_alive_here(key: bytes) -> bool:
+    """Whether a process of this machine gives signs of life; False if unknown."""
+    path = _path(key)
+    return path.exists() and _is_locked(path)
+
+
 def _is_locked(path: Path) -> bool:
     lock = FileLock(path, thread_local=False)
     try:

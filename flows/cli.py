@@ -15,6 +15,7 @@ from flows.cli_datasets import export, push, report
 from flows.cli_errors import reports_errors
 from flows.cli_limits import limits
 from flows.cli_local import local
+from flows.cli_resume import resume
 
 if TYPE_CHECKING:
     from dd_core.dataset_config import DataDesignerConfig
@@ -246,7 +247,7 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (report, export, push, limits, local):
+for _command in (report, export, push, resume, limits, local):
     cli.add_command(_command)
 
 

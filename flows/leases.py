@@ -130,8 +130,13 @@ async def live_runs(client: PrefectClient) -> dict[Holder, FlowRun]:
             return {Holder.of(run.id): run for run in runs}
 
 
-async def free_dead(client: PrefectClient, limits: Mapping[str, AliasLimit]) -> int:
-    """Give back the slots of runs that have ended or died; returns how many."""
+async def free_dead(
+    client: PrefectClient, limits: Mapping[str, AliasLimit], former: Holder | None = None
+) -> int:
+    """Give back the slots of runs that have ended or died; returns how many.
+
+    `former` is a run whose slots are those of an earlier process of it.
+    """
     if not any(limit.held for limit in limits.values()):
         return 0
     alive = await live_runs(client)
@@ -139,7 +144,9 @@ async def free_dead(client: PrefectClient, limits: Mapping[str, AliasLimit]) -> 
     for alias, limit in limits.items():
         for each in {*limit.lease_holders}:
             known = read_holder(each)
-            if known is None or (known[0] in alive and not is_dead_here(known[0].key)):
+            if known is None or (
+                known[0] in alive and known[0] != former and not is_dead_here(known[0].key)
+            ):
                 continue
             await client.decrement_v1_concurrency_slots(
                 [tag_of(alias)], each, occupancy_seconds=LEASE_SECONDS

@@ -39,19 +39,18 @@ _WORTH_A_WORD = 10.0
 @asynccontextmanager
 async def leased_slots(engine: Engine, flow_run_id: UUID) -> AsyncGenerator[None]:
     """Let the engine's models send as many requests at once as this run has slots for."""
-    models = [*engine.models.values()]
-    if not models:
-        yield
-        return
-    slots = RequestSlots(models, Holder.of(flow_run_id))
-    sign = SignOfLife(slots.holder.key)
-    keeping = asyncio.create_task(slots.keep())
+    holder = Holder.of(flow_run_id)
+    sign = SignOfLife(holder.key)
+    keeping: asyncio.Task[None] | None = None
+    if models := [*engine.models.values()]:
+        keeping = asyncio.create_task(RequestSlots(models, holder).keep())
     try:
         yield
     finally:
-        await engine.end_batches()  # no request is in flight without a slot
-        keeping.cancel()
-        await asyncio.gather(keeping, return_exceptions=True)
+        if keeping is not None:
+            await engine.end_batches()  # no request is in flight without a slot
+            keeping.cancel()
+            await asyncio.gather(keeping, return_exceptions=True)
         sign.end()
 
 
@@ -59,7 +58,7 @@ class RequestSlots:
     """All slots of one run."""
 
     def __init__(self, models: list[Model], holder: Holder) -> None:
-        self.holder = holder
+        self._holder = holder
         self._wake = asyncio.Event()
         self.aliases = {model.alias: AliasSlots(model, holder, self._wake) for model in models}
         self._looked = -math.inf
@@ -110,10 +109,9 @@ class RequestSlots:
         for alias, slots in self.aliases.items():
             if is_first and limits[alias].limit is None:
                 await create_limit(client, tag_of(alias), slots.model.max_parallel_requests)
-        if (is_first or any(slots.is_short for slots in self.aliases.values())) and await free_dead(
-            client, limits
-        ):
-            _logger.info("slots of runs that are gone were freed")
+        if is_first or any(slots.is_short for slots in self.aliases.values()):
+            # Nothing is leased at first, so what this run holds is left from a process that died.
+            await free_dead(client, limits, self._holder if is_first else None)
         if is_first:
             limits = alias_limits(await read_limits(client), self.aliases)
             for alias in await rates_a_minute(client, self.aliases):
