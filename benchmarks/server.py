@@ -199,7 +199,7 @@ class BenchServer:
     def _ask(self, path: str, content: Any = None) -> Any:
         url = self.url.removesuffix("/v1") + path
         data = None if content is None else json.dumps(content).encode()
-        with urllib.request.urlopen(url, data=data, timeout=10) as response:
+        with urllib.request.urlopen(url, data=data, timeout=120) as response:
             return json.load(response)
 
 

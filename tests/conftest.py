@@ -6,10 +6,17 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from benchmarks.server import BenchServer
 
 ServerFactory = Callable[..., BenchServer]
+
+# A busy machine is no reason for a property to fail.
+settings.register_profile(
+    "busy machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("busy machine")
 
 
 @pytest.fixture

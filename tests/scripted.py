@@ -90,10 +90,14 @@ class ScriptedModel(httpx.AsyncBaseTransport):
         self.in_flight += 1
         self.max_in_flight = max(self.max_in_flight, self.in_flight)
         try:
-            await asyncio.sleep(self._latency)
+            await self.pause(body)
             return self._response(body)
         finally:
             self.in_flight -= 1
+
+    async def pause(self, body: Body) -> None:
+        """What passes between a request and its answer."""
+        await asyncio.sleep(self._latency)
 
     def _response(self, body: Body) -> httpx.Response:
         answer = self._answer(body)

@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, Field
 
+from benchmarks.answers import Answers, Settings
 from benchmarks.schema_values import structured_text, value_of
 from benchmarks.server import BenchServer
 from tests.conftest import ServerFactory
@@ -191,7 +192,7 @@ async def test_embeddings_are_repeatable_vectors_of_length_one(bench_server: Ser
 
 
 async def test_requests_beyond_the_capacity_are_turned_away(bench_server: ServerFactory) -> None:
-    server = bench_server(latency=0.2, capacity=3, retry_after="2")
+    server = bench_server(latency=3.0, capacity=3, retry_after="2")
     replies = await send(server, *(chat(str(number)) for number in range(8)))
     assert sorted(status for status, _, _ in replies) == [200] * 3 + [429] * 5
     assert {headers.get("retry-after") for status, _, headers in replies if status == 429} == {"2"}
@@ -213,15 +214,17 @@ async def test_faults_come_at_their_rates(bench_server: ServerFactory) -> None:
 
 
 async def test_the_load_is_counted_over_time(bench_server: ServerFactory) -> None:
-    server = bench_server(latency=0.1)
+    server = bench_server(latency=1.0)
+    began = time.perf_counter()
     await send(server, *(chat(str(number)) for number in range(4)))
     await send(server, *(chat(str(number), name="n") for number in range(4)))
+    elapsed = time.perf_counter() - began
     stats = server.stats()
     assert (stats["requests"], stats["max_in_flight"]) == (8, 4)
     for name, track in stats["models"].items():
         assert name in {"m", "n"}
         assert (track["requests"], track["max_in_flight"]) == (4, 4)
-        assert 0.1 <= track["busy_seconds"] < 0.5
+        assert 1.0 <= track["busy_seconds"] < elapsed
         assert track["last"] - track["first"] == track["busy_seconds"]
         assert sum(track["seconds_at"].values()) == pytest.approx(track["busy_seconds"])
         assert 1 < track["mean_in_flight"] <= 4
@@ -231,12 +234,16 @@ async def test_the_load_is_counted_over_time(bench_server: ServerFactory) -> Non
 
 
 async def test_latencies_have_the_mean_that_was_asked_for(bench_server: ServerFactory) -> None:
+    answers = Answers(Settings(latency=0.2, latency_sigma=0.5, seed=1))
+    delays = [answers.delay("m") for _ in range(300)]
+    assert sum(delays) / 300 == pytest.approx(0.2, abs=0.03)
+    assert max(delays) > 2 * 0.2, "some take much longer"
     server = bench_server(latency=0.2, latency_sigma=0.5, seed=1)
     await send(server, *(chat(str(number)) for number in range(300)))
     stats = server.stats()
-    mean = stats["mean_in_flight"] * stats["busy_seconds"] / 300
-    assert mean == pytest.approx(0.2, abs=0.03)
-    assert stats["busy_seconds"] > 2 * mean, "some take much longer"
+    # The delays are drawn in turn with other chances; a busy machine only adds to them.
+    assert stats["mean_in_flight"] * stats["busy_seconds"] / 300 > 0.17
+    assert stats["busy_seconds"] > 2 * 0.2
 
 
 async def test_settings_change_while_it_runs(bench_server: ServerFactory) -> None:
@@ -251,7 +258,7 @@ async def test_settings_change_while_it_runs(bench_server: ServerFactory) -> Non
 
 
 async def test_a_models_own_capacity_counts_its_own_requests(bench_server: ServerFactory) -> None:
-    server = bench_server(latency=0.1)
+    server = bench_server(latency=3.0)
     server.settings(models={"small": {"capacity": 2}})
     names = ["m"] * 4 + ["small"] * 4
     replies = await send(server, *(chat("x", name=name) for name in names))
@@ -321,7 +328,7 @@ def test_it_dies_with_its_parent() -> None:
         pid = int(parent.stdout.readline())
         os.kill(pid, 0)
         parent.send_signal(signal.SIGKILL)
-    deadline = time.monotonic() + 5
+    deadline = time.monotonic() + 60
     while _lives(pid) and time.monotonic() < deadline:
         time.sleep(0.02)
     assert not _lives(pid)

@@ -63,7 +63,7 @@ def test_it_answers_within_a_schema(server: LocalServer) -> None:
         "max_tokens": 60,
         "response_format": {"type": "json_schema", "json_schema": {"name": "r", "schema": schema}},
     }
-    response = httpx.post(f"{server.url}/chat/completions", json=request, timeout=60)
+    response = httpx.post(f"{server.url}/chat/completions", json=request, timeout=300)
     answer = json.loads(response.json()["choices"][0]["message"]["content"])
     assert set(answer) == {"title", "mood"}
     assert len(answer["title"]) <= 20
@@ -96,7 +96,7 @@ def test_it_dies_with_a_parent_that_is_killed() -> None:
     parent.kill()
     parent.wait()
     parent.stdout.close()
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while _is_alive(child) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not _is_alive(child)

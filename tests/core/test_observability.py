@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -19,13 +20,15 @@ def test_an_estimate_scales_a_few_rows_up() -> None:
         chat_response("x", prompt_tokens=100, completion_tokens=50), latency=0.02
     )
     made = asking(max_parallel_requests=4, price=dd.Price(input=1.0, output=2.0))
+    began = time.monotonic()
     found = DataDesigner(transport=script).estimate(made, num_records=10_000, probe_rows=8)
+    elapsed = time.monotonic() - began
     assert len(script.requests) == 8
     [model] = found.models
     assert (model.alias, model.requests, model.input_tokens) == ("m", 10_000, 1_000_000)
     assert found.dollars == pytest.approx(1.0 + 1.0)
     assert found.tokens == 1_500_000
-    assert 10_000 * 0.02 / 4 <= found.seconds < 10_000 * 0.2 / 4
+    assert 10_000 * 0.02 / 4 <= found.seconds <= 10_000 * elapsed / 4
 
 
 def test_an_estimate_knows_rate_limits_and_does_not_guess_prices() -> None:
@@ -43,23 +46,25 @@ def test_a_run_says_where_its_time_went(tmp_path: Path) -> None:
         name="more", column_type="llm-text", model_alias="m", prompt="More of {{ text }}"
     )
     script = ScriptedModel("x", latency=0.02)
+    began = time.monotonic()
     results = DataDesigner(tmp_path, transport=script).create(made, num_records=20)
+    elapsed = time.monotonic() - began
     times = results.directory.metadata["times"]
     assert times["text"]["cells"] == times["more"]["cells"] == 20
-    assert 20 * 0.02 <= times["text"]["in_flight"] < 20 * 0.1
+    assert 20 * 0.02 <= times["text"]["in_flight"] < 2 * elapsed
     assert times["text"]["slot"] > times["text"]["in_flight"], "two at a time, so cells queue"
     assert times["more"]["inputs"] > times["text"]["inputs"]
     assert times["text"]["cooldown"] == 0.0
 
 
 def test_pauses_after_429s_show_as_such(tmp_path: Path) -> None:
-    answers = iter([refusal(429, retry_after="0.3")])
+    answers = iter([refusal(429, retry_after="1.5")])
     script = ScriptedModel(lambda body: next(answers, "x"))
     results = DataDesigner(tmp_path, transport=script).create(
         asking(max_parallel_requests=1), num_records=5
     )
     times = ColumnTimes(**results.directory.metadata["times"]["text"])
-    assert times.cooldown > 4 * 0.25
+    assert times.cooldown > 4 * 1.2
     assert times.verdict == "the server refuses requests: it is the bottleneck"
     assert sum(times.shares().values()) == pytest.approx(1.0)
 

@@ -118,7 +118,7 @@ def test_a_value_of_a_schema_passes_unchanged(number: int) -> None:
     "answer", ["[" * 20_000, '{"a":' * 20_000, "```json\n" * 5_000, "{" * 20_000 + "}" * 20_000]
 )
 def test_a_model_that_repeats_itself_costs_little_time(answer: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()  # other processes may keep the machine busy
     with contextlib.suppress(ResponseParseError):
         extract_json(answer)
-    assert time.perf_counter() - began < 1.0
+    assert time.thread_time() - began < 1.0

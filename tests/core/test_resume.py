@@ -33,8 +33,10 @@ def _start(url: str, path: Path, buffer_size: int = 600) -> subprocess.Popen[byt
 
 
 def _kill_after(process: subprocess.Popen[bytes], requests: int, server: object) -> None:
-    deadline = time.monotonic() + 60
-    while server.stats()["requests"] < requests and time.monotonic() < deadline:  # type: ignore[attr-defined]
+    deadline = time.monotonic() + 300
+    while server.stats()["requests"] < requests:  # type: ignore[attr-defined]
+        assert process.poll() is None, "the run ended before it was to be killed"
+        assert time.monotonic() < deadline, "the run does not get on"
         time.sleep(0.02)
     process.kill()
     process.wait()

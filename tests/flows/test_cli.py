@@ -28,7 +28,7 @@ def ddflows(*arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[st
     }
     command = [_DDFLOWS, *(str(argument) for argument in arguments)]
     return subprocess.run(
-        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=120
+        command, cwd=cwd, env=environment, capture_output=True, text=True, check=False, timeout=300
     )
 
 

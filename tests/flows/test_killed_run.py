@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -43,8 +44,10 @@ async def test_a_killed_flow_run_that_is_run_again_repeats_only_what_was_in_flig
     }
     command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path)]
     child = subprocess.Popen(command, env=environment)
+    deadline = time.monotonic() + 300
     while server.stats()["requests"] < 250:
         assert child.poll() is None
+        assert time.monotonic() < deadline, "the run does not get on"
         await asyncio.sleep(0.05)
     child.kill()
     child.wait()

@@ -61,6 +61,7 @@ def test_a_planted_key_is_found_nowhere(tmp_path: Path, bench_server: ServerFact
     } | {
         "PREFECT_HOME": str(home),
         "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "true",
+        "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "300",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         "MARKER_KEY": MARKER,
         "PYTHONPATH": str(Path(__file__).parents[2]),
@@ -73,7 +74,7 @@ def test_a_planted_key_is_found_nowhere(tmp_path: Path, bench_server: ServerFact
         capture_output=True,
         text=True,
         check=False,
-        timeout=180,
+        timeout=400,
     )
     assert done.returncode == 0, done.stderr
     assert "must name an environment variable" in done.stdout

@@ -63,7 +63,7 @@ async def _taken(client: PrefectClient, alias: str) -> int:
     return (await client.read_global_concurrency_limit_by_name(f"tag:model:{alias}")).active_slots
 
 
-async def _until(holds: Callable[[], Awaitable[bool]], seconds: float = 60.0) -> None:
+async def _until(holds: Callable[[], Awaitable[bool]], seconds: float = 300.0) -> None:
     deadline = time.monotonic() + seconds
     while not await holds():
         assert time.monotonic() < deadline, "it did not come about"
@@ -168,13 +168,15 @@ async def test_two_runs_share_a_limit(
     await set_limit(client, alias, 6)
     config = _named(alias, server.url, 1, parallel=6)
     running = [
-        asyncio.create_task(_run(config, tmp_path, 400, dataset_name=name)) for name in ("a", "b")
+        asyncio.create_task(_run(config, tmp_path, 2000, dataset_name=name)) for name in ("a", "b")
     ]
 
     async def both_hold_three() -> bool:
         return sorted((await _state(client, alias)).held.values()) == [3, 3]
 
     await _until(both_hold_three)
+    assert not any(run.done() for run in running)
+    await asyncio.to_thread(server.settings, latency=0.0)  # what is left need not take long
     await asyncio.gather(*running)
     assert server.stats()["max_in_flight"] <= 6
     assert await _taken(client, alias) == 0
@@ -184,18 +186,20 @@ async def test_a_limit_that_is_changed_takes_effect_on_a_run_at_work(
     tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
 ) -> None:
     alias, server = _alias(), bench_server(latency=0.1)
-    running = asyncio.create_task(_run(_named(alias, server.url, 1, parallel=4), tmp_path, 400))
+    running = asyncio.create_task(_run(_named(alias, server.url, 1, parallel=4), tmp_path, 2000))
 
-    async def in_flight(count: int) -> bool:
+    async def shows(name: str, count: int) -> bool:
+        assert not running.done(), "it ended before the change took effect"
         stats = await asyncio.to_thread(server.stats)
-        return bool(stats["in_flight"] == count)
+        return bool(stats[name] == count)
 
-    await _until(lambda: in_flight(4))
+    await _until(lambda: shows("max_in_flight", 4))
     await set_limit(client, alias, 10)
-    await _until(lambda: in_flight(10))
+    await _until(lambda: shows("max_in_flight", 10))
     await set_limit(client, alias, 0)
-    await _until(lambda: in_flight(0))
+    await _until(lambda: shows("in_flight", 0))
     assert not running.done()
+    await asyncio.to_thread(server.settings, latency=0.0)  # what is left need not take long
     await set_limit(client, alias, 12)
     await running
     assert server.stats()["max_in_flight"] <= 12
