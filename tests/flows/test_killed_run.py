@@ -10,14 +10,12 @@ import time
 from pathlib import Path
 
 import pandas as pd
+import pytest
 from prefect import get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
-from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
-from prefect.states import Scheduled
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
 
-import dd_core.config as dd
-from flows import generate_dataset
+from dd_core.errors import DataDesignerGenerationError
+from flows.resume import interrupted_runs, resume
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 
@@ -41,6 +39,7 @@ async def test_a_killed_flow_run_that_is_run_again_repeats_only_what_was_in_flig
     environment = os.environ | {
         "PREFECT_API_URL": str(PREFECT_API_URL.value()),
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+        "PREFECT_HOME": str(PREFECT_HOME.value()),
     }
     command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path)]
     child = subprocess.Popen(command, env=environment)
@@ -53,18 +52,12 @@ async def test_a_killed_flow_run_that_is_run_again_repeats_only_what_was_in_flig
     child.wait()
 
     async with get_client() as client:
-        named = FlowRunFilter(name=FlowRunFilterName(any_=["killed (300 rows)"]))
-        [flow_run] = await client.read_flow_runs(flow_run_filter=named)
-        await client.set_flow_run_state(flow_run.id, Scheduled(), force=True)
-        flow_run = await client.read_flow_run(flow_run.id)
-    parameters = {
-        "config": str(config),
-        "num_records": 300,
-        "dataset_name": "killed",
-        "artifact_path": str(tmp_path),
-        "run_config": dd.RunConfig(buffer_size=100),
-    }
-    summary = await run_flow(generate_dataset, flow_run=flow_run, parameters=parameters)
+        [flow_run] = [
+            run for run in await interrupted_runs(client) if run.name == "killed (300 rows)"
+        ]
+        summary = await resume(client, flow_run.id)
+        with pytest.raises(DataDesignerGenerationError, match="is complete"):
+            await resume(client, flow_run.id)
 
     assert summary.rows_written == 300
     repeated = [count for _, prompt, count in server.prompts() if count > 1 and "Go on" in prompt]
