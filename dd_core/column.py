@@ -178,7 +178,8 @@ class Column(Kind, tag="column_type"):
     """Values of a model's `generation_type` that suit this kind; any, if there are none."""
     writes_files: ClassVar[bool] = False
     """Whether values name files in the dataset's folder, so that other datasets cannot use them."""
-
+    gated_by: ClassVar[tuple[str, ...]] = ("max_null_share", "max_duplicate_share", "max_drift")
+    """The gates of `ColumnGates` that values of this kind can be held against."""
     is_drawn: ClassVar[bool] = False
     """Whether values are there from the start, drawn or looked up: `before_batch` is given them."""
 
@@ -210,6 +211,11 @@ class Column(Kind, tag="column_type"):
     def side_effect_columns(self) -> list[str]:
         """Names of further columns that come out of generating this one."""
         return []
+
+    @property
+    def scores_by_name(self) -> Mapping[str, bool]:
+        """The scores that a judge's values hold, and whether they are numbers."""
+        return {}
 
     def get_model_aliases(self) -> list[str]:
         """Aliases of the models that generating this column asks."""

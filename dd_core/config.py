@@ -30,6 +30,7 @@ from dd_core.constraint import (
 )
 from dd_core.custom import GenerationStrategy, custom_column_generator
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
+from dd_core.gates import ColumnGates, Gates
 from dd_core.info import InfoType
 from dd_core.media import (
     AudioContext,
@@ -115,6 +116,7 @@ __all__ = [
     "ChatCompletionInferenceParams",
     "CodeLang",
     "CodeValidatorParams",
+    "ColumnGates",
     "ColumnInequalityConstraint",
     "ConstraintType",
     "CustomColumnConfig",
@@ -133,6 +135,7 @@ __all__ = [
     "ExpressionColumnConfig",
     "FileContentsSeedSource",
     "FilterRowsProcessorConfig",
+    "Gates",
     "GaussianSamplerParams",
     "GenerationStrategy",
     "GenerationType",

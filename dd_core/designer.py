@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 
+from dd_core.acceptance import judge, require_passed
 from dd_core.analysis import judge_profiles, profile_in_run
 from dd_core.blocking import blocking
 from dd_core.builder import DataDesignerConfigBuilder
@@ -40,6 +41,7 @@ from dd_core.run import (
 from dd_core.run_config import ResumeMode, RunConfig
 from dd_core.storage import DatasetDirectory
 from dd_core.tools import LocalStdioMCPProvider, MCPProvider
+from dd_core.versions import current
 
 if TYPE_CHECKING:
     from dd_core.info import Info
@@ -209,8 +211,9 @@ class DataDesigner:
         `resume` says what to do when the dataset exists: `never` makes a new one beside it,
         `always` and `if_possible` continue it; `retry_failed` then also generates rows anew that
         were given up before. `on_batch_complete` gets each written file.
-        Raises `InvalidConfigError` before anything is spent, and `DataDesignerGenerationError`
-        when the run was stopped or ended without rows; what was finished is kept.
+        Raises `InvalidConfigError` before anything is spent, `DataDesignerGenerationError` when
+        the run was stopped or ended without rows, `GatesFailedError` when the dataset did not pass
+        its gates; what was finished is kept.
         """
         return blocking(
             lambda: self.acreate(
@@ -268,16 +271,16 @@ class DataDesigner:
             require_rows(engine, bool(count), tuple(dropped))
             if count < num_records:
                 _logger.warning("%d of %d rows were generated", count, num_records)
+            require_passed(directory, await engine.in_thread(judge, directory, engine))
             return DatasetCreationResults(
                 directory, plan, num_records, engine.usage(), tuple(dropped)
             )
 
-    def open(self, dataset_name: str) -> DatasetCreationResults:
-        """The results of a dataset that is there already, made by whatever run.
-
-        Raises `ArtifactStorageError` if there is none of this name below `artifact_path`.
+    def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
+        """The results of a dataset that is there already, made by whatever run: the latest version
+        if it has versions and none is named. Raises `ArtifactStorageError` if there is none.
         """
-        return opened(DatasetDirectory.place(self.artifact_path, dataset_name))
+        return opened(current(DatasetDirectory.place(self.artifact_path, dataset_name, version)))
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         plan = compile_plan(

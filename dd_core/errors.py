@@ -81,6 +81,10 @@ class BudgetExhaustedError(DataDesignerEarlyShutdownError):
     """The run has used what its budget allows; raising the budget lets it go on."""
 
 
+class GatesFailedError(DataDesignerGenerationError):
+    """A dataset was generated and is kept, but did not pass its gates."""
+
+
 class DataDesignerProfilingError(DataDesignerError):
     """A dataset that is there could not be profiled."""
 

@@ -18,10 +18,13 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     InvalidConfigError,
 )
+from dd_core.gates import gate_problems
+from dd_core.manifest import origin
 from dd_core.models.providers import Providers
 from dd_core.models.spending import budget_problems, costs
 from dd_core.plan import Plan, compile_plan
 from dd_core.results import DroppedRow
+from dd_core.resume import chosen, require_room_for
 from dd_core.run_config import ResumeMode, RunConfig
 from dd_core.storage import DatasetDirectory, parts_folder_of
 
@@ -40,25 +43,34 @@ def open_dataset(
     num_records: int,
     resume: ResumeMode,
     managed_assets: Path | None = None,
+    version: str | None = None,
 ) -> tuple[Plan, DatasetDirectory]:
-    """Check the config and settle where the dataset goes and which seed it has."""
+    """Check the config and settle where the dataset goes and which seed it has.
+
+    With a `version` it goes to a folder of its own below the dataset's, and is continued there.
+    """
     rendering = run_config.jinja_rendering_engine.value
     checked = compile_plan(config, providers, 0, rendering=rendering, managed_assets=managed_assets)
     models = {model.alias: model for model in checked.models}
-    if problems := budget_problems(run_config.budget, models):
+    problems = [*budget_problems(run_config.budget, models)]
+    gates, versioned = run_config.gates, version is not None
+    problems += gate_problems(gates, checked, num_records, has_versions=versioned)
+    if problems:
         raise InvalidConfigError(problems)
     fingerprint = config.fingerprint()
-    placed = DatasetDirectory.place(artifact_path, dataset_name)
-    directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
+    placed = DatasetDirectory.place(artifact_path, dataset_name, version)
+    directory = chosen(placed, resume, str(fingerprint["config_hash"]), run_config.seed)
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     seed = stored if run_config.seed is None else run_config.seed
     plan = compile_plan(config, providers, seed, rendering=rendering, managed_assets=managed_assets)
     for warning in plan.warnings:
         _logger.warning("%s", warning)
-    directory.require_room_for(num_records)
+    require_room_for(directory, num_records)
     directory.write_metadata(
         **fingerprint,
-        dataset_name=directory.path.name,
+        **origin(plan),
+        dataset_name=dataset_name if versioned else directory.path.name,
+        version=version,
         seed=plan.seed,
         target_num_records=num_records,
         original_target_num_records=directory.metadata.get(

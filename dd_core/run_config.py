@@ -8,6 +8,7 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
+from dd_core.gates import Gates
 from dd_core.kind import Declaration
 
 
@@ -99,6 +100,11 @@ class RunConfig(Declaration):
     failure: such a request waits until the server takes it."""
     budget: Budget | None = None
     """Requests, tokens or dollars at which to stop; no limit, if not given."""
+    gates: Gates | None = None
+    """What the finished dataset must be like. If it is not, the run fails and the rows are kept."""
+    keep_versions: int | None = Field(default=None, ge=1)
+    """When a version was accepted, remove those older than the newest this many accepted ones; all
+    are kept, if not given."""
     max_conversation_restarts: int = Field(default=5, ge=0)
     """New conversations after answers that cannot be parsed."""
     max_conversation_correction_steps: int = Field(default=0, ge=0)

@@ -26,7 +26,6 @@ from dd_core.models.telemetry import count_rows
 from dd_core.part import ROWS_KEY, Part, gaps, read_part
 from dd_core.processing import output_table, side_tables
 from dd_core.processor import ProcessorConfig, in_stage
-from dd_core.run_config import ResumeMode
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -40,49 +39,43 @@ _DROPPED = "dropped-columns-parquet-files"
 _FAILED = "failed-rows"
 _PROCESSORS = "processors-files"
 _JOURNAL = "journal"
-_METADATA = "metadata.json"
+METADATA = "metadata.json"
+VERSIONS = "versions"
+"""Folder with the versions of a dataset that has versions."""
 
 
 class DatasetDirectory:
     """`<artifact path>/<dataset name>/` and what is in it."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, version: str | None = None) -> None:
         self.path = path
+        self.version = version
+        """Which version of a dataset this is, if it has versions."""
         self.metadata: dict[str, Any] = self._read_metadata()
 
     @classmethod
-    def place(cls, artifact_path: str | Path, name: str) -> DatasetDirectory:
-        """The directory of a dataset, whether it exists or not."""
-        if not name or name in (".", "..") or _FORBIDDEN.search(name):
-            raise ArtifactStorageError(
-                f"dataset_name {name!r} cannot be a folder; "
-                'leave out < > : " / \\ | ? * and control characters'
-            )
-        return cls(Path(artifact_path).expanduser().resolve() / name)
-
-    def chosen(self, mode: ResumeMode, config_hash: str, seed: int | None) -> DatasetDirectory:
-        """This directory, or a fresh one beside it, as the resume mode asks."""
-        if mode is ResumeMode.ALWAYS and not self.has_content:
-            raise ArtifactStorageError(
-                f"there is nothing to resume in {self.path}; use resume='if_possible' or 'never'"
-            )
-        if not self.has_content:
-            return self
-        if mode is ResumeMode.NEVER:
-            return self._beside()
-        obstacle = self._obstacle(config_hash, seed)
-        if obstacle is None:
-            return self
-        if mode is ResumeMode.ALWAYS:
-            raise ArtifactStorageError(
-                f"{self.path} cannot be resumed: {obstacle}; use resume='never' for a new dataset"
-            )
-        return self._beside()
+    def place(
+        cls, artifact_path: str | Path, name: str, version: str | None = None
+    ) -> DatasetDirectory:
+        """The directory of a dataset or of a version of it, whether it exists or not."""
+        for what, folder in [("dataset_name", name), ("version", version)]:
+            if folder in ("", ".", "..") or _FORBIDDEN.search(folder or ""):
+                raise ArtifactStorageError(
+                    f"{what} {folder!r} cannot be a folder; "
+                    'leave out < > : " / \\ | ? * and control characters'
+                )
+        path = Path(artifact_path).expanduser().resolve() / name
+        return cls(path) if version is None else cls(path / VERSIONS / version, version)
 
     @property
     def has_content(self) -> bool:
         """Whether anything is there already."""
         return self.path.is_dir() and any(self.path.iterdir())
+
+    @property
+    def accepted(self) -> bool | None:
+        """Whether a finished version passed its gates; None if it is not finished."""
+        return self.metadata.get("accepted")
 
     @property
     def parts_folder(self) -> str:
@@ -98,15 +91,6 @@ class DatasetDirectory:
     def seed(self) -> int | None:
         """The seed that the dataset was begun with."""
         return self.metadata.get("seed")
-
-    def require_room_for(self, num_records: int) -> None:
-        """Raise when the dataset already has or wants more rows than asked for."""
-        target = self.metadata.get("target_num_records", 0)
-        if num_records < target:
-            raise ArtifactStorageError(
-                f"{self.path} was begun with num_records={target}; ask for at least as many, "
-                "or use resume='never' for a new dataset"
-            )
 
     def parts(self) -> list[Part]:
         """Readable parts in row order."""
@@ -175,7 +159,7 @@ class DatasetDirectory:
         self.metadata.update(fields)
         self.path.mkdir(parents=True, exist_ok=True)
         options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-        self._replace(self.path / _METADATA, orjson.dumps(self.metadata, option=options))
+        self._replace(self.path / METADATA, orjson.dumps(self.metadata, option=options))
 
     def tidy(self) -> None:
         """Remove journals whose rows are all in parts, and their folder when it is empty."""
@@ -194,6 +178,10 @@ class DatasetDirectory:
         self.path.mkdir(parents=True, exist_ok=True)
         self._replace(path, text.encode())
         return path
+
+    def remove(self) -> None:
+        """Remove the dataset from disk."""
+        shutil.rmtree(self.path)
 
     def files(self) -> list[Path]:
         """The files with the dataset's rows, in row order."""
@@ -249,7 +237,8 @@ class DatasetDirectory:
             os.fsync(file.fileno())
         staged.replace(path)
 
-    def _beside(self) -> DatasetDirectory:
+    def beside(self) -> DatasetDirectory:
+        """A directory beside this one that does not exist yet."""
         stamp = datetime.now().strftime("%m-%d-%Y_%H%M%S")
         path = self.path.with_name(f"{self.path.name}_{stamp}")
         number = 1
@@ -258,21 +247,13 @@ class DatasetDirectory:
             path = self.path.with_name(f"{self.path.name}_{stamp}_{number}")
         return DatasetDirectory(path)
 
-    def _obstacle(self, config_hash: str, seed: int | None) -> str | None:
-        stored = self.metadata.get("config_hash")
-        if stored is not None and stored != config_hash:
-            return "it was generated from another configuration"
-        if seed is not None and self.seed is not None and seed != self.seed:
-            return f"it was begun with seed {self.seed}"
-        return None
-
     def _read_metadata(self) -> dict[str, Any]:
         try:
-            return dict(orjson.loads((self.path / _METADATA).read_bytes()))
+            return dict(orjson.loads((self.path / METADATA).read_bytes()))
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError) as error:
-            raise ArtifactStorageError(f"{self.path / _METADATA} is damaged: {error}") from error
+            raise ArtifactStorageError(f"{self.path / METADATA} is damaged: {error}") from error
 
 
 def parts_folder_of(processors: Sequence[ProcessorConfig] | None) -> str:

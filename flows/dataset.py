@@ -38,13 +38,14 @@ from flows.report import show_preview, show_summary, shown_progress
 from flows.secrets import require_references, resolver_of
 from flows.session import DatasetRun
 from flows.slots import leased_slots
+from flows.versions import settle, version_of_this_run
 
 
 class RunSummary(BaseModel):
     """What a dataset run came to."""
 
     path: str
-    """The dataset's directory."""
+    """The dataset's directory, or that of its version."""
     rows_asked: int
     rows_written: int
     """Rows that were generated and kept."""
@@ -76,6 +77,7 @@ async def generate_dataset(
     model_providers: list[ModelProvider] | None = None,
     resume: ResumeMode = ResumeMode.NEVER,
     retry_failed: bool = False,
+    version: str | None = None,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -91,12 +93,16 @@ async def generate_dataset(
         resume: What to do when the dataset exists: `never` makes a new one beside it,
             `if_possible` and `always` continue it.
         retry_failed: When continuing, generate rows anew that were given up before.
+        version: Make this version of the dataset, for example "2026-11-24", in a folder of its own,
+            or continue it; "scheduled" is the date for which the run is scheduled.
     """
+    version = await version_of_this_run(version)
     chosen = run_config or RunConfig()
     listed = default_providers() if model_providers is None else model_providers
     require_references(model_providers or [])
     providers = Providers(listed, await resolver_of(listed))
-    earlier = _directory_of_this_run(artifact_path, dataset_name)
+    # A version is found by its name, and always continued.
+    earlier = None if version else _directory_of_this_run(artifact_path, dataset_name)
     plan, directory = open_dataset(
         load_config(config, providers),
         providers,
@@ -105,6 +111,7 @@ async def generate_dataset(
         dataset_name=earlier.path.name if earlier else dataset_name,
         num_records=num_records,
         resume=ResumeMode.ALWAYS if earlier else resume,
+        version=version,
     )
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
     async with (
@@ -242,6 +249,8 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     }
     await show_summary(session, dataset, facts)
     require_rows(session.engine, written > 0, session.dropped)
+    if (failed := await settle(session, dataset)) is not None:
+        return failed
     if written >= asked:
         return summary
     short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"

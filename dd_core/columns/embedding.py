@@ -18,6 +18,7 @@ class EmbeddingColumnConfig(Column):
     """`{embeddings, num_embeddings, dimension}` of a text, or of each text of a list."""
 
     answered_by: ClassVar[tuple[str, ...]] = ("embedding",)
+    gated_by: ClassVar[tuple[str, ...]] = ("max_null_share", "max_duplicate_share")
 
     column_type: Literal["embedding"] = "embedding"
     target_column: str

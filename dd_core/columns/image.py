@@ -36,6 +36,7 @@ class ImageColumnConfig(Column):
 
     answered_by: ClassVar[tuple[str, ...]] = ("image", "chat-completion")
     writes_files: ClassVar[bool] = True
+    gated_by: ClassVar[tuple[str, ...]] = ("max_null_share",)
 
     column_type: Literal["image"] = "image"
     prompt: str = Field(min_length=1)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from collections.abc import Mapping
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, field_validator
 
@@ -38,6 +39,8 @@ class Score(Declaration):
 class LLMJudgeColumnConfig(LLMColumn):
     """For each score `{reasoning, score}`, the reasoning first."""
 
+    gated_by: ClassVar[tuple[str, ...]] = (*LLMColumn.gated_by, "min_mean_scores")
+
     column_type: Literal["llm-judge"] = "llm-judge"
     scores: list[Score] = Field(min_length=1)
     """What to judge, and on which scale."""
@@ -49,6 +52,14 @@ class LLMJudgeColumnConfig(LLMColumn):
         if len(set(names)) < len(names):
             raise ValueError("two scores have the same name; rename one of them")
         return scores
+
+    @property
+    def scores_by_name(self) -> Mapping[str, bool]:
+        """The scores, which are numbers if all of their options are."""
+        return {
+            score.name: all(isinstance(option, int) for option in score.options)
+            for score in self.scores
+        }
 
     def answer_format(self) -> AnswerFormat:
         """The answer's JSON, its scores brought to the options' own values."""

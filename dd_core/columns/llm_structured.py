@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, field_validator
 
@@ -13,6 +13,8 @@ from dd_core.response_schema import ResponseSchema
 
 class LLMStructuredColumnConfig(LLMColumn):
     """An object or list that satisfies a JSON schema."""
+
+    gated_by: ClassVar[tuple[str, ...]] = ("max_null_share", "max_duplicate_share")
 
     column_type: Literal["llm-structured"] = "llm-structured"
     output_format: dict[str, Any]

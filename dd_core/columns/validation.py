@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, Literal, cast
+from typing import Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
@@ -15,6 +15,8 @@ from dd_core.validator import Validator, ValidatorParams
 
 class ValidationColumnConfig(Column):
     """For each row `{is_valid, ...}`; with several targets of code, that for each of them."""
+
+    gated_by: ClassVar[tuple[str, ...]] = ("max_null_share", "min_valid_share")
 
     column_type: Literal["validation"] = "validation"
     target_columns: list[str] = Field(min_length=1)
