@@ -49,19 +49,16 @@ def open_dataset(
 
     With a `version` it goes to a folder of its own below the dataset's, and is continued there.
     """
-    rendering = run_config.jinja_rendering_engine.value
-    checked = compile_plan(config, providers, 0, rendering=rendering, managed_assets=managed_assets)
-    models = {model.alias: model for model in checked.models}
-    problems = [*budget_problems(run_config.budget, models)]
-    gates, versioned = run_config.gates, version is not None
-    problems += gate_problems(gates, checked, num_records, has_versions=versioned)
-    if problems:
-        raise InvalidConfigError(problems)
+    versioned = version is not None
+    checked_plan(
+        config, providers, run_config, num_records, has_versions=versioned, assets=managed_assets
+    )
     fingerprint = config.fingerprint()
     placed = DatasetDirectory.place(artifact_path, dataset_name, version)
     directory = chosen(placed, resume, str(fingerprint["config_hash"]), run_config.seed)
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     seed = stored if run_config.seed is None else run_config.seed
+    rendering = run_config.jinja_rendering_engine.value
     plan = compile_plan(config, providers, seed, rendering=rendering, managed_assets=managed_assets)
     for warning in plan.warnings:
         _logger.warning("%s", warning)
@@ -83,6 +80,25 @@ def open_dataset(
     )
     directory.write_text("builder_config.json", BuilderConfig.of(plan.config).to_json() or "")
     return plan, directory
+
+
+def checked_plan(
+    config: DataDesignerConfig,
+    providers: Providers,
+    run_config: RunConfig,
+    num_records: int,
+    *,
+    has_versions: bool,
+    assets: Path | None = None,
+) -> Plan:
+    """The plan of a config, with a seed of 0; raises everything wrong with it and its run."""
+    rendering = run_config.jinja_rendering_engine.value
+    plan = compile_plan(config, providers, 0, rendering=rendering, managed_assets=assets)
+    problems = budget_problems(run_config.budget, {model.alias: model for model in plan.models})
+    problems += gate_problems(run_config.gates, plan, num_records, has_versions=has_versions)
+    if problems:
+        raise InvalidConfigError(problems)
+    return plan
 
 
 def note_progress(directory: DatasetDirectory, engine: Engine) -> None:

@@ -103,8 +103,8 @@ class RunConfig(Declaration):
     gates: Gates | None = None
     """What the finished dataset must be like. If it is not, the run fails and the rows are kept."""
     keep_versions: int | None = Field(default=None, ge=1)
-    """When a version was accepted, remove those older than the newest this many accepted ones; all
-    are kept, if not given."""
+    """When a version becomes the latest, remove those older than the newest this many accepted
+    ones; all are kept, if not given."""
     max_conversation_restarts: int = Field(default=5, ge=0)
     """New conversations after answers that cannot be parsed."""
     max_conversation_correction_steps: int = Field(default=0, ge=0)

@@ -83,22 +83,20 @@ class Versions:
                 (self._place.path / _LATEST).unlink()
         return False
 
-    def prune(self, keep: int, current: str) -> list[str]:
+    def prune(self, keep: int) -> list[str]:
         """Remove what is older than the newest `keep` accepted versions; returns the names.
 
-        The latest and the current version stay, and so does one that is not finished, unless
-        nobody has worked on it for a week.
+        The latest stays, and so does what is not finished, unless it was begun a week ago.
         """
         found = {name: self.directory(name) for name in reversed(self.names())}
         accepted = [name for name, directory in found.items() if directory.accepted]
         if len(accepted) < keep:
             return []
-        oldest = _order(accepted[keep - 1])
-        spared = {self.latest, current}
+        oldest, latest = _order(accepted[keep - 1]), self.latest
         removed = [
             name
             for name, directory in found.items()
-            if _order(name) < oldest and name not in spared and _is_settled(directory)
+            if _order(name) < oldest and name != latest and _is_settled(directory)
         ]
         for name in removed:
             found[name].remove()

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,14 +13,22 @@ from flows.cli_datasets import export, push, report
 from flows.cli_errors import reports_errors
 from flows.cli_limits import limits
 from flows.cli_local import local
+from flows.cli_options import (
+    artifacts_option,
+    config_argument,
+    dataset_option,
+    providers_option,
+    read_providers,
+    read_settings,
+    run_config_option,
+    seed_option,
+    version_option,
+)
 from flows.cli_resume import resume
+from flows.cli_versions import backfill
 
 if TYPE_CHECKING:
     from dd_core.dataset_config import DataDesignerConfig
-    from dd_core.run_config import RunConfig
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 
 
 def main() -> None:
@@ -48,45 +54,11 @@ def cli(kinds: tuple[str, ...]) -> None:
         os.environ["DD_KINDS"] = ",".join([*([known] if known else []), *kinds])
 
 
-def _config(command: Callable[..., _T]) -> Callable[..., _T]:
-    """The argument CONFIG; a Python file is given what follows `--`."""
-
-    @click.argument("config", metavar="CONFIG")
-    @click.argument("script_args", nargs=-1, metavar="[-- ARGS...]")
-    @wraps(command)
-    def configured(config: str, script_args: tuple[str, ...], **options: Any) -> _T:
-        return command(config=reports_errors(_read_config)(config, script_args), **options)
-
-    return configured
-
-
-def _read_config(config: str, script_args: tuple[str, ...]) -> DataDesignerConfig | str:
-    from dd_core.config_file import run_script
-
-    if config.endswith(".py"):
-        return run_script(Path(config), script_args)
-    if script_args:
-        raise click.UsageError(f"only a Python file takes arguments, not {config!r}")
-    return config
-
-
-_providers = click.option(
-    "--providers", type=click.Path(exists=True, dir_okay=False), help="YAML file of providers."
-)
-_run_config = click.option(
-    "-c",
-    "--run-config",
-    type=click.Path(exists=True, dir_okay=False),
-    help="YAML file of run settings.",
-)
-_seed = click.option("--seed", type=int, help="Same seed, same sampled rows.")
-
-
 @cli.command()
-@_config
+@config_argument
 @click.option("-n", "--num-records", default=10, show_default=True, help="Rows to generate.")
-@click.option("-d", "--dataset-name", default="dataset", show_default=True)
-@click.option("-o", "--artifact-path", default="artifacts", show_default=True)
+@dataset_option
+@artifacts_option
 @click.option(
     "-r",
     "--resume",
@@ -95,9 +67,10 @@ _seed = click.option("--seed", type=int, help="Same seed, same sampled rows.")
     show_default=True,
     help="What to do when the dataset exists.",
 )
-@_run_config
-@_seed
-@_providers
+@version_option
+@run_config_option
+@seed_option
+@providers_option
 @reports_errors
 def run(
     config: DataDesignerConfig | str,
@@ -105,6 +78,7 @@ def run(
     dataset_name: str,
     artifact_path: str,
     resume: str,
+    version: str | None,
     run_config: str | None,
     seed: int | None,
     providers: str | None,
@@ -122,23 +96,26 @@ def run(
         dataset_name=dataset_name,
         artifact_path=artifact_path,
         resume=resume,
-        run_config=_settings(run_config, seed),
-        model_providers=_read_providers(providers),
+        version=version,
+        run_config=read_settings(run_config, seed),
+        model_providers=read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)
 
 
 @cli.command()
-@_config
-@click.option("-d", "--dataset-name", default="dataset", show_default=True)
-@click.option("-o", "--artifact-path", default="artifacts", show_default=True)
-@_run_config
-@_providers
+@config_argument
+@dataset_option
+@artifacts_option
+@version_option
+@run_config_option
+@providers_option
 @reports_errors
 def retry_failed(
     config: DataDesignerConfig | str,
     dataset_name: str,
     artifact_path: str,
+    version: str | None,
     run_config: str | None,
     providers: str | None,
 ) -> None:
@@ -149,7 +126,7 @@ def retry_failed(
     from dd_core.storage import DatasetDirectory
     from flows.local_run import run_here
 
-    metadata = DatasetDirectory.place(artifact_path, dataset_name).metadata
+    metadata = DatasetDirectory.place(artifact_path, dataset_name, version).metadata
     is_complete = run_here(
         config=config,
         num_records=metadata.get("target_num_records", 1),
@@ -157,19 +134,20 @@ def retry_failed(
         artifact_path=artifact_path,
         resume="always",
         retry_failed=True,
-        run_config=_settings(run_config, None),
-        model_providers=_read_providers(providers),
+        version=version,
+        run_config=read_settings(run_config, None),
+        model_providers=read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)
 
 
 @cli.command()
-@_config
+@config_argument
 @click.option("-n", "--num-records", default=10, show_default=True, help="Rows to generate.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the rows to a file.")
-@_run_config
-@_seed
-@_providers
+@run_config_option
+@seed_option
+@providers_option
 @reports_errors
 def preview(
     config: DataDesignerConfig | str,
@@ -184,7 +162,7 @@ def preview(
     from flows.terminal import note_on, show_rows
 
     designer = DataDesigner(
-        model_providers=_read_providers(providers), run_config=_settings(run_config, seed)
+        model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
     )
     results = designer.preview(config, num_records=num_records)
     show_rows(results.records())
@@ -200,11 +178,11 @@ def preview(
 
 
 @cli.command()
-@_config
+@config_argument
 @click.option("-n", "--num-records", default=1000, show_default=True, help="Rows to estimate for.")
 @click.option("--probe-rows", default=5, show_default=True, help="Rows to generate for it.")
-@_run_config
-@_providers
+@run_config_option
+@providers_option
 @reports_errors
 def estimate(
     config: DataDesignerConfig | str,
@@ -218,59 +196,34 @@ def estimate(
     from flows.terminal import show_estimate
 
     designer = DataDesigner(
-        model_providers=_read_providers(providers), run_config=_settings(run_config, None)
+        model_providers=read_providers(providers), run_config=read_settings(run_config, None)
     )
     show_estimate(designer.estimate(config, num_records=num_records, probe_rows=probe_rows))
 
 
 @cli.command()
-@_config
-@_providers
+@config_argument
+@providers_option
 @reports_errors
 def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Check CONFIG without asking any model; lists everything that is wrong."""
     from dd_core import DataDesigner
 
-    DataDesigner(model_providers=_read_providers(providers)).validate(config)
+    DataDesigner(model_providers=read_providers(providers)).validate(config)
     click.echo("The configuration is valid.")
 
 
 @cli.command("check-models")
-@_config
-@_providers
+@config_argument
+@providers_option
 @reports_errors
 def check_models(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Ask every model that CONFIG uses one small question."""
     from dd_core import DataDesigner
 
-    DataDesigner(model_providers=_read_providers(providers)).check_models(config)
+    DataDesigner(model_providers=read_providers(providers)).check_models(config)
     click.echo("All models answered.")
 
 
-for _command in (report, export, push, resume, limits, local):
+for _command in (backfill, report, export, push, resume, limits, local):
     cli.add_command(_command)
-
-
-def _settings(path: str | None, seed: int | None) -> RunConfig:
-    from dd_core.run_config import RunConfig
-
-    given: dict[str, Any] = {}
-    if path is not None:
-        import yaml
-
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    if seed is not None:
-        given["seed"] = seed
-    return RunConfig.model_validate(given)
-
-
-def _read_providers(path: str | None) -> list[Any] | None:
-    if path is None:
-        return None
-    import yaml
-
-    from dd_core.models.config import ModelProvider
-
-    loaded: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    listed: list[Any] = loaded.get("providers", []) if "providers" in loaded else loaded
-    return [ModelProvider.model_validate(item) for item in listed]

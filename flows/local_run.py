@@ -30,7 +30,7 @@ def run_here(**parameters: Any) -> bool:
 async def _run(parameters: dict[str, Any]) -> bool:
     from dd_core.config_file import load_config
     from dd_core.models.providers import Providers, default_providers
-    from dd_core.plan import compile_plan
+    from dd_core.run import checked_plan
     from flows.dataset import RunSummary, generate_dataset
     from flows.listen import listen
     from flows.secrets import BlockResolver
@@ -43,14 +43,12 @@ async def _run(parameters: dict[str, Any]) -> bool:
     blocks = {each.key_reference or "": "(read by the flow)" for each in listed if each.names_block}
     providers = Providers(listed, BlockResolver(blocks))
     config = load_config(parameters["config"], providers)
-    rendering = parameters["run_config"].jinja_rendering_engine.value
-    compile_plan(config, providers, seed=0, rendering=rendering)
+    settings, rows = parameters["run_config"], parameters["num_records"]
+    checked_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
     sessions: list[DatasetRun] = []
     listen(sessions.append)
     flow: Any = generate_dataset
     running = flow(**{**parameters, "config": config})
-    summary: RunSummary = await show_progress(
-        running, sessions, parameters["run_config"].progress_interval
-    )
+    summary: RunSummary = await show_progress(running, sessions, settings.progress_interval)
     show_summary(summary, sessions[0])
     return summary.rows_written >= summary.rows_asked

@@ -75,10 +75,10 @@ async def settle(session: DatasetRun, dataset: str) -> Any:
 
 
 def _publish(directory: DatasetDirectory, keep: int | None) -> None:
-    versions, version = Versions.around(directory), str(directory.version)
-    versions.settle(directory)
-    if keep is not None and directory.accepted:
-        versions.prune(keep, version)
+    versions = Versions.around(directory)
+    is_latest = versions.settle(directory)
+    if is_latest and keep is not None:  # a back-fill is not to remove what it has just made
+        versions.prune(keep)
 
 
 def _tell(dataset: str, directory: DatasetDirectory, results: list[GateResult]) -> None:

@@ -102,12 +102,12 @@ def test_old_versions_are_removed_but_not_those_that_count(tmp_path: Path) -> No
     long_ago = (datetime.now(UTC) - timedelta(days=8)).isoformat()
     for name, begun in (("2026-11-03", datetime.now(UTC).isoformat()), ("2026-10-01", long_ago)):
         version(tmp_path, name, accepted=None).write_metadata(started_at=begun)
-    removed = found.prune(2, current="2026-11-04")
-    # Of the accepted 01, 04, 06 and 07 the newest two stay; 03 is at work, 04 is this run's.
-    assert removed == ["2026-11-05", "2026-11-02", "2026-11-01", "2026-10-01"]
-    assert found.names() == [f"2026-11-0{day}" for day in (3, 4, 6, 7, 8)]
+    removed = found.prune(2)
+    # Of the accepted 01, 04, 06 and 07 the newest two stay; 03 is at work.
+    assert removed == [f"2026-1{day}" for day in ("1-05", "1-04", "1-02", "1-01", "0-01")]
+    assert found.names() == [f"2026-11-0{day}" for day in (3, 6, 7, 8)]
     assert found.latest == "2026-11-07"
-    assert found.prune(5, current="2026-11-07") == []
+    assert found.prune(5) == []
 
 
 def test_the_latest_is_never_removed(tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_the_latest_is_never_removed(tmp_path: Path) -> None:
     for name in ("2026-11-02", "2026-11-03"):
         version(tmp_path, name)
     (tmp_path / "d" / "latest.json").write_text(pointer)
-    assert found.prune(1, current="2026-11-03") == ["2026-11-02"]
+    assert found.prune(1) == ["2026-11-02"]
     assert found.latest == "2026-11-01"
 
 
