@@ -43,7 +43,7 @@ bench-validators: $(READY) ## Compare validation columns with those of data-desi
 lock: $(READY) ## Write the locked requirements anew
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
-		--no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
+		--no-strip-extras --no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
 		--output-file requirements/dev.lock
 
 clean: ## Remove what the targets made
