@@ -70,7 +70,7 @@ async def settle(session: DatasetRun, dataset: str) -> Any:
     try:
         require_passed(directory, results)
     except GatesFailedError as error:
-        return Failed(name="Gates failed", message=str(error), data=error)
+        return Failed(message=str(error), data=error)  # raising it would log a traceback
     return None
 
 
