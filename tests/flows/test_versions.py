@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -236,3 +237,13 @@ def test_the_alert_waits_for_our_event() -> None:
     trigger = AutomationCore.model_validate(written).trigger
     assert isinstance(trigger, EventTrigger)
     assert trigger.expect == {FAILED}
+
+
+def test_what_the_docs_show_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, bench_server: ServerFactory
+) -> None:
+    page = (ROOT / "docs" / "nightly.md").read_text()
+    [script] = re.findall(r"<!-- run in tests/flows -->\n```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    script = script.replace("http://localhost:8000/v1", bench_server().url)
+    exec(compile(script, "docs/nightly.md", "exec", dont_inherit=True), {})
