@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 
+from dd_core.checks import gate_problems
 from dd_core.dataset_config import BuilderConfig, DataDesignerConfig
 from dd_core.engine import Engine
 from dd_core.errors import (
@@ -18,7 +19,6 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     InvalidConfigError,
 )
-from dd_core.gates import gate_problems
 from dd_core.manifest import origin
 from dd_core.models.providers import Providers
 from dd_core.models.spending import budget_problems, costs

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, cast
+from typing import Any
 from uuid import UUID
 
-from prefect import flow, task
+from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from prefect.utilities.annotations import quote
 from pydantic import BaseModel
 
-from dd_core.analysis import profile_in_run
 from dd_core.column import Batch
 
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
@@ -22,8 +20,7 @@ from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunCon
 from dd_core.engine import Engine
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.providers import Providers, default_providers
-from dd_core.processing import process_dataset
-from dd_core.processor import in_stage
+from dd_core.plan import Plan
 from dd_core.run import (
     note_progress,
     open_dataset,
@@ -33,6 +30,7 @@ from dd_core.run import (
 )
 from dd_core.storage import DatasetDirectory
 from flows.batch import BatchManifest, generate_batch
+from flows.finish import after_processing, finish
 from flows.listen import announce
 from flows.report import show_preview, show_summary, shown_progress
 from flows.secrets import require_references, resolver_of
@@ -96,23 +94,14 @@ async def generate_dataset(
         version: Make this version of the dataset, for example "2026-11-24", in a folder of its own,
             or continue it; "scheduled" is the date for which the run is scheduled.
     """
-    version = await version_of_this_run(version)
     chosen = run_config or RunConfig()
     listed = default_providers() if model_providers is None else model_providers
     require_references(model_providers or [])
     providers = Providers(listed, await resolver_of(listed))
-    # A version is found by its name, and always continued.
-    earlier = None if version else _directory_of_this_run(artifact_path, dataset_name)
-    plan, directory = open_dataset(
-        load_config(config, providers),
-        providers,
-        chosen,
-        artifact_path=artifact_path,
-        dataset_name=earlier.path.name if earlier else dataset_name,
-        num_records=num_records,
-        resume=ResumeMode.ALWAYS if earlier else resume,
-        version=version,
-    )
+    plan, directory = _opened(
+        load_config(config, providers), providers, chosen, artifact_path, dataset_name,
+        num_records, resume, await version_of_this_run(version),
+    )  # fmt: skip
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
     async with (
         Engine(plan, providers, chosen, directory=directory) as engine,
@@ -123,38 +112,33 @@ async def generate_dataset(
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
             await _generate(session, batches, dataset_name, retry_failed=retry_failed)
-        await _finish(session, num_records)
+        await finish(session, num_records)
         return await _concluded(session, num_records, dataset_name)
 
 
-async def _finish(session: DatasetRun, num_records: int) -> None:
-    """What is done with the dataset as a whole; tasks only where there is something to do."""
-    config = session.engine.plan.config
-    given = cast("DatasetRun", quote(session))
-    if in_stage(config.processors, "after_generation"):
-        await process(given)
-    if config.profilers:
-        await profile(given, num_records)
-
-
-@task(name="process-dataset")
-async def process(session: DatasetRun) -> None:
-    """Let processors that work on the dataset as a whole make it from what was generated."""
-    directory = session.directory
-    await session.engine.in_thread(process_dataset, directory, session.engine.plan)
-    for name, rows in _after_processing(directory).items():
-        get_run_logger().info("%s: %s rows", name, rows)
-
-
-@task(name="profile-dataset")
-async def profile(session: DatasetRun, num_records: int) -> None:
-    """Let models say what the finished dataset is like."""
-    await profile_in_run(session.engine, session.directory, num_records)
-
-
-def _after_processing(directory: DatasetDirectory) -> dict[str, str]:
-    steps = directory.metadata.get("processed", {}).get("steps", [])
-    return {f"rows after {step['name']}": f"{step['rows']:,}" for step in steps}
+def _opened(
+    config: DataDesignerConfig,
+    providers: Providers,
+    run_config: RunConfig,
+    artifact_path: str,
+    dataset_name: str,
+    num_records: int,
+    resume: ResumeMode,
+    version: str | None,
+) -> tuple[Plan, DatasetDirectory]:
+    """The plan and the directory: a version's, or that of this flow run's earlier attempt."""
+    # A version is found by its name, and always continued.
+    earlier = None if version else _directory_of_this_run(artifact_path, dataset_name)
+    return open_dataset(
+        config,
+        providers,
+        run_config,
+        artifact_path=artifact_path,
+        dataset_name=earlier.path.name if earlier else dataset_name,
+        num_records=num_records,
+        resume=ResumeMode.ALWAYS if earlier else resume,
+        version=version,
+    )
 
 
 def _begun(engine: Engine, directory: DatasetDirectory, batches: list[Batch]) -> DatasetRun:
@@ -237,7 +221,7 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     )
     facts = {
         "rows": f"{written:,} of {asked:,}",
-        **_after_processing(directory),
+        **after_processing(directory),
         "dropped in this run": f"{session.dropped_count:,}",
         "path": f"`{directory.path}`",
         "requests": f"{usage.requests:,}",
