@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from dd_core.versions import Versions
 if TYPE_CHECKING:
     from dd_core.engine import Engine
 
+_MOST_HASHES = 4_000_000
+"""At once; they take some 40 bytes each."""
 _Measure = Callable[[DatasetView], float | None]
 
 
@@ -222,12 +225,20 @@ def _null_share(view: DatasetView, name: str) -> float | None:
 
 
 def _duplicates(view: DatasetView, names: Sequence[str]) -> float | None:
-    """Share of values (or rows) that repeat another one. Hashes are compared: 8 bytes each."""
-    listed = ", ".join(map(quoted, names))
-    kept = f"WHERE {quoted(names[0])} IS NOT NULL" if len(names) == 1 else ""
-    grouped = f"SELECT count(*) AS n FROM records {kept} GROUP BY hash({listed})"
-    distinct, values = view.ask(f"SELECT count(*), coalesce(sum(n), 0) FROM ({grouped})")[0]
-    return 1 - distinct / int(values) if values else None
+    """Share of values (or rows) that repeat another one, by hashes of 8 bytes.
+
+    Where there are very many, one part of the hashes is looked at after the other.
+    """
+    key = f"hash({', '.join(map(quoted, names))})"
+    kept = f"{quoted(names[0])} IS NOT NULL" if len(names) == 1 else "true"
+    values = int(view.ask(f"SELECT count(*) FROM records WHERE {kept}")[0][0])
+    shares = max(1, math.ceil(values / _MOST_HASHES))
+    hashes = f"SELECT {key} AS h FROM records WHERE {kept} AND {key} % {shares} = ?"
+    distinct = sum(
+        int(view.ask(f"SELECT count(*) FROM (SELECT h FROM ({hashes}) GROUP BY h)", part)[0][0])
+        for part in range(shares)
+    )
+    return 1 - distinct / values if values else None
 
 
 def _valid_share(view: DatasetView, column: Column) -> float | None:

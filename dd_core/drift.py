@@ -105,7 +105,7 @@ def _numbers(now: DatasetView, before: DatasetView, value: str, what: str) -> Dr
 def _sample(view: DatasetView, value: str) -> list[float]:
     """All numbers of a small dataset, always the same ones of a large one."""
     query = (
-        f"SELECT v FROM (SELECT {value} AS v FROM records) WHERE v IS NOT NULL AND NOT isnan(v) "
+        f"SELECT v FROM (SELECT {value} FROM records) AS t(v) WHERE v IS NOT NULL AND NOT isnan(v) "
         f"USING SAMPLE reservoir({_MOST_NUMBERS} ROWS) REPEATABLE ({_SEED})"
     )
     return [row[0] for row in view.ask(query)]
@@ -130,9 +130,8 @@ def _categories(
 
 def _counted(view: DatasetView, value: str) -> Counter[str | None]:
     """How often each value occurs; the rarest of very many count together, under None."""
-    grouped = (
-        f"SELECT {value} AS v, count(*) AS n FROM records WHERE {value} IS NOT NULL GROUP BY v"
-    )
+    values = f"SELECT v FROM (SELECT {value} FROM records) AS t(v) WHERE v IS NOT NULL"
+    grouped = f"SELECT v, count(*) AS n FROM ({values}) GROUP BY v"
     found = view.ask(f"SELECT v, n FROM ({grouped}) ORDER BY n DESC, v LIMIT {_MOST_CATEGORIES}")
     counts: Counter[str | None] = Counter({str(name): int(count) for name, count in found})
     total = int(view.ask(f"SELECT count({value}) FROM records")[0][0])

@@ -21,6 +21,7 @@ from dd_core.results import DatasetCreationResults
 from dd_core.storage import DatasetDirectory
 from tests.scripted import ScriptedModel
 
+ALL = dd.ColumnGates(max_null_share=1, max_duplicate_share=1, max_drift=1)
 SCORES = [
     {"name": "helpful", "description": "Helps", "options": {1: "no", 2: "some", 3: "yes"}},
     {"name": "tone", "description": "Tone", "options": {"kind": "k", "harsh": "h"}},
@@ -220,6 +221,26 @@ def test_drift_is_a_difference_that_is_large_and_no_chance(tmp_path: Path, name:
     result = drifted(tmp_path, frame(before), frame(now))
     assert result.passed is passes, str(result)
     assert how in result.note
+
+
+@pytest.mark.parametrize("name", ["v", "n", "h", "t", "records", 'a "quoted" name', "select"])
+def test_columns_may_have_any_name(tmp_path: Path, name: str) -> None:
+    now = pd.DataFrame({name: ["a", "b"] * 50, "v": range(100)})
+    before = pd.DataFrame({name: ["a"] * 100, "v": range(100)})
+    gates = dd.Gates(max_duplicate_share=1, columns={name: ALL})
+    old, new = (created(tmp_path / each, frame) for each, frame in (("0", before), ("1", now)))
+    found = measure(new.directory, new.plan, gates, before=old.directory)
+    assert [each.note.split(",")[0] for each in found[2:4]] == ["", ""]
+    assert all(each.found is not None for each in found)
+    assert found[-1].found == pytest.approx(0.0 if name == "v" else 0.5)
+
+
+def test_duplicates_among_very_many_are_counted_in_parts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dd_core.acceptance._MOST_HASHES", 7)
+    found = gated(tmp_path, frame([*range(60), *range(40)]), column("x", max_duplicate_share=0.4))
+    assert found["x, duplicate share"].found == pytest.approx(0.4)
 
 
 def test_the_scores_of_a_judge_drift_each_by_itself(tmp_path: Path) -> None:
