@@ -51,6 +51,9 @@ class Drift:
         return self.size if self.chance < SIGNIFICANT else 0.0
 
 
+_NEW = Drift(0.0, 1.0, "the version before has no such scores")
+
+
 def drift(now: DatasetView, before: DatasetView, column: str) -> Drift | None:
     """The drift of a column; None if its values have structure, which is not compared."""
     kinds = {_kind(view, column) for view in (now, before)}
@@ -67,16 +70,29 @@ def drift(now: DatasetView, before: DatasetView, column: str) -> Drift | None:
     return _categories(now, before, text)
 
 
-def score_drift(
-    now: DatasetView, before: DatasetView, column: str, scores: Sequence[str]
-) -> Drift | None:
-    """The largest drift of a judge's scores that is not chance, or else the largest."""
+def score_drift(now: DatasetView, before: DatasetView, column: str, scores: Sequence[str]) -> Drift:
+    """The largest drift of a judge's scores that is not chance, or else the largest.
+
+    Scores that the version before did not have are left out.
+    """
     found: list[Drift] = []
     for score in scores:
+        if not _has_score(before, column, score):
+            continue
         ours, theirs = (member(view, column, [score, "score"]) for view in (now, before))
         each = _categories(now, before, ours, theirs)
         found.append(Drift(each.size, each.chance, f"{score}: {each.how}"))
-    return max(found, key=lambda each: (each.counted, each.size), default=None)
+    return max(found, key=lambda each: (each.counted, each.size), default=_NEW)
+
+
+def _has_score(view: DatasetView, column: str, score: str) -> bool:
+    import duckdb
+
+    try:
+        value = member(view, column, [score, "score"])
+        return bool(view.ask(f"SELECT count({value}) FROM records")[0][0])
+    except duckdb.Error:  # a structure without such a member
+        return False
 
 
 def _kind(view: DatasetView, column: str) -> str:

@@ -62,7 +62,7 @@ def _require_no_rows_above(version: DatasetDirectory) -> None:
 
 def _obstacle(directory: DatasetDirectory, config_hash: str, seed: int | None) -> str | None:
     if (directory.path / VERSIONS).is_dir():
-        return "it holds versions"
+        return "it holds versions, so name one"
     stored = directory.metadata.get("config_hash")
     if stored is not None and stored != config_hash:
         return "it was generated from another configuration"

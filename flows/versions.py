@@ -65,8 +65,8 @@ async def settle(session: DatasetRun, dataset: str) -> Any:
     if directory.version is not None:
         keep = engine.run_config.keep_versions
         await engine.in_thread(_publish, directory, keep)
-    await show_gates(dataset, directory, results)
     _tell(dataset, directory, results)
+    await show_gates(dataset, directory, results)
     try:
         require_passed(directory, results)
     except GatesFailedError as error:

@@ -251,6 +251,20 @@ def test_the_scores_of_a_judge_drift_each_by_itself(tmp_path: Path) -> None:
     assert result.note.startswith("helpful: total variation")
 
 
+def test_a_score_that_is_new_has_nothing_to_drift_from(tmp_path: Path) -> None:
+    def answer(body: Any) -> Any:
+        return {"clarity": {"reasoning": "r", "score": 1}}
+
+    before = seeded(pd.DataFrame({"row": [f"row {n}" for n in range(60)]}))
+    before.add_column(
+        name="v", column_type="llm-judge", model_alias="m", prompt="Judge {{ row }}.",
+        scores=[{"name": "clarity", "description": "Clear", "options": {1: "no", 2: "yes"}}],
+    )  # fmt: skip
+    result = drifted(tmp_path, (before, answer), judged([3] * 60), name="v")
+    assert result.passed
+    assert "the version before has no such scores" in result.note
+
+
 def test_values_with_structure_do_not_pass_for_lack_of_a_measure(tmp_path: Path) -> None:
     rows = frame([{"a": 1}, {"a": 2}])
     result = drifted(tmp_path, rows, rows)
