@@ -28,6 +28,8 @@ from dd_core.storage import DatasetDirectory, parts_folder_of
 _logger = logging.getLogger(__name__)
 _BETWEEN_NOTES = 1.0
 """Seconds."""
+_SHARE_OF_TIME = 20
+"""Times as long as a note took, at least, until the next: with many parts it takes seconds."""
 
 
 def open_dataset(
@@ -75,10 +77,11 @@ def open_dataset(
 
 def note_progress(directory: DatasetDirectory, engine: Engine) -> None:
     """Record the progress if that was not done a moment ago: it looks at every part."""
-    now = time.monotonic()
-    if now - engine.progress_noted_at > _BETWEEN_NOTES:
+    began = time.monotonic()
+    if began > engine.note_progress_at:
         record_progress(directory, engine)
-        engine.progress_noted_at = time.monotonic()
+        now = time.monotonic()
+        engine.note_progress_at = now + max(_BETWEEN_NOTES, _SHARE_OF_TIME * (now - began))
 
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
@@ -94,6 +97,7 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
         num_completed_batches=sum(part.complete for part in parts),
         file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
         usage=usage,
+        usage_in_batches=engine.elsewhere.usage(),
         answered_at=engine.answered_at(),
         dollars=costs(usage, {model.alias: model for model in engine.plan.models}),
     )
