@@ -118,7 +118,7 @@ class BatchRecord(BaseModel):
     """Cells done, skipped and dropped by column."""
     usage: dict[str, dict[str, dict[str, int | float]]] = Field(default_factory=dict)
     """Counts by model alias and column."""
-    times: dict[str, dict[str, float]] = Field(default_factory=dict)
+    times: dict[str, dict[str, int | float]] = Field(default_factory=dict)
     """Seconds by column, of what its cells were doing."""
     examples: list[DroppedRow] = Field(default_factory=list[DroppedRow])
     """Some of the dropped rows."""

@@ -90,7 +90,9 @@ async def generate_batch(
     """
     batch = Batch(index, start, size)
     if not folder:
-        return await _generated(current_run(), batch, dataset)
+        session = current_run()
+        session.batch_started(index)
+        return await _generated(session, batch, dataset)
     async with batch_alone(folder, batch, attempt) as session:
         return await _generated(session, batch, dataset)
 
@@ -98,7 +100,6 @@ async def generate_batch(
 async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:
     """Columns that the result storage holds are taken from it and shown as Cached."""
     plan, index = session.engine.plan, batch.index
-    session.batch_started(index)
     if index not in session.batches:  # its part was there already
         return manifest_of(plan, session.parts[index])
     run, stored = session.batches[index], session.stored[index]

@@ -199,6 +199,8 @@ class Fleet:
                 return
             self._engine.stop(complaint.error)
         self._returned(each, record, part)
+        place = f"{self._dataset}[{record.index}]"
+        get_run_logger().info("%s: %d of %d rows", place, record.rows, each.batch.size)
         await asyncio.to_thread(note_progress, self._directory, self._engine)
         await show_preview(self._session, self._dataset)
 
