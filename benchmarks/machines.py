@@ -128,7 +128,7 @@ def _config(url: str) -> Any:
                 model="m",
                 provider="openai",
                 base_url=url,
-                inference_parameters=dd.ChatCompletionInferenceParams(max_parallel_requests=_ROWS),
+                inference_parameters=dd.ChatCompletionInferenceParams(max_parallel_requests=64),
             )
         ]
     )
