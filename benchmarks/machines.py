@@ -84,7 +84,7 @@ class Measured:
         from flows import generate_dataset
 
         return await generate_dataset(
-            _config(self._model.url),
+            config_of(self._model.url, _COLUMNS),
             num_records=self._batches * _ROWS,
             dataset_name=name,
             artifact_path=str(self._prefect.folder / "datasets"),
@@ -118,7 +118,8 @@ class Measured:
         )
 
 
-def _config(url: str) -> Any:
+def config_of(url: str, columns: int) -> Any:
+    """A chain of so many columns that ask the model."""
     import dd_core.config as dd
 
     builder = dd.DataDesignerConfigBuilder(
@@ -134,7 +135,7 @@ def _config(url: str) -> Any:
     )
     builder.add_column(name="id", column_type="sampler", sampler_type="uuid", params={})
     before = "id"
-    for number in range(_COLUMNS):
+    for number in range(columns):
         builder.add_column(
             name=f"c{number}",
             column_type="llm-text",

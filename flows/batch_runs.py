@@ -67,7 +67,6 @@ class RunsOfBatches:
 
     async def start(self, batch: Batch, record: BatchRecord) -> UUID:
         """A run that makes this try. One that was started for it before is returned again."""
-        again = f" try {record.attempt}" if record.attempt > 1 else ""
         while True:
             try:
                 run = await arun_deployment(
@@ -80,7 +79,8 @@ class RunsOfBatches:
                         "folder": self._folder,
                         "attempt": record.attempt,
                     },
-                    flow_run_name=f"{self._dataset}[{batch.index}]{again}",
+                    flow_run_name=f"{self._dataset}[{batch.index}]",
+                    tags=[f"try {record.attempt}"] if record.attempt > 1 else None,
                     timeout=0,
                     as_subflow=True,
                     idempotency_key=record.key,
