@@ -3,8 +3,8 @@
     python -m benchmarks.server_cost
 
 Counts the requests that the dataset's run, the worker and the batches send, the rows and bytes that
-the server's SQLite database grows by, and the CPU time that it takes. docs/many-machines.md computes
-from these figures what a large dataset would take.
+the server's SQLite database grows by, and the CPU time that it takes. From these figures,
+docs/many-machines.md computes what a large dataset would take.
 """
 
 from __future__ import annotations

@@ -12,6 +12,8 @@ class Elsewhere:
     """Usage and times of tries at batches; those of tries that have ended are added up."""
 
     def __init__(self) -> None:
+        self.recorded_before: _Usage = {}
+        """What the records of tries say that earlier runs of the dataset asked for."""
         self._ended: _Usage = {}
         self._times: dict[str, ColumnTimes] = {}
         self._at_work: dict[tuple[int, int], BatchRecord] = {}

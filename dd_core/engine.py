@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Generator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import deepcopy
 from dataclasses import asdict, replace
 from typing import ParamSpec, TypeVar
 
@@ -19,7 +20,7 @@ from dd_core.column import Batch
 from dd_core.elsewhere import Elsewhere
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
-from dd_core.handover import added, usage_before
+from dd_core.handover import added
 from dd_core.journal import Journal
 from dd_core.models.model import Model
 from dd_core.models.places import OpenCells
@@ -54,7 +55,9 @@ class Engine:
         directory: DatasetDirectory | None = None,
     ) -> None:
         self.plan = plan
-        self.earlier_usage: UsageByColumn = usage_before(directory.metadata) if directory else {}
+        self.earlier_usage: UsageByColumn = (
+            deepcopy(directory.metadata.get("usage", {})) if directory else {}
+        )
         self.elsewhere = Elsewhere()
         """What other processes that generate batches of this run have taken."""
         self.folder = directory.path if directory else None

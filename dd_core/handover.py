@@ -9,7 +9,6 @@ belongs to the process that makes the try, which keeps it current while it is at
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -179,17 +178,16 @@ def added(usage: UsageByColumn, more: UsageByColumn) -> dict[str, dict[str, dict
     return total
 
 
-def usage_before(metadata: Mapping[str, Any]) -> dict[str, dict[str, dict[str, float]]]:
-    """What a dataset had taken before, without what the records of its batches say themselves."""
-    counted: UsageByColumn = metadata.get("usage_in_batches", {})
+def without(usage: UsageByColumn, less: UsageByColumn) -> dict[str, dict[str, dict[str, float]]]:
+    """A count without another."""
     negative = {
         alias: {
             column: {name: -value for name, value in count.items()}
             for column, count in columns.items()
         }
-        for alias, columns in counted.items()
+        for alias, columns in less.items()
     }
-    return added(metadata.get("usage", {}), negative)
+    return added(usage, negative)
 
 
 def _name(index: int, attempt: int) -> str:

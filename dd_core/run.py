@@ -18,6 +18,7 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     InvalidConfigError,
 )
+from dd_core.handover import added
 from dd_core.models.providers import Providers
 from dd_core.models.spending import budget_problems, costs
 from dd_core.plan import Plan, compile_plan
@@ -90,6 +91,11 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
     rows = sum(part.rows for part in parts)
     files = [part.path for part in parts] if directory.holds_parts else directory.files()
     usage = engine.usage_of_all_runs()
+    elsewhere = engine.elsewhere
+    if counted := added(
+        elsewhere.recorded_before, elsewhere.usage()
+    ):  # the rest of the usage is in no batch's record
+        directory.metadata["usage_in_batches"] = counted
     directory.write_metadata(
         actual_num_records=rows if directory.holds_parts else directory.count_rows(),
         generated_num_records=rows,
@@ -97,7 +103,6 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
         num_completed_batches=sum(part.complete for part in parts),
         file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
         usage=usage,
-        usage_in_batches=engine.elsewhere.usage(),
         answered_at=engine.answered_at(),
         dollars=costs(usage, {model.alias: model for model in engine.plan.models}),
     )

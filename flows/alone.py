@@ -79,7 +79,7 @@ async def _run(
     providers = Providers(listed, await resolver_of(listed))
     plan = compiled(directory, handover, providers)
     # What the rest of the dataset takes is the business of its run, which handed out a share.
-    directory.metadata["usage"], directory.metadata["usage_in_batches"] = given.usage, {}
+    directory.metadata["usage"] = given.usage
     config = handover.run_config.model_copy(update={"budget": given.share})
     async with dataset_run(plan, providers, config, directory, [batch]) as session:
         yield session

@@ -23,10 +23,12 @@ from dd_core.errors import (
     DataDesignerError,
     InvalidConfigError,
 )
-from dd_core.handover import BatchRecord, Handover, TryState, added, ask_to_stop
+from dd_core.handover import BatchRecord, Handover, TryState, added, ask_to_stop, without
 from dd_core.models.providers import Providers
+from dd_core.models.spending import UsageByColumn
 from dd_core.plan import compile_plan
 from dd_core.run import note_progress
+from dd_core.run_config import Budget
 from dd_core.shares import BudgetShares
 from dd_core.storage import DatasetDirectory, Part
 from flows.batch_runs import RunsOfBatches
@@ -98,6 +100,8 @@ class Fleet:
         self._tries: Counter[int] = Counter()
         self._lost: BatchLostError | None = None
         self._has_asked_to_stop = False
+        self._counted: UsageByColumn = session.directory.metadata.get("usage_in_batches", {})
+        """What the records of batches had said when the metadata was written last."""
 
     async def generate(self, batches: Sequence[Batch]) -> None:
         """Generate them all; raises `BatchLostError` when one could not be finished."""
@@ -111,6 +115,8 @@ class Fleet:
                 await self._stop(self._engine.stopped_by)
             if self._open:
                 await asyncio.sleep(_LOOK_SECONDS)
+        # The models may still be asked for a profile, which the same budget pays for.
+        self._engine.spending.add_earlier(self._engine.elsewhere.usage(), self._prices)
         for _, record in self._cut.values():
             if record is not None:
                 self._session.batch_returned(record)
@@ -123,9 +129,10 @@ class Fleet:
         latest = {record.index: record for record in records}
         self._latest = {index: record.attempt for index, record in latest.items()}
         handover = Handover.read(self._directory)
+        parts = {part.index: part for part in await asyncio.to_thread(self._directory.parts)}
         at_work: list[tuple[Batch, BatchRecord]] = []
         for batch in batches:
-            record, part = latest.get(batch.index), self._directory.part(batch.index)
+            record, part = latest.get(batch.index), parts.get(batch.index)
             is_redone = handover.retry_failed and part is not None and bool(part.dropped)
             if record is not None and record.run == handover.run and record.is_done:
                 self._session.parts[batch.index] = part or _no_rows(batch, self._directory)
@@ -136,19 +143,27 @@ class Fleet:
                 at_work.append((batch, record))
             else:
                 self._waiting.append(batch)
-        known = {id(record) for _, record in at_work}
-        for record in records:  # what was taken counts, whatever came of it
-            if id(record) not in known:
-                self._count(record)
+        self._count_earlier(records, {record.key for _, record in at_work}, handover.run)
         for batch, record in at_work:
             self._shares.taken_over(batch.index, record.share)
             await self._start(batch, record)
 
+    def _count_earlier(self, records: list[BatchRecord], at_work: set[str], run: str) -> None:
+        """What was taken counts, whatever came of it; that of earlier runs is not this run's."""
+        elsewhere, engine = self._engine.elsewhere, self._engine
+        for record in records:
+            if record.run == run and record.key not in at_work:
+                elsewhere.ended(record)
+            elif record.key not in at_work:
+                elsewhere.recorded_before = added(elsewhere.recorded_before, record.usage)
+        engine.earlier_usage = added(
+            without(engine.earlier_usage, self._counted), elsewhere.recorded_before
+        )
+
     async def _ask_for(self, batch: Batch) -> None:
         index = batch.index
-        rows = batch.size + sum(each.size for each in self._waiting)
         try:
-            share = self._shares.share(index, batch.size, rows, self._spent())
+            share = self._share(batch)
         except BudgetExhaustedError:
             self._cut[index] = (batch, None)  # until others give back what they did not need
             return
@@ -163,6 +178,13 @@ class Fleet:
         )
         await asyncio.to_thread(record.write, self._directory)
         await self._start(batch, record)
+
+    def _share(self, batch: Batch) -> Budget | None:
+        """What a batch may take of the budget, by its part of the rows that nobody pays for yet."""
+        if self._config.budget is None:
+            return None
+        rows = batch.size + sum(each.size for each in self._waiting)
+        return self._shares.share(batch.index, batch.size, rows, self._spent())
 
     async def _start(self, batch: Batch, record: BatchRecord) -> None:
         self._open[batch.index] = Try(batch, record, await self._runs.start(batch, record))
@@ -214,11 +236,7 @@ class Fleet:
         self._open.pop(record.index, None)
         self._session.elsewhere.pop(record.index, None)
         self._shares.ended(record.index)
-        self._count(record)
-
-    def _count(self, record: BatchRecord) -> None:
         self._engine.elsewhere.ended(record)
-        self._engine.spending.add_earlier(record.usage, self._prices)
 
     async def _lost_try(self, each: Try, record: BatchRecord, trouble: str) -> None:
         self._ended(record)

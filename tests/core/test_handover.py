@@ -23,7 +23,7 @@ from dd_core.handover import (
     Handover,
     TryState,
     ask_to_stop,
-    usage_before,
+    without,
 )
 from dd_core.models.price import Price
 from dd_core.shares import BudgetShares
@@ -207,9 +207,8 @@ def test_a_try_counts_once_while_it_is_at_work_and_when_it_ends() -> None:
     assert elsewhere.usage_of_ended["m"]["c"]["requests"] == 5
 
 
-def test_what_records_say_is_not_counted_as_earlier_usage_too() -> None:
-    metadata = {"usage": _usage(10), "usage_in_batches": _usage(7)}
-    assert usage_before(metadata)["m"]["c"]["requests"] == 3
+def test_a_count_without_another() -> None:
+    assert without(_usage(10), _usage(7))["m"]["c"]["requests"] == 3
 
 
 def test_records_are_found_in_the_order_of_their_tries(directory: DatasetDirectory) -> None:
