@@ -82,6 +82,7 @@ def main() -> None:
     ):
         clients = [CountingProxy(given.port + n, given.port) for n in (1, 2, 3)]
         api = [f"http://127.0.0.1:{given.port + n}/api" for n in (1, 2, 3)]
+        prefect.environment["PREFECT_LOGGING_LEVEL"] = "INFO"  # as it is by default
         prefect.work_pool("batches")
         prefect.deploy("batches", PREFECT_API_URL=api[2])
         os.environ.update({k: v for k, v in prefect.environment.items() if "PREFECT" in k})
