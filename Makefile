@@ -6,7 +6,7 @@ READY := .venv/.ready
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test check format bench bench-faults bench-speed bench-validators lock clean
+.PHONY: help demo test check format bench bench-faults bench-speed bench-machines bench-validators lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -36,6 +36,9 @@ bench-faults: $(READY) ## Measure runs with servers that refuse, fail, die and g
 bench-speed: $(READY) ## Write docs/benchmarks.md anew (a quarter of an hour)
 	$(BIN)/python -m benchmarks.speed > docs/benchmarks.new
 	mv docs/benchmarks.new docs/benchmarks.md
+
+bench-machines: $(READY) ## Measure batches on one and two workers, and with a worker that is killed
+	$(BIN)/python -m benchmarks.machines
 
 bench-validators: $(READY) ## Compare validation columns with those of data-designer
 	$(BIN)/python -m benchmarks.validators

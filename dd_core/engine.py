@@ -17,8 +17,10 @@ import httpx
 from dd_core import column as kinds
 from dd_core.arrow import load_libraries
 from dd_core.column import Batch
+from dd_core.elsewhere import Elsewhere
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
+from dd_core.handover import added
 from dd_core.journal import Journal
 from dd_core.models.model import Model
 from dd_core.models.places import OpenCells
@@ -56,6 +58,8 @@ class Engine:
         self.earlier_usage: UsageByColumn = (
             deepcopy(directory.metadata.get("usage", {})) if directory else {}
         )
+        self.elsewhere = Elsewhere()
+        """What other processes that generate batches of this run have taken."""
         self.folder = directory.path if directory else None
         self.run_config = run_config
         self.open_cells = OpenCells(run_config.max_in_flight_tasks)
@@ -73,8 +77,8 @@ class Engine:
         self.active: set[BatchRun] = set()
         """Batches at work."""
         self.stopped_by: DataDesignerError | None = None
-        self.progress_noted_at = 0.0
-        """When the metadata last said what is on disk; the monotonic clock."""
+        self.note_progress_at = 0.0
+        """When the metadata is to say again what is on disk; the monotonic clock."""
         self._times: dict[str, ColumnTimes] = {}
         self._check: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(
@@ -186,6 +190,8 @@ class Engine:
                 found[column] = replace(
                     times, in_flight=in_flight, retries=waiting, computing=computing
                 )
+        for column, times in self.elsewhere.times().items():
+            found.setdefault(column, ColumnTimes()).add(times)
         return found
 
     def answered_at(self) -> dict[str, float]:
@@ -195,30 +201,22 @@ class Engine:
 
     def usage(self) -> dict[str, dict[str, dict[str, float]]]:
         """Requests and tokens by model alias and column."""
-        return {
+        here = {
             alias: {column: asdict(count) for column, count in model.usage.items()}
             for alias, model in self.models.items()
         }
+        return added(here, self.elsewhere.usage())
 
     def usage_of_all_runs(self) -> dict[str, dict[str, dict[str, float]]]:
         """`usage`, with what earlier runs of the dataset took."""
-        total = {
-            alias: {column: {**count} for column, count in columns.items()}
-            for alias, columns in self.earlier_usage.items()
-        }
-        for alias, columns in self.usage().items():
-            for column, count in columns.items():
-                known = total.setdefault(alias, {}).setdefault(column, {})
-                for name, value in count.items():
-                    known[name] = known.get(name, 0) + value
-        return total
+        return added(self.earlier_usage, self.usage())
 
     def total_usage(self) -> UsageCount:
         """Requests and tokens over all models."""
         total = UsageCount()
-        for model in self.models.values():
-            for count in model.usage.values():
-                total.add(asdict(count))
+        for columns in self.usage().values():
+            for count in columns.values():
+                total.add(count)
         return total
 
 

@@ -89,6 +89,14 @@ class DataDesignerProfilingError(DataDesignerError):
     """A dataset that is there could not be profiled."""
 
 
+class BatchReplacedError(DataDesignerGenerationError):
+    """Another process has taken over the batch that this one was at work on."""
+
+
+class BatchLostError(DataDesignerGenerationError):
+    """A batch that was generated elsewhere could not be finished by several tries."""
+
+
 class ColumnIncompleteError(DataDesignerGenerationError):
     """Some cells of a column failed in a way that a later try may mend."""
 

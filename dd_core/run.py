@@ -19,6 +19,7 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     InvalidConfigError,
 )
+from dd_core.handover import added
 from dd_core.manifest import origin
 from dd_core.models.providers import Providers
 from dd_core.models.spending import budget_problems, costs
@@ -31,6 +32,8 @@ from dd_core.storage import DatasetDirectory, parts_folder_of
 _logger = logging.getLogger(__name__)
 _BETWEEN_NOTES = 1.0
 """Seconds."""
+_SHARE_OF_TIME = 20
+"""Times as long as a note took, at least, until the next: with many parts it takes seconds."""
 
 
 def open_dataset(
@@ -103,10 +106,11 @@ def checked_plan(
 
 def note_progress(directory: DatasetDirectory, engine: Engine) -> None:
     """Record the progress if that was not done a moment ago: it looks at every part."""
-    now = time.monotonic()
-    if now - engine.progress_noted_at > _BETWEEN_NOTES:
+    began = time.monotonic()
+    if began > engine.note_progress_at:
         record_progress(directory, engine)
-        engine.progress_noted_at = time.monotonic()
+        now = time.monotonic()
+        engine.note_progress_at = now + max(_BETWEEN_NOTES, _SHARE_OF_TIME * (now - began))
 
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
@@ -115,6 +119,11 @@ def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
     rows = sum(part.rows for part in parts)
     files = [part.path for part in parts] if directory.holds_parts else directory.files()
     usage = engine.usage_of_all_runs()
+    elsewhere = engine.elsewhere
+    if counted := added(
+        elsewhere.recorded_before, elsewhere.usage()
+    ):  # the rest of the usage is in no batch's record
+        directory.metadata["usage_in_batches"] = counted
     directory.write_metadata(
         actual_num_records=rows if directory.holds_parts else directory.count_rows(),
         generated_num_records=rows,

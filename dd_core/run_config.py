@@ -85,6 +85,11 @@ class RunConfig(Declaration):
     """Records per batch, which is also records per Parquet file."""
     max_concurrent_row_groups: int = Field(default=3, ge=1)
     """Batches at work at the same time."""
+    batch_silence: float = Field(default=90.0, gt=0)
+    """Seconds without a sign of life after which a batch at work on another machine is taken for
+    lost and started again. Its process gives one every ten seconds."""
+    batch_tries: int = Field(default=3, ge=1)
+    """How often a batch is started on other machines before the run gives up on it."""
     max_in_flight_tasks: int = Field(default=1024, ge=1)
     """Cells at work at the same time, over all models."""
     non_inference_max_parallel_workers: int = Field(default=4, ge=1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import secrets
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -101,6 +102,10 @@ class DatasetDirectory:
         ]
         return sorted(found, key=lambda part: part.start)
 
+    def part(self, index: int) -> Part | None:
+        """The part of a batch, if it is there."""
+        return read_part(self.path / self.parts_folder / f"batch_{index:05d}.parquet")
+
     def missing(
         self, num_records: int, buffer_size: int, *, retry_failed: bool = False
     ) -> list[Batch]:
@@ -162,7 +167,10 @@ class DatasetDirectory:
         self._replace(self.path / METADATA, orjson.dumps(self.metadata, option=options))
 
     def tidy(self) -> None:
-        """Remove journals whose rows are all in parts, and their folder when it is empty."""
+        """Remove journals whose rows are all in parts, and files that were never finished."""
+        for pattern in (".*.partial", "*/.*.partial"):
+            for leftover in self.path.glob(pattern):
+                leftover.unlink(missing_ok=True)
         covered = [
             (part.start, part.stop) for part in self.parts() if part.complete and not part.dropped
         ]
@@ -175,13 +183,24 @@ class DatasetDirectory:
     def write_text(self, name: str, text: str) -> Path:
         """Write a small file beside the parts."""
         path = self.path / name
-        self.path.mkdir(parents=True, exist_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
         self._replace(path, text.encode())
         return path
 
     def remove(self) -> None:
         """Remove the dataset from disk."""
         shutil.rmtree(self.path)
+
+    def read_text(self, name: str) -> str | None:
+        """A small file beside the parts; None if it is not there."""
+        try:
+            return (self.path / name).read_text(encoding="utf-8")
+        except FileNotFoundError:
+            return None
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in a folder beside the parts."""
+        return sorted(path.name for path in (self.path / folder).glob("*"))
 
     def files(self) -> list[Path]:
         """The files with the dataset's rows, in row order."""
@@ -222,7 +241,7 @@ class DatasetDirectory:
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
         target = self.path / folder / f"batch_{index:05d}.parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = target.with_name(f".{target.name}.partial")  # readers pass over hidden files
+        staged = _staged(target)
         write_parquet(table, staged, {ROWS_KEY: orjson.dumps(facts)})
         with staged.open("rb") as written:
             os.fsync(written.fileno())
@@ -230,7 +249,7 @@ class DatasetDirectory:
         return target
 
     def _replace(self, path: Path, content: bytes) -> None:
-        staged = path.with_name(f".{path.name}.{os.getpid()}")
+        staged = _staged(path)
         with staged.open("wb") as file:
             file.write(content)
             file.flush()
@@ -254,6 +273,12 @@ class DatasetDirectory:
             return {}
         except (ValueError, TypeError) as error:
             raise ArtifactStorageError(f"{self.path / METADATA} is damaged: {error}") from error
+
+
+def _staged(target: Path) -> Path:
+    """Where a file is written before it takes its place: hidden, so that readers pass over it, and
+    no other process's, on whatever machine."""
+    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
 
 
 def parts_folder_of(processors: Sequence[ProcessorConfig] | None) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 import pyarrow as pa
 from prefect import flow, task
@@ -12,7 +12,7 @@ from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from dd_core.column import Batch
 from dd_core.execute import BatchRun
@@ -20,6 +20,7 @@ from dd_core.generate import finish_columns
 from dd_core.plan import Plan
 from dd_core.processing import output_table
 from dd_core.storage import Part
+from flows.alone import batch_alone
 from flows.column import generate_column
 from flows.results import (
     BesideResults,
@@ -66,17 +67,41 @@ async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
     persist_result=True,
     result_serializer="json",
 )
-async def generate_batch(dataset: str, index: int, start: int, size: int) -> BatchManifest:
-    """Generate rows `start` to `start + size - 1` of the dataset run that this flow is part of.
+async def generate_batch(
+    dataset: str,
+    index: Annotated[int, Field(ge=0)],
+    start: Annotated[int, Field(ge=0)],
+    size: Annotated[int, Field(ge=1)],
+    folder: str = "",
+    attempt: Annotated[int, Field(ge=1)] = 1,
+) -> BatchManifest:
+    """Generate one batch of a dataset.
 
-    Columns that the result storage holds are taken from it and shown as Cached.
+    Within `generate_dataset` it is a part of that run. As the run of a deployment it works by
+    itself, on any machine that has the dataset's folder, and leaves its part there.
+
+    Args:
+        dataset: Name of the dataset, for people.
+        index: Number of the batch, which is that of its file.
+        start: First row.
+        size: Number of rows.
+        folder: Folder of the dataset, for a run of a deployment.
+        attempt: Number of this try at the batch; an earlier one that is still at work lets go.
     """
-    session = current_run()
-    session.batch_started(index)
     batch = Batch(index, start, size)
-    plan = session.engine.plan
+    if not folder:
+        session = current_run()
+        session.batch_started(index)
+        return await _generated(session, batch, dataset)
+    async with batch_alone(folder, batch, attempt) as session:
+        return await _generated(session, batch, dataset)
+
+
+async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:
+    """Columns that the result storage holds are taken from it and shown as Cached."""
+    plan, index = session.engine.plan, batch.index
     if index not in session.batches:  # its part was there already
-        return _manifest(plan, session.parts[index])
+        return manifest_of(plan, session.parts[index])
     run, stored = session.batches[index], session.stored[index]
     storage = await result_storage()
     keys = column_keys(plan, batch, session.directory.path)
@@ -84,6 +109,8 @@ async def generate_batch(dataset: str, index: int, start: int, size: int) -> Bat
     await _columns(run, keys, _reusable(plan, stored), policy)
     await finish_columns(run)  # cached columns have no task that waited for them
     await run.close()
+    if session.tenure is not None:
+        await session.tenure.require()
     key = f"parts/{plan.fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
     writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
     # Quoted, because Prefect looks for task results inside everything else.
@@ -93,11 +120,12 @@ async def generate_batch(dataset: str, index: int, start: int, size: int) -> Bat
         raise run.stopped_by
     await require_results(storage, [*keys.values(), key])
     part = session.parts[index]
-    get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, size)
-    return _manifest(plan, part)
+    get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, batch.size)
+    return manifest_of(plan, part)
 
 
-def _manifest(plan: Plan, part: Part) -> BatchManifest:
+def manifest_of(plan: Plan, part: Part) -> BatchManifest:
+    """A part as the batch's result."""
     return BatchManifest(
         fingerprint=plan.fingerprint,
         index=part.index,

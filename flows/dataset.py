@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
-from uuid import UUID
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.context import FlowRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from pydantic import BaseModel
@@ -17,7 +15,6 @@ from dd_core.column import Batch
 
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
-from dd_core.engine import Engine
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.providers import Providers, default_providers
 from dd_core.plan import Plan
@@ -30,12 +27,13 @@ from dd_core.run import (
 )
 from dd_core.storage import DatasetDirectory
 from flows.batch import BatchManifest, generate_batch
+from flows.batch_runs import cancel_batches, require_deployment
 from flows.finish import after_processing, finish
+from flows.fleet import generate_elsewhere, hand_over
 from flows.listen import announce
 from flows.report import show_preview, show_summary, shown_progress
 from flows.secrets import require_references, resolver_of
-from flows.session import DatasetRun
-from flows.slots import leased_slots
+from flows.session import DatasetRun, dataset_run, run_id
 from flows.versions import settle, version_of_this_run
 
 
@@ -65,6 +63,7 @@ class RunSummary(BaseModel):
     flow_run_name="{dataset_name} ({num_records} rows)",
     persist_result=True,
     result_serializer="json",
+    on_cancellation=[cancel_batches],
 )
 async def generate_dataset(
     config: DataDesignerConfig | str,
@@ -76,6 +75,7 @@ async def generate_dataset(
     resume: ResumeMode = ResumeMode.NEVER,
     retry_failed: bool = False,
     version: str | None = None,
+    batches_on: str | None = None,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -93,25 +93,32 @@ async def generate_dataset(
         retry_failed: When continuing, generate rows anew that were given up before.
         version: Make this version of the dataset, for example "2026-11-24", in a folder of its own,
             or continue it; "scheduled" is the date for which the run is scheduled.
+        batches_on: Deployment of the flow `generate-batch`, such as `generate-batch/workers`:
+            batches become runs of it, on the machines of its work pool. `artifact_path` must be a
+            storage that they all have. See docs/many-machines.md.
     """
     chosen = run_config or RunConfig()
     listed = default_providers() if model_providers is None else model_providers
     require_references(model_providers or [])
     providers = Providers(listed, await resolver_of(listed))
+    if batches_on is not None:
+        await require_deployment(batches_on)
     plan, directory = _opened(
         load_config(config, providers), providers, chosen, artifact_path, dataset_name,
         num_records, resume, await version_of_this_run(version),
     )  # fmt: skip
     batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
-    async with (
-        Engine(plan, providers, chosen, directory=directory) as engine,
-        leased_slots(engine, _run_id()),
-    ):
-        session = _begun(engine, directory, batches)
+    async with dataset_run(plan, providers, chosen, directory, batches) as session:
+        _log_start(session, len(batches))
+        if batches_on is not None:
+            hand_over(session, providers, num_records, model_providers, retry_failed=retry_failed)
         if batches:
-            await require_ready(engine)
+            await require_ready(session.engine)
         async with shown_progress(session, dataset_name):
-            await _generate(session, batches, dataset_name, retry_failed=retry_failed)
+            if batches_on is None:
+                await _generate(session, batches, dataset_name, retry_failed=retry_failed)
+            else:
+                await generate_elsewhere(session, batches, batches_on, dataset_name)
         await finish(session, num_records)
         return await _concluded(session, num_records, dataset_name)
 
@@ -141,16 +148,8 @@ def _opened(
     )
 
 
-def _begun(engine: Engine, directory: DatasetDirectory, batches: list[Batch]) -> DatasetRun:
-    rows = sum(batch.size for batch in batches)
-    session = DatasetRun(engine, directory, rows, flow_run_id=str(_run_id()))
-    session.make_current()
-    announce(session)
-    _log_start(session, len(batches))
-    return session
-
-
 def _log_start(session: DatasetRun, batches: int) -> None:
+    announce(session)
     logger = get_run_logger()
     for warning in session.engine.plan.warnings:
         logger.warning("%s", warning)
@@ -256,12 +255,6 @@ def _rate(session: DatasetRun, tokens: int) -> str:
     return f"about {session.seconds / thousands:,.0f} s, {tokens / thousands:,.0f} tokens"
 
 
-def _run_id() -> UUID:
-    context = FlowRunContext.get()
-    assert context is not None and context.flow_run is not None
-    return context.flow_run.id
-
-
 def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | None:
     """The directory that an earlier attempt of this same flow run has begun."""
     placed = DatasetDirectory.place(artifact_path, name)
@@ -270,7 +263,7 @@ def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | 
             directory = DatasetDirectory(path.parent)
         except ArtifactStorageError:
             continue
-        if str(_run_id()) in directory.metadata.get("flow_runs", {}):
+        if str(run_id()) in directory.metadata.get("flow_runs", {}):
             return directory
     return None
 
@@ -280,10 +273,10 @@ def _batches_of_this_run(
 ) -> list[Batch]:
     """The batches to generate; a retry of a flow run calls the same ones in the same order."""
     runs: dict[str, list[list[int]]] = directory.metadata.get("flow_runs", {})
-    run_id = str(_run_id())
-    if run_id in runs:
-        return [Batch(*ranges) for ranges in runs[run_id]]
+    own = str(run_id())
+    if own in runs:
+        return [Batch(*ranges) for ranges in runs[own]]
     batches = directory.missing(rows, size, retry_failed=retry_failed)
-    latest = {run_id: [[batch.index, batch.start, batch.size] for batch in batches]}
+    latest = {own: [[batch.index, batch.start, batch.size] for batch in batches]}
     directory.write_metadata(flow_runs={**runs, **latest})
     return batches

@@ -5,24 +5,32 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterable
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from typing import Any
+from uuid import UUID
 
 import pyarrow as pa
+from prefect.context import FlowRunContext
 
 from dd_core.column import Batch
 from dd_core.engine import Engine
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.execute import BatchRun
 from dd_core.failed_rows import dropped_rows
+from dd_core.handover import BatchRecord
 from dd_core.journal import merged
+from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
+from dd_core.plan import Plan
 from dd_core.results import DroppedRow
+from dd_core.run_config import RunConfig
 from dd_core.storage import DatasetDirectory, Part
+from dd_core.tenure import Tenure
 from flows.results import StoredColumn, column_keys, result_storage, stored_columns
+from flows.slots import leased_slots
 
 _MOST_KEPT = 1000
 _PREVIEW_ROWS = 10
@@ -60,6 +68,10 @@ class DatasetRun:
     )
     """What the result storage held of each batch when it was opened."""
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
+    elsewhere: dict[int, BatchRecord] = field(default_factory=dict[int, BatchRecord])
+    """How far batches are that other processes are at work on."""
+    tenure: Tenure | None = None
+    """This process's hold on the batch, if it generates a single one for a run elsewhere."""
     dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
     dropped_count: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -122,16 +134,28 @@ class DatasetRun:
         missing = _PREVIEW_ROWS - len(self.preview)
         self.preview.extend(table.slice(0, missing).to_pylist())
 
+    def batch_returned(self, record: BatchRecord) -> None:
+        """Keep the figures of a batch that another process has generated."""
+        self.elsewhere.pop(record.index, None)
+        for name, (done, skipped, dropped) in record.columns.items():
+            count = self._settled.setdefault(name, Counter())
+            count.update(done=done, skipped=skipped, dropped=dropped)
+        self.dropped_count += record.dropped
+        self.dropped.extend(record.examples[: _MOST_KEPT - len(self.dropped)])
+        self.preview.extend(record.preview[: _PREVIEW_ROWS - len(self.preview)])
+
     def progress(self) -> dict[str, ColumnProgress]:
         """Cells of each column so far."""
         columns: dict[str, ColumnProgress] = {}
         for name in self.engine.plan.columns:
             count = self._settled.get(name, Counter())
             states = [run.states[name] for run in self.batches.values()]
+            cells = [(state.done, state.skipped, state.dropped) for state in states]
+            cells += [rec.columns[name] for rec in self.elsewhere.values() if name in rec.columns]
             columns[name] = ColumnProgress(
-                done=count["done"] + sum(state.done for state in states),
-                skipped=count["skipped"] + sum(state.skipped for state in states),
-                dropped=count["dropped"] + sum(state.dropped for state in states),
+                done=count["done"] + sum(done for done, _, _ in cells),
+                skipped=count["skipped"] + sum(skipped for _, skipped, _ in cells),
+                dropped=count["dropped"] + sum(dropped for _, _, dropped in cells),
                 total=self.rows,
             )
         return columns
@@ -154,11 +178,42 @@ class DatasetRun:
         return time.monotonic() - self.began
 
 
+@asynccontextmanager
+async def dataset_run(
+    plan: Plan,
+    providers: Providers,
+    run_config: RunConfig,
+    directory: DatasetDirectory,
+    batches: Iterable[Batch],
+) -> AsyncGenerator[DatasetRun]:
+    """A run with its engine, for the flows that are called from here.
+
+    Every process that generates goes through this: that of the dataset's flow run, and those of
+    batches that run elsewhere.
+    """
+    async with (
+        Engine(plan, providers, run_config, directory=directory) as engine,
+        leased_slots(engine, run_id()),
+    ):
+        rows = sum(batch.size for batch in batches)
+        session = DatasetRun(engine, directory, rows, flow_run_id=str(run_id()))
+        session.make_current()
+        yield session
+
+
+def run_id() -> UUID:
+    """Id of the flow run that this is called in."""
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    return context.flow_run.id
+
+
 def current_run() -> DatasetRun:
     """The dataset run that the calling flow is part of."""
     run = _current.get(None)
     if run is None:
         raise DataDesignerGenerationError(
-            "generate_batch runs inside generate_dataset; start that flow instead"
+            "generate_batch runs inside generate_dataset; start that flow instead, or give the "
+            "dataset's folder"
         )
     return run

@@ -1,0 +1,140 @@
+"""A real Prefect server and real workers as child processes, with their data in one folder."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any, Self
+
+_STARTING = 120.0
+_SERVER = {
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "100",
+    "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL": "1",
+    "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    "PREFECT_LOGGING_LEVEL": "WARNING",
+    "PREFECT_WORKER_QUERY_SECONDS": "1",
+    "DO_NOT_TRACK": "1",
+}
+_CONTENT = Path(__file__).resolve().parents[1]
+
+
+class PrefectProcesses:
+    """`with PrefectProcesses(folder, port) as prefect: prefect.work_pool("batches")`."""
+
+    def __init__(self, folder: Path, port: int) -> None:
+        self.api = f"http://127.0.0.1:{port}/api"
+        self.folder = folder
+        self.environment = {
+            **os.environ,
+            **_SERVER,
+            "PREFECT_HOME": str(folder / "prefect"),
+            "PREFECT_API_URL": self.api,
+            "PYTHONPATH": str(_CONTENT),
+        }
+        self._children: list[subprocess.Popen[bytes]] = []
+        self.server = self._start("server", "server", "start", "--port", str(port))
+
+    def __enter__(self) -> Self:
+        until = time.monotonic() + _STARTING
+        while not self._is_up():
+            if self.server.poll() is not None or time.monotonic() > until:
+                self.close()
+                raise RuntimeError(f"the Prefect server did not start; see {self.folder}")
+            time.sleep(0.2)
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End everything that was started here."""
+        for child in reversed(self._children):
+            if child.poll() is None:
+                child.send_signal(signal.SIGTERM)
+        for child in reversed(self._children):
+            try:
+                child.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                kill_tree(child.pid)
+                child.wait()
+
+    def work_pool(self, name: str) -> None:
+        """Create a work pool of processes."""
+        self.ask("/work_pools/", {"name": name, "type": "process"})
+
+    def deploy(self, pool: str, **environment: str) -> str:
+        """Deploy `generate-batch` on a pool; returns the deployment's name."""
+        flow = self.ask("/flows/", {"name": "generate-batch"})
+        names = ("dataset", "index", "start", "size", "folder", "attempt")
+        self.ask(
+            "/deployments/",
+            {
+                "name": pool,
+                "flow_id": flow["id"],
+                "entrypoint": "flows.batch.generate_batch",
+                "work_pool_name": pool,
+                "job_variables": {"env": environment},
+                "parameter_openapi_schema": {"properties": {name: {} for name in names}},
+            },
+        )
+        return f"generate-batch/{pool}"
+
+    def worker(self, pool: str, name: str, limit: int = 1) -> subprocess.Popen[bytes]:
+        """Start a worker; it runs at most `limit` batches at a time."""
+        options = ["--type", "process", "--pool", pool, "--name", name, "--limit", str(limit)]
+        return self._start(name, "worker", "start", *options)
+
+    def stop(self, child: subprocess.Popen[bytes]) -> None:
+        """End a worker as its operator would."""
+        child.send_signal(signal.SIGTERM)
+        child.wait(timeout=60)
+
+    def ask(self, path: str, content: Any = None) -> Any:
+        """One request to the server's API."""
+        data = None if content is None else json.dumps(content).encode()
+        headers = {"Content-Type": "application/json"}
+        request = urllib.request.Request(self.api + path, data=data, headers=headers)
+        with urllib.request.urlopen(request, timeout=30) as response:
+            return json.load(response)
+
+    def _is_up(self) -> bool:
+        try:
+            return bool(self.ask("/health"))
+        except (urllib.error.URLError, OSError):
+            return False
+
+    def _start(self, name: str, *arguments: str) -> subprocess.Popen[bytes]:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        with (self.folder / f"{name}.log").open("wb") as log:
+            child = subprocess.Popen(
+                [sys.executable, "-m", "prefect", *arguments],
+                env=self.environment,
+                cwd=_CONTENT,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self._children.append(child)
+        return child
+
+
+def kill_tree(pid: int) -> list[int]:
+    """SIGKILL a process and everything that it has started; returns whom that concerned."""
+    family = [pid]
+    for each in family:
+        tasks = Path(f"/proc/{each}/task").glob("*/children")
+        for children in tasks:
+            family.extend(int(child) for child in children.read_text().split())
+    for each in family:  # the parent first, so that it does not report its children's end
+        try:
+            os.kill(each, signal.SIGKILL)
+        except ProcessLookupError:
+            continue
+    return family

@@ -1,0 +1,171 @@
+"""A process that generates one batch of a dataset whose run is elsewhere."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import orjson
+from prefect.logging import get_run_logger
+
+from dd_core.column import Batch
+from dd_core.config import load_config
+from dd_core.errors import (
+    ArtifactStorageError,
+    BatchReplacedError,
+    DataDesignerError,
+    InvalidConfigError,
+)
+from dd_core.handover import BatchRecord, Handover, TryState, added
+from dd_core.models.providers import Providers, default_providers
+from dd_core.plan import Plan, compile_plan
+from dd_core.storage import DatasetDirectory
+from dd_core.tenure import Tenure
+from flows.secrets import resolver_of
+from flows.session import DatasetRun, dataset_run
+
+DATASETS = "DD_DATASETS"
+"""Environment variable of a worker: the only folder whose datasets it generates batches of."""
+_EXAMPLES = 20
+
+
+@asynccontextmanager
+async def batch_alone(folder: str, batch: Batch, attempt: int) -> AsyncGenerator[DatasetRun]:
+    """A run of one batch, at work; its record says to the dataset's run what comes of it."""
+    directory = _opened(folder)
+    handover = Handover.read(directory)
+    _require_within(batch, handover, directory)
+    tenure = Tenure(directory, batch.index, attempt)
+    given = await tenure.take()
+    try:
+        async with (
+            tenure.held(handover.run_config.batch_silence),
+            _run(directory, handover, batch, given) as session,
+        ):
+            session.tenure = tenure
+            tenure.progress = progress = _progress(session, given)
+            tenure.on_end(session.engine.stop)
+            await _set_to_work(session, batch, handover)
+            stopped: DataDesignerError | None = None
+            try:
+                yield session
+            except DataDesignerError as error:
+                if error is not session.engine.stopped_by:
+                    raise
+                stopped = error
+            state = TryState.STOPPED if stopped else TryState.DONE
+            await tenure.finish(state, stopped, **progress(), **_outcome(session, batch))
+            if stopped:
+                raise stopped
+    except BatchReplacedError as error:
+        get_run_logger().warning("%s", error)
+        raise
+    except Exception as error:
+        if not tenure.record.is_over:
+            await _failed(tenure, error)
+        raise
+
+
+@asynccontextmanager
+async def _run(
+    directory: DatasetDirectory, handover: Handover, batch: Batch, given: BatchRecord
+) -> AsyncGenerator[DatasetRun]:
+    listed = handover.model_providers
+    listed = default_providers() if listed is None else listed
+    providers = Providers(listed, await resolver_of(listed))
+    plan = compiled(directory, handover, providers)
+    # What the rest of the dataset takes is the business of its run, which handed out a share.
+    directory.metadata["usage"] = given.usage
+    config = handover.run_config.model_copy(update={"budget": given.share})
+    async with dataset_run(plan, providers, config, directory, [batch]) as session:
+        yield session
+
+
+def _opened(folder: str) -> DatasetDirectory:
+    allowed = os.environ.get(DATASETS)
+    path = Path(folder).expanduser()
+    if not path.is_absolute():
+        raise ArtifactStorageError(
+            f"the dataset's folder {folder!r} is not an absolute path; give one that is the same "
+            "on all machines"
+        )
+    path = path.resolve()
+    if allowed and not path.is_relative_to(Path(allowed).resolve()):
+        raise ArtifactStorageError(
+            f"this worker only generates datasets below {allowed!r} ({DATASETS}), not {folder!r}"
+        )
+    if not path.is_dir():
+        raise ArtifactStorageError(
+            f"there is no folder {folder!r} on this machine; is the storage that the dataset's run "
+            "writes to mounted here, at the same path?"
+        )
+    return DatasetDirectory(path)
+
+
+def _require_within(batch: Batch, handover: Handover, directory: DatasetDirectory) -> None:
+    if batch.stop > handover.num_records:
+        raise ArtifactStorageError(
+            f"rows {batch.start} to {batch.stop - 1} are not in the dataset {directory.path}, "
+            f"which has {handover.num_records}"
+        )
+
+
+def compiled(directory: DatasetDirectory, handover: Handover, providers: Providers) -> Plan:
+    """The plan of the dataset's run, made again here; another one would make other rows."""
+    written = directory.read_text("builder_config.json") or "{}"
+    config = load_config(orjson.loads(written), providers)
+    rendering = handover.run_config.jinja_rendering_engine.value
+    plan = compile_plan(config, providers, handover.seed, rendering=rendering)
+    if plan.fingerprint != handover.fingerprint:
+        raise InvalidConfigError(
+            "on this machine the configuration means another dataset than where the run began: "
+            "the seed data, the code of the project's own columns, or the version of this package "
+            "differs; bring both machines to the same state"
+        )
+    return plan
+
+
+async def _set_to_work(session: DatasetRun, batch: Batch, handover: Handover) -> None:
+    part = session.directory.part(batch.index)
+    if part and part.complete and not (handover.retry_failed and part.dropped):
+        session.parts[batch.index] = part
+    else:
+        await session.open_batch(batch)
+
+
+def _progress(session: DatasetRun, given: BatchRecord) -> Any:
+    def progress() -> dict[str, Any]:
+        cells = {
+            name: (column.done, column.skipped, column.dropped)
+            for name, column in session.progress().items()
+        }
+        return {"columns": cells, "usage": added(given.usage, session.engine.usage())}
+
+    return progress
+
+
+def _outcome(session: DatasetRun, batch: Batch) -> dict[str, Any]:
+    part = session.parts[batch.index]
+    return {
+        "rows": part.rows,
+        "dropped": session.dropped_count,
+        "examples": session.dropped[:_EXAMPLES],
+        "times": {name: asdict(times) for name, times in session.engine.times().items()},
+        "preview": _plain(session.preview) if batch.start == 0 else [],
+    }
+
+
+async def _failed(tenure: Tenure, error: Exception) -> None:
+    """Leave word of what went wrong, so that the dataset's run need not guess."""
+    known = isinstance(error, DataDesignerError)
+    with suppress(OSError, BatchReplacedError):
+        await tenure.finish(TryState.FAILED, error if known else RuntimeError(repr(error)))
+
+
+def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
+    return orjson.loads(orjson.dumps(rows, default=str, option=options))
