@@ -49,7 +49,8 @@ def open_dataset(
         raise InvalidConfigError(problems)
     fingerprint = config.fingerprint()
     placed = DatasetDirectory.place(artifact_path, dataset_name)
-    directory = placed.chosen(resume, str(fingerprint["config_hash"]), run_config.seed)
+    hashes = {"config_hash": str(fingerprint["config_hash"]), "plan_hash": checked.fingerprint}
+    directory = placed.chosen(resume, run_config.seed, **hashes)
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     seed = stored if run_config.seed is None else run_config.seed
     plan = compile_plan(config, providers, seed, rendering=rendering, managed_assets=managed_assets)
@@ -58,6 +59,7 @@ def open_dataset(
     directory.require_room_for(num_records)
     directory.write_metadata(
         **fingerprint,
+        plan_hash=checked.fingerprint,
         dataset_name=directory.path.name,
         seed=plan.seed,
         target_num_records=num_records,

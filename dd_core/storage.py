@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -41,6 +41,10 @@ _FAILED = "failed-rows"
 _PROCESSORS = "processors-files"
 _JOURNAL = "journal"
 _METADATA = "metadata.json"
+_DIFFERENT = {
+    "config_hash": "it was generated from another configuration",
+    "plan_hash": "its seed data or code that it uses has changed since",
+}
 
 
 class DatasetDirectory:
@@ -60,8 +64,12 @@ class DatasetDirectory:
             )
         return cls(Path(artifact_path).expanduser().resolve() / name)
 
-    def chosen(self, mode: ResumeMode, config_hash: str, seed: int | None) -> DatasetDirectory:
-        """This directory, or a fresh one beside it, as the resume mode asks."""
+    def chosen(self, mode: ResumeMode, seed: int | None, **hashes: str) -> DatasetDirectory:
+        """This directory, or a fresh one beside it, as the resume mode asks.
+
+        `hashes` must be what the metadata says, if they say it. A directory that is begun because
+        they differ has this one's seed, so that columns that are the same have the same values.
+        """
         if mode is ResumeMode.ALWAYS and not self.has_content:
             raise ArtifactStorageError(
                 f"there is nothing to resume in {self.path}; use resume='if_possible' or 'never'"
@@ -70,14 +78,17 @@ class DatasetDirectory:
             return self
         if mode is ResumeMode.NEVER:
             return self._beside()
-        obstacle = self._obstacle(config_hash, seed)
+        obstacle = self._obstacle(seed, hashes)
         if obstacle is None:
             return self
         if mode is ResumeMode.ALWAYS:
             raise ArtifactStorageError(
                 f"{self.path} cannot be resumed: {obstacle}; use resume='never' for a new dataset"
             )
-        return self._beside()
+        beside = self._beside()
+        if self.seed is not None:
+            beside.metadata["seed"] = self.seed
+        return beside
 
     @property
     def has_content(self) -> bool:
@@ -258,10 +269,10 @@ class DatasetDirectory:
             path = self.path.with_name(f"{self.path.name}_{stamp}_{number}")
         return DatasetDirectory(path)
 
-    def _obstacle(self, config_hash: str, seed: int | None) -> str | None:
-        stored = self.metadata.get("config_hash")
-        if stored is not None and stored != config_hash:
-            return "it was generated from another configuration"
+    def _obstacle(self, seed: int | None, hashes: Mapping[str, str]) -> str | None:
+        for name, value in hashes.items():
+            if self.metadata.get(name, value) != value:
+                return _DIFFERENT[name]
         if seed is not None and self.seed is not None and seed != self.seed:
             return f"it was begun with seed {self.seed}"
         return None
