@@ -7,7 +7,7 @@ import hashlib
 import inspect
 import re
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from types import CodeType, FunctionType
 from typing import Any, cast
@@ -34,11 +34,13 @@ def _texts(thing: Any) -> Iterator[tuple[str, str]]:
     if isinstance(thing, partial):
         made = cast("partial[Any]", thing)
         yield from _texts(made.func)
-        yield from _given("partial", [*enumerate(made.args), *made.keywords.items()])
+        given: list[tuple[Any, Any]] = [*enumerate(made.args), *made.keywords.items()]
+        yield from _given("partial", given)
         return
     if not isinstance(thing, type) and not hasattr(thing, "__code__"):  # an object with __call__
         yield from _texts(type(thing))
-        yield from _given("self", vars(thing).items() if hasattr(thing, "__dict__") else ())
+        state: dict[str, Any] = getattr(thing, "__dict__", {})
+        yield from _given("self", state.items())
         return
     thing = getattr(thing, "__func__", thing)  # a method's function
     code: CodeType | None = getattr(thing, "__code__", None)
@@ -117,7 +119,7 @@ def _closure(function: FunctionType) -> Iterator[tuple[str, str]]:
             yield from _given("closure", [(name, value)])
 
 
-def _given(place: str, items: Any) -> Iterator[tuple[str, str]]:
+def _given(place: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
     """Constants among named values."""
     for name, value in items:
         if _is_constant(value):

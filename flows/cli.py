@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 import click
 
+from flows.cli_cache import cache
 from flows.cli_datasets import export, push, report
 from flows.cli_errors import reports_errors
 from flows.cli_limits import limits
@@ -246,7 +247,7 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (report, export, push, limits, local):
+for _command in (report, export, push, cache, limits, local):
     cli.add_command(_command)
 
 

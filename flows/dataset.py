@@ -112,7 +112,7 @@ async def generate_dataset(
         leased_slots(engine, _run_id()),
     ):
         session = _begun(engine, directory, batches)
-        if batches:
+        if batches and (plan.config.profilers or not await session.cache.covers(batches)):
             await require_ready(engine)
         async with shown_progress(session, dataset_name):
             await _generate(session, batches, dataset_name, retry_failed=retry_failed)
@@ -243,6 +243,8 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     await show_summary(session, dataset, facts)
     require_rows(session.engine, written > 0, session.dropped)
     if written >= asked:
+        if (days := session.engine.run_config.cache_days) is not None:
+            await session.cache.remove_older(days)
         return summary
     short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
     get_run_logger().warning("%s", short)
