@@ -224,7 +224,7 @@ class Column(Kind, tag="column_type"):
 
     def identity(self) -> dict[str, Any]:
         """The part of the declaration that determines the values, for the fingerprint."""
-        return self.model_dump(mode="json", exclude={"drop"})
+        return self.model_dump(mode="json", exclude={"drop"}) | self.own_code
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """What is wrong with this column, given all the others. Kinds add to what is here."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -112,14 +111,6 @@ def name_of(function: Callable[..., Any]) -> str:
     if "<" in path or module == "__main__":
         return getattr(function, "__name__", path)
     return f"{module}:{path}"
-
-
-def source_hash(function: Callable[..., Any]) -> str | None:
-    """Hash of a function's source, so that an edited function is another; None if unknown."""
-    try:
-        return hashlib.sha256(inspect.getsource(function).encode()).hexdigest()
-    except (OSError, TypeError):
-        return None
 
 
 def typed_parameters(function: Callable[..., Any], given: Any) -> Any:

@@ -22,7 +22,7 @@ from dd_core.tools import ToolConfig
 
 _HASH_ALGORITHM = "sha256"
 _HASH_VERSION = 2
-_NOT_HASHED = ("skip_health_check", "endpoints", "price")
+_NOT_HASHED = ("skip_health_check", "base_url", "api_key_env_var", "endpoints", "price")
 _LISTS = ("model_configs", "tool_configs", "constraints", "processors")
 
 

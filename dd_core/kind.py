@@ -27,6 +27,8 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from dd_core.source import source_hash
+
 
 class Declaration(BaseModel):
     """A frozen piece of configuration that rejects fields it does not know."""
@@ -149,6 +151,13 @@ class Kind(Declaration):
     def kind(self) -> str:
         """The value of the family's tag, for example `llm-text`."""
         return str(getattr(self, self.family_tag))
+
+    @property
+    def own_code(self) -> dict[str, str | None]:
+        """The hash of the code of a kind that somebody else declared; nothing for ours."""
+        kind = type(self)
+        own = not kind.__module__.startswith("dd_core.")
+        return {"code": source_hash(kind)} if own else {}
 
 
 def _rebuild() -> None:

@@ -103,7 +103,7 @@ class Plan:
         """Hash over all columns and which of them are in the dataset."""
         parts = [planned.fingerprint for planned in self.columns.values()]
         changes = in_stage(self.config.processors, "after_batch")
-        content = [each.model_dump(mode="json") for each in changes]
+        content = [each.identity() for each in changes]
         return _digest([sorted(parts), self.stored_columns, *content])
 
     def bind(
@@ -277,7 +277,7 @@ def _early(config: DataDesignerConfig) -> list[Any]:
     """What drawn columns depend on together, if processors change them together."""
     processors = in_stage(config.processors, "before_batch")
     drawn = [column.identity() for column in config.columns if column.is_drawn]
-    return [drawn, [each.model_dump(mode="json") for each in processors]] if processors else []
+    return [drawn, [each.identity() for each in processors]] if processors else []
 
 
 def _digest(content: Any) -> str:

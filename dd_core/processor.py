@@ -38,6 +38,10 @@ class ProcessorConfig(Kind, tag="processor_type"):
     name: str = Field(min_length=1, pattern=r'^[^<>:"/\\|?*\x00-\x1f.][^<>:"/\\|?*\x00-\x1f]*$')
     """Name of the processor, and of the folder with what it makes."""
 
+    def identity(self) -> dict[str, Any]:
+        """What determines what it does, for the fingerprint."""
+        return self.model_dump(mode="json") | self.own_code
+
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """What is wrong with this processor, given the columns."""
         yield from ()

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from dd_core.errors import ArtifactStorageError
 from dd_core.run_config import ResumeMode
 from dd_core.storage import METADATA, VERSIONS, DatasetDirectory
 
+_DIFFERENT = {
+    "config_hash": "it was generated from another configuration",
+    "plan_hash": "its seed data or code that it uses has changed since",
+}
+
 
 def chosen(
-    placed: DatasetDirectory, mode: ResumeMode, config_hash: str, seed: int | None
+    placed: DatasetDirectory, mode: ResumeMode, seed: int | None, hashes: Mapping[str, str]
 ) -> DatasetDirectory:
     """The directory itself, or a fresh one beside it, as the resume mode asks.
 
+    `hashes` must be what the metadata says, if they say it. A directory that is begun because they
+    differ has this one's seed, so that columns that are the same have the same values.
     A version has its place, so it is always continued.
     """
     if placed.version is not None:
@@ -25,14 +34,17 @@ def chosen(
         return placed
     if mode is ResumeMode.NEVER:
         return placed.beside()
-    obstacle = _obstacle(placed, config_hash, seed)
+    obstacle = _obstacle(placed, seed, hashes)
     if obstacle is None:
         return placed
     if mode is ResumeMode.ALWAYS:
         raise ArtifactStorageError(
             f"{placed.path} cannot be resumed: {obstacle}; {_way_out(placed)}"
         )
-    return placed.beside()
+    beside = placed.beside()
+    if placed.seed is not None:
+        beside.metadata["seed"] = placed.seed
+    return beside
 
 
 def require_room_for(directory: DatasetDirectory, num_records: int) -> None:
@@ -60,12 +72,14 @@ def _require_no_rows_above(version: DatasetDirectory) -> None:
         )
 
 
-def _obstacle(directory: DatasetDirectory, config_hash: str, seed: int | None) -> str | None:
+def _obstacle(
+    directory: DatasetDirectory, seed: int | None, hashes: Mapping[str, str]
+) -> str | None:
     if (directory.path / VERSIONS).is_dir():
         return "it holds versions, so name one"
-    stored = directory.metadata.get("config_hash")
-    if stored is not None and stored != config_hash:
-        return "it was generated from another configuration"
+    for name, value in hashes.items():
+        if directory.metadata.get(name, value) != value:
+            return _DIFFERENT[name]
     if seed is not None and directory.seed is not None and seed != directory.seed:
         return f"it was begun with seed {directory.seed}"
     return None

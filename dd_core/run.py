@@ -53,12 +53,13 @@ def open_dataset(
     With a `version` it goes to a folder of its own below the dataset's, and is continued there.
     """
     versioned = version is not None
-    checked_plan(
+    checked = checked_plan(
         config, providers, run_config, num_records, has_versions=versioned, assets=managed_assets
     )
     fingerprint = config.fingerprint()
     placed = DatasetDirectory.place(artifact_path, dataset_name, version)
-    directory = chosen(placed, resume, str(fingerprint["config_hash"]), run_config.seed)
+    hashes = {"config_hash": str(fingerprint["config_hash"]), "plan_hash": checked.fingerprint}
+    directory = chosen(placed, resume, run_config.seed, hashes)
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     seed = stored if run_config.seed is None else run_config.seed
     rendering = run_config.jinja_rendering_engine.value
@@ -69,6 +70,7 @@ def open_dataset(
     directory.write_metadata(
         **fingerprint,
         **origin(plan),
+        plan_hash=checked.fingerprint,
         dataset_name=dataset_name if versioned else directory.path.name,
         version=version,
         seed=plan.seed,

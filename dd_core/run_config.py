@@ -114,6 +114,9 @@ class RunConfig(Declaration):
     """New conversations after answers that cannot be parsed."""
     max_conversation_correction_steps: int = Field(default=0, ge=0)
     """Corrections asked for within a conversation before it is restarted."""
+    cache_days: float | None = Field(default=None, gt=0)
+    """Days that column values stay in Prefect's result storage, applied at the end of each complete
+    run to the columns that it has; for ever, if not given. The library keeps no such values."""
     preserve_dropped_columns: bool = True
     """Write dropped columns to files of their own beside the dataset."""
     jinja_rendering_engine: JinjaRenderingEngine = JinjaRenderingEngine.SECURE

@@ -45,6 +45,10 @@ class ValidatorParams(Kind, tag="validator_type"):
         """What is wrong with these parameters for these columns, found before a run."""
         yield from ()
 
+    def identity(self) -> dict[str, Any]:
+        """The part that determines the verdicts, for the fingerprint."""
+        return self.model_dump(mode="json") | self.own_code
+
     @abstractmethod
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
         """The validator of these columns."""

@@ -22,14 +22,8 @@ from dd_core.processing import output_table
 from dd_core.storage import Part
 from flows.alone import batch_alone
 from flows.column import generate_column
-from flows.results import (
-    BesideResults,
-    GivenKey,
-    StoredColumn,
-    column_keys,
-    require_results,
-    result_storage,
-)
+from flows.keys import column_keys, part_key
+from flows.results import BesideResults, GivenKey, require_results, result_storage
 from flows.session import DatasetRun, current_run
 
 
@@ -105,13 +99,15 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
     run, stored = session.batches[index], session.stored[index]
     storage = await result_storage()
     keys = column_keys(plan, batch, session.directory.path)
+    reusable = session.cache.reusable(stored)
+    await session.cache.keep({name: stored[name] for name in reusable})
     policy = GivenKey().configure(key_storage=BesideResults.of(storage))
-    await _columns(run, keys, _reusable(plan, stored), policy)
+    await _columns(run, keys, reusable, policy)
     await finish_columns(run)  # cached columns have no task that waited for them
     await run.close()
     if session.tenure is not None:
         await session.tenure.require()
-    key = f"parts/{plan.fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
+    key = part_key(plan, batch)
     writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
     # Quoted, because Prefect looks for task results inside everything else.
     table = await writing(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
@@ -134,16 +130,6 @@ def manifest_of(plan: Plan, part: Part) -> BatchManifest:
         rows=part.rows,
         path=str(part.path),
     )
-
-
-def _reusable(plan: Plan, stored: Mapping[str, StoredColumn]) -> set[str]:
-    """Stored columns that are whole and were made from stored columns that are used as well."""
-    reusable: set[str] = set()
-    for name, planned in plan.columns.items():
-        held = stored.get(name)
-        if held is not None and held.is_complete and reusable.issuperset(planned.producers):
-            reusable.add(name)
-    return reusable
 
 
 async def _columns(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from flows.cli_cache import cache
 from flows.cli_datasets import export, push, report
 from flows.cli_errors import reports_errors
 from flows.cli_limits import limits
@@ -232,5 +233,5 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (backfill, report, export, push, resume, limits, local):
+for _command in (backfill, report, export, push, resume, cache, limits, local):
     cli.add_command(_command)

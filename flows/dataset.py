@@ -112,7 +112,7 @@ async def generate_dataset(
         _log_start(session, len(batches))
         if batches_on is not None:
             hand_over(session, providers, num_records, model_providers, retry_failed=retry_failed)
-        if batches:
+        if batches and (plan.config.profilers or not await session.cache.covers(batches)):
             await require_ready(session.engine)
         async with shown_progress(session, dataset_name):
             if batches_on is None:
@@ -235,6 +235,8 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
     if (failed := await settle(session, dataset)) is not None:
         return failed
     if written >= asked:
+        if (days := session.engine.run_config.cache_days) is not None:
+            await session.cache.remove_older(days)
         return summary
     short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
     get_run_logger().warning("%s", short)

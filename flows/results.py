@@ -1,20 +1,15 @@
-"""Column values as Prefect results: plain Parquet files under readable keys.
+"""Column values as Prefect results: plain Parquet files under readable keys (`keys.py`).
 
-A key is `<column>/<fingerprint>/rows-<first>-<last>.parquet`. It does not name the run, so that a
-later run, a retry and another worker all find what was generated; Prefect then shows the column's
-task as Cached.
+A key does not name the run, so that a later run, a retry and another worker all find what was
+generated; Prefect then shows the column's task as Cached.
 """
 
 from __future__ import annotations
 
 import io
-import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass
-from hashlib import sha256
-from pathlib import Path
 from typing import Any
-from urllib.parse import quote as url_quote
 
 import pyarrow as pa
 from prefect.cache_policies import CachePolicy
@@ -26,14 +21,9 @@ from pydantic import Field, PrivateAttr
 
 from dd_core.arrow import array_of, read_parquet, write_parquet
 from dd_core.cells import CellState, ColumnState
-from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.execute import BatchRun
-from dd_core.plan import Plan
-
-_ROW = "__row"
-_SKIPPED = "__skipped"
-_UNSAFE = re.compile(r"^\.+$")
+from flows.keys import ROW, SKIPPED
 
 
 class ParquetSerializer(Serializer):
@@ -105,72 +95,17 @@ async def result_storage() -> WritableFileSystem:
     return store.result_storage or await aget_default_result_storage()
 
 
-def result_key(column: str, fingerprint: str, batch: Batch) -> str:
-    """The key of a column's values in a batch; any column name makes a valid path."""
-    folder = url_quote(column, safe=" ()+,@=")
-    if _UNSAFE.match(folder):
-        folder = folder.replace(".", "%2E")
-    return f"{folder}/{fingerprint}/rows-{batch.start:09d}-{batch.stop:09d}.parquet"
-
-
-def column_keys(plan: Plan, batch: Batch, dataset: Path) -> dict[str, str]:
-    """The key of every column in a batch.
-
-    Columns whose values name files in the dataset's folder are kept for this dataset alone.
-    """
-    own = f"-{sha256(str(dataset).encode()).hexdigest()[:8]}"
-    keys: dict[str, str] = {}
-    for name, planned in plan.columns.items():
-        bound_to = own if planned.column.writes_files else ""
-        keys[name] = result_key(name, planned.fingerprint + bound_to, batch)
-    return keys
-
-
 def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
     """The finished cells of a column: row index, whether skipped, value and side effects."""
     kept = (CellState.DONE, CellState.SKIPPED)
     rows = [row for row, status in enumerate(state.status) if status in kept]
     arrays: dict[str, Any] = {
-        _ROW: pa.array([run.batch.start + row for row in rows], pa.int64()),
-        _SKIPPED: pa.array([state.status[row] == CellState.SKIPPED for row in rows], pa.bool_()),
+        ROW: pa.array([run.batch.start + row for row in rows], pa.int64()),
+        SKIPPED: pa.array([state.status[row] == CellState.SKIPPED for row in rows], pa.bool_()),
     }
     for name in state.planned.outputs:
         arrays[name] = array_of(run.values(name), rows)
     return pa.table(arrays)
-
-
-@dataclass(frozen=True)
-class StoredColumn:
-    """What the storage holds of a column in a batch."""
-
-    table: pa.Table
-    is_complete: bool
-
-    def cells(self) -> dict[int, dict[str, Any]]:
-        """Values by row of the dataset; skipped cells are left out, they are skipped again."""
-        names = [name for name in self.table.column_names if name not in (_ROW, _SKIPPED)]
-        skipped: list[Any] = self.table.column(_SKIPPED).to_pylist()
-        rows: list[Any] = self.table.column(_ROW).to_pylist()
-        values = self.table.select(names).to_pylist()
-        return {
-            row: value
-            for row, value, is_skipped in zip(rows, values, skipped, strict=True)
-            if not is_skipped
-        }
-
-
-async def stored_columns(
-    storage: WritableFileSystem, keys: Mapping[str, str], batch: Batch
-) -> dict[str, StoredColumn]:
-    """The columns of a batch that the storage holds, whole or in part."""
-    found: dict[str, StoredColumn] = {}
-    for column, key in keys.items():
-        try:
-            table = ParquetSerializer().loads(await read_file(storage, key))
-            found[column] = StoredColumn(table, is_complete=table.num_rows == batch.size)
-        except Exception:  # noqa: S112  (storages raise what they like for a missing file)
-            continue
-    return found
 
 
 async def require_results(storage: WritableFileSystem, keys: Iterable[str]) -> None:

@@ -29,7 +29,7 @@ from dd_core.results import DroppedRow
 from dd_core.run_config import RunConfig
 from dd_core.storage import DatasetDirectory, Part
 from dd_core.tenure import Tenure
-from flows.results import StoredColumn, column_keys, result_storage, stored_columns
+from flows.column_cache import ColumnCache, StoredColumn, cells_of
 from flows.slots import leased_slots
 
 _MOST_KEPT = 1000
@@ -79,6 +79,7 @@ class DatasetRun:
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
+        self.cache = ColumnCache(self.engine.plan, self.directory.path)
         self._gate = asyncio.Lock()
         self._started: set[int] = set()
         self._settled: dict[str, Counter[str]] = {}
@@ -112,13 +113,10 @@ class DatasetRun:
         This is done before the batch's flow run exists: creating that can take seconds on an
         SQLite server, and the models need not wait for it.
         """
-        columns = self.engine.plan.columns
-        keys = column_keys(self.engine.plan, batch, self.directory.path)
-        stored = await stored_columns(await result_storage(), keys, batch)
+        stored = await self.cache.columns(batch)
         journal = self.directory.journal(batch)
         run = self.engine.batch_run(batch, journal)
-        kept = {columns[name].fingerprint: column.cells() for name, column in stored.items()}
-        run.restore(merged(journal.cells(), kept))
+        run.restore(merged(journal.cells(), cells_of(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
 

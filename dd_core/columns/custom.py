@@ -23,10 +23,10 @@ from dd_core.custom import (
     metadata_of,
     name_of,
     positional_parameters,
-    source_hash,
     typed_parameters,
 )
 from dd_core.errors import Problem
+from dd_core.source import source_hash
 
 
 def _function(given: Any) -> Any:

@@ -72,6 +72,11 @@ class SamplerColumnConfig(Column):
         """`params`, then the conditional ones in order."""
         return [self.params, *self.conditional_params.values()]
 
+    def identity(self) -> dict[str, Any]:
+        """The declaration, and the code of samplers that somebody else declared."""
+        code = [params.own_code for params in self.all_params if params.own_code]
+        return super().identity() | ({"code_of_params": code} if code else {})
+
     def located(self, assets: Path) -> Self:
         """The same column, told which folder managed datasets are in."""
         conditional = {key: each.located(assets) for key, each in self.conditional_params.items()}

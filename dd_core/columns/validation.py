@@ -60,6 +60,10 @@ class ValidationColumnConfig(Column):
         """The validated columns."""
         return [*self.target_columns]
 
+    def identity(self) -> dict[str, Any]:
+        """The declaration, with what of the validator determines the verdicts."""
+        return {**super().identity(), "validator_params": self.validator_params.identity()}
+
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Targets must exist, and suit the validator."""
         yield from super().problems(scope)

@@ -10,6 +10,7 @@ from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from dd_core.custom import imported, name_of
 from dd_core.errors import ValidationColumnError
+from dd_core.source import source_hash
 from dd_core.validator import Validator, ValidatorParams, Verdict, require_schema
 
 _F = TypeVar("_F", bound=Callable[..., Any])
@@ -46,6 +47,10 @@ class LocalCallableValidatorParams(ValidatorParams):
     """The function, or `package.module:function` in a file."""
     output_schema: dict[str, Any] | None = None
     """JSON schema that `{"data": [verdicts]}` must satisfy."""
+
+    def identity(self) -> dict[str, Any]:
+        """The declaration, and the function's source."""
+        return {**super().identity(), "source": source_hash(self.validation_function)}
 
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
         """The validator, which calls the function with up to `batch_size` rows."""

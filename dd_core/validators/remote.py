@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 _PASSING = (429, 500, 502, 503, 504)
 _LONGEST_PAUSE = 60.0
+_LIMITS = ("timeout", "max_retries", "retry_backoff", "max_parallel_requests")
 
 
 class RemoteValidatorParams(ValidatorParams):
@@ -45,6 +46,11 @@ class RemoteValidatorParams(ValidatorParams):
         if not value.startswith(("http://", "https://")):
             raise ValueError(f"endpoint_url {value!r} must start with http:// or https://")
         return value
+
+    def identity(self) -> dict[str, Any]:
+        """The declaration without limits and timeouts."""
+        kept = super().identity()
+        return {name: value for name, value in kept.items() if name not in _LIMITS}
 
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
         """The validator, which sends up to `batch_size` rows a request."""

@@ -1,0 +1,192 @@
+"""What is asked again when a dataset's configuration changes, and what comes from the cache."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import pandas as pd
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
+from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+
+import dd_core.config as dd
+from benchmarks.server import BenchServer
+from flows import RunSummary, generate_dataset
+from tests.conftest import ServerFactory
+from tests.datasets import model, topics
+
+Build = Callable[..., dd.DataDesignerConfig]
+
+
+def stories(url: str, *, judge: str = "Judge {{ story }}", **fields: Any) -> dd.DataDesignerConfig:
+    """`title` from the topic, `story` from the title, `verdict` on the story, `side` on its own."""
+    made = topics(model(url, **fields))
+    for name, prompt in (
+        ("title", "Title {{ topic }} {{ id }}"),
+        ("story", "Story {{ title }}"),
+        ("side", "Side {{ id }}"),
+    ):
+        made.add_column(name=name, column_type="llm-text", model_alias="m", prompt=prompt)
+    made.add_column(
+        name="verdict",
+        column_type="llm-judge",
+        model_alias="m",
+        prompt=judge,
+        scores=[{"name": "fit", "description": "Fits", "options": {1: "no", 2: "yes"}}],
+    )
+    made.add_column(name="end", column_type="expression", expr="{{ verdict.fit.score }}!")
+    return made.build()
+
+
+class Runs:
+    """Runs of one dataset, each with what it asked the server and what Prefect shows of it."""
+
+    def __init__(self, server: BenchServer, folder: Path) -> None:
+        self.server = server
+        self.folder = folder
+        self.frame = pd.DataFrame()
+        self.states: dict[str, Counter[str]] = {}
+        self.summary: RunSummary | None = None
+
+    async def __call__(
+        self, config: dd.DataDesignerConfig, rows: int = 12, size: int = 4, **options: Any
+    ) -> dict[str, int]:
+        """Requests by the first word of their prompt; none for what was not asked."""
+        self.server.reset()
+        seed = options.pop("seed", 5)
+        given = {"dataset_name": "tales", "artifact_path": str(self.folder), **options}
+        settings = {"seed": seed, "buffer_size": size, **given.pop("settings", {})}
+        state = await generate_dataset(
+            config,
+            num_records=rows,
+            run_config=dd.RunConfig(**settings),
+            return_state=True,
+            **given,
+        )
+        self.summary = summary = RunSummary.model_validate(await state.aresult())
+        assert summary.rows_written == rows
+        parts = sorted((Path(summary.path) / "parquet-files").glob("*.parquet"))
+        self.frame = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+        assert self.frame["id"].is_unique
+        assert state.state_details.flow_run_id is not None
+        self.states = await states_of(state.state_details.flow_run_id)
+        asked = Counter[str]()
+        for _, prompt, count in self.server.prompts():
+            asked[prompt.split()[0]] += count
+        asked.pop("Say", None)
+        assert asked.total() == summary.requests
+        return dict(asked)
+
+    def cached(self) -> set[str]:
+        """Columns of which every task was Cached."""
+        return {name for name, states in self.states.items() if {*states} == {"Cached"}}
+
+
+async def states_of(flow_run: UUID) -> dict[str, Counter[str]]:
+    """By column how many of its tasks ended in which state, once Prefect has recorded them."""
+    parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]))
+    async with get_client() as client:
+        for _ in range(50):
+            runs = await client.read_task_runs(flow_run_filter=parent)
+            if all(run.state is not None and run.state.is_final() for run in runs):
+                break
+            await asyncio.sleep(0.1)
+    found: dict[str, Counter[str]] = {}
+    for run in runs:
+        assert run.state is not None
+        found.setdefault(run.name.split("[")[0], Counter())[run.state.name] += 1
+    found.pop("write", None)
+    return found
+
+
+ALL = {"Title": 12, "Story": 12, "Side": 12, "Judge": 12}
+COLUMNS = {"id", "topic", "title", "story", "side", "verdict", "end"}
+
+
+@pytest.fixture
+def runs(bench_server: ServerFactory, tmp_path: Path) -> Runs:
+    return Runs(bench_server(record=True), tmp_path)
+
+
+@pytest.fixture(autouse=True)
+def _own_storage(tmp_path: Path) -> Any:
+    """No test finds what another has stored."""
+    with temporary_settings({PREFECT_LOCAL_STORAGE_PATH: tmp_path / "storage"}):
+        yield
+
+
+async def test_a_judge_that_is_edited_judges_again_and_the_rest_is_cached(runs: Runs) -> None:
+    build = functools.partial(stories, runs.server.url)
+    assert await runs(build()) == ALL
+    before = runs.frame
+    assert await runs(build(judge="Judge anew {{ story }}")) == {"Judge": 12}
+    assert runs.cached() == COLUMNS - {"verdict", "end"}
+    assert {*runs.states["verdict"], *runs.states["end"]} == {"Completed"}
+    assert runs.frame[["id", "story", "side"]].equals(before[["id", "story", "side"]])
+
+
+async def test_an_edited_configuration_keeps_the_seed_of_the_dataset_it_stands_beside(
+    runs: Runs,
+) -> None:
+    build = functools.partial(stories, runs.server.url)
+    again = {"seed": None, "resume": "if_possible"}
+    assert await runs(build(), **again) == ALL
+    assert runs.summary is not None
+    first = runs.summary
+    assert await runs(build(judge="Judge anew {{ story }}"), **again) == {"Judge": 12}
+    assert (runs.summary.seed, runs.summary.path) != (first.seed, first.path)
+    assert runs.summary.seed == first.seed
+    assert await runs(build(), seed=None) == ALL  # resume=never draws a seed of its own
+
+
+async def test_names_limits_prices_and_addresses_run_nothing_again(
+    runs: Runs, bench_server: ServerFactory
+) -> None:
+    assert await runs(stories(runs.server.url)) == ALL
+    moved = bench_server()
+    fields = {"price": {"input": 1, "output": 2}, "parallel": 3, "skip_health_check": True}
+    settings = {"max_concurrent_row_groups": 1, "max_request_retries": 7, "max_in_flight_tasks": 2}
+    config = stories(moved.url, **fields)
+    assert await runs(config, dataset_name="renamed", settings=settings) == {}
+    assert runs.cached() == COLUMNS
+    assert moved.stats()["requests"] == 0
+    assert await runs(stories(moved.url), dataset_name="third") == {}
+    assert moved.stats()["requests"] == 0  # not even whether it is there
+
+
+async def test_more_rows_run_new_batches_only(runs: Runs) -> None:
+    assert await runs(stories(runs.server.url)) == ALL
+    assert await runs(stories(runs.server.url), rows=20) == dict.fromkeys(ALL, 8)
+    assert runs.states["story"] == {"Cached": 3, "Completed": 2}
+
+
+async def test_another_model_asks_again(runs: Runs) -> None:
+    config = stories(runs.server.url)
+    (before,) = config.model_configs or ()
+    assert await runs(config) == ALL
+    assert await runs(config.changed(model_configs=[before.changed(model="larger")])) == ALL
+    assert runs.cached() == {"id", "topic"}
+
+
+async def test_values_are_found_whatever_the_size_of_batches(runs: Runs) -> None:
+    config = stories(runs.server.url)
+    assert await runs(config, size=4) == ALL
+    before = runs.frame
+    for size in (12, 5, 3):
+        assert await runs(config, size=size) == {}
+        assert runs.cached() == COLUMNS
+        assert runs.frame.equals(before)
+
+
+async def test_batches_that_are_stored_in_part_ask_for_the_rest(runs: Runs) -> None:
+    config = stories(runs.server.url)
+    assert await runs(config, rows=5, size=5) == dict.fromkeys(ALL, 5)
+    assert await runs(config, rows=12, size=8) == dict.fromkeys(ALL, 7)
+    assert await runs(config, rows=12, size=12) == {}
