@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState
@@ -38,6 +40,8 @@ class Work:
         self._engine = engine
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quick: deque[tuple[ColumnState, WholeColumn]] = deque()
+        """Whole columns that are to be computed on the loop."""
         self._began = time.monotonic()
 
     def queue(self, state: ColumnState, row: int) -> None:
@@ -69,7 +73,12 @@ class Work:
 
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Begin to generate a column in one go."""
-        self._spawn(self._guarded(self._whole(state, generator)))
+        if generator.seconds_a_row * self._run.batch.size >= _SECONDS_ON_LOOP:
+            self._spawn(self._guarded(self._whole(state, generator)))
+            return
+        self._quick.append((state, generator))
+        if len(self._quick) == 1:
+            asyncio.get_running_loop().call_soon(self._generate_quick)
 
     def process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
         """Begin to let processors change the columns that were drawn."""
@@ -77,6 +86,7 @@ class Work:
 
     def cancel(self) -> None:
         """Ask all work to end."""
+        self._quick.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -153,20 +163,29 @@ class Work:
                 self._finished(state, row, value)
         self._start_groups(state, generator)
 
+    def _generate_quick(self) -> None:
+        """Generate quick columns one after another, for as long as nobody notices."""
+        until = time.perf_counter() + _SECONDS_ON_LOOP
+        while self._quick and time.perf_counter() < until:
+            state, generator = self._quick[0]
+            with self._fatal_failures():
+                self._run.complete_whole(state, self._values_of(state, generator))
+            if self._quick:  # nothing has stopped the run
+                self._quick.popleft()
+        if self._quick:
+            asyncio.get_running_loop().call_soon(self._generate_quick)
+
     async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
-        inputs = {name: self._run.values(name) for name in state.planned.reads}
+        values = await self._engine.in_thread(self._values_of, state, generator)
+        self._run.complete_whole(state, values)
+
+    def _values_of(self, state: ColumnState, generator: WholeColumn) -> Values:
         batch = self._run.batch
-
-        def generate() -> Values:
-            began = time.perf_counter()
-            values = generator.generate(batch, inputs)
-            generator.seconds_a_row = (time.perf_counter() - began) / batch.size
-            return values
-
-        if generator.seconds_a_row * batch.size < _SECONDS_ON_LOOP:
-            self._run.complete_whole(state, generate())
-        else:
-            self._run.complete_whole(state, await self._engine.in_thread(generate))
+        inputs = {name: self._run.values(name) for name in state.planned.reads}
+        began = time.perf_counter()
+        values = generator.generate(batch, inputs)
+        generator.seconds_a_row = (time.perf_counter() - began) / batch.size
+        return values
 
     async def _process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
         columns = self._run.plan.columns.items()
@@ -183,8 +202,14 @@ class Work:
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Engine work whose failure concerns the whole run, not a row."""
-        try:
+        with self._fatal_failures():
             await work
+
+    @contextmanager
+    def _fatal_failures(self) -> Generator[None]:
+        """Let failures stop the run."""
+        try:
+            yield
         except DataDesignerError as error:
             self._engine.stop(error)
         except Exception as error:
