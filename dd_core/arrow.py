@@ -161,7 +161,8 @@ def parquet_bytes(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
     import pyarrow as pa
 
     content: Any = pa.BufferOutputStream()
-    write_parquet(table.replace_schema_metadata({**(table.schema.metadata or {}), **facts}), content)
+    known: Mapping[bytes, bytes] = table.schema.metadata or {}
+    write_parquet(table.replace_schema_metadata({**known, **facts}), content)
     return memoryview(content.getvalue())
 
 
