@@ -19,6 +19,7 @@ from dd_core.arrow import load_libraries
 from dd_core.column import Batch
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
+from dd_core.garbage import OlderObjects
 from dd_core.journal import Journal
 from dd_core.models.model import Model
 from dd_core.models.places import OpenCells
@@ -81,12 +82,18 @@ class Engine:
             run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
         )
         self._to_pump: set[Model] = set()
+        self._older_objects = OlderObjects()
 
     async def __aenter__(self) -> Engine:
         await self.models.__aenter__()
         self.generators = self.plan.bind(self.models, self.run_config, self.folder)
-        self._threads.submit(load_libraries)  # while the models are asked whether they are there
+        self._older_objects.leave_alone()
+        self._threads.submit(self._load)  # while the models are asked whether they are there
         return self
+
+    def _load(self) -> None:
+        load_libraries()
+        self._older_objects.leave_alone()
 
     async def end_batches(self) -> None:
         """End all work of batches that is still going on."""
@@ -96,6 +103,7 @@ class Engine:
     async def __aexit__(self, *exc: object) -> None:
         await self.end_batches()
         self._threads.shutdown(wait=False, cancel_futures=True)
+        self._older_objects.take_back()
         await self.models.__aexit__(*exc)
 
     async def check_models(self) -> None:
