@@ -101,9 +101,9 @@ class Engine:
             await run.close()
 
     async def __aexit__(self, *exc: object) -> None:
+        self._older_objects.take_back()
         await self.end_batches()
         self._threads.shutdown(wait=False, cancel_futures=True)
-        self._older_objects.take_back()
         await self.models.__aexit__(*exc)
 
     async def check_models(self) -> None:

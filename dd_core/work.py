@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _CHUNK_ON_LOOP = 64  # smaller chunks cost less than handing them to a thread
+_CELLS_A_TASK = 32  # cells that never wait for anything must not keep everybody else waiting
 _SECONDS_ON_LOOP = 0.002  # whole columns that took less cost less than handing them to a thread
 
 
@@ -43,6 +44,10 @@ class Work:
         self._quick: deque[tuple[ColumnState, WholeColumn]] = deque()
         """Whole columns that are to be computed on the loop."""
         self._began = time.monotonic()
+        self._is_free = False
+        """Whether the task that runs now has finished a cell and takes another."""
+        self._next: tuple[ColumnState, int, Seat] | None = None
+        """The cell that it takes."""
 
     def queue(self, state: ColumnState, row: int) -> None:
         """Generate a cell whose inputs are there, as soon as there is a place for it."""
@@ -62,14 +67,22 @@ class Work:
 
     def start_cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         """Begin to generate one cell; `seat` holds a place for its first request."""
-        task = self._spawn(self._cell(state, row, seat))
-        if seat is not None:
-            queued, paused = state.queued.pop(row)
-            cooldown = min(time.monotonic() - queued, seat.model.paused_until_now() - paused)
-            state.times.cooldown += cooldown
-            state.times.slot += time.monotonic() - queued - cooldown
-            # Also when the task is cancelled before its first step.
-            task.add_done_callback(lambda _: seat.give_back())
+        if seat is None:
+            self._spawn(self._cell(state, row, None))
+            return
+        queued, paused = state.queued.pop(row)
+        cooldown = min(time.monotonic() - queued, seat.model.paused_until_now() - paused)
+        state.times.cooldown += cooldown
+        state.times.slot += time.monotonic() - queued - cooldown
+        if self._is_free:
+            self._is_free, self._next = False, (state, row, seat)
+        else:
+            self._begin(state, row, seat)
+
+    def _begin(self, state: ColumnState, row: int, seat: Seat) -> None:
+        task = self._spawn(self._cells(state, row, seat))
+        # Also when the task is cancelled before its first step.
+        task.add_done_callback(lambda _: seat.give_back())
 
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Begin to generate a column in one go."""
@@ -95,6 +108,24 @@ class Work:
         tasks = [*self._tasks]
         self.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _cells(self, state: ColumnState, row: int, seat: Seat) -> None:
+        """Generate a cell, and then those of this batch that get the place that it leaves.
+
+        So the next request is sent before the other answers that have come meanwhile are read.
+        """
+        for _ in range(_CELLS_A_TASK):
+            try:
+                await self._cell(state, row, seat)
+            finally:
+                seat.give_back()
+            self._is_free, self._next = True, None
+            seat.pass_on()
+            self._is_free = False
+            if self._next is None:
+                return
+            state, row, seat = self._next
+        self._begin(state, row, seat)
 
     async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         generator = state.generator
