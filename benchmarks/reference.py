@@ -11,17 +11,37 @@ from pathlib import Path
 from typing import Any, Literal
 
 VERSION = "0.9.7"
+_PACKAGES = ("data-designer", "data-designer-config", "data-designer-engine")
 _HOME = Path(__file__).parent.parent / ".venv-reference"
+_READY = _HOME / f".ready-{VERSION}"
 
 
 def python() -> Path:
     """The interpreter that has data-designer; it is installed on first use."""
     binary = _HOME / "bin" / "python"
-    if not binary.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(_HOME)], check=True)
-        install = [str(binary), "-m", "pip", "install", "--quiet", f"data-designer=={VERSION}"]
-        subprocess.run(install, check=True)
+    if not _READY.exists():
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(_HOME)], check=True)
+        pip = [str(binary), "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        if subprocess.run([*pip, f"data-designer=={VERSION}"], check=False).returncode:
+            _install_without_pins(pip, binary)
+        _READY.touch()
     return binary
+
+
+def _install_without_pins(pip: list[str], binary: Path) -> None:
+    """Its three packages, and what they require in any version of certifi.
+
+    They ask for a version of certifi that not every package index has.
+    """
+    packages = [f"{name}=={VERSION}" for name in _PACKAGES]
+    subprocess.run([*pip, "--no-deps", *packages], check=True)
+    script = f"from importlib.metadata import requires; print(*[r for p in {_PACKAGES} "
+    script += "for r in requires(p) or () if 'extra ==' not in r], sep='\\n')"
+    found = subprocess.run(
+        [str(binary), "-c", script], check=True, capture_output=True, text=True
+    ).stdout.splitlines()
+    needed = [each for each in found if not each.startswith(("data-designer", "certifi"))]
+    subprocess.run([*pip, "certifi", *needed], check=True)
 
 
 def measured(

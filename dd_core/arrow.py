@@ -148,14 +148,22 @@ def read_parquet(source: Any) -> pa.Table:
     return parquet.read_table(source, partitioning=None)
 
 
-def write_parquet(table: pa.Table, target: Any, facts: Mapping[bytes, bytes] | None = None) -> None:
-    """Write a table to a path or an open file, with `facts` added to the file's metadata."""
+def write_parquet(table: pa.Table, target: Any) -> None:
+    """Write a table to a path or an open file."""
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    if facts:
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), **facts})
     parquet.write_table(table, target)
+
+
+def parquet_bytes(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
+    """A table as the content of a Parquet file, with `facts` in the file's metadata."""
+    import pyarrow as pa
+
+    content: Any = pa.BufferOutputStream()
+    known: Mapping[bytes, bytes] = table.schema.metadata or {}
+    write_parquet(table.replace_schema_metadata({**known, **facts}), content)
+    return memoryview(content.getvalue())
 
 
 def parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:

@@ -8,6 +8,7 @@ larger batch, first or last, here or on another machine. See docs/decisions/0002
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from random import Random
@@ -17,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 _WORDS_PER_STEP = 4  # one step of Philox's counter yields four 64-bit words
+_WORD = 2**64 - 1
 _BLOCK = 256  # rows that `blockwise` draws with one generator
 
 
@@ -80,19 +82,40 @@ class Draws:
         first = self.start // _BLOCK
         last = (self.start + max(self.size, 1) - 1) // _BLOCK
         blocks = [
-            draw(np.random.RandomState(self._philox(f"{lane}/{block}", 0)), _BLOCK)
+            draw(np.random.RandomState(np.random.Philox(key=self._key(f"{lane}/{block}"))), _BLOCK)
             for block in range(first, last + 1)
         ]
         skipped = self.start - first * _BLOCK
         return np.concatenate(blocks)[skipped : skipped + self.size]
 
     def _generator(self, lane: int | str) -> np.random.Generator:
-        return np.random.Generator(self._philox(lane, self.start // _WORDS_PER_STEP))
+        """A generator at the row's place; the next call in the same thread moves it away."""
+        key = self._key(lane)
+        counter = self.start // _WORDS_PER_STEP
+        return _generators.at((key & _WORD, key >> 64), counter)
 
-    def _philox(self, lane: int | str, counter: int) -> np.random.Philox:
+    def _key(self, lane: int | str) -> int:
         name = f"{self.seed}/{self.attempt}/{lane}/{self.column}"
-        digest = hashlib.blake2b(name.encode(), digest_size=16).digest()
-        return np.random.Philox(key=int.from_bytes(digest, "little"), counter=counter)
+        return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
+
+
+class _Generators(threading.local):
+    """One generator a thread: making one asks the system for entropy that is then not used."""
+
+    def __init__(self) -> None:
+        self._philox = np.random.Philox(key=0)
+        self._generator = np.random.Generator(self._philox)
+        self._state: Any = self._philox.state
+
+    def at(self, key: tuple[int, int], counter: int) -> np.random.Generator:
+        place = self._state["state"]
+        place["key"][:] = key
+        place["counter"][:] = (counter & _WORD, counter >> 64, 0, 0)
+        self._philox.state = self._state
+        return self._generator
+
+
+_generators = _Generators()
 
 
 def permutation(seed: int, name: str, cycle: int, size: int) -> NDArray[np.int64]:

@@ -20,6 +20,7 @@ from dd_core.column import Batch
 from dd_core.elsewhere import Elsewhere
 from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
 from dd_core.execute import BatchRun
+from dd_core.garbage import OlderObjects
 from dd_core.handover import added
 from dd_core.journal import Journal
 from dd_core.models.model import Model
@@ -85,12 +86,18 @@ class Engine:
             run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
         )
         self._to_pump: set[Model] = set()
+        self._older_objects = OlderObjects()
 
     async def __aenter__(self) -> Engine:
         await self.models.__aenter__()
         self.generators = self.plan.bind(self.models, self.run_config, self.folder)
-        self._threads.submit(load_libraries)  # while the models are asked whether they are there
+        self._older_objects.leave_alone()
+        self._threads.submit(self._load)  # while the models are asked whether they are there
         return self
+
+    def _load(self) -> None:
+        load_libraries()
+        self._older_objects.leave_alone()
 
     async def end_batches(self) -> None:
         """End all work of batches that is still going on."""
@@ -98,6 +105,7 @@ class Engine:
             await run.close()
 
     async def __aexit__(self, *exc: object) -> None:
+        self._older_objects.take_back()
         await self.end_batches()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.models.__aexit__(*exc)

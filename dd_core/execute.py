@@ -136,12 +136,13 @@ class BatchRun:
         """Values of a column or side effect over all rows of the batch."""
         return self._values.column(name)
 
-    def surviving_rows(self) -> list[int]:
+    def surviving_rows(self) -> Sequence[int]:
         """Rows, counted from the batch's start, that are complete in every column."""
         kept = (CellState.DONE, CellState.SKIPPED)
         cut = [state.status for state in self.states.values() if state.done + state.skipped
                < self.batch.size]  # fmt: skip
-        return [row for row in range(self.batch.size) if all(s[row] in kept for s in cut)]
+        rows = range(self.batch.size)
+        return [row for row in rows if all(status[row] in kept for status in cut)] if cut else rows
 
     def _columns_complete(self, state: ColumnState) -> None:
         """Every column that this one needs as a whole is there."""

@@ -7,7 +7,7 @@ import random
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from dd_core.column import Batch
+from dd_core.column import Batch, WholeColumn
 from dd_core.engine import Engine
 from dd_core.errors import ColumnIncompleteError
 from dd_core.execute import BatchRun
@@ -70,12 +70,21 @@ def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> Bat
 
 async def finish_columns(run: BatchRun) -> None:
     """Await every column; the reason of a stopped batch stays in `run.stopped_by`."""
+    whole = [name for name, it in run.states.items() if isinstance(it.generator, WholeColumn)]
+    others = [name for name in run.states if name not in whole]
     results = await asyncio.gather(
-        *(finish_column(run, name) for name in run.states), return_exceptions=True
+        _finish_in_turn(run, whole),  # nothing of them is tried again, so one task is enough
+        *(finish_column(run, name) for name in others),
+        return_exceptions=True,
     )
     for result in results:
         if isinstance(result, BaseException) and result is not run.stopped_by:
             raise result
+
+
+async def _finish_in_turn(run: BatchRun, names: Sequence[str]) -> None:
+    for name in names:
+        await finish_column(run, name)
 
 
 async def finish_column(run: BatchRun, name: str) -> None:

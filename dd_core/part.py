@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 import orjson
@@ -12,6 +13,7 @@ from dd_core.arrow import parquet_facts
 
 ROWS_KEY = b"dd.rows"
 """Under which key a file's metadata has the part's facts."""
+_PARTS_KNOWN = 4_096
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,18 @@ def read_part(path: Path) -> Part | None:
     import pyarrow as pa
 
     try:
-        rows, metadata = parquet_facts(path)
-        index = int(path.stem.removeprefix("batch_"))
-        facts = orjson.loads(metadata[ROWS_KEY])
+        stat = path.stat()
+        return _read_part(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
+
+
+@lru_cache(maxsize=_PARTS_KNOWN)
+def _read_part(path: Path, _version: tuple[int, ...]) -> Part:
+    """A run looks at all of its parts again and again, and a part is not written twice."""
+    rows, metadata = parquet_facts(path)
+    index = int(path.stem.removeprefix("batch_"))
+    facts = orjson.loads(metadata[ROWS_KEY])
     dropped = tuple(facts.get("dropped", ()))
     return Part(index, facts["start"], facts["stop"], rows, facts["complete"], path, dropped)
 

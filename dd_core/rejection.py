@@ -134,6 +134,9 @@ class SampledRows:
     ) -> NDArray[Any]:
         """Values of the rows `first` to `stop - 1`, each by the parameters of its branch."""
         draws = Draws(self.seed, column.name, self.start, self.size, attempt)
+        if not column.conditional_params:
+            inputs = {name: self.drawn(name)[first:stop] for name in column.params.parents}
+            return _array(column.params.draw(draws.between(first, stop), inputs))
         values: NDArray[Any] | None = None
         for branch, params in enumerate(column.all_params):
             here = branches[first:stop] == branch

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.arrow import parquet_facts, read_parquet, table_of, write_parquet
+from dd_core.arrow import parquet_bytes, parquet_facts, read_parquet, table_of
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
@@ -215,6 +215,8 @@ class DatasetDirectory:
 
     def count_rows(self) -> int:
         """Rows in the dataset, from the files' metadata."""
+        if self.holds_parts:
+            return sum(part.rows for part in self.parts())
         return sum(parquet_facts(path)[0] for path in self.files())
 
     def processor_files(self) -> dict[str, list[Path]]:
@@ -241,14 +243,11 @@ class DatasetDirectory:
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
         target = self.path / folder / f"batch_{index:05d}.parquet"
         target.parent.mkdir(parents=True, exist_ok=True)
-        staged = _staged(target)
-        write_parquet(table, staged, {ROWS_KEY: orjson.dumps(facts)})
-        with staged.open("rb") as written:
-            os.fsync(written.fileno())
-        staged.replace(target)
+        # One call into the system is cheaper than one a page of a column.
+        self._replace(target, parquet_bytes(table, {ROWS_KEY: orjson.dumps(facts)}))
         return target
 
-    def _replace(self, path: Path, content: bytes) -> None:
+    def _replace(self, path: Path, content: bytes | memoryview) -> None:
         staged = _staged(path)
         with staged.open("wb") as file:
             file.write(content)

@@ -9,7 +9,9 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Coroutine, Sequence
+from collections import deque
+from collections.abc import Coroutine, Generator, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from dd_core.cells import CellState, ColumnState
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 _CHUNK_ON_LOOP = 64  # smaller chunks cost less than handing them to a thread
+_CELLS_A_TASK = 32  # cells that never wait for anything must not keep everybody else waiting
 _SECONDS_ON_LOOP = 0.002  # whole columns that took less cost less than handing them to a thread
 
 
@@ -38,7 +41,13 @@ class Work:
         self._engine = engine
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._quick: deque[tuple[ColumnState, WholeColumn]] = deque()
+        """Whole columns that are to be computed on the loop."""
         self._began = time.monotonic()
+        self._is_free = False
+        """Whether the task that runs now has finished a cell and takes another."""
+        self._next: tuple[ColumnState, int, Seat] | None = None
+        """The cell that it takes."""
 
     def queue(self, state: ColumnState, row: int) -> None:
         """Generate a cell whose inputs are there, as soon as there is a place for it."""
@@ -58,18 +67,31 @@ class Work:
 
     def start_cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         """Begin to generate one cell; `seat` holds a place for its first request."""
-        task = self._spawn(self._cell(state, row, seat))
-        if seat is not None:
-            queued, paused = state.queued.pop(row)
-            cooldown = min(time.monotonic() - queued, seat.model.paused_until_now() - paused)
-            state.times.cooldown += cooldown
-            state.times.slot += time.monotonic() - queued - cooldown
-            # Also when the task is cancelled before its first step.
-            task.add_done_callback(lambda _: seat.give_back())
+        if seat is None:
+            self._spawn(self._cell(state, row, None))
+            return
+        queued, paused = state.queued.pop(row)
+        cooldown = min(time.monotonic() - queued, seat.model.paused_until_now() - paused)
+        state.times.cooldown += cooldown
+        state.times.slot += time.monotonic() - queued - cooldown
+        if self._is_free:
+            self._is_free, self._next = False, (state, row, seat)
+        else:
+            self._begin(state, row, seat)
+
+    def _begin(self, state: ColumnState, row: int, seat: Seat) -> None:
+        task = self._spawn(self._cells(state, row, seat))
+        # Also when the task is cancelled before its first step.
+        task.add_done_callback(lambda _: seat.give_back())
 
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Begin to generate a column in one go."""
-        self._spawn(self._guarded(self._whole(state, generator)))
+        if generator.seconds_a_row * self._run.batch.size >= _SECONDS_ON_LOOP:
+            self._spawn(self._guarded(self._whole(state, generator)))
+            return
+        self._quick.append((state, generator))
+        if len(self._quick) == 1:
+            asyncio.get_running_loop().call_soon(self._generate_quick)
 
     def process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
         """Begin to let processors change the columns that were drawn."""
@@ -77,6 +99,7 @@ class Work:
 
     def cancel(self) -> None:
         """Ask all work to end."""
+        self._quick.clear()
         for task in self._tasks:
             task.cancel()
 
@@ -85,6 +108,24 @@ class Work:
         tasks = [*self._tasks]
         self.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _cells(self, state: ColumnState, row: int, seat: Seat) -> None:
+        """Generate a cell, and then those of this batch that get the place that it leaves.
+
+        So the next request is sent before the other answers that have come meanwhile are read.
+        """
+        for _ in range(_CELLS_A_TASK):
+            try:
+                await self._cell(state, row, seat)
+            finally:
+                seat.give_back()
+            self._is_free, self._next = True, None
+            seat.pass_on()
+            self._is_free = False
+            if self._next is None:
+                return
+            state, row, seat = self._next
+        self._begin(state, row, seat)
 
     async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         generator = state.generator
@@ -153,20 +194,29 @@ class Work:
                 self._finished(state, row, value)
         self._start_groups(state, generator)
 
+    def _generate_quick(self) -> None:
+        """Generate quick columns one after another, for as long as nobody notices."""
+        until = time.perf_counter() + _SECONDS_ON_LOOP
+        while self._quick and time.perf_counter() < until:
+            state, generator = self._quick[0]
+            with self._fatal_failures():
+                self._run.complete_whole(state, self._values_of(state, generator))
+            if self._quick:  # nothing has stopped the run
+                self._quick.popleft()
+        if self._quick:
+            asyncio.get_running_loop().call_soon(self._generate_quick)
+
     async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
-        inputs = {name: self._run.values(name) for name in state.planned.reads}
+        values = await self._engine.in_thread(self._values_of, state, generator)
+        self._run.complete_whole(state, values)
+
+    def _values_of(self, state: ColumnState, generator: WholeColumn) -> Values:
         batch = self._run.batch
-
-        def generate() -> Values:
-            began = time.perf_counter()
-            values = generator.generate(batch, inputs)
-            generator.seconds_a_row = (time.perf_counter() - began) / batch.size
-            return values
-
-        if generator.seconds_a_row * batch.size < _SECONDS_ON_LOOP:
-            self._run.complete_whole(state, generate())
-        else:
-            self._run.complete_whole(state, await self._engine.in_thread(generate))
+        inputs = {name: self._run.values(name) for name in state.planned.reads}
+        began = time.perf_counter()
+        values = generator.generate(batch, inputs)
+        generator.seconds_a_row = (time.perf_counter() - began) / batch.size
+        return values
 
     async def _process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
         columns = self._run.plan.columns.items()
@@ -183,8 +233,14 @@ class Work:
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         """Engine work whose failure concerns the whole run, not a row."""
-        try:
+        with self._fatal_failures():
             await work
+
+    @contextmanager
+    def _fatal_failures(self) -> Generator[None]:
+        """Let failures stop the run."""
+        try:
+            yield
         except DataDesignerError as error:
             self._engine.stop(error)
         except Exception as error:

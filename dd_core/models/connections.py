@@ -7,6 +7,7 @@ behind which tests script a model.
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -112,6 +113,7 @@ class TransportConnections:
         request = httpx.Request(
             method, url, headers=headers, content=content, extensions={"timeout": limits}
         )
+        await asyncio.sleep(0)  # a network lets others run meanwhile
         try:
             response = await self._transport.handle_async_request(request)
             body = await response.aread()

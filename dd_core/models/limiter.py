@@ -59,6 +59,7 @@ class Limiter:
         self.paused_seconds = 0.0
         """How long requests were held back after 429s, in total."""
         self._wake_up: asyncio.TimerHandle | None = None
+        self._room_changes = False
         self._clock = clock
         self._limit = maximum
         self._blocked_until = 0.0
@@ -117,6 +118,16 @@ class Limiter:
             self.pumps.append(self.pumps.pop(0))  # none of them always comes first
         for pump in self.pumps:
             pump()
+
+    def room_changes(self) -> None:
+        """Call `room_changed` soon: whoever has left the room may do so before."""
+        if not self._room_changes:
+            self._room_changes = True
+            asyncio.get_running_loop().call_soon(self._room_has_changed)
+
+    def _room_has_changed(self) -> None:
+        self._room_changes = False
+        self.room_changed()
 
     def wake_when_time_allows(self) -> None:
         """See to it that requests start again when a pause ends or a rate or the ramp allows."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 class Seat:
     """With it, one request may be in flight."""
 
-    __slots__ = ("_admission", "lane", "model", "was_sent")
+    __slots__ = ("_admission", "_left", "lane", "model", "was_sent")
 
     def __init__(self, model: Places) -> None:
         self.model = model
@@ -24,6 +24,7 @@ class Seat:
         self.was_sent = False
         """Whether the request that the place is for is on its way."""
         self._admission: Admission | None = None
+        self._left: Lane | None = None
 
     def hold(self, lane: Lane) -> None:
         """Take the place that the model has just found free."""
@@ -48,7 +49,7 @@ class Seat:
         retry_after: float | None = None,
         used: Tokens | None = None,
     ) -> float:
-        """Let the next request go ahead; without effect when the place is not held.
+        """Let the next request go ahead, soon; without effect when the place is not held.
 
         Returns the seconds to wait before this request is sent again.
         """
@@ -64,5 +65,15 @@ class Seat:
             elif outcome is not Outcome.OTHER:
                 lane.health.answered()
         wait = lane.limiter.finish(self._admission, outcome, retry_after, used)
-        lane.limiter.room_changed()
+        if outcome is Outcome.SUCCESS:
+            self._left = lane  # its cell will be done in a moment, and may pass the place on
+            lane.limiter.room_changes()
+        else:
+            lane.limiter.room_changed()
         return wait
+
+    def pass_on(self) -> None:
+        """Let the next request go ahead now, if this place was given back a moment ago."""
+        left, self._left = self._left, None
+        if left is not None:
+            left.limiter.room_changed()

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from bisect import bisect
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
-from itertools import accumulate, repeat
+from collections.abc import Callable, Iterator, Mapping
+from itertools import repeat
 from random import Random
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +17,7 @@ from dd_core.draws import Draws
 from dd_core.errors import Problem
 from dd_core.sampler import SamplerParams, Siblings
 from dd_core.samplers.age import ADULT_AGE, GREATEST_AGE, AgeRange, birth_dates
+from dd_core.samplers.quick_faker import faker_of
 from dd_core.samplers.scalar import objects
 from dd_core.samplers.uuid import UUIDSamplerParams
 
@@ -102,13 +101,15 @@ class PersonFromFakerSamplerParams(SamplerParams):
             strict=True,
         )
         with _FAKER_LOCK:
-            faker = _faker(self.locale)
+            faker = faker_of(self.locale)
+            faker.random.seed(0)  # also forgets half of a pair of normal deviates
             sayings = {sex: _sayings(faker, sex) for sex in ("Female", "Male")}
-            return objects([self._person(faker, sayings, *values) for values in drawn])
+            seed = super(Random, faker.random).seed  # that of Random checks types for a while
+            return objects([self._person(seed, sayings, *values) for values in drawn])
 
     def _person(
         self,
-        faker: Generator,
+        begin: Callable[[int], None],
         sayings: Mapping[str, Mapping[str, Callable[[], str | None]]],
         uuid: str,
         sex: str,
@@ -120,7 +121,7 @@ class PersonFromFakerSamplerParams(SamplerParams):
         field: str,
         seed: int,
     ) -> dict[str, Any]:
-        faker.random.seed(seed)
+        begin(seed)
         say = sayings[sex]
         return {
             "uuid": uuid,
@@ -172,71 +173,4 @@ _SAID = (
     *("building_number", "street_name", "city", "state", "postcode", "country", "job"),
     "phone_number",
 )
-_LISTS = (tuple, list)
-_MOST_KNOWN = 1_000  # lists that a provider builds for one pick must not pile up
 _FAKER_LOCK = Lock()  # a Faker has one random generator, which every row seeds anew
-
-
-@lru_cache
-def _faker(locale: str) -> Generator:
-    from faker.factory import Factory
-
-    faker = Factory.create(locale)
-    pick, digits = _quick_picks(faker), _quick_digits(faker.random)
-    for provider in faker.providers:
-        # Five passes become one, and ranges are not checked for every digit.
-        provider.numerify = digits  # type: ignore[method-assign]
-        # Faker adds up all weights of a list for every pick, which is nine tenths of its time.
-        provider.random_element = pick  # type: ignore[method-assign]
-        cities = getattr(provider, "cities", None)
-        if isinstance(cities, list):  # Italy's come from a set: in another order in each process
-            provider.cities = sorted(cast("list[str]", cities))  # type: ignore[attr-defined]
-    return faker
-
-
-def _quick_picks(faker: Generator) -> Callable[..., Any]:
-    """Faker's `random_element` that remembers the running totals of weights."""
-    known: dict[int, tuple[object, list[Any], list[float]]] = {}
-    draw = faker.random.random
-
-    def random_element(elements: Collection[Any] = ("a", "b", "c")) -> Any:
-        if type(elements) in _LISTS or isinstance(elements, Sequence):
-            return cast("Sequence[Any]", elements)[int(draw() * len(elements))]
-        if id(elements) not in known:
-            if len(known) >= _MOST_KNOWN:
-                known.clear()
-            known[id(elements)] = (elements, *_totals(elements))
-        _, values, totals = known[id(elements)]
-        return values[bisect(totals, draw() * totals[-1], 0, len(values) - 1)]
-
-    return random_element
-
-
-def _quick_digits(random: Random) -> Callable[[str], str]:
-    """Faker's `numerify`, where each placeholder is a digit out of some, or nothing."""
-    draw = random.random
-    choices = {
-        "#": [*"0123456789"],
-        "%": [*"123456789"],
-        "$": [*"23456789"],
-        "!": [*"0123456789", *[""] * 10],
-        "@": [*"123456789", *[""] * 9],
-    }
-
-    def numerify(text: str = "###") -> str:
-        return "".join(
-            [
-                choices[sign][int(draw() * len(choices[sign]))] if sign in choices else sign
-                for sign in text
-            ]
-        )
-
-    return numerify
-
-
-def _totals(elements: Collection[Any]) -> tuple[list[Any], list[float]]:
-    """Elements and the running totals of their weights."""
-    if isinstance(elements, Mapping):
-        weights = cast("Mapping[Any, float]", elements)
-        return [*weights], [*accumulate(weights.values())]
-    return sorted(elements, key=str), [*range(1, len(elements) + 1)]

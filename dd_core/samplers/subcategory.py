@@ -88,8 +88,8 @@ class SubcategorySamplerParams(ScalarSampler):
         lengths = np.array([len(choices) for choices in self.values.values()])
         starts = np.cumsum(lengths) - lengths
         index = {key: code for code, key in enumerate(self.values)}
-        parents = np.asarray(inputs[self.category]).tolist()
-        codes = np.array([index[str(parent)] for parent in parents], dtype=np.int64)
+        parents = map(str, np.asarray(inputs[self.category]).tolist())
+        codes = np.fromiter(map(index.__getitem__, parents), np.int64, draws.size)
         return self.possible[starts[codes] + draws.below(lengths[codes])]
 
 

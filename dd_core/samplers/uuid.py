@@ -35,14 +35,11 @@ class UUIDSamplerParams(SamplerParams):
         """Identifiers, one a row."""
         octets = _short_octets(draws) if self.short_form else _octets(draws)
         length = _SHORT if self.short_form else _LONG
-        digits = octets.tobytes().hex()
+        digits = octets.tobytes().hex(" ", length // 2)
         if self.uppercase:
             digits = digits.upper()
-        places = range(0, draws.size * length, length)
-        if self.prefix:
-            prefix = self.prefix
-            return [prefix + digits[place : place + length] for place in places]
-        return [digits[place : place + length] for place in places]
+        texts = digits.split()
+        return [self.prefix + text for text in texts] if self.prefix else texts
 
 
 def _octets(draws: Draws) -> NDArray[np.uint8]:
