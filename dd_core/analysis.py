@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -14,6 +13,7 @@ from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.engine import Engine
 from dd_core.errors import DataDesignerProfilingError
 from dd_core.judge_profile import score_profiles, summarized
+from dd_core.location import Location
 from dd_core.models.spending import UsageByColumn
 from dd_core.profile import DatasetView
 from dd_core.profiler import DatasetProfilerResults, JudgeProfile
@@ -29,7 +29,7 @@ _FILE = "analysis.json"
 
 
 def analyse(
-    source: Sequence[Path] | pa.Table,
+    source: Sequence[Location] | pa.Table,
     plan: Plan,
     target: int,
     usage: UsageByColumn,
@@ -70,7 +70,7 @@ def _usage_by_column(usage: UsageByColumn) -> dict[str, dict[str, float]]:
 
 
 async def judge_profiles(
-    engine: Engine, source: Sequence[Path] | pa.Table
+    engine: Engine, source: Sequence[Location] | pa.Table
 ) -> tuple[JudgeProfile, ...]:
     """What the configured profilers find, with the help of models."""
     config = engine.plan.config
@@ -88,7 +88,7 @@ async def judge_profiles(
 
 
 def _scores(
-    source: Sequence[Path] | pa.Table, judges: Sequence[LLMJudgeColumnConfig], size: int | None
+    source: Sequence[Location] | pa.Table, judges: Sequence[LLMJudgeColumnConfig], size: int | None
 ) -> list[JudgeProfile]:
     import duckdb
 
@@ -107,7 +107,7 @@ async def profile_in_run(engine: Engine, directory: DatasetDirectory, target: in
     profiles = await judge_profiles(engine, files)
     usage = engine.usage_of_all_runs()
     analysis = await engine.in_thread(analyse, files, engine.plan, target, usage, profiles)
-    _write(directory, files, analysis)
+    _write(directory, analysis)
 
 
 def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> DatasetProfilerResults:
@@ -116,22 +116,16 @@ def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> Datas
     if not files:
         raise DataDesignerProfilingError(f"{directory.path} has no rows to profile")
     stored = _read(directory)
-    if stored.get("of") == _stamps(files):
+    if stored.get("of") == directory.stamps():
         with suppress(ValueError):
             return DatasetProfilerResults.model_validate(stored["analysis"])
     analysis = analyse(files, plan, target, directory.metadata.get("usage", {}))
-    _write(directory, files, analysis)
+    _write(directory, analysis)
     return analysis
 
 
-def _stamps(files: Sequence[Path]) -> list[list[Any]]:
-    return [[path.name, path.stat().st_mtime_ns] for path in files]
-
-
-def _write(
-    directory: DatasetDirectory, files: Sequence[Path], analysis: DatasetProfilerResults
-) -> None:
-    content = {"of": _stamps(files), "analysis": analysis.model_dump(mode="json")}
+def _write(directory: DatasetDirectory, analysis: DatasetProfilerResults) -> None:
+    content = {"of": directory.stamps(), "analysis": analysis.model_dump(mode="json")}
     options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
     directory.write_text(_FILE, orjson.dumps(content, option=options, default=str).decode())
 

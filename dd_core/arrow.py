@@ -9,6 +9,7 @@ import numpy as np
 import orjson
 
 from dd_core.column import Values
+from dd_core.location import readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -145,7 +146,7 @@ def read_parquet(source: Any) -> pa.Table:
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    return parquet.read_table(source, partitioning=None)
+    return parquet.read_table(readable(source), partitioning=None)
 
 
 def write_parquet(table: pa.Table, target: Any) -> None:
@@ -171,7 +172,7 @@ def parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    footer = parquet.read_metadata(path)
+    footer = parquet.read_metadata(readable(path))
     return footer.num_rows, footer.metadata or {}
 
 

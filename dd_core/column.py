@@ -12,13 +12,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kind import Declaration, Kind
+from dd_core.location import Location
 from dd_core.statistics import ColumnStatistics, ColumnView
 from dd_core.template import Condition, Engine, Template, references
 
@@ -118,7 +118,7 @@ class Binding:
     seed_rows: SeedRows | None = None
     columns: Mapping[str, Column] = field(default_factory=dict[str, "Column"])
     """Every column of the dataset by name, for kinds that draw their siblings' values again."""
-    folder: Path | None = None
+    folder: Location | None = None
     """The dataset's folder, for kinds that read or write files there; None in a preview."""
 
 

@@ -23,6 +23,7 @@ from dd_core.estimate import Estimate, estimate_from
 from dd_core.execute import BatchRun
 from dd_core.failed_rows import dropped_rows
 from dd_core.generate import finish_columns, generate_batches
+from dd_core.location import Location
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.defaults import default_model_configs
 from dd_core.models.providers import Providers, default_providers
@@ -77,7 +78,7 @@ class DataDesigner:
         auto_configure_logging: bool = True,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.artifact_path = Path(artifact_path or "artifacts")
+        self.artifact_path = artifact_path or "artifacts"
         self.secret_resolver = secret_resolver
         self.providers = Providers(model_providers, secret_resolver)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
@@ -203,7 +204,7 @@ class DataDesigner:
         dataset_name: str = "dataset",
         resume: ResumeMode | str = ResumeMode.NEVER,
         artifact_path: str | Path | None = None,
-        on_batch_complete: Callable[[Path], None] | None = None,
+        on_batch_complete: Callable[[Location], None] | None = None,
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Generate a dataset on disk.
@@ -235,7 +236,7 @@ class DataDesigner:
         dataset_name: str = "dataset",
         resume: ResumeMode | str = ResumeMode.NEVER,
         artifact_path: str | Path | None = None,
-        on_batch_complete: Callable[[Path], None] | None = None,
+        on_batch_complete: Callable[[Location], None] | None = None,
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Like `create`, for callers with an event loop."""
@@ -258,7 +259,7 @@ class DataDesigner:
             if batches:
                 await require_ready(engine)
 
-            def written(run: BatchRun, path: Path | None) -> None:
+            def written(run: BatchRun, path: Location | None) -> None:
                 dropped.extend(dropped_rows(run))
                 note_progress(directory, engine)
                 if on_batch_complete is not None and path is not None:

@@ -114,6 +114,11 @@ class BatchRun:
         if self._journal is not None:
             self._journal.close()
 
+    @property
+    def has_journal(self) -> bool:
+        """Whether there are finished cells in storage that are not worth losing."""
+        return self._journal is not None and self._journal.has_lines
+
     def discard_journal(self) -> None:
         """Forget the finished cells on disk, because they are in a part now."""
         if self._journal is not None:

@@ -5,19 +5,19 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from pathlib import Path
 
 from dd_core.column import Batch, WholeColumn
 from dd_core.engine import Engine
 from dd_core.errors import ColumnIncompleteError
 from dd_core.execute import BatchRun
+from dd_core.location import Location
 from dd_core.storage import DatasetDirectory, Part
 
 SALVAGE_ROUNDS = 2
 """Further tries of cells that failed for now, once nothing else of their column is left."""
 _SALVAGE_PAUSE = 1.0
 
-OnBatch = Callable[[BatchRun, Path | None], None]
+OnBatch = Callable[[BatchRun, "Location | None"], None]
 """Called with each batch that is done and the file it was written to, if it has rows."""
 
 

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError, DataDesignerError
+from dd_core.location import Location, files_in, location_of
 from dd_core.models.secret import default_resolver
-from dd_core.storage import DatasetDirectory
+from dd_core.storage import CONFIG, DatasetDirectory
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -32,7 +33,7 @@ class HuggingFaceHubClient:
 
     def push_to_hub_from_folder(
         self,
-        dataset_path: str | Path,
+        dataset_path: str | Location,
         repo_id: str,
         description: str,
         *,
@@ -44,7 +45,7 @@ class HuggingFaceHubClient:
         Rows go to `data/`, images to `images/`, what processors made to folders of their names.
         Raises `ArtifactStorageError` when there is nothing to upload or the hub refuses.
         """
-        directory = DatasetDirectory(Path(dataset_path))
+        directory = DatasetDirectory(location_of(dataset_path))
         if not directory.files():
             raise ArtifactStorageError(f"{dataset_path} has no rows to upload")
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):
@@ -75,22 +76,23 @@ class HuggingFaceHubClient:
 def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperationAdd]:
     from huggingface_hub import CommitOperationAdd
 
-    def file(path: Path, place: str) -> CommitOperationAdd:
-        return CommitOperationAdd(place, path)
+    def file(path: Location, place: str) -> CommitOperationAdd:
+        content = path if isinstance(path, Path) else path.read_bytes()
+        return CommitOperationAdd(place, content)
 
     yield CommitOperationAdd("README.md", readme.encode())
     names: dict[str, list[str]] = {"data": []}
     for path in directory.files():
         names["data"].append(f"data/{path.name}")
         yield file(path, f"data/{path.name}")
-    for path in sorted((directory.path / "images").rglob("*")):
-        if path.is_file():
-            yield file(path, path.relative_to(directory.path).as_posix())
+    for folder in files_in(directory.path / "images", "*"):
+        for path in files_in(folder, "*"):
+            yield file(path, f"images/{folder.name}/{path.name}")
     for name, paths in directory.processor_files().items():
         names[name] = [f"{name}/{path.name}" for path in paths]
         for path in paths:
             yield file(path, f"{name}/{path.name}")
-    yield file(directory.path / "builder_config.json", "builder_config.json")
+    yield file(directory.path / CONFIG, CONFIG)
     metadata = {**directory.metadata, "file_paths": names}
     for private in ("flow_runs", "answered_at", "processed", "parts_folder"):
         metadata.pop(private, None)

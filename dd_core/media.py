@@ -16,6 +16,7 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 from dd_core.column import Scope, unknown_reference
 from dd_core.errors import MediaError, Problem
 from dd_core.kind import Kind
+from dd_core.location import Location, within
 from dd_core.media_format import Encoded, encoded, image_format_of_base64, split_data_uri
 
 Block = dict[str, Any]
@@ -87,7 +88,7 @@ class ModalityContext(Kind, tag="modality"):
     def format(self) -> StrEnum | None:
         """The format that the configuration names."""
 
-    def blocks(self, value: Any, folders: Sequence[Path]) -> list[Block]:
+    def blocks(self, value: Any, folders: Sequence[Location]) -> list[Block]:
         """A block for each medium in a cell's value; raises `MediaError`.
 
         Files are read only from inside `folders`.
@@ -104,7 +105,7 @@ class ModalityContext(Kind, tag="modality"):
         return blocks
 
     @abstractmethod
-    def source(self, item: str, folders: Sequence[Path]) -> dict[str, str]:
+    def source(self, item: str, folders: Sequence[Location]) -> dict[str, str]:
         """Where the model finds one medium; raises `ValueError`."""
 
     def base64_source(self, found: Encoded) -> dict[str, str]:
@@ -141,7 +142,7 @@ class ImageContext(ModalityContext):
         """The format that the configuration names."""
         return self.image_format
 
-    def source(self, item: str, folders: Sequence[Path]) -> dict[str, str]:
+    def source(self, item: str, folders: Sequence[Location]) -> dict[str, str]:
         """An address, or the bytes of a path, a data URI or base64 text."""
         if self.data_type is ModalityDataType.URL:
             return {"type": "url", "url": item}
@@ -161,7 +162,7 @@ class ImageContext(ModalityContext):
 class _Recording(ModalityContext):
     """Untagged base of audio and video, which no server is sent from files."""
 
-    def source(self, item: str, folders: Sequence[Path]) -> dict[str, str]:
+    def source(self, item: str, folders: Sequence[Location]) -> dict[str, str]:
         """An address, or the bytes of a data URI or base64 text."""
         if uri := split_data_uri(item):
             return self.base64_source(uri)
@@ -239,7 +240,7 @@ def media_problems(
 
 
 def media_blocks(
-    contexts: Iterable[ModalityContext], row: Mapping[str, Any], folders: Sequence[Path]
+    contexts: Iterable[ModalityContext], row: Mapping[str, Any], folders: Sequence[Location]
 ) -> list[Block]:
     """The blocks of all contexts of a row, in order."""
     blocks: list[Block] = []
@@ -248,7 +249,7 @@ def media_blocks(
     return blocks
 
 
-def media_folders(folder: Path | None) -> list[Path]:
+def media_folders(folder: Location | None) -> list[Location]:
     """Where files of media may lie: the dataset's folder, then the current one."""
     return [*([folder] if folder else []), Path.cwd()]
 
@@ -273,10 +274,10 @@ def _is_address(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://")) and bool(urlsplit(text).netloc)
 
 
-def _file(name: str, media_type: str, folders: Sequence[Path]) -> Encoded:
+def _file(name: str, media_type: str, folders: Sequence[Location]) -> Encoded:
     for folder in folders:
-        path = (folder / name).resolve()
-        if path.is_relative_to(folder.resolve()) and path.is_file():
+        path = within(folder, name)
+        if path is not None and path.is_file():
             if path.stat().st_size > _MOST_BYTES:
                 raise ValueError(f"the file is larger than {_MOST_BYTES // 1_000_000} MB")
             return encoded(path.read_bytes(), media_type)

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from pathlib import Path
+from typing import Any
 
 import orjson
 
 from dd_core.arrow import parquet_facts
+from dd_core.location import Location
 
 ROWS_KEY = b"dd.rows"
 """Under which key a file's metadata has the part's facts."""
@@ -27,25 +28,27 @@ class Part:
     """Rows in the file; fewer than `stop - start` when rows were dropped."""
     complete: bool
     """False when the run was stopped before every row was either finished or given up."""
-    path: Path
+    path: Location
     dropped: tuple[int, ...] = ()
     """Rows of the dataset that were given up."""
 
 
-def read_part(path: Path) -> Part | None:
-    """What a part says about itself; None for files that cannot be read."""
+def read_part(path: Location, state: tuple[Any, ...]) -> Part | None:
+    """What a part says about itself; None for files that cannot be read.
+
+    `state` is what changes when the file is replaced: a run looks at all of its parts again and
+    again, and one that is known is not read again.
+    """
     import pyarrow as pa
 
     try:
-        stat = path.stat()
-        return _read_part(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size))
+        return _read_part(path, state)
     except (OSError, ValueError, KeyError, pa.ArrowException):
         return None
 
 
 @lru_cache(maxsize=_PARTS_KNOWN)
-def _read_part(path: Path, _version: tuple[int, ...]) -> Part:
-    """A run looks at all of its parts again and again, and a part is not written twice."""
+def _read_part(path: Location, _state: tuple[Any, ...]) -> Part:
     rows, metadata = parquet_facts(path)
     index = int(path.stem.removeprefix("batch_"))
     facts = orjson.loads(metadata[ROWS_KEY])

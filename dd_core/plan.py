@@ -22,6 +22,7 @@ from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.dataset_config import DataDesignerConfig, canonical_json
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
 from dd_core.graph import cycles_in, graph_of, inputs_of, producers_of, ranks_of
+from dd_core.location import Location
 from dd_core.models.config import ModelConfig
 from dd_core.models.defaults import default_model_configs
 from dd_core.models.providers import Providers
@@ -107,7 +108,7 @@ class Plan:
         return _digest([sorted(parts), self.stored_columns, *content])
 
     def bind(
-        self, models: Models, run_config: RunConfig, folder: Path | None = None
+        self, models: Models, run_config: RunConfig, folder: Location | None = None
     ) -> dict[str, Generator]:
         """Every column's generator. `folder` is the dataset's; None in a preview."""
         seed_rows = None

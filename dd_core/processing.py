@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from dd_core.arrow import array_of, read_parquet, table_of, write_parquet
 from dd_core.column import Values
 from dd_core.errors import DataDesignerGenerationError
+from dd_core.location import Location, listed, stamps
 from dd_core.processor import ProcessorConfig, in_stage
 
 if TYPE_CHECKING:
@@ -71,13 +72,16 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     What was generated stays. Each processor reads what the one before it wrote, a batch at a time.
     """
     processors = in_stage(plan.config.processors, "after_generation")
+    if not processors:
+        return
     generated = [part.path for part in directory.parts() if part.rows]
-    stamps = [[path.name, path.stat().st_mtime_ns] for path in generated]
+    found = stamps(listed(directory.path / directory.parts_folder, "batch_*.parquet"))
     done: dict[str, Any] = directory.metadata.get("processed", {})
-    if not processors or not generated or done.get("of") == stamps:
+    if not generated or done.get("of") == found:
         return
     steps: list[dict[str, Any]] = []
-    with TemporaryDirectory(prefix=".processing-", dir=directory.path) as folder:
+    here = directory.path if isinstance(directory.path, Path) else None
+    with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
         tables = _Tables(generated)
         for number, processor in enumerate(processors):
             changed = _guarded(processor, processor.after_generation, tables)
@@ -87,13 +91,13 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
             )
             steps.append({"name": processor.name, "rows": tables.rows()})
         directory.replace_files(Path(folder, str(len(processors) - 1)))
-    directory.write_metadata(processed={"of": stamps, "steps": steps})
+    directory.write_metadata(processed={"of": found, "steps": steps})
 
 
 class _Tables:
     """Tables in files, read again each time they are gone through."""
 
-    def __init__(self, paths: Iterable[Path]) -> None:
+    def __init__(self, paths: Iterable[Location]) -> None:
         self._paths = [*paths]
 
     def __iter__(self) -> Iterator[pa.Table]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dd_core.errors import DataDesignerProfilingError, UserTemplateError
+from dd_core.location import Location, readable
 from dd_core.statistics import (
     NOT_COMPUTED,
     CategoricalDistribution,
@@ -43,7 +44,7 @@ UsageOfColumn = Mapping[str, float]
 class DatasetView:
     """A dataset that is asked for figures. Use as a context manager."""
 
-    def __init__(self, source: Sequence[Path] | pa.Table) -> None:
+    def __init__(self, source: Sequence[Location] | pa.Table) -> None:
         import duckdb
         import pyarrow as pa
 
@@ -56,7 +57,7 @@ class DatasetView:
                 self._rows.register("records", source)
             else:
                 self.schema = _schema_of(source)
-                files = [str(path) for path in source]
+                files = [self._known(path) for path in source]
                 relation = self._rows.read_parquet(
                     files, union_by_name=True, hive_partitioning=False
                 )
@@ -64,6 +65,12 @@ class DatasetView:
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             self._rows.close()
             raise DataDesignerProfilingError(f"the dataset cannot be read: {error}") from error
+
+    def _known(self, path: Location) -> str:
+        """The name under which DuckDB reads a file."""
+        if not isinstance(path, Path) and not self._rows.filesystem_is_registered(path.protocol):
+            self._rows.register_filesystem(path.fs)
+        return str(path)
 
     def __enter__(self) -> DatasetView:
         return self
@@ -246,12 +253,12 @@ def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def _schema_of(paths: Sequence[Path]) -> pa.Schema:
+def _schema_of(paths: Sequence[Location]) -> pa.Schema:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    schemas = [parquet.read_schema(path).remove_metadata() for path in paths]
+    schemas = [parquet.read_schema(readable(path)).remove_metadata() for path in paths]
     return pa.unify_schemas(schemas, promote_options="permissive")
 
 

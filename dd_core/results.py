@@ -15,6 +15,7 @@ from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.dataset_config import DataDesignerConfig
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.failed_rows import DroppedRow
+from dd_core.location import Location, files_in
 from dd_core.plan import Plan
 from dd_core.profiler import DatasetProfilerResults, JudgeProfile
 from dd_core.storage import DatasetDirectory
@@ -165,7 +166,7 @@ class DatasetCreationResults(_Results):
         return self.directory
 
     @property
-    def dataset_path(self) -> Path:
+    def dataset_path(self) -> Location:
         """The dataset's directory."""
         return self.directory.path
 
@@ -184,7 +185,7 @@ class DatasetCreationResults(_Results):
         """What the dataset has cost by model alias; None where the price is not known."""
         return dict(self.directory.metadata.get("dollars", {}))
 
-    def get_path_to_processor_artifacts(self, processor_name: str) -> Path:
+    def get_path_to_processor_artifacts(self, processor_name: str) -> Location:
         """The folder with what a processor made beside the dataset."""
         made = self.directory.processor_files()
         if processor_name not in made:
@@ -196,7 +197,7 @@ class DatasetCreationResults(_Results):
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """What a processor made beside the dataset."""
         folder = self.get_path_to_processor_artifacts(processor_name)
-        return to_frame(concatenated([read_parquet(path) for path in sorted(folder.iterdir())]))
+        return to_frame(concatenated([read_parquet(path) for path in files_in(folder, "*")]))
 
     def count_records(self) -> int:
         """Rows in the dataset, from the files' metadata."""
@@ -258,18 +259,12 @@ class DatasetCreationResults(_Results):
 
     def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
         made = {name: self.get_path_to_processor_artifacts(name) for name in names}
-        return {name: _row_of(sorted(path.iterdir()), index) for name, path in made.items()}
+        return {name: _row_of(files_in(path, "*"), index) for name, path in made.items()}
 
 
 def opened(directory: DatasetDirectory) -> DatasetCreationResults:
     """The results of a dataset on disk, from what it says about itself."""
-    import json
-
-    try:
-        content = (directory.path / "builder_config.json").read_bytes()
-        written: dict[str, Any] = json.loads(content)["data_designer"]
-    except (OSError, ValueError, KeyError):
-        raise ArtifactStorageError(f"{directory.path} is no dataset") from None
+    written: dict[str, Any] = directory.config().get("data_designer", {})
     seed: dict[str, Any] | None = written.get("seed_config")
     if seed is not None and seed["source"]["seed_type"] == "df":
         written["seed_config"] = None  # a data frame is not written
@@ -279,7 +274,7 @@ def opened(directory: DatasetDirectory) -> DatasetCreationResults:
     return DatasetCreationResults(directory, plan, target)
 
 
-def _row_of(files: Sequence[Path], index: int) -> Mapping[str, Any]:
+def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:
     """One row of several files, reading only the file that has it."""
     for path in files:
         rows, _ = parquet_facts(path)

@@ -20,6 +20,7 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.handover import added
+from dd_core.location import Location
 from dd_core.manifest import origin
 from dd_core.models.providers import Providers
 from dd_core.models.spending import budget_problems, costs
@@ -27,7 +28,7 @@ from dd_core.plan import Plan, compile_plan
 from dd_core.results import DroppedRow
 from dd_core.resume import chosen, require_room_for
 from dd_core.run_config import ResumeMode, RunConfig
-from dd_core.storage import DatasetDirectory, parts_folder_of
+from dd_core.storage import CONFIG, DatasetDirectory, parts_folder_of
 
 _logger = logging.getLogger(__name__)
 _BETWEEN_NOTES = 1.0
@@ -41,7 +42,7 @@ def open_dataset(
     providers: Providers,
     run_config: RunConfig,
     *,
-    artifact_path: str | Path,
+    artifact_path: str | Location,
     dataset_name: str,
     num_records: int,
     resume: ResumeMode,
@@ -83,7 +84,8 @@ def open_dataset(
         parts_folder=parts_folder_of(config.processors),
         column_fingerprints={name: each.fingerprint for name, each in plan.columns.items()},
     )
-    directory.write_text("builder_config.json", BuilderConfig.of(plan.config).to_json() or "")
+    directory.copy_metadata()
+    directory.write_text(CONFIG, BuilderConfig.of(plan.config).to_json() or "")
     return plan, directory
 
 

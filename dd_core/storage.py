@@ -1,4 +1,4 @@
-"""A dataset on disk: its parts, its journals and its metadata.
+"""A dataset in a folder or in object storage: its parts, its journals and its metadata.
 
 A part is one batch as one Parquet file. It appears atomically and says in its own metadata which
 rows it stands for, so the files alone are the truth about what is finished.
@@ -6,10 +6,8 @@ rows it stands for, so the files alone are the truth about what is finished.
 
 from __future__ import annotations
 
-import os
+import logging
 import re
-import secrets
-import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from datetime import datetime
@@ -23,6 +21,17 @@ from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
 from dd_core.journal import Journal, segments
+from dd_core.location import (
+    Location,
+    files_in,
+    listed,
+    location_of,
+    put,
+    remove_tree,
+    replace_folder,
+    stamps,
+    sync_folder,
+)
 from dd_core.models.telemetry import count_rows
 from dd_core.part import ROWS_KEY, Part, gaps, read_part
 from dd_core.processing import output_table, side_tables
@@ -33,6 +42,8 @@ if TYPE_CHECKING:
 
     from dd_core.execute import BatchRun
 
+_logger = logging.getLogger(__name__)
+
 _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 _ROWS = "parquet-files"
 _GENERATED = "generated-files"
@@ -40,7 +51,10 @@ _DROPPED = "dropped-columns-parquet-files"
 _FAILED = "failed-rows"
 _PROCESSORS = "processors-files"
 _JOURNAL = "journal"
+CONFIG = "builder_config.json"
 METADATA = "metadata.json"
+_COPY = "metadata.copy.json"
+"""The metadata as the latest run found them, in case the other file is damaged."""
 VERSIONS = "versions"
 """Folder with the versions of a dataset that has versions."""
 
@@ -48,7 +62,7 @@ VERSIONS = "versions"
 class DatasetDirectory:
     """`<artifact path>/<dataset name>/` and what is in it."""
 
-    def __init__(self, path: Path, version: str | None = None) -> None:
+    def __init__(self, path: Location, version: str | None = None) -> None:
         self.path = path
         self.version = version
         """Which version of a dataset this is, if it has versions."""
@@ -56,7 +70,7 @@ class DatasetDirectory:
 
     @classmethod
     def place(
-        cls, artifact_path: str | Path, name: str, version: str | None = None
+        cls, artifact_path: str | Location, name: str, version: str | None = None
     ) -> DatasetDirectory:
         """The directory of a dataset or of a version of it, whether it exists or not."""
         for what, folder in [("dataset_name", name), ("version", version)]:
@@ -65,7 +79,7 @@ class DatasetDirectory:
                     f"{what} {folder!r} cannot be a folder; "
                     'leave out < > : " / \\ | ? * and control characters'
                 )
-        path = Path(artifact_path).expanduser().resolve() / name
+        path = location_of(artifact_path) / name
         return cls(path) if version is None else cls(path / VERSIONS / version, version)
 
     @property
@@ -97,14 +111,15 @@ class DatasetDirectory:
         """Readable parts in row order."""
         found = [
             part
-            for path in sorted((self.path / self.parts_folder).glob("batch_*.parquet"))
-            if (part := read_part(path)) is not None
+            for path, state in listed(self.path / self.parts_folder, "batch_*.parquet")
+            if (part := read_part(path, state)) is not None
         ]
         return sorted(found, key=lambda part: part.start)
 
     def part(self, index: int) -> Part | None:
         """The part of a batch, if it is there."""
-        return read_part(self.path / self.parts_folder / f"batch_{index:05d}.parquet")
+        found = listed(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
+        return read_part(*found[0]) if found else None
 
     def missing(
         self, num_records: int, buffer_size: int, *, retry_failed: bool = False
@@ -151,26 +166,35 @@ class DatasetDirectory:
             self._write(table, f"{_PROCESSORS}/{name}", batch.index, facts)
         count_rows(len(rows), len(dropped))
         if complete and not dropped:  # a later try of what failed needs the rest of its row
+            if run.has_journal:
+                sync_folder(path.parent)
             run.discard_journal()
         return Part(batch.index, batch.start, batch.stop, len(rows), complete, path, tuple(dropped))
 
     def failed_rows(self) -> Iterator[pa.Table]:
         """The tables of rows that were given up, in row order."""
-        for path in sorted((self.path / _FAILED).glob("batch_*.parquet")):
+        for path in files_in(self.path / _FAILED, "batch_*.parquet"):
             yield read_parquet(path)
 
     def write_metadata(self, **fields: Any) -> None:
         """Add fields to `metadata.json`; the file is replaced as a whole."""
         self.metadata.update(fields)
-        self.path.mkdir(parents=True, exist_ok=True)
+        put(self.path / METADATA, self._metadata_as_text())
+
+    def copy_metadata(self) -> None:
+        """Keep a copy of the metadata as they are now."""
+        put(self.path / _COPY, self._metadata_as_text())
+
+    def _metadata_as_text(self) -> bytes:
         options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-        self._replace(self.path / METADATA, orjson.dumps(self.metadata, option=options))
+        return orjson.dumps(self.metadata, option=options)
 
     def tidy(self) -> None:
         """Remove journals whose rows are all in parts, and files that were never finished."""
-        for pattern in (".*.partial", "*/.*.partial"):
-            for leftover in self.path.glob(pattern):
-                leftover.unlink(missing_ok=True)
+        if isinstance(self.path, Path):
+            for pattern in (".*.partial", "*/.*.partial"):
+                for leftover in self.path.glob(pattern):
+                    leftover.unlink(missing_ok=True)
         covered = [
             (part.start, part.stop) for part in self.parts() if part.complete and not part.dropped
         ]
@@ -178,18 +202,16 @@ class DatasetDirectory:
             if not any(first < stop and last > start for first, last in gaps(covered, stop)):
                 segment.unlink(missing_ok=True)
         with suppress(OSError):
-            (self.path / _JOURNAL).rmdir()
+            (self.path / _JOURNAL).rmdir()  # object storage has no folders to remove
 
-    def write_text(self, name: str, text: str) -> Path:
+    def write_text(self, name: str, text: str) -> Location:
         """Write a small file beside the parts."""
-        path = self.path / name
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._replace(path, text.encode())
-        return path
+        put(self.path / name, text.encode())
+        return self.path / name
 
     def remove(self) -> None:
-        """Remove the dataset from disk."""
-        shutil.rmtree(self.path)
+        """Remove the dataset."""
+        remove_tree(self.path)
 
     def read_text(self, name: str) -> str | None:
         """A small file beside the parts; None if it is not there."""
@@ -198,15 +220,26 @@ class DatasetDirectory:
         except FileNotFoundError:
             return None
 
+    def config(self) -> dict[str, Any]:
+        """The configuration as it was written, seed columns included."""
+        try:
+            return dict(orjson.loads((self.path / CONFIG).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactStorageError(f"{self.path} is no dataset: {error}") from error
+
     def names(self, folder: str) -> list[str]:
         """Names of the files in a folder beside the parts."""
-        return sorted(path.name for path in (self.path / folder).glob("*"))
+        return [path.name for path in files_in(self.path / folder, "*")]
 
-    def files(self) -> list[Path]:
+    def files(self) -> list[Location]:
         """The files with the dataset's rows, in row order."""
         if self.holds_parts:
             return [part.path for part in self.parts()]
-        return sorted((self.path / _ROWS).glob("batch_*.parquet"))
+        return files_in(self.path / _ROWS, "batch_*.parquet")
+
+    def stamps(self) -> list[list[Any]]:
+        """What changes when one of the files does, as JSON gives it back."""
+        return stamps(listed(self.path / _ROWS, "batch_*.parquet"))
 
     def tables(self) -> Iterator[pa.Table]:
         """The files' tables."""
@@ -219,19 +252,15 @@ class DatasetDirectory:
             return sum(part.rows for part in self.parts())
         return sum(parquet_facts(path)[0] for path in self.files())
 
-    def processor_files(self) -> dict[str, list[Path]]:
+    def processor_files(self) -> dict[str, list[Location]]:
         """The files that processors made beside the dataset, by the processors' names."""
-        folders = sorted((self.path / _PROCESSORS).glob("*"))
-        found = {folder.name: sorted(folder.glob("batch_*.parquet")) for folder in folders}
+        folders = files_in(self.path / _PROCESSORS, "*")
+        found = {folder.name: files_in(folder, "batch_*.parquet") for folder in folders}
         return {name: paths for name, paths in found.items() if paths}
 
     def replace_files(self, folder: Path) -> None:
         """Let the files of a folder be those with the dataset's rows."""
-        current, former = self.path / _ROWS, self.path / f".{_ROWS}.former"
-        if current.exists():
-            current.replace(former)
-        folder.replace(current)
-        shutil.rmtree(former, ignore_errors=True)
+        replace_folder(self.path / _ROWS, folder)
 
     def _write_failures(self, run: BatchRun) -> None:
         table = failures_table(run)
@@ -240,20 +269,10 @@ class DatasetDirectory:
         else:
             self._write(table, _FAILED, run.batch.index, {})
 
-    def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> Path:
-        target = self.path / folder / f"batch_{index:05d}.parquet"
-        target.parent.mkdir(parents=True, exist_ok=True)
+    def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> None:
         # One call into the system is cheaper than one a page of a column.
-        self._replace(target, parquet_bytes(table, {ROWS_KEY: orjson.dumps(facts)}))
-        return target
-
-    def _replace(self, path: Path, content: bytes | memoryview) -> None:
-        staged = _staged(path)
-        with staged.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        staged.replace(path)
+        content = parquet_bytes(table, {ROWS_KEY: orjson.dumps(facts)})
+        put(self.path / folder / f"batch_{index:05d}.parquet", content)
 
     def beside(self) -> DatasetDirectory:
         """A directory beside this one that does not exist yet."""
@@ -271,13 +290,14 @@ class DatasetDirectory:
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError) as error:
-            raise ArtifactStorageError(f"{self.path / METADATA} is damaged: {error}") from error
-
-
-def _staged(target: Path) -> Path:
-    """Where a file is written before it takes its place: hidden, so that readers pass over it, and
-    no other process's, on whatever machine."""
-    return target.with_name(f".{target.name}.{secrets.token_hex(4)}.partial")
+            _logger.warning("%s is damaged, its copy is used: %s", self.path / METADATA, error)
+        try:
+            return dict(orjson.loads((self.path / _COPY).read_bytes()))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactStorageError(
+                f"{self.path / METADATA} is damaged, and so is its copy ({error}); mend it, or "
+                "remove it and give the dataset's seed with RunConfig.seed"
+            ) from error
 
 
 def parts_folder_of(processors: Sequence[ProcessorConfig] | None) -> str:

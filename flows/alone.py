@@ -21,6 +21,7 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.handover import BatchRecord, Handover, TryState, added
+from dd_core.location import is_below, is_remote, location_of
 from dd_core.models.providers import Providers, default_providers
 from dd_core.plan import Plan, compile_plan
 from dd_core.storage import DatasetDirectory
@@ -87,14 +88,13 @@ async def _run(
 
 def _opened(folder: str) -> DatasetDirectory:
     allowed = os.environ.get(DATASETS)
-    path = Path(folder).expanduser()
-    if not path.is_absolute():
+    if not is_remote(folder) and not Path(folder).expanduser().is_absolute():
         raise ArtifactStorageError(
             f"the dataset's folder {folder!r} is not an absolute path; give one that is the same "
             "on all machines"
         )
-    path = path.resolve()
-    if allowed and not path.is_relative_to(Path(allowed).resolve()):
+    path = location_of(folder)
+    if allowed and not is_below(path, location_of(allowed)):
         raise ArtifactStorageError(
             f"this worker only generates datasets below {allowed!r} ({DATASETS}), not {folder!r}"
         )
@@ -116,8 +116,7 @@ def _require_within(batch: Batch, handover: Handover, directory: DatasetDirector
 
 def compiled(directory: DatasetDirectory, handover: Handover, providers: Providers) -> Plan:
     """The plan of the dataset's run, made again here; another one would make other rows."""
-    written = directory.read_text("builder_config.json") or "{}"
-    config = load_config(orjson.loads(written), providers)
+    config = load_config(directory.config(), providers)
     rendering = handover.run_config.jinja_rendering_engine.value
     plan = compile_plan(config, providers, handover.seed, rendering=rendering)
     if plan.fingerprint != handover.fingerprint:

@@ -11,7 +11,6 @@ import logging
 from bisect import bisect_left
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +21,7 @@ from dd_core.arrow import concatenated
 from dd_core.column import Batch, CellColumn, GroupColumn
 from dd_core.execute import BatchRun
 from dd_core.journal import JournalledCells
+from dd_core.location import Location
 from dd_core.part import gaps
 from dd_core.plan import Plan
 from flows.keys import ROW, SKIPPED, column_folders, key_of, range_of
@@ -60,7 +60,7 @@ class StoredColumn:
 class ColumnCache:
     """The stored columns of one run. Each column's folder is listed once, when it has to be."""
 
-    def __init__(self, plan: Plan, dataset: Path) -> None:
+    def __init__(self, plan: Plan, dataset: Location) -> None:
         self._plan = plan
         self._folders = column_folders(plan, dataset)
         self._ranges: dict[str, asyncio.Task[_Ranges]] = {}

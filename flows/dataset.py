@@ -16,6 +16,7 @@ from dd_core.column import Batch
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
+from dd_core.location import files_in
 from dd_core.models.providers import Providers, default_providers
 from dd_core.plan import Plan
 from dd_core.run import (
@@ -260,10 +261,10 @@ def _rate(session: DatasetRun, tokens: int) -> str:
 def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | None:
     """The directory that an earlier attempt of this same flow run has begun."""
     placed = DatasetDirectory.place(artifact_path, name)
-    for path in sorted(placed.path.parent.glob(f"{placed.path.name}*/metadata.json")):
+    for path in files_in(placed.path.parent, f"{placed.path.name}*"):
         try:
-            directory = DatasetDirectory(path.parent)
-        except ArtifactStorageError:
+            directory = DatasetDirectory(path)
+        except (ArtifactStorageError, NotADirectoryError):
             continue
         if str(run_id()) in directory.metadata.get("flow_runs", {}):
             return directory

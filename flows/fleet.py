@@ -59,7 +59,7 @@ def hand_over(
         model_providers=None if model_providers is None else [*model_providers],
         retry_failed=retry_failed,
     ).write(directory)
-    written = load_config(directory.path / "builder_config.json", providers)
+    written = load_config(directory.config(), providers)
     rendering = config.jinja_rendering_engine.value
     again = compile_plan(written, providers, plan.seed, rendering=rendering)
     if again.fingerprint != plan.fingerprint:

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from hashlib import sha256
-from pathlib import Path
 from urllib.parse import quote, unquote
 
 from dd_core.column import Batch
+from dd_core.location import Location
 from dd_core.plan import Plan
 
 ROW = "__row"
@@ -27,7 +27,7 @@ _KEY = re.compile(
 )
 
 
-def column_folders(plan: Plan, dataset: Path) -> dict[str, str]:
+def column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
     """Where each column's files are.
 
     Columns whose values name files in the dataset's folder are kept for this dataset alone.
@@ -39,7 +39,7 @@ def column_folders(plan: Plan, dataset: Path) -> dict[str, str]:
     }
 
 
-def column_keys(plan: Plan, batch: Batch, dataset: Path) -> dict[str, str]:
+def column_keys(plan: Plan, batch: Batch, dataset: Location) -> dict[str, str]:
     """The key of every column in a batch."""
     folders = column_folders(plan, dataset)
     return {name: key_of(folder, batch.start, batch.stop) for name, folder in folders.items()}

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
+from dd_core.location import files_in
 from dd_core.part import gaps
 from dd_core.storage import DatasetDirectory
 from flows.keys import PARTS, column_of, owner_of, range_of
@@ -151,11 +152,12 @@ def datasets_by_fingerprint(artifact_path: str) -> dict[str, list[str]]:
     """Names of the datasets in a folder by the fingerprints of their columns."""
     found: dict[str, list[str]] = {}
     below = DatasetDirectory.place(artifact_path, "any").path.parent
-    for path in sorted(below.glob("*/metadata.json")):
+    for path in files_in(below, "*"):
         try:
-            fingerprints = orjson.loads(path.read_bytes()).get("column_fingerprints", {})
+            content = (path / "metadata.json").read_bytes()
+            fingerprints = orjson.loads(content).get("column_fingerprints", {})
         except (OSError, ValueError):
             continue
         for fingerprint in fingerprints.values():
-            found.setdefault(str(fingerprint), []).append(path.parent.name)
+            found.setdefault(str(fingerprint), []).append(path.name)
     return found

@@ -20,6 +20,7 @@ from dd_core.column import (
     template_references,
 )
 from dd_core.errors import ImageGenerationError, Problem, UserTemplateError
+from dd_core.location import put
 from dd_core.media import MediaContexts, media_blocks, media_folders, media_problems
 from dd_core.media_format import encoded, image_format, is_whole_image
 from dd_core.template import Template, references
@@ -103,10 +104,5 @@ class _Drawing(CellColumn):
         path = folder / f"{uuid.uuid4()}.{_SUFFIXES.get(kind, kind)}"
         from asyncio import to_thread  # loads slowly
 
-        await to_thread(_write, self._root / path, content)
+        await to_thread(put, self._root / path.as_posix(), content)
         return path.as_posix()
-
-
-def _write(path: Path, content: bytes) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
