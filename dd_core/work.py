@@ -120,13 +120,18 @@ class Work:
                 await self._cell(state, row, seat)
             finally:
                 seat.give_back()
-            self._is_free, self._next = True, None
-            seat.pass_on()
-            self._is_free = False
-            if self._next is None:
+            following = self._taken_over(seat)
+            if following is None:
                 return
-            state, row, seat = self._next
+            state, row, seat = following
         self._begin(state, row, seat)
+
+    def _taken_over(self, seat: Seat) -> tuple[ColumnState, int, Seat] | None:
+        """The cell of this batch, if any, that gets the place that a finished one has left."""
+        self._is_free, self._next = True, None
+        seat.pass_on()
+        self._is_free = False
+        return self._next
 
     async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         generator = state.generator
