@@ -158,6 +158,21 @@ def _wait_for(url: str) -> None:
     raise TimeoutError(f"no answer from {url}")
 
 
+def medians_by_shape() -> dict[str, tuple[float, float]]:
+    """Seconds through the library and through the flows, for both shapes."""
+    with BenchServer(latency=LATENCY) as server, prefect_server():
+        return {
+            label: tuple(  # pyright: ignore[reportReturnType]
+                statistics.median(run(config) for _ in range(RUNS))
+                for run in (through_library, through_flows)
+            )
+            for label, (config, _) in (
+                ("chain of four", chain(server.url)),
+                ("three generators, three judges, two models", two_models(server.url)),
+            )
+        }
+
+
 def main() -> None:
     """Measure and print the table."""
     table = Table(title=f"Wall time over ideal, {ROWS} rows, {LATENCY * 1000:.0f} ms")

@@ -1,9 +1,9 @@
 """The page of benchmarks: this library, its flows and data-designer, in one run on one machine.
 
-    python -m benchmarks.speed > docs/benchmarks.md
+    python -m benchmarks.speed > docs/benchmarks.new
 
 Figures are medians of three runs, each in a process of its own. The server is a process beside
-it. Takes a quarter of an hour.
+it. Takes a quarter of an hour. The remarks at the end of the page are taken over.
 """
 
 from __future__ import annotations
@@ -11,18 +11,22 @@ from __future__ import annotations
 import json
 import os
 import platform
+import re
 import statistics
 import subprocess
 import sys
 import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-from benchmarks.reference import VERSION, measured
+from benchmarks.reference import VERSION, measured, python
 from benchmarks.server import BenchServer
 
 RUNS = 3
+_PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
+_REMARKS = "## What to read from it"
 _WORK = (Path(__file__).parent / "work.py").read_text()
 _FLOOR = """
 import asyncio, json, sys, time
@@ -87,22 +91,43 @@ def parallel() -> list[list[str]]:
     return rows
 
 
+SHAPES = {
+    "chain": ("chain of four", 4),
+    "branch": ("chain of four and a branch", 5),
+    "five": ("five independent columns", 5),
+    "judged": ("three generators, three judges, two models", 3),
+}
+"""What the shape is called, and how many cells of a row one model generates."""
+
+
 def shapes() -> list[list[str]]:
     rows: list[list[str]] = []
-    cells = {"chain": 4, "branch": 5, "five": 5, "judged": 3}
-    labels = {
-        "chain": "chain of four",
-        "branch": "chain of four and a branch",
-        "five": "five independent columns",
-        "judged": "three generators, three judges, two models",
-    }
     with BenchServer(latency=0.2, latency_sigma=0.5) as server:
-        for task, count in cells.items():
-            ideal = count * 200 * 0.2 / 16
+        for task, (label, cells) in SHAPES.items():
+            ideal = cells * 200 * 0.2 / 16
             ours, theirs = medians(task, (200, 200), server.url, "16")
             mine, other = ours["wall"] / ideal, theirs["wall"] / ideal
-            rows.append([labels[task], f"{mine:.2f}", f"{other:.2f}", f"{other / mine:.2f}"])
+            rows.append([label, f"{mine:.2f}", f"{other:.2f}", f"{other / mine:.2f}"])
     return rows
+
+
+def long_shapes() -> list[list[str]]:
+    """All runs side by side: each waits for 97 of 100 seconds."""
+
+    def ratio(task: str, cells: int) -> float:
+        with BenchServer(latency=0.2, latency_sigma=0.5) as server:
+            ours, _ = measured(_WORK, task, "2000", server.url, "16", only="ours")
+            return ours["wall"] / (cells * 2000 * 0.2 / 16)
+
+    with ThreadPoolExecutor(RUNS * len(SHAPES)) as threads:
+        found = {
+            label: [threads.submit(ratio, task, cells) for _ in range(RUNS)]
+            for task, (label, cells) in SHAPES.items()
+        }
+    return [
+        [label, f"{statistics.median(run.result() for run in runs):.3f}", "", ""]
+        for label, runs in found.items()
+    ]
 
 
 def computing() -> list[list[str]]:
@@ -119,42 +144,64 @@ def computing() -> list[list[str]]:
 
 
 def memory() -> list[list[str]]:
-    rows: list[list[str]] = []
-    for small, large in ((100_000, 1_000_000),):
-        few, theirs = medians("samplers", (small, 20_000))
-        many, more = medians("samplers", (large, 100_000))
-        rows.append(["samplers, 100,000 rows", f"{few['memory']:.0f} MB", "", ""])
-        rows.append(["samplers, 1,000,000 rows", f"{many['memory']:.0f} MB", "", ""])
-        rows.append(["samplers, 20,000 rows", "", f"{theirs['memory']:.0f} MB", ""])
-        rows.append(["samplers, 100,000 rows", "", f"{more['memory']:.0f} MB", ""])
+    def megabytes(task: str, rows: tuple[int, int], *more: str) -> tuple[float, float]:
+        ours, theirs = medians(task, rows, *more)
+        return ours["memory"], theirs["memory"]
+
+    few, few_theirs = megabytes("samplers", (100_000, 20_000))
+    many, many_theirs = megabytes("samplers", (1_000_000, 200_000))
+    rows = [
+        ["samplers: 100,000 rows (data-designer: 20,000)", f"{few:.0f} MB", f"{few_theirs:.0f} MB"],
+        ["samplers: ten times as many", f"{many:.0f} MB", f"{many_theirs:.0f} MB"],
+        ["one over the other", f"{many / few:.2f}", f"{many_theirs / few_theirs:.2f}"],
+    ]
     with BenchServer() as server:
-        for count in (1_000, 50_000):
-            ours, _ = measured(_WORK, "text", str(count), server.url, "64", only="ours")
-            rows.append([f"text, {count:,} rows", f"{ours['memory']:.0f} MB", "", ""])
-    return rows
+        peaks: dict[int, float] = {}
+        for count in (1_000, 5_000, 50_000):
+            runs = [
+                measured(_WORK, "text", str(count), server.url, "64", only="ours")[0]
+                for _ in range(RUNS)
+            ]
+            peaks[count] = _median(runs)["memory"]
+            rows.append([f"text: {count:,} rows", f"{peaks[count]:.0f} MB", ""])
+    rows.append(["50,000 over 5,000 rows", f"{peaks[50_000] / peaks[5_000]:.2f}", ""])
+    return [[*row, ""] for row in rows]
 
 
 def starting() -> list[list[str]]:
-    def seconds(command: list[str]) -> str:
+    def seconds(command: list[str]) -> float:
         times: list[float] = []
         for _ in range(2 * RUNS):
             began = time.perf_counter()
             _output(command)
             times.append(time.perf_counter() - began)
-        return f"{statistics.median(times):.2f} s"
-
-    from benchmarks.reference import python
+        return statistics.median(times)
 
     ddflows = str(Path(sys.executable).with_name("ddflows"))
     theirs = str(python().with_name("data-designer"))
+    imports = "import {} as dd; dd.ModelConfig"
+    with BenchServer() as server:
+        first, other = medians("preview", (10, 10), server.url)
+    pairs = {
+        "import of the configuration": (
+            seconds([sys.executable, "-c", imports.format("dd_core.config")]),
+            seconds([str(python()), "-c", imports.format("data_designer.config")]),
+        ),
+        "command line, `--help`": (seconds([ddflows, "--help"]), seconds([theirs, "--help"])),
+        "first preview of 10 rows, after the import": (first["wall"], other["wall"]),
+    }
     return [
-        [
-            "import of the configuration",
-            seconds([sys.executable, "-c", "import dd_core.config as dd; dd.ModelConfig"]),
-            seconds([str(python()), "-c", "import data_designer.config as dd; dd.ModelConfig"]),
-            "",
-        ],
-        ["command line, `--help`", seconds([ddflows, "--help"]), seconds([theirs, "--help"]), ""],
+        [label, f"{mine:.2f} s", f"{other:.2f} s", f"{other / mine:.1f}"]
+        for label, (mine, other) in pairs.items()
+    ]
+
+
+def through_prefect() -> list[list[str]]:
+    from benchmarks.shapes import medians_by_shape
+
+    return [
+        [shape, f"{flows / library:.3f}", "", ""]
+        for shape, (library, flows) in medians_by_shape().items()
     ]
 
 
@@ -186,19 +233,22 @@ SECTIONS: list[tuple[str, str, Callable[[], list[list[str]]]]] = [
      parallel),
     ("Shapes of datasets", "Wall over the lower bound, start-up included: 200 rows, lognormal "
      "latency with a mean of 200 ms, 16 in parallel for each model.", shapes),
+    ("Long runs of these shapes", "The same over 2,000 rows, all runs side by side.", long_shapes),
     ("Without models", "Rows a second, writing included.", computing),
     ("Memory", "Peak above what the imports take.", memory),
     ("Starting", "Seconds.", starting),
     ("Two processes", "On two cores.", two_processes),
+    ("Through Prefect", "Wall of the flows over that of the library: 200 rows, 200 ms, 16 in "
+     "parallel; server of Prefect on this machine with SQLite.", through_prefect),
 ]  # fmt: skip
 
 
 def main() -> None:
     """Print the page as Markdown."""
+    remarks = _PAGE.read_text().partition(_REMARKS)
     print("# Benchmarks\n")
     print(
-        f"`make bench-speed` on {os.cpu_count()} cores ({platform.machine()}, Python "
-        f"{platform.python_version()}), against data-designer {VERSION} from PyPI in an "
+        f"`make bench-speed` on {_machine()}, against data-designer {VERSION} from PyPI in an "
         "environment of its own. Medians of three runs; a run is a process. On another machine "
         "only the ratios of one run mean something. data-designer's runs include its analysis of "
         "the rows, which is made here when it is asked for.\n"
@@ -208,6 +258,16 @@ def main() -> None:
         for row in measure():
             print("| " + " | ".join(row) + " |", flush=True)
         print(flush=True)
+    print("".join(remarks[1:]), end="")
+
+
+def _machine() -> str:
+    """What the figures were measured on."""
+    system = f"{os.cpu_count()} cores"
+    cpus = Path("/proc/cpuinfo")
+    if cpus.exists() and (named := re.search(r"model name\s*: (.*)", cpus.read_text())):
+        system += f" of {named[1]}"
+    return f"{system} ({platform.machine()}, Python {platform.python_version()})"
 
 
 if __name__ == "__main__":

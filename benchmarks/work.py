@@ -1,7 +1,8 @@
 """The work that `benchmarks.speed` measures, as a script for data-designer.
 
 Run as `work.py TASK ROWS [URL [PARALLEL]]`; the last line printed is JSON with seconds, CPU seconds
-and the peak of memory above that of the imports, in MB. For this project the imports are changed.
+and the peak of memory above that of the imports, in MB. The task `preview` is a first preview of a
+fresh process, in seconds. For this project the imports are changed.
 """
 
 import json
@@ -48,7 +49,7 @@ def shape() -> dd.DataDesignerConfigBuilder:
     builder.add_column(
         name="topic", column_type="sampler", sampler_type="category", params=category
     )
-    if TASK == "text":
+    if TASK in ("text", "preview"):
         text(builder, "a", "Write of {{ topic }}")
     elif TASK == "structured":
         builder.add_column(
@@ -89,21 +90,37 @@ def shape() -> dd.DataDesignerConfigBuilder:
     return builder
 
 
+def designer(folder: str) -> DataDesigner:
+    provider = dd.ModelProvider(name="bench", endpoint=URL, provider_type="openai", api_key="none")
+    return DataDesigner(artifact_path=folder, model_providers=[provider])
+
+
 def seconds(rows: int) -> tuple[float, float]:
     """Wall and CPU time of one dataset."""
-    provider = dd.ModelProvider(name="bench", endpoint=URL, provider_type="openai", api_key="none")
     with tempfile.TemporaryDirectory() as folder:
-        designer = DataDesigner(artifact_path=folder, model_providers=[provider])
+        made = designer(folder)
         began, used = time.perf_counter(), time.process_time()
-        results = designer.create(shape(), num_records=rows)
+        results = made.create(shape(), num_records=rows)
         assert results.count_records() == rows
         return time.perf_counter() - began, time.process_time() - used
+
+
+def preview(rows: int) -> float:
+    """Seconds of a preview, from the making of the configuration on."""
+    with tempfile.TemporaryDirectory() as folder:
+        began = time.perf_counter()
+        results = designer(folder).preview(shape(), num_records=rows)
+        assert len(results.dataset) == rows
+        return time.perf_counter() - began
 
 
 def peak() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
 
 
+if TASK == "preview":
+    print(json.dumps({"wall": preview(ROWS)}))
+    sys.exit()
 seconds(2)  # what is loaded on first use
 start_up, start_up_cpu = seconds(1)
 before = peak()

@@ -10,9 +10,9 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Coroutine, Generator, Sequence
+from collections.abc import Callable, Coroutine, Generator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 from dd_core.cells import CellState, ColumnState
 from dd_core.column import CellColumn, GroupColumn, RowColumn, Values, WholeColumn
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from dd_core.engine import Engine
     from dd_core.execute import BatchRun
 
+_P = ParamSpec("_P")
 _logger = logging.getLogger(__name__)
 
 _CHUNK_ON_LOOP = 64  # smaller chunks cost less than handing them to a thread
@@ -87,7 +88,7 @@ class Work:
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Begin to generate a column in one go."""
         if generator.seconds_a_row * self._run.batch.size >= _SECONDS_ON_LOOP:
-            self._spawn(self._guarded(self._whole(state, generator)))
+            self._spawn(self._guarded(self._whole, state, generator))
             return
         self._quick.append((state, generator))
         if len(self._quick) == 1:
@@ -95,7 +96,7 @@ class Work:
 
     def process_draws(self, processors: Sequence[ProcessorConfig]) -> None:
         """Begin to let processors change the columns that were drawn."""
-        self._spawn(self._guarded(self._process_draws(processors)))
+        self._spawn(self._guarded(self._process_draws, processors))
 
     def cancel(self) -> None:
         """Ask all work to end."""
@@ -119,13 +120,18 @@ class Work:
                 await self._cell(state, row, seat)
             finally:
                 seat.give_back()
-            self._is_free, self._next = True, None
-            seat.pass_on()
-            self._is_free = False
-            if self._next is None:
+            following = self._taken_over(seat)
+            if following is None:
                 return
-            state, row, seat = self._next
+            state, row, seat = following
         self._begin(state, row, seat)
+
+    def _taken_over(self, seat: Seat) -> tuple[ColumnState, int, Seat] | None:
+        """The cell of this batch, if any, that gets the place that a finished one has left."""
+        self._is_free, self._next = True, None
+        seat.pass_on()
+        self._is_free = False
+        return self._next
 
     async def _cell(self, state: ColumnState, row: int, seat: Seat | None) -> None:
         generator = state.generator
@@ -148,7 +154,7 @@ class Work:
             return
         rows, state.ready = state.ready, []
         rows = [row for row in rows if state.wanted(row)]
-        self._spawn(self._guarded(self._compute(state, rows)))
+        self._spawn(self._guarded(self._compute, state, rows))
 
     async def _compute(self, state: ColumnState, rows: list[int]) -> None:
         generator = state.generator
@@ -171,7 +177,7 @@ class Work:
             del state.ready[:size]
             if rows:
                 state.groups += 1
-                self._spawn(self._guarded(self._group(state, generator, rows)))
+                self._spawn(self._guarded(self._group, state, generator, rows))
 
     async def _group(self, state: ColumnState, generator: GroupColumn, rows: Sequence[int]) -> None:
         values: Sequence[Any]
@@ -231,10 +237,12 @@ class Work:
             self._engine.errors.succeeded(state.name)
             self._run.complete(state, row, values)
 
-    async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
+    async def _guarded(
+        self, work: Callable[_P, Coroutine[Any, Any, None]], *args: _P.args, **kwargs: _P.kwargs
+    ) -> None:
         """Engine work whose failure concerns the whole run, not a row."""
         with self._fatal_failures():
-            await work
+            await work(*args, **kwargs)
 
     @contextmanager
     def _fatal_failures(self) -> Generator[None]:
