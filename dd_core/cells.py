@@ -94,6 +94,11 @@ class ColumnState:
         return len(self.status) - self.open - self.done - self.skipped
 
     @property
+    def at_work(self) -> int:
+        """Cells that are queued or at work, or failed and are to be tried again."""
+        return self.status.count(CellState.QUEUED) + len(self.failed)
+
+    @property
     def _needs_all(self) -> bool:
         """Whether every row's inputs must be there before any row is generated."""
         if isinstance(self.generator, GroupColumn):

@@ -27,14 +27,17 @@ from dd_core.run import (
     require_rows,
 )
 from dd_core.storage import DatasetDirectory
+from flows.approval import preview_first, require_approvable, require_approval
 from flows.batch import BatchManifest, generate_batch
 from flows.batch_runs import cancel_batches, require_deployment
-from flows.finish import after_processing, finish
+from flows.finish import finish
 from flows.fleet import generate_elsewhere, hand_over
 from flows.listen import announce
-from flows.report import show_preview, show_summary, shown_progress
+from flows.profile_report import show_profile
+from flows.report import shown_progress, tag_run
 from flows.secrets import require_references, resolver_of
 from flows.session import DatasetRun, dataset_run, run_id
+from flows.summary import show_preview, show_summary
 from flows.versions import settle, version_of_this_run
 
 
@@ -77,6 +80,7 @@ async def generate_dataset(
     retry_failed: bool = False,
     version: str | None = None,
     batches_on: str | None = None,
+    approve_after_preview: bool = False,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -97,7 +101,10 @@ async def generate_dataset(
         batches_on: Deployment of the flow `generate-batch`, such as `generate-batch/workers`:
             batches become runs of it, on the machines of its work pool. `artifact_path` must be a
             storage that they all have. See docs/many-machines.md.
+        approve_after_preview: Generate the first ten rows, then pause until somebody has looked at
+            them and resumes the run. Not together with `batches_on`.
     """
+    require_approvable(approve_after_preview, batches_on)
     chosen = run_config or RunConfig()
     listed = default_providers() if model_providers is None else model_providers
     require_references(model_providers or [])
@@ -108,16 +115,23 @@ async def generate_dataset(
         load_config(config, providers), providers, chosen, artifact_path, dataset_name,
         num_records, resume, await version_of_this_run(version),
     )  # fmt: skip
-    batches = _batches_of_this_run(directory, num_records, chosen.buffer_size, retry_failed)
+    batches = _batches_of_this_run(
+        directory, num_records, chosen.buffer_size, retry_failed, preview=approve_after_preview
+    )
     async with dataset_run(plan, providers, chosen, directory, batches) as session:
         _log_start(session, len(batches))
         if batches_on is not None:
             hand_over(session, providers, num_records, model_providers, retry_failed=retry_failed)
         if batches and (plan.config.profilers or not await session.cache.covers(batches)):
             await require_ready(session.engine)
+        await tag_run(session, dataset_name)
         async with shown_progress(session, dataset_name):
             if batches_on is None:
-                await _generate(session, batches, dataset_name, retry_failed=retry_failed)
+                first = 1 if approve_after_preview else 0
+                await _generate(session, batches[:first], dataset_name, retry_failed=retry_failed)
+                if batches[first:] and first and session.engine.stopped_by is None:
+                    await require_approval(session, dataset_name)
+                await _generate(session, batches[first:], dataset_name, retry_failed=retry_failed)
             else:
                 await generate_elsewhere(session, batches, batches_on, dataset_name)
         await finish(session, num_records)
@@ -219,19 +233,8 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
         seconds=round(session.seconds, 3),
         seed=session.engine.plan.seed,
     )
-    facts = {
-        "rows": f"{written:,} of {asked:,}",
-        **after_processing(directory),
-        "dropped in this run": f"{session.dropped_count:,}",
-        "path": f"`{directory.path}`",
-        "requests": f"{usage.requests:,}",
-        "tokens": f"{usage.input_tokens:,} in, {usage.output_tokens:,} out",
-        "dollars": "unknown" if summary.dollars is None else f"{summary.dollars:,.4f}",
-        "seconds": f"{session.seconds:,.1f}",
-        "for 1,000 more rows": _rate(session, usage.input_tokens + usage.output_tokens),
-        "seed": str(summary.seed),
-    }
-    await show_summary(session, dataset, facts)
+    await show_summary(session, dataset, summary)
+    await show_profile(session, dataset, asked)
     require_rows(session.engine, written > 0, session.dropped)
     if (failed := await settle(session, dataset)) is not None:
         return failed
@@ -250,14 +253,6 @@ def _total(costs: dict[str, float | None]) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def _rate(session: DatasetRun, tokens: int) -> str:
-    """What a thousand further rows would take, by this run's figures."""
-    thousands = session.rows / 1000
-    if not thousands:
-        return "nothing was generated"
-    return f"about {session.seconds / thousands:,.0f} s, {tokens / thousands:,.0f} tokens"
-
-
 def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | None:
     """The directory that an earlier attempt of this same flow run has begun."""
     placed = DatasetDirectory.place(artifact_path, name)
@@ -272,7 +267,7 @@ def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | 
 
 
 def _batches_of_this_run(
-    directory: DatasetDirectory, rows: int, size: int, retry_failed: bool
+    directory: DatasetDirectory, rows: int, size: int, retry_failed: bool, *, preview: bool
 ) -> list[Batch]:
     """The batches to generate; a retry of a flow run calls the same ones in the same order."""
     runs: dict[str, list[list[int]]] = directory.metadata.get("flow_runs", {})
@@ -280,6 +275,7 @@ def _batches_of_this_run(
     if own in runs:
         return [Batch(*ranges) for ranges in runs[own]]
     batches = directory.missing(rows, size, retry_failed=retry_failed)
+    batches = preview_first(batches) if preview else batches
     latest = {own: [[batch.index, batch.start, batch.size] for batch in batches]}
     directory.write_metadata(flow_runs={**runs, **latest})
     return batches

@@ -32,8 +32,8 @@ from dd_core.run_config import Budget
 from dd_core.shares import BudgetShares
 from dd_core.storage import DatasetDirectory, Part
 from flows.batch_runs import RunsOfBatches
-from flows.report import show_preview
 from flows.session import DatasetRun
+from flows.summary import show_preview
 from flows.tries import Try
 
 _LOOK_SECONDS = 2.0

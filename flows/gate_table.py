@@ -8,7 +8,7 @@ from prefect.artifacts import acreate_markdown_artifact
 
 from dd_core.acceptance import GateResult
 from dd_core.storage import DatasetDirectory
-from flows.report import artifact_key
+from flows.markdown import artifact_key
 
 
 async def show_gates(

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-from typing import Any
+import sys
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from flows.session import DatasetRun
 
 _SERVER_SETTINGS = {
     # Prefect's SQLite server records task runs one by one unless told otherwise, which makes a run
@@ -31,10 +35,10 @@ async def _run(parameters: dict[str, Any]) -> bool:
     from dd_core.config_file import load_config
     from dd_core.models.providers import Providers, default_providers
     from dd_core.run import checked_plan
+    from flows.approval import ask_with
     from flows.dataset import RunSummary, generate_dataset
     from flows.listen import listen
     from flows.secrets import BlockResolver
-    from flows.session import DatasetRun
     from flows.terminal import show_progress, show_summary
 
     # What is wrong with the configuration is said before any server is started.
@@ -47,8 +51,22 @@ async def _run(parameters: dict[str, Any]) -> bool:
     checked_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
     sessions: list[DatasetRun] = []
     listen(sessions.append)
+    if parameters.get("approve_after_preview") and sys.stdin.isatty():
+        ask_with(_ask)
     flow: Any = generate_dataset
     running = flow(**{**parameters, "config": config})
     summary: RunSummary = await show_progress(running, sessions, settings.progress_interval)
     show_summary(summary, sessions[0])
     return summary.rows_written >= summary.rows_asked
+
+
+async def _ask(session: DatasetRun) -> bool:
+    """Show the preview and ask the person at the terminal whether to go on."""
+    import click
+
+    from flows.terminal import paused_bars, show_rows
+
+    with paused_bars():
+        show_rows(session.preview)
+        question = f"Generate the other {session.rows - len(session.preview):,} rows?"
+        return await asyncio.to_thread(click.confirm, question, default=True)

@@ -1,175 +1,146 @@
-"""What a person sees of a run in Prefect's UI: progress, sample rows, a summary."""
+"""What a person sees of a run in Prefect's UI: how far it is."""
 
 from __future__ import annotations
 
 import asyncio
-import re
-from collections import Counter
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import orjson
 from prefect.artifacts import (
-    acreate_markdown_artifact,
     acreate_progress_artifact,
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from dd_core.models.spending import dollars
+from flows.limits import tag_of
+from flows.markdown import artifact_key, duration
 from flows.session import DatasetRun
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-_REFRESH_SECONDS = 2.0
-_LONGEST_CELL = 300
-_MOST_FAILURES = 5
+_REFRESH_SECONDS = 3.0
 
 
-def artifact_key(dataset: str, what: str) -> str:
-    """A key of the form that Prefect takes: lower-case letters, digits and dashes."""
-    return re.sub(r"[^a-z0-9]+", "-", f"{dataset}-{what}".lower()).strip("-")
+async def tag_run(session: DatasetRun, dataset: str) -> None:
+    """Let the run be found by its dataset and by the models that it asks."""
+    run_id = UUID(session.flow_run_id)
+    asked = {
+        alias
+        for planned in session.engine.plan.columns.values()
+        for alias in planned.column.get_model_aliases()
+    }
+    async with get_client() as client:
+        known = (await client.read_flow_run(run_id)).tags
+        tags = [*dict.fromkeys([*known, dataset, *map(tag_of, sorted(asked))])]
+        await client.update_flow_run(run_id, tags=tags)
 
 
 @asynccontextmanager
 async def shown_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[None]:
-    """Keep a progress artifact current while the run is at work."""
-    artifact: UUID = await acreate_progress_artifact(
-        progress=0.0, key=artifact_key(dataset, "progress"), description="Starting"
-    )
-    updating = asyncio.create_task(_keep_current(session, artifact))
+    """Keep the artifacts on progress and columns current while the run is at work."""
+    shown = _Shown(session, dataset)
+    await shown.create()
+    updating = asyncio.create_task(shown.keep_current())
     try:
         yield
     finally:
         updating.cancel()
         await asyncio.gather(updating, return_exceptions=True)
-        await _update(session, artifact)
+        await shown.update()
 
 
-async def _keep_current(session: DatasetRun, artifact: UUID) -> None:
-    shown = -1.0
-    while True:
-        await asyncio.sleep(_REFRESH_SECONDS)
-        share = session.share()
-        if share != shown:
-            shown = share
-            await _update(session, artifact)
+class _Shown:
+    """Two artifacts, written when there is something new and not more than once in a while."""
 
+    def __init__(self, session: DatasetRun, dataset: str) -> None:
+        self._session = session
+        self._dataset = dataset
+        self._columns: list[dict[str, Any]] = []
 
-async def _update(session: DatasetRun, artifact: UUID) -> None:
-    try:
-        await aupdate_progress_artifact(
-            artifact, progress=round(100 * session.share(), 1), description=_state(session)
+    async def create(self) -> None:
+        self._progress = await acreate_progress_artifact(
+            progress=0.0, key=artifact_key(self._dataset, "progress"), description="Starting"
         )
-    except Exception as error:  # the server may be away; the run goes on
-        get_run_logger().debug("the progress artifact was not updated: %s", error)
-
-
-def _state(session: DatasetRun) -> str:
-    usage, seconds = session.usage(), max(session.seconds, 0.001)
-    finished = sum(part.rows for part in session.parts.values())
-    share = session.share()
-    eta = f", about {_duration(seconds * (1 - share) / share)} left" if 0 < share < 1 else ""
-    return (
-        f"{finished:,} of {session.rows:,} rows written, {usage.requests:,} requests, "
-        f"{(usage.output_tokens / seconds):,.0f} output tokens/s, {_duration(seconds)} so far{eta}"
-    )
-
-
-async def show_preview(session: DatasetRun, dataset: str) -> None:
-    """The first rows as a table, once there are any."""
-    if session.preview and not session.is_preview_shown:
-        session.is_preview_shown = True
-        await acreate_table_artifact(
-            table=[{name: _cell(value) for name, value in row.items()} for row in session.preview],
-            key=artifact_key(dataset, "preview"),
-            description=f"First rows of {dataset}",
+        self._columns = column_rows(self._session)
+        self._table = await acreate_table_artifact(
+            table=self._columns,
+            key=artifact_key(self._dataset, "columns"),
+            description=f"Cells of {self._dataset}, column by column",
         )
 
+    async def keep_current(self) -> None:
+        while True:
+            await asyncio.sleep(_REFRESH_SECONDS)
+            await self.update()
 
-async def show_summary(session: DatasetRun, dataset: str, facts: dict[str, Any]) -> None:
-    """What the run came to: figures, columns, models, dropped rows."""
-    lines = [f"# {dataset}", "", *_table(["", ""], [[f"**{k}**", v] for k, v in facts.items()])]
-    columns = session.progress().items()
-    lines += ["", "## Columns", ""]
-    lines += _table(
-        ["column", "generated", "skipped", "dropped"],
-        [[name, f"{c.done:,}", f"{c.skipped:,}", f"{c.dropped:,}"] for name, c in columns],
-    )
-    lines += [*_models(session), *_times(session), *_failures(session)]
-    key = artifact_key(dataset, "summary")
-    await acreate_markdown_artifact(
-        "\n".join(lines), key=key, description=f"What became of {dataset}"
-    )
-
-
-def _models(session: DatasetRun) -> list[str]:
-    """What was asked of the models, by this run and those that it continued."""
-    configs = {model.alias: model for model in session.engine.plan.models}
-    rows = [
-        [alias, column, f"{count['requests']:,.0f}", f"{count['retries']:,.0f}",
-         f"{count['input_tokens']:,.0f}", f"{count['output_tokens']:,.0f}",
-         "unknown" if cost is None else f"{cost:,.4f}"]
-        for alias, used in session.engine.usage_of_all_runs().items()
-        for column, count in used.items()
-        for cost in [dollars(count, configs[alias].price if alias in configs else None)]
-    ]  # fmt: skip
-    heads = ["model", "column", "requests", "retries", "input tokens", "output tokens", "dollars"]
-    return ["", "## Models", "", *_table(heads, rows)] if rows else []
+    async def update(self) -> None:
+        rows = column_rows(self._session)
+        if rows == self._columns:
+            return
+        session = self._session
+        try:
+            await aupdate_progress_artifact(
+                self._progress,
+                progress=round(100 * session.share(), 1),
+                description=progress_line(session),
+            )
+            async with get_client() as client:
+                changed = ArtifactUpdate(data=orjson.dumps(rows).decode())
+                await client.update_artifact(self._table, changed)
+            self._columns = rows
+        except Exception as error:  # the server may be away; the run goes on
+            get_run_logger().debug("the artifacts were not updated: %s", error)
 
 
-def _times(session: DatasetRun) -> list[str]:
-    """What the cells were doing: why the run took as long as it did."""
-    rows: list[list[str]] = []
-    heads = ["inputs", "slot", "cooldown", "in_flight", "retries", "computing"]
-    for column, times in session.engine.times().items():
-        shares = times.shares()
-        rows.append([column, *(f"{shares[head]:.0%}" for head in heads), times.verdict])
-    if not rows:
-        return []
-    shown = ["column", *(head.replace("_", " ") for head in heads), "so"]
-    return ["", "## Where the time went", "", *_table(shown, rows)]
-
-
-def _failures(session: DatasetRun) -> list[str]:
-    if not session.dropped:
-        return []
-    kinds = Counter((row.column, row.error) for row in session.dropped)
-    lines = ["", "## Dropped rows", ""]
-    lines += _table(
-        ["column", "error", "rows"],
-        [[column, error, str(count)] for (column, error), count in kinds.most_common()],
-    )
-    lines += ["", "Examples:", ""]
-    lines += [
-        f"- row {row.row}, `{row.column}`: {_cell(row.message)}"
-        for row in session.dropped[:_MOST_FAILURES]
+def column_rows(session: DatasetRun) -> list[dict[str, Any]]:
+    """How many cells of each column are in which state, over the whole run."""
+    return [
+        {
+            "column": name,
+            "waiting": column.waiting,
+            "at work": column.at_work,
+            "done": max(0, column.done - column.taken_over),
+            "cached": column.taken_over,
+            "skipped": column.skipped,
+            "dropped": column.dropped,
+        }
+        for name, column in session.progress().items()
     ]
-    return lines
 
 
-def _table(heads: list[str], rows: list[list[Any]]) -> list[str]:
-    def line(cells: list[Any]) -> str:
-        return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
+def progress_line(session: DatasetRun) -> str:
+    """Rows, speed, time left and cost, in one line."""
+    usage, seconds, share = session.usage(), max(session.seconds, 0.001), session.share()
+    finished = sum(part.rows for part in session.parts.values())
+    rows = share * session.rows / seconds
+    facts = [
+        f"{finished:,} of {session.rows:,} rows written",
+        f"{rows:,.1f} rows/s",
+        f"{usage.output_tokens / seconds:,.0f} output tokens/s",
+        f"{usage.requests:,} requests",
+        f"{duration(seconds)} so far",
+    ]
+    if 0 < share < 1:
+        facts.append(f"about {duration(seconds * (1 - share) / share)} left")
+    if cost := cost_so_far(session):
+        facts.append(cost)
+    return ", ".join(facts)
 
-    return [line(heads), line(["---"] * len(heads)), *(line(row) for row in rows)]
 
-
-def _cell(value: Any) -> Any:
-    """A value as a table can show it: short, and JSON where it has structure."""
-    if value is None or isinstance(value, bool | int | float):
-        return value
-    if not isinstance(value, str):
-        value = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    return value if len(value) <= _LONGEST_CELL else f"{value[: _LONGEST_CELL - 1]}…"
-
-
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    if hours:
-        return f"{hours} h {minutes:02d} min"
-    return f"{minutes} min {rest:02d} s" if minutes else f"{rest} s"
+def cost_so_far(session: DatasetRun) -> str:
+    """What this run has cost of the models with a price; empty if no model has one."""
+    prices = {model.alias: model.price for model in session.engine.plan.models if model.price}
+    costs = [
+        dollars(count, prices[alias]) or 0.0
+        for alias, columns in session.engine.usage().items()
+        if alias in prices
+        for count in columns.values()
+    ]
+    return f"${sum(costs):,.4f}" if prices else ""

@@ -46,6 +46,13 @@ class ColumnProgress:
     skipped: int = 0
     dropped: int = 0
     total: int = 0
+    taken_over: int = 0
+    """Cells among `done` that a journal or the result storage held."""
+    at_work: int = 0
+
+    @property
+    def waiting(self) -> int:
+        return self.total - self.settled - self.at_work
 
     @property
     def settled(self) -> int:
@@ -126,6 +133,7 @@ class DatasetRun:
         for name, state in run.states.items():
             count = self._settled.setdefault(name, Counter())
             count.update(done=state.done, skipped=state.skipped, dropped=state.dropped)
+            count.update(restored=state.restored)
         found = dropped_rows(run)
         self.dropped_count += len(found)
         self.dropped.extend(found[: _MOST_KEPT - len(self.dropped)])
@@ -155,6 +163,8 @@ class DatasetRun:
                 skipped=count["skipped"] + sum(skipped for _, skipped, _ in cells),
                 dropped=count["dropped"] + sum(dropped for _, _, dropped in cells),
                 total=self.rows,
+                taken_over=count["restored"] + sum(state.restored for state in states),
+                at_work=sum(state.at_work for state in states),
             )
         return columns
 

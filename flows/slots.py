@@ -77,7 +77,11 @@ class RequestSlots:
                             await asyncio.wait_for(self._wake.wait(), self._pause())
                             await asyncio.sleep(_BETWEEN_STEPS)
                 finally:
-                    await asyncio.shield(self._give_back(client))
+                    # A process that is told to end cancels this more than once.
+                    giving = asyncio.create_task(self._give_back(client))
+                    while not giving.done():
+                        with suppress(asyncio.CancelledError):
+                            await asyncio.shield(giving)
 
     def _pause(self) -> float:
         return min(slots.pause for slots in self.aliases.values())

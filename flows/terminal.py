@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Mapping, Sequence
+from collections.abc import Awaitable, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
@@ -51,6 +52,21 @@ def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     console.print(table)
 
 
+_bars_shown: list[Progress] = []
+
+
+@contextmanager
+def paused_bars() -> Generator[None]:
+    """Leave the terminal to somebody else for a while."""
+    for bars in _bars_shown:
+        bars.stop()
+    try:
+        yield
+    finally:
+        for bars in _bars_shown:
+            bars.start()
+
+
 async def show_progress(
     running: Awaitable[_T], sessions: Sequence[DatasetRun], interval: float
 ) -> _T:
@@ -71,6 +87,7 @@ async def _bars(
 ) -> None:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console, transient=True) as bars:
+        _bars_shown.append(bars)
         starting = bars.add_task("starting", total=None)
         shown: dict[str, Any] = {}
         while not (await asyncio.wait([work], timeout=_REFRESH_SECONDS))[0]:
@@ -81,6 +98,7 @@ async def _bars(
                 if name not in shown:
                     shown[name] = bars.add_task(name, total=column.total)
                 bars.update(shown[name], completed=column.settled)
+        _bars_shown.remove(bars)
 
 
 def _line(session: DatasetRun) -> str:

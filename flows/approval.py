@@ -1,0 +1,98 @@
+"""A person looks at the first rows before the rest is generated."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from contextvars import ContextVar
+from uuid import uuid4
+
+from prefect.exceptions import FlowPauseTimeout
+from prefect.flow_runs import apause_flow_run
+from prefect.input import RunInput
+from prefect.logging import get_run_logger
+from pydantic import Field
+
+from dd_core.column import Batch
+from dd_core.errors import DataDesignerGenerationError
+from flows.markdown import artifact_key
+from flows.session import DatasetRun
+
+PREVIEW_ROWS = 10
+_TIMEOUT = 7 * 24 * 3600
+"""Seconds that a run waits for somebody."""
+_POLL_SECONDS = 5
+
+Asker = Callable[[DatasetRun], Awaitable[bool]]
+
+_asker: ContextVar[Asker | None] = ContextVar("asker", default=None)
+
+
+class Approval(RunInput):
+    """What the person who looked at the preview decides."""
+
+    go_on: bool = Field(
+        default=True,
+        title="Generate the rest",
+        description="Switched off, the run ends here and the rows of the preview are kept.",
+    )
+
+
+def ask_with(asker: Asker) -> None:
+    """Have this function ask, for runs of this context, in place of Prefect's UI."""
+    _asker.set(asker)
+
+
+def preview_first(batches: list[Batch]) -> list[Batch]:
+    """The same rows with a small batch at the start."""
+    if not batches or batches[0].size <= PREVIEW_ROWS:
+        return batches
+    first, *others = batches
+    index = max(batch.index for batch in batches) + 1
+    rest = Batch(index, first.start + PREVIEW_ROWS, first.size - PREVIEW_ROWS)
+    return [Batch(first.index, first.start, PREVIEW_ROWS), rest, *others]
+
+
+def require_approvable(wanted: bool, batches_on: str | None) -> None:
+    """Raise if a preview cannot be shown because batches are generated elsewhere."""
+    if wanted and batches_on is not None:
+        raise DataDesignerGenerationError(
+            "approve_after_preview does not work with batches_on; leave one of them out"
+        )
+
+
+async def require_approval(session: DatasetRun, dataset: str) -> None:
+    """Wait until somebody has looked at the preview; raises unless they let the run go on.
+
+    An answer is kept with the dataset, so that the same run does not ask again when it is resumed.
+    """
+    given = session.directory.metadata.get("approved_runs", [])
+    if session.flow_run_id in given:
+        return
+    asker = _asker.get()
+    if not await (asker(session) if asker else _asked_in_prefect(session, dataset)):
+        raise DataDesignerGenerationError(
+            f"the preview was declined; its rows are kept in {session.directory.path}"
+        )
+    session.directory.write_metadata(approved_runs=[*given, session.flow_run_id])
+
+
+async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
+    key = artifact_key(dataset, "preview")
+    get_run_logger().info("Waiting for approval of the preview: artifact %s, then Resume", key)
+    text = (
+        f"**Approve the preview of {dataset}?** Look at [its rows](/artifacts/key/{key}) first. "
+        f"{session.rows - len(session.preview):,} more rows are to be generated."
+    )
+    try:
+        answer = await apause_flow_run(
+            wait_for_input=Approval.with_initial_data(description=text),
+            timeout=_TIMEOUT,
+            poll_interval=_POLL_SECONDS,
+            key=f"approval-{uuid4()}",
+        )
+    except FlowPauseTimeout:
+        raise DataDesignerGenerationError(
+            f"nobody approved the preview within {_TIMEOUT // 86400} days; its rows are kept in "
+            f"{session.directory.path}. Resume the run to be asked again"
+        ) from None
+    return answer.go_on

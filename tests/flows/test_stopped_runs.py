@@ -1,0 +1,114 @@
+"""Runs that a person or the system stops keep what was paid for, and say why they ended."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
+
+import dd_core.config as dd
+from benchmarks.server import BenchServer
+from dd_core.column import Batch
+from dd_core.errors import DataDesignerGenerationError
+from flows import generate_dataset
+from flows.approval import ask_with, preview_first
+from flows.resume import resume
+from flows.session import DatasetRun
+from tests.conftest import ServerFactory
+from tests.datasets import chain
+
+_CHILD = """
+import asyncio, sys
+import dd_core.config as dd
+from flows import generate_dataset
+asyncio.run(generate_dataset(
+    sys.argv[1], num_records=300, dataset_name=sys.argv[3], artifact_path=sys.argv[2],
+    run_config=dd.RunConfig(buffer_size=100),
+))
+"""
+
+
+async def _asked(server: BenchServer, child: subprocess.Popen[str], requests: int) -> None:
+    deadline = time.monotonic() + 300
+    while server.stats()["requests"] < requests:
+        assert child.poll() is None
+        assert time.monotonic() < deadline, "the run does not get on"
+        await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize("sent", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stopped_run_ends_and_repeats_only_what_was_in_flight(
+    tmp_path: Path, bench_server: ServerFactory, sent: signal.Signals
+) -> None:
+    server = bench_server(latency=0.05, record=True)
+    config, name = tmp_path / "chain.yaml", f"stopped-{sent.name.lower()}"
+    chain(server.url, 2, parallel=16).write_config(config)
+    environment = os.environ | {
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+    }
+    command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path), name]
+    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    await _asked(server, child, 250)
+    child.send_signal(sent)
+    _, noise = child.communicate(timeout=120)
+    assert child.returncode != 0
+    assert "never retrieved" not in noise
+
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(like_=name))
+        runs = await client.read_flow_runs(flow_run_filter=named)
+        assert {run.state_name for run in runs} <= {"Crashed", "Cancelled", "Completed"}
+        [main] = [run for run in runs if run.name == f"{name} (300 rows)"]
+        summary = await resume(client, main.id)
+
+    assert summary.rows_written == 300
+    repeated = [count for _, prompt, count in server.prompts() if count > 1 and "Go on" in prompt]
+    assert len(repeated) <= 16
+    assert max(repeated, default=1) <= 2
+
+
+@pytest.mark.parametrize("answer", [True, False])
+async def test_a_person_sees_ten_rows_before_the_rest_is_generated(
+    tmp_path: Path, bench_server: ServerFactory, answer: bool
+) -> None:
+    server = bench_server()
+    seen: list[int] = []
+
+    async def ask(session: DatasetRun) -> bool:
+        seen.append(len(session.preview))
+        assert server.stats()["requests"] <= 11
+        return answer
+
+    ask_with(ask)
+    state = await generate_dataset(
+        chain(server.url, 1).build(),
+        num_records=50,
+        artifact_path=str(tmp_path),
+        run_config=dd.RunConfig(buffer_size=30),
+        approve_after_preview=True,
+        return_state=True,
+    )
+    assert seen == [10]
+    if answer:
+        assert (await state.aresult()).rows_written == 50
+    else:
+        assert "the preview was declined; its rows are kept in" in str(state.message)
+        with pytest.raises(DataDesignerGenerationError):
+            await state.aresult()
+
+
+def test_the_preview_is_a_batch_of_the_same_rows() -> None:
+    batches = [Batch(0, 0, 30), Batch(1, 30, 20)]
+    parted = preview_first(batches)
+    assert [(b.index, b.start, b.stop) for b in parted] == [(0, 0, 10), (2, 10, 30), (1, 30, 50)]
+    assert preview_first([Batch(0, 0, 5)]) == [Batch(0, 0, 5)]
