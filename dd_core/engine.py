@@ -101,6 +101,8 @@ class Engine:
 
     async def end_batches(self) -> None:
         """End all work of batches that is still going on."""
+        for run in self.active:
+            run.save()
         for run in [*self.active]:
             await run.close()
 

@@ -106,13 +106,22 @@ class BatchRun:
     async def close(self) -> None:
         """End all work; the journal stays."""
         self._engine.active.discard(self)
-        await self._work.end()
-        self._engine.add_times({s.name: s.times for s in self.states.values() if s.times.cells})
+        self.save()
         if any(state.open for state in self.states.values()):
+            # First, so that no cell is started in the place of one that is ended.
             for row in range(self.batch.size):
                 self._abandon(row)
+        try:
+            await self._work.end()
+        finally:  # whoever is told to end twice ends without waiting
+            if self._journal is not None:
+                self._journal.close()
+        self._engine.add_times({s.name: s.times for s in self.states.values() if s.times.cells})
+
+    def save(self) -> None:
+        """Write what is finished to the journal at once."""
         if self._journal is not None:
-            self._journal.close()
+            self._journal.flush()
 
     @property
     def has_journal(self) -> bool:

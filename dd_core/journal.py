@@ -71,11 +71,15 @@ class Journal:
             loop = asyncio.get_running_loop()
             self._timer = loop.call_later(self._segments.pause, self._write)
 
-    def close(self) -> None:
+    def flush(self) -> None:
         """Write what is pending."""
         if self._timer is not None:
             self._timer.cancel()
         self._write()
+
+    def close(self) -> None:
+        """Write what is pending, and see to it that it is safe."""
+        self.flush()
         self._segments.close()
 
     def remove(self) -> None:
@@ -99,7 +103,7 @@ class _Segments(Protocol):
     """Seconds for which lines are gathered."""
 
     def write(self, lines: bytes) -> None:
-        """Keep lines; without a running loop, they are safe when this returns."""
+        """Keep lines."""
         ...
 
     def close(self) -> None:
@@ -172,7 +176,7 @@ def _upload(path: Location, lines: bytes) -> None:
     for pause in (0.5, 2.0, 8.0, None):
         try:
             path.write_bytes(lines)
-        except OSError as error:
+        except Exception as error:  # storages raise what they like
             if pause is None:
                 _logger.warning("finished cells could not be kept in %s: %s", path, error)
                 return

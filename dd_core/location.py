@@ -11,6 +11,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -83,8 +84,12 @@ def listed(folder: Location, pattern: str) -> list[tuple[Location, tuple[Any, ..
     One request to object storage, however many files there are.
     """
     if isinstance(folder, Path):
-        stats = [(path, path.stat()) for path in sorted(folder.glob(pattern))]
-        return [(path, (stat.st_ino, stat.st_mtime_ns, stat.st_size)) for path, stat in stats]
+        here: list[tuple[Location, tuple[Any, ...]]] = []
+        for path in sorted(folder.glob(pattern)):
+            with suppress(FileNotFoundError):  # it has been removed meanwhile
+                stat = path.stat()
+                here.append((path, (stat.st_ino, stat.st_mtime_ns, stat.st_size)))
+        return here
     import fnmatch
 
     try:

@@ -6,6 +6,7 @@ import asyncio
 import re
 import time
 from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -21,16 +22,16 @@ _SIZES = {"B": 1, "KB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12}
 _RANGES_SHOWN = 3
 
 
-class _Measure(click.ParamType):
+class _Measure(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
     """A number with a unit."""
 
-    def __init__(self, name: str, units: dict[str, float], example: str) -> None:
+    def __init__(self, name: str, units: Mapping[str, float], example: str) -> None:
         self.name = name
         self._units = units
         self._example = example
 
     def convert(
-        self, value: str | float, param: click.Parameter | None, context: click.Context | None
+        self, value: str | float, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """The number in the smallest unit."""
         if isinstance(value, int | float):
@@ -39,7 +40,7 @@ class _Measure(click.ParamType):
         units = {unit.upper(): size for unit, size in self._units.items()}
         if found is None or found[2].upper() not in units:
             known = ", ".join(self._units)
-            self.fail(f"{value!r} must be like {self._example}, in {known}", param, context)
+            self.fail(f"{value!r} must be like {self._example}, in {known}", param, ctx)
         return float(found[1]) * units[found[2].upper()]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from dd_core.models.lane import Lane
@@ -10,6 +11,9 @@ from dd_core.models.rates import Tokens
 
 if TYPE_CHECKING:
     from dd_core.models.places import Places
+
+_AFTER_AN_END = 1.0
+"""Seconds after which the place of a cancelled request is free."""
 
 
 class Seat:
@@ -68,6 +72,9 @@ class Seat:
         if outcome is Outcome.SUCCESS:
             self._left = lane  # its cell will be done in a moment, and may pass the place on
             lane.limiter.room_changes()
+        elif _is_ending():
+            # When everything is told to end, nothing is to be started in the place of what ends.
+            asyncio.get_running_loop().call_later(_AFTER_AN_END, lane.limiter.room_changed)
         else:
             lane.limiter.room_changed()
         return wait
@@ -77,3 +84,9 @@ class Seat:
         left, self._left = self._left, None
         if left is not None:
             left.limiter.room_changed()
+
+
+def _is_ending() -> bool:
+    """Whether the running task was cancelled; without one, it was before its first step."""
+    task = asyncio.current_task()
+    return task is None or task.cancelling() > 0

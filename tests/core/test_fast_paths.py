@@ -11,6 +11,7 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError
 from dd_core.arrow import parquet_bytes, read_parquet
+from dd_core.location import listed
 from dd_core.part import ROWS_KEY, read_part
 from dd_core.samplers.quick_faker import faker_of
 from tests.scripted import ScriptedModel, builder
@@ -69,12 +70,13 @@ def test_a_part_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
         staged = tmp_path / "staged"
         staged.write_bytes(parquet_bytes(pa.table({"x": [*range(rows)]}), {ROWS_KEY: facts}))
         staged.replace(path)
-        part = read_part(path)
+        [(found, state)] = listed(tmp_path, "batch_*.parquet")
+        part = read_part(found, state)
         assert part is not None
         assert (part.index, part.start, part.stop, part.rows) == (3, 30, 40, rows)
         assert read_parquet(path).num_rows == rows
     path.unlink()
-    assert read_part(path) is None
+    assert read_part(path, ()) is None
 
 
 def test_more_cells_than_places_are_served_one_after_another(tmp_path: Path) -> None:
