@@ -6,7 +6,7 @@ READY := .venv/.ready
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test check format bench bench-faults bench-speed bench-machines bench-validators lock clean
+.PHONY: help demo test check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators lock clean
 
 help: ## Show the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -39,6 +39,15 @@ bench-speed: $(READY) ## Write docs/benchmarks.md anew (a quarter of an hour)
 
 bench-machines: $(READY) ## Measure batches on one and two workers, and with a worker that is killed
 	$(BIN)/python -m benchmarks.machines
+
+bench-limits: $(READY) ## Measure a request limit shared by three workers, and limits of one and two
+	$(BIN)/python -m benchmarks.limits
+
+bench-kills: $(READY) ## Kill a run, its worker or the Prefect server twenty times
+	$(BIN)/python -m benchmarks.kills
+
+bench-overhead: $(READY) ## Measure what Prefect adds to a dataset
+	$(BIN)/python -m benchmarks.overhead
 
 bench-validators: $(READY) ## Compare validation columns with those of data-designer
 	$(BIN)/python -m benchmarks.validators

@@ -39,7 +39,13 @@ class PrefectProcesses:
             "PYTHONPATH": str(_CONTENT),
         }
         self._children: list[subprocess.Popen[bytes]] = []
-        self.server = self._start("server", "server", "start", "--port", str(port))
+        self._port = str(port)
+        self.server = self._start("server", "server", "start", "--port", self._port)
+
+    def restart(self) -> None:
+        """Start the server again after it was killed."""
+        self.server = self._start("server", "server", "start", "--port", self._port)
+        self.__enter__()
 
     def __enter__(self) -> Self:
         until = time.monotonic() + _STARTING
@@ -85,6 +91,23 @@ class PrefectProcesses:
             },
         )
         return f"generate-batch/{pool}"
+
+    def deploy_dataset(self, pool: str) -> str:
+        """Deploy `generate-dataset` on a pool; returns the deployment's id."""
+        flow = self.ask("/flows/", {"name": "generate-dataset"})
+        deployment = {
+            "name": pool,
+            "flow_id": flow["id"],
+            "entrypoint": "flows.dataset.generate_dataset",
+            "work_pool_name": pool,
+            "parameter_openapi_schema": {},
+        }
+        return str(self.ask("/deployments/", deployment)["id"])
+
+    def run_dataset(self, deployment: str, **parameters: Any) -> str:
+        """Ask for a run of a deployment of `generate-dataset`; returns its id."""
+        wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        return str(self.ask(f"/deployments/{deployment}/create_flow_run", wanted)["id"])
 
     def worker(self, pool: str, name: str, limit: int = 1) -> subprocess.Popen[bytes]:
         """Start a worker; it runs at most `limit` batches at a time."""
