@@ -32,13 +32,7 @@ from dd_core.models.workbench import Workbench
 from dd_core.plan import Plan, compile_plan
 from dd_core.processing import output_table, process_dataset, processed_rows, side_tables
 from dd_core.results import DatasetCreationResults, DroppedRow, PreviewResults, opened
-from dd_core.run import (
-    note_progress,
-    open_dataset,
-    record_outcome,
-    require_ready,
-    require_rows,
-)
+from dd_core.run import note_progress, open_dataset, record_outcome, require_ready, require_rows
 from dd_core.run_config import ResumeMode, RunConfig
 from dd_core.storage import DatasetDirectory
 from dd_core.tools import LocalStdioMCPProvider, MCPProvider

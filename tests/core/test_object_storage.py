@@ -20,6 +20,7 @@ from dd_core.errors import ArtifactStorageError
 from dd_core.journal import Journal
 from dd_core.location import files_in, is_below, listed, location_of, put, remove_tree, within
 from dd_core.storage import DatasetDirectory
+from dd_core.versions import Versions, current
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.object_storage import ENVIRONMENT, s3_server
@@ -196,3 +197,18 @@ def test_metadata_that_cannot_be_read_at_all_say_what_to_do(tmp_path: Path) -> N
         (tmp_path / "rows" / name).write_bytes(b"{")
     with pytest.raises(ArtifactStorageError, match=r"RunConfig\.seed"):
         DataDesigner(artifact_path=tmp_path).open("rows")
+
+
+def test_versions_work_in_a_bucket(s3: str) -> None:
+    settings = dd.RunConfig(gates=dd.Gates(columns={"topic": dd.ColumnGates(max_null_share=0)}))
+    designer = DataDesigner(s3, run_config=settings)
+    made = designer.create(builder(), num_records=4, dataset_name="gated")
+    assert made.directory.accepted
+    versions = Versions(DatasetDirectory.place(s3, "nights"))
+    for day in (1, 2, 3):
+        night = DatasetDirectory.place(s3, "nights", f"2026-11-0{day}")
+        night.write_metadata(accepted=True, actual_num_records=day)
+        assert versions.settle(night)
+    assert versions.prune(2) == ["2026-11-01"]
+    assert versions.names() == ["2026-11-02", "2026-11-03"]
+    assert current(DatasetDirectory.place(s3, "nights")).version == "2026-11-03"
