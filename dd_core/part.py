@@ -10,6 +10,7 @@ from typing import Any
 import orjson
 
 from dd_core.arrow import parquet_facts
+from dd_core.column import Batch
 from dd_core.location import Location
 
 ROWS_KEY = b"dd.rows"
@@ -65,3 +66,26 @@ def gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, i
         position = max(position, end)
     if position < stop:
         yield position, stop
+
+
+def missing_batches(
+    parts: Sequence[Part], num_records: int, buffer_size: int, *, retry_failed: bool = False
+) -> list[Batch]:
+    """The batches that are still to be generated, in row order.
+
+    With `retry_failed`, batches of which rows were given up are among them.
+    """
+    indexes = {part.index for part in parts}
+    batches = [
+        Batch(part.index, part.start, part.stop - part.start)
+        for part in parts
+        if not part.complete or (retry_failed and part.dropped)
+    ]
+    for start, stop in gaps([(part.start, part.stop) for part in parts], num_records):
+        for first in range(start, stop, buffer_size):
+            index = first // buffer_size
+            if first % buffer_size or index in indexes:
+                index = max(indexes, default=-1) + 1
+            indexes.add(index)
+            batches.append(Batch(index, first, min(buffer_size, stop - first)))
+    return sorted(batches, key=lambda batch: batch.start)

@@ -33,7 +33,7 @@ from dd_core.location import (
     sync_folder,
 )
 from dd_core.models.telemetry import count_rows
-from dd_core.part import ROWS_KEY, Part, gaps, read_part
+from dd_core.part import ROWS_KEY, Part, gaps, missing_batches, read_part
 from dd_core.processing import output_table, side_tables
 from dd_core.processor import ProcessorConfig, in_stage
 
@@ -128,21 +128,7 @@ class DatasetDirectory:
 
         With `retry_failed`, batches of which rows were given up are among them.
         """
-        parts = self.parts()
-        indexes = {part.index for part in parts}
-        batches = [
-            Batch(part.index, part.start, part.stop - part.start)
-            for part in parts
-            if not part.complete or (retry_failed and part.dropped)
-        ]
-        for start, stop in gaps([(part.start, part.stop) for part in parts], num_records):
-            for first in range(start, stop, buffer_size):
-                index = first // buffer_size
-                if first % buffer_size or index in indexes:
-                    index = max(indexes, default=-1) + 1
-                indexes.add(index)
-                batches.append(Batch(index, first, min(buffer_size, stop - first)))
-        return sorted(batches, key=lambda batch: batch.start)
+        return missing_batches(self.parts(), num_records, buffer_size, retry_failed=retry_failed)
 
     def journal(self, batch: Batch) -> Journal:
         """The journal of a batch."""

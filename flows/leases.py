@@ -140,18 +140,31 @@ async def free_dead(
     if not any(limit.held for limit in limits.values()):
         return 0
     alive = await live_runs(client)
+    gone = {
+        holder
+        for limit in limits.values()
+        for holder in limit.held
+        if holder not in alive or holder == former or is_dead_here(holder.key)
+    }
+    return sum([await free_all(client, limits, holder) for holder in gone])
+
+
+async def free_all(client: PrefectClient, limits: Mapping[str, AliasLimit], holder: Holder) -> int:
+    """Give back all slots that a run holds; returns how many."""
     freed = 0
     for alias, limit in limits.items():
         for each in {*limit.lease_holders}:
             known = read_holder(each)
-            if known is None or (
-                known[0] in alive and known[0] != former and not is_dead_here(known[0].key)
-            ):
+            if known is None or known[0] != holder:
                 continue
-            await client.decrement_v1_concurrency_slots(
-                [tag_of(alias)], each, occupancy_seconds=LEASE_SECONDS
-            )
-            freed += limit.held[known[0]]
+            try:
+                await client.decrement_v1_concurrency_slots(
+                    [tag_of(alias)], each, occupancy_seconds=LEASE_SECONDS
+                )
+            except httpx.HTTPStatusError:
+                # The server may have ended the lease without counting its slots off.
+                await correct_count(client, alias)
+            freed += known[1]
     return freed
 
 

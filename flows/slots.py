@@ -25,7 +25,7 @@ from dd_core.engine import Engine
 from dd_core.models.model import Model
 from flows.alias_slots import SOON, AliasSlots
 from flows.alive import SignOfLife
-from flows.leases import free_dead, release
+from flows.leases import free_all, free_dead, release
 from flows.limits import Holder, alias_limits, create_limit, rates_a_minute, read_limits, tag_of
 
 _logger = logging.getLogger(__name__)
@@ -34,6 +34,7 @@ _BETWEEN_STEPS = 0.01
 _BETWEEN_LOOKS = 3.0
 _LONGEST_BETWEEN_LOOKS = 12.0
 _WORTH_A_WORD = 10.0
+_BETWEEN_RELEASES = (0.1, 0.3, 1.0)
 
 
 @asynccontextmanager
@@ -128,7 +129,14 @@ class RequestSlots:
         self._looked = time.monotonic()
 
     async def _give_back(self, client: PrefectClient) -> None:
-        for slots in self.aliases.values():
-            for block in slots.all_leases():
-                with suppress(httpx.HTTPError, OSError):  # it ends by itself
-                    await release(client, block)
+        leased = [block for slots in self.aliases.values() for block in slots.all_leases()]
+        for pause in (*_BETWEEN_RELEASES, 0.0):
+            with suppress(httpx.HTTPError, OSError):
+                while leased:
+                    await release(client, leased[-1])
+                    leased.pop()
+                # A lease whose answer this run did not wait for is known to the server alone.
+                found = alias_limits(await read_limits(client), self.aliases)
+                await free_all(client, found, self._holder)
+                return
+            await asyncio.sleep(pause)  # and if it is to be, the leases end by themselves

@@ -10,6 +10,8 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from s3fs import S3FileSystem
+
 ENVIRONMENT = {
     "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
@@ -20,6 +22,7 @@ ENVIRONMENT = {
 @contextmanager
 def s3_server() -> Iterator[str]:
     """The address of a server with the bucket `datasets`; for AWS_ENDPOINT_URL."""
+    S3FileSystem.clear_instance_cache()  # one that is kept would ask the server of another test
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -116,10 +116,19 @@ def _rows(path: str | Path) -> pd.DataFrame:
     return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
 
 
+def _warm(config: dd.DataDesignerConfig) -> dd.DataDesignerConfig:
+    """A configuration of which no other test has stored columns."""
+    [only] = config.model_configs or []
+    parameters = dd.ChatCompletionInferenceParams(temperature=0.9)
+    return config.model_copy(
+        update={"model_configs": [only.model_copy(update={"inference_parameters": parameters})]}
+    )
+
+
 async def test_rows_are_the_same_here_and_there_and_the_figures_come_back(
     tmp_path: Path, bench_server: ServerFactory, deployed: Deployed
 ) -> None:
-    config = chain(bench_server(record=True).url, 2).build()
+    config = _warm(chain(bench_server(record=True).url, 2).build())
     async with deployed.worker():
         there = await _run(config, tmp_path / "there", 10, batches_on=deployed.name)
     here = await _run(config, tmp_path / "here", 10)
