@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import os
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -14,11 +15,18 @@ import pandas as pd
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
+from prefect.filesystems import RemoteFileSystem
+from prefect.settings import (
+    PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
+    PREFECT_LOCAL_STORAGE_PATH,
+    temporary_settings,
+)
 
 import dd_core.config as dd
 from benchmarks.server import BenchServer
 from flows import RunSummary, generate_dataset
+from flows.listing import listing_of
+from flows.retention import remove, stored_in
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
 
@@ -190,3 +198,91 @@ async def test_batches_that_are_stored_in_part_ask_for_the_rest(runs: Runs) -> N
     assert await runs(config, rows=5, size=5) == dict.fromkeys(ALL, 5)
     assert await runs(config, rows=12, size=8) == dict.fromkeys(ALL, 7)
     assert await runs(config, rows=12, size=12) == {}
+
+
+def files(runs: Runs, column: str) -> list[Path]:
+    return sorted((runs.folder / "storage" / column).glob("*/rows-*.parquet"))
+
+
+async def test_damaged_files_are_as_good_as_none(runs: Runs) -> None:
+    config = stories(runs.server.url)
+    assert await runs(config) == ALL
+    before = runs.frame
+    cut, lost, unrecorded = files(runs, "verdict")
+    cut.write_bytes(cut.read_bytes()[:100])  # what a kill in the middle of a write leaves
+    lost.unlink()
+    unrecorded.with_name(f"{unrecorded.name}.json").unlink()
+    assert await runs(config) == {"Judge": 8}
+    assert runs.states["verdict"] == {"Completed": 3}
+    assert runs.states["story"] == {"Cached": 3}
+    assert runs.frame.equals(before)
+    assert await runs(config) == {}
+    assert runs.cached() == COLUMNS
+
+
+async def test_what_was_made_from_lost_values_is_made_again(runs: Runs) -> None:
+    config = stories(runs.server.url)
+    assert await runs(config) == ALL
+    files(runs, "title")[0].write_bytes(b"PAR1")
+    assert await runs(config) == {"Title": 4, "Story": 4, "Judge": 4}
+    assert runs.states["side"] == {"Cached": 3}
+
+
+async def test_two_runs_that_store_the_same_keys_at_once_both_finish(
+    runs: Runs, tmp_path: Path
+) -> None:
+    config = stories(runs.server.url)
+    both = await asyncio.gather(
+        *(
+            generate_dataset(
+                config,
+                num_records=12,
+                dataset_name=name,
+                artifact_path=str(tmp_path),
+                run_config=dd.RunConfig(seed=5, buffer_size=4),
+            )
+            for name in ("one", "two")
+        )
+    )
+    assert [summary.rows_written for summary in both] == [12, 12]
+    assert await runs(config) == {}
+    assert runs.cached() == COLUMNS
+
+
+async def test_a_storage_behind_fsspec_is_listed_and_others_find_their_own_keys(
+    runs: Runs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    block = RemoteFileSystem(basepath=f"memory://{runs.folder.name}")
+    await block.asave("cache-test", overwrite=True)
+    config = stories(runs.server.url)
+    with temporary_settings(
+        {PREFECT_DEFAULT_RESULT_STORAGE_BLOCK: "remote-file-system/cache-test"}
+    ):
+        assert await runs(config) == ALL
+        assert await runs(config, size=6) == {}
+        assert runs.cached() == COLUMNS
+        monkeypatch.setattr("flows.column_cache.listing_of", lambda _: None)
+        assert await runs(config, size=6) == {}
+        assert await runs(config, size=12) == ALL
+    listing = listing_of(block)
+    assert listing is not None
+    stored = [each for each in stored_in(listing) if each.column == "story"]
+    assert [each.covered() for each in stored] == [[(0, 12)]]
+    assert remove(listing, stored[0].ranges) > 0
+    assert not [each for each in stored_in(listing) if each.column == "story"]
+
+
+async def test_values_older_than_cache_days_go_at_the_end_of_a_run(runs: Runs) -> None:
+    config = stories(runs.server.url)
+    assert await runs(config) == ALL
+    (runs.folder / "storage" / "note.txt").write_text("of somebody else")
+    old = files(runs, "side")[0]
+    record = old.with_name(f"{old.name}.json")
+    for path in (old, record):
+        os.utime(path, (0, 0))
+    assert await runs(config) == {}
+    assert old.exists()
+    assert await runs(config, settings={"cache_days": 30}) == {}
+    assert not old.exists() and not record.exists()
+    assert (runs.folder / "storage" / "note.txt").exists()
+    assert await runs(config) == {"Side": 4}
