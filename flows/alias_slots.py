@@ -102,13 +102,14 @@ class AliasSlots:
         await self._renew(client, now)
         wanted = self._wanted()
         self.pause = _TICK
+        usable = wanted
         if self.held < wanted and now >= self._try_at:
             await self._grow(client, wanted)
         elif self.held > wanted:
-            await self._shrink(client, wanted)
+            usable = await self._shrink(client, wanted)
         if self.held < wanted:
             self.pause = min(self.pause, max(SOON, self._try_at - time.monotonic()))
-        self.model.allow(min(self.held, wanted))
+        self.model.allow(min(self.held, usable))
         # Where there is no more to be had, nobody need be told that more is wanted.
         self.model.on_shortage = self._wake.set if wanted < self._most else None
         await self._stand_in_line(client)
@@ -139,7 +140,7 @@ class AliasSlots:
 
     async def _grow(self, client: PrefectClient, wanted: int) -> None:
         """Try for a part of what is missing; in parts of falling size any number can be kept."""
-        part = (wanted - self.held + 1) // 2
+        part = min((wanted - self.held + 1) // 2, max(1, (self._limit.limit or wanted) // 4))
         size = part if self._size is None else min(part, self._size)
         block = await lease(client, self.model.alias, size, self._holder)
         if block is not None:
@@ -154,18 +155,27 @@ class AliasSlots:
             self._try_at = time.monotonic() + self._between_tries
             self._between_tries = min(_SLOWEST_TRY, 1.5 * self._between_tries)
 
-    async def _shrink(self, client: PrefectClient, wanted: int) -> None:
-        """Give back what is too much, as soon as no request needs it any more."""
-        self.model.allow(wanted)
+    async def _shrink(self, client: PrefectClient, wanted: int) -> int:
+        """Give back what is too much, as soon as no request needs it; returns what is to be used.
+
+        A block can only be given back as a whole: what does not fit is not used any more, until
+        the requests in it have ended.
+        """
         kept = 0
+        surplus: list[Lease] = []
         for block in sorted(self._blocks, key=lambda each: -each.slots):
             if kept + block.slots <= wanted:
                 kept += block.slots
-            elif self.held - block.slots >= self.model.in_flight:
+            else:
+                surplus.append(block)
+        self.model.allow(kept)
+        for block in surplus:
+            if self.held - block.slots >= self.model.in_flight:
                 self._blocks.remove(block)
                 await self._release(client, block)
             else:
                 self.pause = SOON
+        return kept
 
     async def _release(self, client: PrefectClient, block: Lease) -> None:
         self._renewed.pop(block.id, None)
