@@ -6,6 +6,7 @@ what is ready is the business of `work.py`.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -114,9 +115,18 @@ class BatchRun:
         try:
             await self._work.end()
         finally:  # whoever is told to end twice ends without waiting
-            if self._journal is not None:
-                self._journal.close()
+            await self._close_journal()
         self._engine.add_times({s.name: s.times for s in self.states.values() if s.times.cells})
+
+    async def _close_journal(self) -> None:
+        if self._journal is None:
+            return
+        try:
+            if self._journal.is_remote:  # other batches of this process go on meanwhile
+                self._journal.flush()
+                await asyncio.to_thread(self._journal.wait)
+        finally:
+            self._journal.close()
 
     def save(self) -> None:
         """Write what is finished to the journal at once."""

@@ -41,8 +41,9 @@ class Handover(BaseModel):
     seed: int
     num_records: int
     run_config: RunConfig
-    model_providers: list[ModelProvider] | None
-    """With references to keys, never keys; None for those that the worker has by default."""
+    model_providers: list[ModelProvider | str] | None
+    """With references to keys, never keys; texts name blocks of Prefect that hold the whole
+    provider. None for those that the worker has by default."""
     retry_failed: bool = False
 
     def write(self, directory: DatasetDirectory) -> None:

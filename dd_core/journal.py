@@ -77,6 +77,15 @@ class Journal:
             self._timer.cancel()
         self._write()
 
+    @property
+    def is_remote(self) -> bool:
+        """Whether to close it is to wait for a network."""
+        return not isinstance(self._directory, Path)
+
+    def wait(self) -> None:
+        """Wait until what was written is safe; may be called from another thread."""
+        self._segments.wait()
+
     def close(self) -> None:
         """Write what is pending, and see to it that it is safe."""
         self.flush()
@@ -106,6 +115,10 @@ class _Segments(Protocol):
         """Keep lines."""
         ...
 
+    def wait(self) -> None:
+        """Wait until what was written is on its way no longer."""
+        ...
+
     def close(self) -> None:
         """See to it that everything is safe."""
         ...
@@ -132,6 +145,9 @@ class _AppendedSegment:
         elif loop.time() - self._synced > _SYNC_SECONDS:
             self._synced = loop.time()
             loop.run_in_executor(None, _sync_copy(self._file))
+
+    def wait(self) -> None:
+        """Lines are with the operating system at once."""
 
     def close(self) -> None:
         if self._file is not None:
@@ -167,8 +183,11 @@ class _UploadedSegments:
         self._uploads = [each for each in self._uploads if not each.done()]
         self._uploads.append(self._thread.submit(_upload, path, lines))
 
-    def close(self) -> None:
+    def wait(self) -> None:
         wait(self._uploads)
+
+    def close(self) -> None:
+        self.wait()
         self._thread.shutdown()
 
 

@@ -9,12 +9,22 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from flows.batch import generate_batch
+    from flows.blocks import DataDesignerProvider, DatasetStorage
     from flows.column import generate_column
     from flows.dataset import RunSummary, generate_dataset
 
-__all__ = ["RunSummary", "generate_batch", "generate_column", "generate_dataset"]
+__all__ = [
+    "DataDesignerProvider",
+    "DatasetStorage",
+    "RunSummary",
+    "generate_batch",
+    "generate_column",
+    "generate_dataset",
+]
 
 _HOME = {
+    "DataDesignerProvider": "blocks",
+    "DatasetStorage": "blocks",
     "RunSummary": "dataset",
     "generate_batch": "batch",
     "generate_column": "column",
@@ -29,3 +39,8 @@ def __getattr__(name: str) -> object:
     from importlib import import_module
 
     return getattr(import_module(f"flows.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    """With what is not imported yet: `prefect block register -m flows` looks for blocks here."""
+    return sorted({*globals(), *_HOME})

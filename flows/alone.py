@@ -21,12 +21,14 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.handover import BatchRecord, Handover, TryState, added
-from dd_core.location import is_below, is_remote, location_of
-from dd_core.models.providers import Providers, default_providers
+from dd_core.location import Location, is_below, is_remote
+from dd_core.models.providers import Providers
+from dd_core.models.secret import BLOCK_PREFIX
 from dd_core.plan import Plan, compile_plan
 from dd_core.storage import DatasetDirectory
 from dd_core.tenure import Tenure
-from flows.secrets import resolver_of
+from flows.places import place_of
+from flows.secrets import opened_providers
 from flows.session import DatasetRun, dataset_run
 
 DATASETS = "DD_DATASETS"
@@ -37,7 +39,7 @@ _EXAMPLES = 20
 @asynccontextmanager
 async def batch_alone(folder: str, batch: Batch, attempt: int) -> AsyncGenerator[DatasetRun]:
     """A run of one batch, at work; its record says to the dataset's run what comes of it."""
-    directory = _opened(folder)
+    directory = await _opened(folder)
     handover = Handover.read(directory)
     _require_within(batch, handover, directory)
     tenure = Tenure(directory, batch.index, attempt)
@@ -75,9 +77,7 @@ async def batch_alone(folder: str, batch: Batch, attempt: int) -> AsyncGenerator
 async def _run(
     directory: DatasetDirectory, handover: Handover, batch: Batch, given: BatchRecord
 ) -> AsyncGenerator[DatasetRun]:
-    listed = handover.model_providers
-    listed = default_providers() if listed is None else listed
-    providers = Providers(listed, await resolver_of(listed))
+    providers = await opened_providers(handover.model_providers)
     plan = compiled(directory, handover, providers)
     # What the rest of the dataset takes is the business of its run, which handed out a share.
     directory.metadata["usage"] = given.usage
@@ -86,15 +86,11 @@ async def _run(
         yield session
 
 
-def _opened(folder: str) -> DatasetDirectory:
+async def _opened(folder: str) -> DatasetDirectory:
     allowed = os.environ.get(DATASETS)
-    if not is_remote(folder) and not Path(folder).expanduser().is_absolute():
-        raise ArtifactStorageError(
-            f"the dataset's folder {folder!r} is not an absolute path; give one that is the same "
-            "on all machines"
-        )
-    path = location_of(folder)
-    if allowed and not is_below(path, location_of(allowed)):
+    _require_absolute(folder)
+    path = (await place_of(folder)).location
+    if allowed and not _is_allowed(path, (await place_of(allowed)).location):
         raise ArtifactStorageError(
             f"this worker only generates datasets below {allowed!r} ({DATASETS}), not {folder!r}"
         )
@@ -104,6 +100,21 @@ def _opened(folder: str) -> DatasetDirectory:
             "writes to mounted here, at the same path?"
         )
     return DatasetDirectory(path)
+
+
+def _require_absolute(folder: str) -> None:
+    is_block = folder.startswith(BLOCK_PREFIX)
+    if not is_block and not is_remote(folder) and not Path(folder).expanduser().is_absolute():
+        raise ArtifactStorageError(
+            f"the dataset's folder {folder!r} is not an absolute path; give one that is the same "
+            "on all machines"
+        )
+
+
+def _is_allowed(path: Location, allowed: Location) -> bool:
+    """The same address means another storage where the options differ, such as its endpoint."""
+    here, there = (getattr(each, "storage_options", None) for each in (path, allowed))
+    return is_below(path, allowed) and here == there
 
 
 def _require_within(batch: Batch, handover: Handover, directory: DatasetDirectory) -> None:

@@ -61,7 +61,7 @@ class RunsOfBatches:
     def __init__(self, deployment: str, dataset: str, session: DatasetRun) -> None:
         self._deployment = deployment
         self._dataset = dataset
-        self._folder = str(session.directory.path)
+        self._folder = session.address
         self._waiting_since: float | None = None
         self._is_away = False
 

@@ -135,9 +135,10 @@ def retry_failed(
     They are listed in its folder `failed-rows`. Everything else is kept.
     """
     from dd_core.storage import DatasetDirectory
-    from flows.local_run import run_here
+    from flows.local_run import datasets_at, run_here
 
-    metadata = DatasetDirectory.place(artifact_path, dataset_name, version).metadata
+    placed = datasets_at(artifact_path)
+    metadata = DatasetDirectory.place(placed, dataset_name, version).metadata
     is_complete = run_here(
         config=config,
         num_records=metadata.get("target_num_records", 1),

@@ -66,9 +66,10 @@ def list_(column: str | None, artifact_path: str, block: str | None) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from flows.local_run import datasets_at
     from flows.retention import datasets_by_fingerprint
 
-    datasets, now = datasets_by_fingerprint(artifact_path), time.time()
+    datasets, now = datasets_by_fingerprint(datasets_at(artifact_path)), time.time()
     table = Table("column", "fingerprint", "rows", "ranges", "size", "age", "datasets")
     for each in _stored(_listing(block), column):
         covered = each.covered()

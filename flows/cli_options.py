@@ -52,7 +52,13 @@ run_config_option = click.option(
 )
 seed_option = click.option("--seed", type=int, help="Same seed, same sampled rows.")
 dataset_option = click.option("-d", "--dataset-name", default="dataset", show_default=True)
-artifacts_option = click.option("-o", "--artifact-path", default="artifacts", show_default=True)
+artifacts_option = click.option(
+    "-o",
+    "--artifact-path",
+    default="artifacts",
+    show_default=True,
+    help="Folder or address of datasets, or block:NAME for a storage block.",
+)
 version_option = click.option(
     "--version",
     metavar="NAME",

@@ -52,14 +52,15 @@ def backfill(
     from dd_core.errors import GatesFailedError
     from dd_core.storage import DatasetDirectory
     from dd_core.versions import dates
-    from flows.local_run import run_here
+    from flows.local_run import datasets_at, run_here
 
     wanted = [*dates(first, last or date.today().isoformat())]
     if not wanted:
         raise click.UsageError(f"--from {first} is after --to {last}")
     short: list[str] = []
+    placed = datasets_at(artifact_path)
     for day in wanted:
-        if DatasetDirectory.place(artifact_path, dataset_name, day).accepted:
+        if DatasetDirectory.place(placed, dataset_name, day).accepted:
             click.echo(f"{day} is there")
             continue
         click.echo(f"{day}")

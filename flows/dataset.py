@@ -16,8 +16,8 @@ from dd_core.column import Batch
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
-from dd_core.location import files_in
-from dd_core.models.providers import Providers, default_providers
+from dd_core.location import Location, files_in
+from dd_core.models.providers import Providers
 from dd_core.plan import Plan
 from dd_core.run import (
     note_progress,
@@ -33,9 +33,10 @@ from flows.batch_runs import cancel_batches, require_deployment
 from flows.finish import finish
 from flows.fleet import generate_elsewhere, hand_over
 from flows.listen import announce
+from flows.places import place_of
 from flows.profile_report import show_profile
 from flows.report import shown_progress, tag_run
-from flows.secrets import require_references, resolver_of
+from flows.secrets import opened_providers, require_references
 from flows.session import DatasetRun, dataset_run, run_id
 from flows.summary import show_preview, show_summary
 from flows.versions import settle, version_of_this_run
@@ -75,7 +76,7 @@ async def generate_dataset(
     dataset_name: str = "dataset",
     artifact_path: str = "artifacts",
     run_config: RunConfig | None = None,
-    model_providers: list[ModelProvider] | None = None,
+    model_providers: list[ModelProvider | str] | None = None,
     resume: ResumeMode = ResumeMode.NEVER,
     retry_failed: bool = False,
     version: str | None = None,
@@ -89,10 +90,11 @@ async def generate_dataset(
             YAML or JSON file that holds one.
         num_records: Rows to generate.
         dataset_name: Folder of the dataset below `artifact_path`.
-        artifact_path: Folder that datasets are written to.
+        artifact_path: Folder or address that datasets are written to, or `block:<name>` for a
+            storage block. See docs/storage.md.
         run_config: Batch size, parallelism, retries, early shutdown, seed.
         model_providers: Servers of models; the defaults, if not given. Give names of environment
-            variables, not keys.
+            variables, not keys, or `block:<name>` for a provider that is kept in a block.
         resume: What to do when the dataset exists: `never` makes a new one beside it,
             `if_possible` and `always` continue it.
         retry_failed: When continuing, generate rows anew that were given up before.
@@ -106,13 +108,13 @@ async def generate_dataset(
     """
     require_approvable(approve_after_preview, batches_on)
     chosen = run_config or RunConfig()
-    listed = default_providers() if model_providers is None else model_providers
     require_references(model_providers or [])
-    providers = Providers(listed, await resolver_of(listed))
+    providers = await opened_providers(model_providers)
+    place = await place_of(artifact_path)
     if batches_on is not None:
         await require_deployment(batches_on)
     plan, directory = _opened(
-        load_config(config, providers), providers, chosen, artifact_path, dataset_name,
+        load_config(config, providers), providers, chosen, place.location, dataset_name,
         num_records, resume, await version_of_this_run(version),
     )  # fmt: skip
     batches = _batches_of_this_run(
@@ -121,6 +123,7 @@ async def generate_dataset(
     async with dataset_run(plan, providers, chosen, directory, batches) as session:
         _log_start(session, len(batches))
         if batches_on is not None:
+            session.address = place.address_of(directory.path)
             hand_over(session, providers, num_records, model_providers, retry_failed=retry_failed)
         if batches and (plan.config.profilers or not await session.cache.covers(batches)):
             await require_ready(session.engine)
@@ -142,7 +145,7 @@ def _opened(
     config: DataDesignerConfig,
     providers: Providers,
     run_config: RunConfig,
-    artifact_path: str,
+    artifact_path: Location,
     dataset_name: str,
     num_records: int,
     resume: ResumeMode,
@@ -253,7 +256,7 @@ def _total(costs: dict[str, float | None]) -> float | None:
     return sum(known) if len(known) == len(costs) else None
 
 
-def _directory_of_this_run(artifact_path: str, name: str) -> DatasetDirectory | None:
+def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirectory | None:
     """The directory that an earlier attempt of this same flow run has begun."""
     placed = DatasetDirectory.place(artifact_path, name)
     for path in files_in(placed.path.parent, f"{placed.path.name}*"):

@@ -43,7 +43,7 @@ def hand_over(
     session: DatasetRun,
     providers: Providers,
     num_records: int,
-    model_providers: Sequence[ModelProvider] | None,
+    model_providers: Sequence[ModelProvider | str] | None,
     *,
     retry_failed: bool,
 ) -> None:

@@ -8,6 +8,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from dd_core.location import Location
     from flows.session import DatasetRun
 
 _SERVER_SETTINGS = {
@@ -26,26 +27,38 @@ _SERVER_SETTINGS = {
 
 def run_here(**parameters: Any) -> bool:
     """Run `generate-dataset` with these parameters; True when every row asked for is there."""
+    _prepare_server()
+    return asyncio.run(_run(parameters))
+
+
+def datasets_at(artifact_path: str) -> str | Location:
+    """Where datasets are: what a storage block holds, or the address as it is."""
+    from dd_core.models.secret import BLOCK_PREFIX
+
+    if not artifact_path.startswith(BLOCK_PREFIX):
+        return artifact_path
+    _prepare_server()
+    from flows.places import place_here
+
+    return place_here(artifact_path)
+
+
+def _prepare_server() -> None:
     for name, value in _SERVER_SETTINGS.items():
         os.environ.setdefault(name, value)
-    return asyncio.run(_run(parameters))
 
 
 async def _run(parameters: dict[str, Any]) -> bool:
     from dd_core.config_file import load_config
-    from dd_core.models.providers import Providers, default_providers
     from dd_core.run import checked_plan
     from flows.approval import ask_with
     from flows.dataset import RunSummary, generate_dataset
     from flows.listen import listen
-    from flows.secrets import BlockResolver
+    from flows.secrets import unread_providers
     from flows.terminal import show_progress, show_summary
 
     # What is wrong with the configuration is said before any server is started.
-    listed = parameters["model_providers"]
-    listed = default_providers() if listed is None else listed
-    blocks = {each.key_reference or "": "(read by the flow)" for each in listed if each.names_block}
-    providers = Providers(listed, BlockResolver(blocks))
+    providers = unread_providers(parameters["model_providers"])
     config = load_config(parameters["config"], providers)
     settings, rows = parameters["run_config"], parameters["num_records"]
     checked_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))

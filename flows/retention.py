@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from dd_core.location import files_in
+from dd_core.location import Location, files_in
 from dd_core.part import gaps
 from dd_core.storage import DatasetDirectory
 from flows.keys import PARTS, column_of, owner_of, range_of
@@ -148,7 +148,7 @@ def remove_older(listing: Listing, folders: Iterable[str], days: float) -> int:
     return remove(listing, Retention(older_than=days * _DAY).expired(stored, time.time()))
 
 
-def datasets_by_fingerprint(artifact_path: str) -> dict[str, list[str]]:
+def datasets_by_fingerprint(artifact_path: str | Location) -> dict[str, list[str]]:
     """Names of the datasets in a folder by the fingerprints of their columns."""
     found: dict[str, list[str]] = {}
     below = DatasetDirectory.place(artifact_path, "any").path.parent

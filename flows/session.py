@@ -68,6 +68,8 @@ class DatasetRun:
     rows: int
     """Rows that this run has to generate."""
     flow_run_id: str = ""
+    address: str = ""
+    """How processes elsewhere find the directory."""
     batches: dict[int, BatchRun] = field(default_factory=dict[int, BatchRun])
     """Batches at work."""
     stored: dict[int, dict[str, StoredColumn]] = field(

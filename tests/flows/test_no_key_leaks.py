@@ -15,7 +15,7 @@ PROGRAM = """
 import asyncio, sys
 from prefect.blocks.system import Secret
 import dd_core.config as dd
-from flows import generate_dataset
+from flows import DataDesignerProvider, DatasetStorage, generate_dataset
 
 url, key = sys.argv[1:]
 
@@ -40,6 +40,16 @@ async def main():
             config(model), num_records=4, dataset_name=provider, model_providers=providers
         )
         assert summary.rows_written == 4, summary
+    whole = DataDesignerProvider(endpoint=url, api_key=key, extra_headers={"x-team": key})
+    await whole.save("whole", overwrite=True)
+    storage = DatasetStorage(url="memory://kept", options={"token": key})
+    await storage.save("kept", overwrite=True)
+    model = dd.ModelConfig(alias="m", model="tiny", provider="whole")
+    summary = await generate_dataset(
+        config(model), num_records=4, artifact_path="block:kept", model_providers=["block:whole"]
+    )
+    assert summary.rows_written == 4, summary
+    model = dd.ModelConfig(alias="m", model="tiny", provider="kept")
     for wrong in (key, "block:no-such-block"):
         bad = [dd.ModelProvider(name="ours", endpoint=url, api_key=wrong)]
         try:
