@@ -58,7 +58,7 @@ async def _runs(name: str) -> tuple[list[FlowRun], list[TaskRun]]:
         ("key-at-start", 401, _KEY, 0, "the models are not ready: provider 'openai' at "),
         ("key-later", 401, _KEY, 5, "answered 401: Incorrect API key provided. Check the API key"),
         ("quota", 429, _QUOTA, 5, "exceeded your current quota. Add credit or use another key"),
-        ("option", 400, _OPTION, 3, "of column 'c0' failed (7 x ModelBadRequestError)"),
+        ("option", 400, _OPTION, 1, "of column 'c0' failed (10 x ModelBadRequestError)"),
         ("down", 500, _INTERNAL, 0, "the models are not ready: provider 'openai' at "),
     ],
 )
@@ -75,7 +75,7 @@ async def test_errors_that_stay_are_not_tried_again_and_all_states_say_what_they
             return_state=True,
         )
     assert state.is_failed()
-    assert said.replace("7 x", "") in str(state.message).replace("7 x", "")
+    assert said in str(state.message)
     assert error["message"].rstrip(".") in str(state.message)
     batches, columns = await _runs(name)
     for run in [*batches, *columns]:
@@ -87,7 +87,7 @@ async def test_errors_that_stay_are_not_tried_again_and_all_states_say_what_they
 
 
 async def test_after_the_last_try_rows_are_dropped_and_only_they_were_asked_again(
-    tmp_path: Path, bench_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, bench_server: ServerFactory
 ) -> None:
     server = bench_server(error_rate=0.7, seed=5, record=True)
     state = await generate_dataset(
@@ -145,7 +145,7 @@ async def test_a_run_that_used_up_its_budget_says_what_was_kept_and_how_to_go_on
         (
             "seed_config: {source: {seed_type: local, path: gone.parquet}}\n"
             "columns: [{name: a, column_type: expression, expr: '1'}]",
-            "there is no file 'gone.parquet'; check the path",
+            "gone.parquet'; check the path",
         ),
     ],
 )
