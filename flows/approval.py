@@ -10,6 +10,7 @@ from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import apause_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
+from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
 from dd_core.column import Batch
@@ -57,6 +58,16 @@ def require_approvable(wanted: bool, batches_on: str | None) -> None:
     if wanted and batches_on is not None:
         raise DataDesignerGenerationError(
             "approve_after_preview does not work with batches_on; leave one of them out"
+        )
+
+
+def require_ui() -> None:
+    """Raise if the run's server is a temporary one, whose UI nobody could open to approve."""
+    if not PREFECT_API_URL.value():
+        raise DataDesignerGenerationError(
+            "nobody could approve the preview: there is no terminal to ask on, and a temporary "
+            "server has no UI to resume the run in; set PREFECT_API_URL to a server, or leave out "
+            "--approve"
         )
 
 

@@ -30,7 +30,7 @@ from dd_core.storage import DatasetDirectory
 from flows.approval import preview_first, require_approvable, require_approval
 from flows.batch import BatchManifest, generate_batch
 from flows.batch_runs import cancel_batches, require_deployment
-from flows.finish import finish
+from flows.finish import finish, short_of_rows
 from flows.fleet import generate_elsewhere, hand_over
 from flows.listen import announce
 from flows.places import place_of
@@ -245,9 +245,9 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
         if (days := session.engine.run_config.cache_days) is not None:
             await session.cache.remove_older(days)
         return summary
-    short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
-    get_run_logger().warning("%s", short)
-    state: State[RunSummary] = Completed(name="Rows missing", message=short, data=summary)
+    name, message = short_of_rows(session, written, asked)
+    get_run_logger().warning("%s", message)
+    state: State[RunSummary] = Completed(name=name, message=message, data=summary)
     return state
 
 

@@ -44,3 +44,15 @@ def after_processing(directory: DatasetDirectory) -> dict[str, str]:
     """The rows that each processor has left, for people."""
     steps = directory.metadata.get("processed", {}).get("steps", [])
     return {f"rows after {step['name']}": f"{step['rows']:,}" for step in steps}
+
+
+def short_of_rows(session: DatasetRun, written: int, asked: int) -> tuple[str, str]:
+    """Name and message of the state of a run that made some of its rows: why, and how to go on."""
+    short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
+    stopped = session.engine.stopped_by
+    if stopped is None:
+        return "Rows missing", short
+    return "Stopped early", (
+        f"{short}: {stopped}. What was finished is kept in {session.directory.path}; "
+        "run again with resume='if_possible' to continue"
+    )

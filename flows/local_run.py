@@ -51,7 +51,7 @@ def _prepare_server() -> None:
 async def _run(parameters: dict[str, Any]) -> bool:
     from dd_core.config_file import load_config
     from dd_core.run import checked_plan
-    from flows.approval import ask_with
+    from flows.approval import ask_with, require_ui
     from flows.dataset import RunSummary, generate_dataset
     from flows.listen import listen
     from flows.secrets import unread_providers
@@ -64,8 +64,11 @@ async def _run(parameters: dict[str, Any]) -> bool:
     checked_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
     sessions: list[DatasetRun] = []
     listen(sessions.append)
-    if parameters.get("approve_after_preview") and sys.stdin.isatty():
-        ask_with(_ask)
+    if parameters.get("approve_after_preview"):
+        if sys.stdin.isatty():
+            ask_with(_ask)
+        else:
+            require_ui()
     flow: Any = generate_dataset
     running = flow(**{**parameters, "config": config})
     summary: RunSummary = await show_progress(running, sessions, settings.progress_interval)

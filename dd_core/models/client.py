@@ -151,7 +151,7 @@ class Client:
 
     def _refused(self, answer: Answer) -> ModelError:
         status = answer.status
-        words = self._redacted(_provider_words(answer.content))
+        words = self._redacted(_provider_words(answer.content)).rstrip(". ")
         said = f"{self._where} answered {status}: {words}"
         lowered = words.lower()
         if any(word in lowered for word in _QUOTA_WORDS):

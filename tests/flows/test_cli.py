@@ -208,3 +208,19 @@ def test_a_dataset_is_reported_on_and_exported_and_a_script_is_a_configuration(
     assert (refused.returncode, "use jsonl, csv, parquet" in refused.stderr) == (1, True)
     none = ddflows("validate", "none.py", cwd=tmp_path)
     assert (none.returncode, "there is no file" in none.stderr) == (1, True)
+
+
+def test_approval_without_anybody_to_ask_is_refused_before_the_run(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    server = bench_server()
+    config = written(chain(server.url, 1), tmp_path)
+    environment = {**os.environ, "PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "home")}
+    done = subprocess.run(
+        [_DDFLOWS, "run", str(config), "--approve"], cwd=tmp_path, env=environment,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 1
+    assert "nobody could approve the preview" in done.stderr
+    assert "PREFECT_API_URL" in done.stderr
+    assert server.stats()["requests"] == 0
