@@ -64,3 +64,21 @@ async def test_references_lead_nowhere_else(tmp_path: Path) -> None:
         await generate_dataset(topics().build(), model_providers=["sk-key"])
     with pytest.raises(SecretResolutionError, match="cannot be loaded"):
         await generate_dataset(topics().build(), model_providers=["block:no-such"])
+
+
+async def test_file_system_blocks_of_prefect_are_storages_too(tmp_path: Path) -> None:
+    from prefect.filesystems import LocalFileSystem, RemoteFileSystem
+
+    remote = f"memory://{tmp_path.name}-remote"
+    await LocalFileSystem(basepath=str(tmp_path)).save("disk-of-ours", overwrite=True)  # type: ignore[misc]
+    await RemoteFileSystem(basepath=remote).save("shared-by-us", overwrite=True)  # type: ignore[misc]
+    for named, place in [
+        ("local-file-system/disk-of-ours", str(tmp_path)),
+        ("remote-file-system/shared-by-us", remote),
+    ]:
+        summary = await generate_dataset(
+            topics().build(), num_records=3, artifact_path=f"block:{named}"
+        )
+        assert summary.path == f"{place}/dataset"
+        assert DatasetDirectory.place(place, "dataset").count_rows() == 3
+    remove_tree(location_of(remote))
