@@ -25,7 +25,16 @@ from benchmarks.machines import config_of
 from benchmarks.prefect_processes import PrefectProcesses
 from benchmarks.server import BenchServer
 
-_TABLES = ("flow_run", "flow_run_state", "task_run", "task_run_state", "log", "events", "artifact")
+_TABLES = (
+    "flow_run",
+    "flow_run_state",
+    "task_run",
+    "task_run_state",
+    "log",
+    "events",
+    "event_resources",
+    "artifact",
+)
 _SETTLING = 10.0
 _TICK = os.sysconf("SC_CLK_TCK")
 
