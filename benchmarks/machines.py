@@ -69,7 +69,7 @@ class Measured:
         killer = threading.Thread(target=self._kill, args=arguments, daemon=True) if kill else None
         if killer is not None:
             killer.start()
-        summary = asyncio.run(self._generate(name))
+        summary = asyncio.run(self._generate(name, open_batches=2 * count + 1))
         seconds = time.monotonic() - began
         if killer is not None:
             killer.join()
@@ -79,7 +79,7 @@ class Measured:
         self._report(name, summary, seconds)
         return seconds
 
-    async def _generate(self, name: str) -> Any:
+    async def _generate(self, name: str, open_batches: int) -> Any:
         import dd_core.config as dd
         from flows import generate_dataset
 
@@ -91,7 +91,8 @@ class Measured:
             run_config=dd.RunConfig(
                 seed=sum(name.encode()),  # or the second run would find the columns of the first
                 buffer_size=_ROWS,
-                max_concurrent_row_groups=self._batches,
+                # Not many more than run: runs that wait are marked late, one write after another.
+                max_concurrent_row_groups=open_batches,
                 batch_silence=60,
             ),
             batches_on=self._deployment,
