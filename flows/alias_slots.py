@@ -211,7 +211,9 @@ class AliasSlots:
                 place, self._place_in_line = self._place_in_line, None
                 await release(client, place)
         elif self._between_tries > SOON and self._place_in_line is None:
-            self._place_in_line = await wait_in_line(client, self.model.alias, self._holder)
+            self._place_in_line = await wait_in_line(
+                client, self.model.alias, self._holder, has_line=self._limit.has_line
+            )
             if self._place_in_line is not None:
                 self._renewed[self._place_in_line.id] = time.monotonic()
 

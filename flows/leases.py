@@ -56,10 +56,13 @@ async def lease(client: PrefectClient, alias: str, slots: int, holder: Holder) -
     return await _lease(client, tag_of(alias), slots, holder)
 
 
-async def wait_in_line(client: PrefectClient, alias: str, holder: Holder) -> Lease | None:
+async def wait_in_line(
+    client: PrefectClient, alias: str, holder: Holder, *, has_line: bool
+) -> Lease | None:
     """Let the other runs know that this one has less than it could use."""
     tag = waiting_tag(alias)
-    await create_limit(client, tag, WITHOUT_BOUND)
+    if not has_line:
+        await create_limit(client, tag, WITHOUT_BOUND)
     return await _lease(client, tag, 1, holder)
 
 

@@ -84,6 +84,8 @@ class AliasLimit:
     waiting: frozenset[Holder] = frozenset()
     """Runs that have less than they could use."""
     lease_holders: tuple[UUID, ...] = ()
+    has_line: bool = False
+    """Whether there is a limit for those who wait."""
 
     @property
     def live(self) -> int:
@@ -144,6 +146,7 @@ def alias_limits(
             others=sum(read_holder(each) is None for each in ids),
             waiting=frozenset(each[0] for each in waiting if each is not None),
             lease_holders=tuple(ids),
+            has_line=line is not None,
         )
     return found
 
@@ -159,7 +162,11 @@ async def read_limits(client: PrefectClient) -> list[ConcurrencyLimit]:
 
 
 async def create_limit(client: PrefectClient, tag: str, limit: int) -> None:
-    """Create a tag's limit; one that exists is left as it is."""
+    """Create a tag's limit; one that exists is left as it is.
+
+    To be called only when none was found: an SQLite server that has to refuse a creation can keep
+    its other writers waiting for a minute.
+    """
     await _create(client, f"tag:{tag}", limit, 0.0)
 
 

@@ -144,7 +144,6 @@ async def test_a_limit_that_exists_is_kept_and_is_never_exceeded(
 ) -> None:
     alias, server = _alias(), bench_server(latency=0.05)
     await create_limit(client, tag_of(alias), 3)
-    await create_limit(client, tag_of(alias), 9)
     config = _named(alias, server.url, 3, parallel=8)
     await _run(config, tmp_path, 30, buffer_size=10)
     assert server.stats()["max_in_flight"] == 3
