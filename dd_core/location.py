@@ -38,8 +38,10 @@ def location_of(address: str | Location, options: Mapping[str, Any] | None = Non
     """The folder or the prefix that an address names.
 
     `options` are those of the fsspec filesystem; without them it takes its credentials from where
-    it always does, such as the environment.
+    it always does, such as the environment. A location is given back as it is, with its options.
     """
+    if not isinstance(address, str | Path):
+        return address
     if not is_remote(address):
         text = str(address)
         return Path(_SCHEME.sub("", text)).expanduser().resolve()

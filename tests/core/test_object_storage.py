@@ -107,6 +107,13 @@ def test_a_name_cannot_lead_out_of_object_storage(memory: str) -> None:
         DatasetDirectory.place(memory, "../rows")
 
 
+def test_a_location_keeps_the_options_that_it_was_made_with(memory: str) -> None:
+    place = location_of(memory, {"skip_instance_cache": True})
+    dataset = DatasetDirectory.place(place, "rows").path
+    assert not isinstance(dataset, Path)
+    assert dataset.storage_options["skip_instance_cache"] is True
+
+
 def test_an_address_that_nothing_can_reach_is_refused() -> None:
     with pytest.raises(ArtifactStorageError, match="cannot be reached"):
         location_of("nowhere://bucket/rows")
