@@ -65,6 +65,8 @@ class ColumnState:
         self.done = 0
         self.skipped = 0
         self.failed: dict[int, DataDesignerError] = {}
+        self.is_reported = False
+        """Whether those who await the column know what failed, and may want another try."""
         self.failures: dict[int, Exception] = {}
         """Why rows were dropped because of this column."""
         self.ready: list[int] = []

@@ -68,19 +68,22 @@ class BatchRun:
                 self._finished(state)
 
     async def column(self, name: str) -> None:
-        """Await one column. Called again after a failure, it tries the failed cells again.
+        """Await one column. Called again after it raised, it tries the failed cells again.
 
         Raises `ColumnIncompleteError` when the cells that are left failed in a way that a later
         try may mend, and whatever stopped the batch when that cut the column short.
         """
         state = self.states[name]
-        for row in state.take_failed():
-            state.status[row] = CellState.WAITING
-            self._work.queue(state, row)
+        if state.is_reported:  # not what failed before anybody awaited the column
+            state.is_reported = False
+            for row in state.take_failed():
+                state.status[row] = CellState.WAITING
+                self._work.queue(state, row)
         await state.settled()
         if self.stopped_by is not None and state.cut:
             raise self.stopped_by
         if state.failed:
+            state.is_reported = True
             example = next(iter(state.failed.values()))
             raise ColumnIncompleteError(
                 f"{len(state.failed)} cells of column {name!r} failed for now, for example: "

@@ -197,14 +197,20 @@ async def _generate(
             places.release()
 
     running: list[asyncio.Task[None]] = []
-    for batch in batches:
-        await places.acquire()
-        if session.engine.stopped_by is not None:
-            break
-        if batch.index not in session.parts:
-            await session.open_batch(batch)
-        running.append(asyncio.create_task(one(batch)))
-    for failure in await asyncio.gather(*running, return_exceptions=True):
+    try:
+        for batch in batches:
+            await places.acquire()
+            if session.engine.stopped_by is not None:
+                break
+            if batch.index not in session.parts:
+                await session.open_batch(batch)
+            running.append(asyncio.create_task(one(batch)))
+        failures = await asyncio.gather(*running, return_exceptions=True)
+    finally:  # those that are still at work, because this is cancelled
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+    for failure in failures:
         if isinstance(failure, BaseException) and failure is not session.engine.stopped_by:
             raise failure
 

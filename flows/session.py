@@ -31,6 +31,7 @@ from dd_core.storage import DatasetDirectory, Part
 from dd_core.tenure import Tenure
 from flows.column_cache import ColumnCache, StoredColumn, cells_of
 from flows.slots import leased_slots
+from flows.termination import ended_by_sigterm
 
 _MOST_KEPT = 1000
 _PREVIEW_ROWS = 10
@@ -201,14 +202,15 @@ async def dataset_run(
     Every process that generates goes through this: that of the dataset's flow run, and those of
     batches that run elsewhere.
     """
-    async with (
-        Engine(plan, providers, run_config, directory=directory) as engine,
-        leased_slots(engine, run_id()),
-    ):
-        rows = sum(batch.size for batch in batches)
-        session = DatasetRun(engine, directory, rows, flow_run_id=str(run_id()))
-        session.make_current()
-        yield session
+    with ended_by_sigterm():
+        async with (
+            Engine(plan, providers, run_config, directory=directory) as engine,
+            leased_slots(engine, run_id()),
+        ):
+            rows = sum(batch.size for batch in batches)
+            session = DatasetRun(engine, directory, rows, flow_run_id=str(run_id()))
+            session.make_current()
+            yield session
 
 
 def run_id() -> UUID:

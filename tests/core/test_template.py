@@ -342,9 +342,9 @@ def test_the_native_engine_has_all_of_jinja() -> None:
         ("", "rendered to nothing; check the values of 'x'"),
         (" \n", "rendered to nothing"),
         ("a" * 512_001, "longer than 512000"),
-        (repr(rendered), "Python object"),
-        (repr(len), "Python object"),
-        (repr("a".upper), "Python object"),
+        pytest.param(repr(rendered), "Python object", id="function"),
+        pytest.param(repr(len), "Python object", id="built-in"),
+        pytest.param(repr("a".upper), "Python object", id="bound method"),
     ],
 )
 def test_the_secure_engine_refuses_such_output(text: str, reason: str) -> None:
