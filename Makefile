@@ -15,7 +15,7 @@ demo: $(READY) ## Generate 20 product reviews with a small model on this machine
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
 
 test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 check: $(READY) ## Lint, type check and check the import contracts
 	$(BIN)/ruff check .

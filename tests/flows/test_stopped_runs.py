@@ -31,8 +31,8 @@ import asyncio, sys
 import dd_core.config as dd
 from flows import generate_dataset
 asyncio.run(generate_dataset(
-    sys.argv[1], num_records=300, dataset_name=sys.argv[3], artifact_path=sys.argv[2],
-    run_config=dd.RunConfig(buffer_size=100),
+    sys.argv[1], num_records=3000, dataset_name=sys.argv[3], artifact_path=sys.argv[2],
+    run_config=dd.RunConfig(buffer_size=500),
 ))
 """
 
@@ -49,31 +49,32 @@ async def _asked(server: BenchServer, child: subprocess.Popen[str], requests: in
 async def test_a_stopped_run_ends_and_repeats_only_what_was_in_flight(
     tmp_path: Path, bench_server: ServerFactory, sent: signal.Signals
 ) -> None:
-    server = bench_server(latency=0.05, record=True)
+    server = bench_server(latency=0.002, record=True)  # busy: a signal hits any code
     config, name = tmp_path / "chain.yaml", f"stopped-{sent.name.lower()}"
-    chain(server.url, 2, parallel=16).write_config(config)
+    chain(server.url, 2, parallel=64).write_config(config)
     environment = os.environ | {
         "PREFECT_API_URL": str(PREFECT_API_URL.value()),
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
     }
     command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path), name]
     child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
-    await _asked(server, child, 250)
+    await _asked(server, child, 1000)
     child.send_signal(sent)
     _, noise = child.communicate(timeout=120)
     assert child.returncode != 0
     assert "never retrieved" not in noise
+    assert "Exception in callback" not in noise
 
     async with get_client() as client:
         named = FlowRunFilter(name=FlowRunFilterName(like_=name))
         runs = await client.read_flow_runs(flow_run_filter=named)
         assert {run.state_name for run in runs} <= {"Crashed", "Cancelled", "Completed"}
-        [main] = [run for run in runs if run.name == f"{name} (300 rows)"]
+        [main] = [run for run in runs if run.name == f"{name} (3000 rows)"]
         summary = await resume(client, main.id)
 
-    assert summary.rows_written == 300
+    assert summary.rows_written == 3000
     repeated = [count for _, prompt, count in server.prompts() if count > 1 and "Go on" in prompt]
-    assert len(repeated) <= 16
+    assert len(repeated) <= 64
     assert max(repeated, default=1) <= 2
 
 
