@@ -206,7 +206,7 @@ async def _generate(
                 await session.open_batch(batch)
             running.append(asyncio.create_task(one(batch)))
         failures = await asyncio.gather(*running, return_exceptions=True)
-    finally:  # those that are still at work, because this is cancelled
+    finally:  # nothing goes on where this failed or was cancelled
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)

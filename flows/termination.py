@@ -23,9 +23,8 @@ _HANDLER = "_prefect_sigterm_handler"
 
 _PREFECTS: Callable[[int, Any], object] | None = getattr(prefect_engine, _HANDLER, None)
 
-_flows: dict[asyncio.Task[object], asyncio.AbstractEventLoop] = {}
-"""The flows at work."""
-_terminated: set[asyncio.Task[object]] = set()
+_flows: dict[asyncio.Task[object], bool] = {}
+"""The flows at work, and whether the signal has come for them."""
 
 
 @contextmanager
@@ -40,25 +39,24 @@ def ended_by_sigterm() -> Generator[None]:
     if flow is None or not is_main or handler not in (_PREFECTS, _end_flows) or not _PREFECTS:
         yield
         return
-    _flows[flow] = asyncio.get_running_loop()
+    _flows[flow] = False
     _handle_with(_end_flows)
     try:
         yield
     except asyncio.CancelledError as error:
-        if flow in _terminated:
+        if _flows[flow]:
             raise TerminationSignal(signal.SIGTERM) from error
         raise
     finally:
         del _flows[flow]
-        _terminated.discard(flow)
         if not _flows:
             _handle_with(_PREFECTS)
 
 
 def _end_flows(number: int, frame: object) -> None:
-    for flow, loop in _flows.items():
-        _terminated.add(flow)
-        loop.call_soon_threadsafe(flow.cancel)
+    for flow in _flows:
+        _flows[flow] = True
+        flow.get_loop().call_soon_threadsafe(flow.cancel)
 
 
 def _handle_with(handler: Callable[[int, Any], object]) -> None:
