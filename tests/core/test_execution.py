@@ -11,6 +11,11 @@ import pytest
 
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerEarlyShutdownError, DataDesignerGenerationError
+from dd_core.column import Batch
+from dd_core.engine import Engine
+from dd_core.errors import ColumnIncompleteError
+from dd_core.models.providers import Providers
+from dd_core.plan import compile_plan
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 from tests.full_house import FullHouse
@@ -266,3 +271,20 @@ def test_preview_works_inside_a_running_event_loop(tmp_path: Path) -> None:
         )
 
     assert asyncio.run(notebook()) == 3
+
+
+async def test_cells_that_failed_before_their_column_was_awaited_have_had_one_try(
+    bench_server: ServerFactory,
+) -> None:
+    server, providers = bench_server(error_rate=1.0), Providers()
+    plan = compile_plan(chain(server.url, 1).build(), providers, seed=1)
+    settings = dd.RunConfig(max_request_retries=0, disable_early_shutdown=True)
+    async with Engine(plan, providers, settings) as engine:
+        run = engine.batch_run(Batch(0, 0, 6))
+        run.start()
+        await run.states["c0"].settled()
+        for tries in (1, 2):
+            with pytest.raises(ColumnIncompleteError, match="6 cells"):
+                await run.column("c0")
+            assert server.stats()["requests"] == 6 * tries
+        await run.close()
