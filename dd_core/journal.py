@@ -18,8 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
-import orjson
-
+from dd_core.cell_json import decoded, encoded
 from dd_core.column import Batch
 from dd_core.location import Location, files_in
 
@@ -60,12 +59,7 @@ class Journal:
 
     def add(self, fingerprint: str, row: int, values: Mapping[str, Any]) -> None:
         """Note a finished cell; `row` counts from the start of the dataset."""
-        line = orjson.dumps(
-            (fingerprint, row, values),
-            default=str,
-            option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE,
-        )
-        self._pending.append(line)
+        self._pending.append(encoded((fingerprint, row, values)) + b"\n")
         self.has_lines = True
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -223,7 +217,7 @@ def _read_segment(segment: Location, batch: Batch, found: JournalledCells) -> No
     with segment.open("rb") as lines:
         for line in lines:
             try:
-                fingerprint, row, values = orjson.loads(line)
+                fingerprint, row, values = decoded(line)
             except ValueError:
                 continue  # the line that was being written when the process died
             if batch.start <= row < batch.stop:

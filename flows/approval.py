@@ -7,7 +7,7 @@ from contextvars import ContextVar
 from uuid import uuid4
 
 from prefect.exceptions import FlowPauseTimeout
-from prefect.flow_runs import apause_flow_run
+from prefect.flow_runs import apause_flow_run, asuspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
@@ -16,7 +16,7 @@ from pydantic import Field
 from dd_core.column import Batch
 from dd_core.errors import DataDesignerGenerationError
 from flows.markdown import artifact_key
-from flows.session import DatasetRun
+from flows.session import DatasetRun, is_deployed
 
 PREVIEW_ROWS = 10
 _TIMEOUT = 7 * 24 * 3600
@@ -94,8 +94,14 @@ async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
         f"**Approve the preview of {dataset}?** Look at [its rows](/artifacts/key/{key}) first. "
         f"{session.rows - len(session.preview):,} more rows are to be generated."
     )
+    answer = await (_suspended(session, text) if is_deployed() else _paused(session, text))
+    return answer.go_on
+
+
+async def _paused(session: DatasetRun, text: str) -> Approval:
+    """Wait in this process, which nobody else could start again."""
     try:
-        answer = await apause_flow_run(
+        return await apause_flow_run(
             wait_for_input=Approval.with_initial_data(description=text),
             timeout=_TIMEOUT,
             poll_interval=_POLL_SECONDS,
@@ -106,4 +112,21 @@ async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
             f"nobody approved the preview within {_TIMEOUT // 86400} days; its rows are kept in "
             f"{session.directory.path}. Resume the run to be asked again"
         ) from None
-    return answer.go_on
+
+
+async def _suspended(session: DatasetRun, text: str) -> Approval:
+    """End this process until there is an answer; then a worker starts the run again."""
+    directory, run = session.directory, session.flow_run_id
+    asked: dict[str, str] = directory.metadata.get("approvals_asked", {})
+    key = asked.get(run) or f"approval-{uuid4()}"
+    directory.write_metadata(approvals_asked={**asked, run: key})
+    try:
+        answer = await asuspend_flow_run(
+            wait_for_input=Approval.with_initial_data(description=text), timeout=_TIMEOUT, key=key
+        )
+    except Exception:  # it was not answered: the next time asks anew
+        directory.write_metadata(approvals_asked=asked)
+        raise
+    directory.write_metadata(approvals_asked={each: asked[each] for each in asked if each != run})
+    assert answer is not None
+    return answer

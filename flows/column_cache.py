@@ -17,7 +17,6 @@ import pyarrow as pa
 from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultStore
 
-from dd_core.arrow import concatenated
 from dd_core.column import Batch, CellColumn, GroupColumn
 from dd_core.execute import BatchRun
 from dd_core.journal import JournalledCells
@@ -26,7 +25,14 @@ from dd_core.part import gaps
 from dd_core.plan import Plan
 from flows.keys import ROW, SKIPPED, column_folders, key_of, range_of
 from flows.listing import Listing, listing_of
-from flows.results import BesideResults, ParquetSerializer, read_file, result_storage
+from flows.results import (
+    BesideResults,
+    ParquetSerializer,
+    exact_values,
+    put_together,
+    read_file,
+    result_storage,
+)
 from flows.retention import remove_older
 
 _logger = logging.getLogger(__name__)
@@ -49,7 +55,7 @@ class StoredColumn:
         names = [name for name in self.table.column_names if name not in (ROW, SKIPPED)]
         skipped: list[Any] = self.table.column(SKIPPED).to_pylist()
         rows: list[Any] = self.table.column(ROW).to_pylist()
-        columns: list[list[Any]] = [self.table.column(name).to_pylist() for name in names]
+        columns = [exact_values(self.table, name) for name in names]
         return {
             row: dict(zip(names, values, strict=True))
             for row, is_skipped, *values in zip(rows, skipped, *columns, strict=True)
@@ -225,6 +231,6 @@ def _rows_of(tables: Sequence[pa.Table], batch: Batch) -> pa.Table | None:
             pieces.append(table.take(pa.array(chosen)))
     if not pieces:
         return None
-    whole = pieces[0] if len(pieces) == 1 else concatenated(pieces)
+    whole = pieces[0] if len(pieces) == 1 else put_together(pieces)
     rows = whole.column(ROW).to_pylist()
     return whole.take(pa.array(sorted(range(len(rows)), key=rows.__getitem__)))

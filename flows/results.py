@@ -7,10 +7,11 @@ generated; Prefect then shows the column's task as Cached.
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 from prefect.cache_policies import CachePolicy
 from prefect.context import TaskRunContext
@@ -20,10 +21,16 @@ from prefect.serializers import Serializer
 from pydantic import Field, PrivateAttr
 
 from dd_core.arrow import array_of, read_parquet, write_parquet
+from dd_core.cell_json import decoded, encoded
 from dd_core.cells import CellState, ColumnState
+from dd_core.column import Values
 from dd_core.errors import ArtifactStorageError
 from dd_core.execute import BatchRun
 from flows.keys import ROW, SKIPPED
+
+
+_AS_JSON = {b"encoding": b"json"}
+"""Metadata of a column whose values are JSON texts."""
 
 
 class ParquetSerializer(Serializer):
@@ -103,9 +110,54 @@ def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
         ROW: pa.array([run.batch.start + row for row in rows], pa.int64()),
         SKIPPED: pa.array([state.status[row] == CellState.SKIPPED for row in rows], pa.bool_()),
     }
+    fields = [pa.field(name, array.type) for name, array in arrays.items()]
     for name in state.planned.outputs:
-        arrays[name] = array_of(run.values(name), rows)
-    return pa.table(arrays)
+        arrays[name], field = _exact(name, run.values(name), rows)
+        fields.append(field)
+    return pa.table([*arrays.values()], schema=pa.schema(fields))
+
+
+def exact_values(table: pa.Table, name: str) -> list[Any]:
+    """The values of a stored column, the same as when it was stored."""
+    values: list[Any] = table.column(name).to_pylist()
+    is_json = _AS_JSON.items() <= (table.schema.field(name).metadata or {}).items()
+    return [decoded(value) for value in values] if is_json else values
+
+
+def put_together(tables: Sequence[pa.Table]) -> pa.Table:
+    """The rows of several tables of a column, whose values may be stored in different ways."""
+    first = tables[0].schema
+    if any(not table.schema.equals(first, check_metadata=True) for table in tables):
+        tables = [_all_as_json(table) for table in tables]
+    return pa.concat_tables(tables)
+
+
+def _exact(name: str, values: Values, rows: Sequence[int]) -> tuple[Any, Any]:
+    """Values as Arrow has them, or as JSON where it would make something else of them.
+
+    In Arrow all objects of a column have the same members, numbers the same type, and values
+    without a common type are text.
+    """
+    array: Any = array_of(values, rows)
+    chosen = [] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+    kinds = {type(value) for value in chosen if value is not None}
+    is_plain = len(kinds) <= 1 and not pa.types.is_nested(array.type)
+    if is_plain or [*map(encoded, chosen)] == [*map(encoded, array.to_pylist())]:
+        return array, pa.field(name, array.type)
+    return _as_json(name, chosen)
+
+
+def _as_json(name: str, values: Sequence[Any]) -> tuple[Any, Any]:
+    texts = pa.array([encoded(value).decode() for value in values], pa.string())
+    return texts, pa.field(name, pa.string(), metadata=_AS_JSON)
+
+
+def _all_as_json(table: pa.Table) -> pa.Table:
+    for place, name in enumerate(table.column_names):
+        if name not in (ROW, SKIPPED):
+            texts, field = _as_json(name, exact_values(table, name))
+            table = table.set_column(place, field, texts)
+    return table
 
 
 async def require_results(storage: WritableFileSystem, keys: Iterable[str]) -> None:

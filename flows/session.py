@@ -31,6 +31,7 @@ from dd_core.storage import DatasetDirectory, Part
 from dd_core.tenure import Tenure
 from flows.column_cache import ColumnCache, StoredColumn, cells_of
 from flows.slots import leased_slots
+from flows.suspension import left_when_suspended
 from flows.termination import ended_by_sigterm
 
 _MOST_KEPT = 1000
@@ -206,6 +207,7 @@ async def dataset_run(
         async with (
             Engine(plan, providers, run_config, directory=directory) as engine,
             leased_slots(engine, run_id()),
+            left_when_suspended(),
         ):
             rows = sum(batch.size for batch in batches)
             session = DatasetRun(engine, directory, rows, flow_run_id=str(run_id()))
@@ -218,6 +220,13 @@ def run_id() -> UUID:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     return context.flow_run.id
+
+
+def is_deployed() -> bool:
+    """Whether the flow run is one of a deployment, so that a worker can start it again."""
+    context = FlowRunContext.get()
+    run = context.flow_run if context is not None else None
+    return run is not None and run.deployment_id is not None
 
 
 def current_run() -> DatasetRun:

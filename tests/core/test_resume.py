@@ -5,8 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
+from datetime import date, timedelta
+from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
+import pandas as pd
 import pytest
 
 import dd_core.config as dd
@@ -178,3 +182,33 @@ def test_a_damaged_part_is_generated_again(tmp_path: Path) -> None:
     part.write_bytes(part.read_bytes()[:100])
     again = designer.create(builder, num_records=12, dataset_name="d", resume="always")
     assert again.load_dataset().equals(frame)
+
+
+@dd.custom_column_generator(required_columns=["id"])
+def dated(row: dict[str, Any]) -> dict[str, Any]:
+    number = int(row["id"][:8], 16)
+    day = date(2026, 1, 1) + timedelta(days=number % 300)
+    return {**row, "day": {"of": day, "large": 2**65 + number, "share": Decimal("0.1")}}
+
+
+def test_cells_that_were_journalled_are_what_they_were(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    made = topics(model(bench_server().url)).add_column(
+        name="day", column_type="custom", generator_function=dated
+    )
+    made.add_column(
+        name="text", column_type="llm-text", model_alias="m", prompt="{{ day.of.year }} {{ id }}"
+    )
+    made.add_column(name="seen", column_type="expression", expr="{{ day }} {{ day.of.month }}")
+    frames = []
+    for name, budget in (("whole", None), ("cut", dd.Budget(max_requests=20))):
+        settings = dd.RunConfig(seed=4, budget=budget)
+        designer = DataDesigner(tmp_path, run_config=settings)
+        if budget is not None:
+            designer.create(made, num_records=40, dataset_name=name)
+            assert [*(tmp_path / name).glob("journal/*")]
+            designer = DataDesigner(tmp_path, run_config=dd.RunConfig(seed=4))
+        result = designer.create(made, num_records=40, dataset_name=name, resume="if_possible")
+        frames.append(result.load_dataset())
+    pd.testing.assert_frame_equal(frames[0], frames[1])

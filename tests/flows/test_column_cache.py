@@ -200,6 +200,35 @@ async def test_batches_that_are_stored_in_part_ask_for_the_rest(runs: Runs) -> N
     assert await runs(config, rows=12, size=12) == {}
 
 
+@dd.custom_column_generator(required_columns=["title"])
+def noted(row: dict[str, Any]) -> dict[str, Any]:
+    """Members that only some rows have, and values of several types."""
+    number = int(row["id"][:8], 16)
+    facts: dict[str, Any] = {"number": number, "mixed": 1.0 if number % 2 else "one"}
+    if number % 3:
+        facts["note"] = row["title"]
+    return {**row, "facts": facts}
+
+
+async def test_stored_values_are_what_they_were_when_they_were_made(runs: Runs) -> None:
+    made = topics(model(runs.server.url))
+    made.add_column(
+        name="title", column_type="llm-text", model_alias="m", prompt="Title {{ topic }} {{ id }}"
+    )
+    made.add_column(name="facts", column_type="custom", generator_function=noted)
+    text = "{{ facts }} {{ facts.note is defined }} {{ facts.mixed }}"
+    made.add_column(name="seen", column_type="expression", expr=text)
+    assert await runs(made.build()) == {"Title": 12}
+    first = runs.frame
+    assert {"True", "False"} <= {each.split()[-2] for each in first["seen"]}
+
+    made.add_column(name="end", column_type="expression", expr="{{ seen }}!")
+    for size in (4, 6):  # batches of another size are put together from several files
+        assert await runs(made.build(), size=size) == {}
+        assert {"title", "facts"} <= runs.cached()
+        pd.testing.assert_frame_equal(runs.frame.drop(columns="end"), first)
+
+
 def files(runs: Runs, column: str) -> list[Path]:
     return sorted((runs.folder / "storage" / column).glob("*/rows-*.parquet"))
 

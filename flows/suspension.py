@@ -1,0 +1,69 @@
+"""A run that is suspended lets go within seconds, and goes on where it was when it is resumed.
+
+Prefect looks for a suspension when a task or flow begins or ends, which can be an hour after
+somebody pressed Suspend. Here the flow is cancelled at once, as by SIGTERM: its answers are in the
+journals, its slots are given back, and its process ends. A worker takes it up again once it is
+resumed; its batches then go on in the same flow runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+from prefect import get_client
+from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
+from prefect.exceptions import Pause
+from prefect.states import Paused
+
+_LOOK_SECONDS = 0.5
+
+
+@asynccontextmanager
+async def left_when_suspended() -> AsyncGenerator[None]:
+    """Cancel the calling flow once its run is suspended; leaving then raises `Pause`."""
+    flow = asyncio.current_task()
+    assert flow is not None
+    looking = asyncio.create_task(_end(flow))
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if (state := suspended_state()) is not None:
+            raise Pause(state=state) from error
+        raise
+    finally:
+        looking.cancel()
+
+
+@asynccontextmanager
+async def suspended_with_its_dataset() -> AsyncGenerator[None]:
+    """For a batch within a dataset's run: show it as suspended instead of crashed."""
+    try:
+        yield
+    except asyncio.CancelledError as error:
+        if suspended_state() is None:
+            raise
+        context = FlowRunContext.get()
+        assert context is not None and context.flow_run is not None
+        state: State[Any] = Paused(message="Suspended with its dataset.")
+        state.name = "Suspended"
+        async with get_client() as client:
+            # Prefect knows no suspended subflows; as the dataset goes on, it runs this one again.
+            await client.set_flow_run_state(context.flow_run.id, state, force=True)
+        raise Pause(state=state) from error
+
+
+def suspended_state() -> State | None:
+    """The state that the run of this flow was put into from outside; None while it may go on."""
+    context = FlowRunContext.get()
+    request: Any = getattr(context, "flow_run_suspension_request", None)
+    return request.get_state() if request is not None else None
+
+
+async def _end(flow: asyncio.Task[object]) -> None:
+    while suspended_state() is None:
+        await asyncio.sleep(_LOOK_SECONDS)
+    flow.cancel()
