@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
@@ -179,7 +180,10 @@ def parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    try:
+        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    except TypeError:  # whole numbers of more than 64 bits
+        return json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _has_empty_struct(kind: Any) -> bool:

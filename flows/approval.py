@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
+from http import HTTPStatus
 from uuid import uuid4
 
-from prefect.exceptions import FlowPauseTimeout
+import httpx
 from prefect.flow_runs import apause_flow_run, asuspend_flow_run
 from prefect.input import RunInput
 from prefect.logging import get_run_logger
@@ -21,6 +23,7 @@ from flows.session import DatasetRun, is_deployed
 PREVIEW_ROWS = 10
 _TIMEOUT = 7 * 24 * 3600
 """Seconds that a run waits for somebody."""
+_GRACE = 3600
 _POLL_SECONDS = 5
 
 Asker = Callable[[DatasetRun], Awaitable[bool]]
@@ -101,16 +104,17 @@ async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
 async def _paused(session: DatasetRun, text: str) -> Approval:
     """Wait in this process, which nobody else could start again."""
     try:
-        return await apause_flow_run(
-            wait_for_input=Approval.with_initial_data(description=text),
-            timeout=_TIMEOUT,
-            poll_interval=_POLL_SECONDS,
-            key=f"approval-{uuid4()}",
-        )
-    except FlowPauseTimeout:
+        async with asyncio.timeout(_TIMEOUT):
+            return await apause_flow_run(
+                wait_for_input=Approval.with_initial_data(description=text),
+                timeout=_TIMEOUT + _GRACE,  # Prefect would say less about it
+                poll_interval=_POLL_SECONDS,
+                key=f"approval-{uuid4()}",
+            )
+    except TimeoutError:
         raise DataDesignerGenerationError(
             f"nobody approved the preview within {_TIMEOUT // 86400} days; its rows are kept in "
-            f"{session.directory.path}. Resume the run to be asked again"
+            f"{session.directory.path}. Retry the run to be asked again"
         ) from None
 
 
@@ -118,15 +122,17 @@ async def _suspended(session: DatasetRun, text: str) -> Approval:
     """End this process until there is an answer; then a worker starts the run again."""
     directory, run = session.directory, session.flow_run_id
     asked: dict[str, str] = directory.metadata.get("approvals_asked", {})
-    key = asked.get(run) or f"approval-{uuid4()}"
-    directory.write_metadata(approvals_asked={**asked, run: key})
-    try:
-        answer = await asuspend_flow_run(
-            wait_for_input=Approval.with_initial_data(description=text), timeout=_TIMEOUT, key=key
-        )
-    except Exception:  # it was not answered: the next time asks anew
+    question = Approval.with_initial_data(description=text)
+    while True:
+        key = asked.get(run) or f"approval-{uuid4()}"
+        directory.write_metadata(approvals_asked={**asked, run: key})
+        try:
+            answer = await asuspend_flow_run(question, timeout=_TIMEOUT, key=key)
+        except httpx.HTTPStatusError as error:
+            if run not in asked or error.response.status_code != HTTPStatus.NOT_FOUND:
+                raise
+            answer = None  # nobody answered in time, and the run was started again: ask again
+        asked = {each: asked[each] for each in asked if each != run}
         directory.write_metadata(approvals_asked=asked)
-        raise
-    directory.write_metadata(approvals_asked={each: asked[each] for each in asked if each != run})
-    assert answer is not None
-    return answer
+        if answer is not None:
+            return answer

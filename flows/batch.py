@@ -25,7 +25,7 @@ from flows.column import generate_column
 from flows.keys import column_keys, part_key
 from flows.results import BesideResults, GivenKey, require_results, result_storage
 from flows.session import DatasetRun, current_run
-from flows.suspension import suspended_with_its_dataset
+from flows.suspension import paused_with_its_dataset
 
 
 class BatchManifest(BaseModel):
@@ -87,7 +87,7 @@ async def generate_batch(
     if not folder:
         session = current_run()
         session.batch_started(index)
-        async with suspended_with_its_dataset():
+        async with paused_with_its_dataset():
             return await _generated(session, batch, dataset)
     async with batch_alone(folder, batch, attempt) as session:
         return await _generated(session, batch, dataset)

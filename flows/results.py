@@ -28,7 +28,6 @@ from dd_core.errors import ArtifactStorageError
 from dd_core.execute import BatchRun
 from flows.keys import ROW, SKIPPED
 
-
 _AS_JSON = {b"encoding": b"json"}
 """Metadata of a column whose values are JSON texts."""
 
@@ -120,7 +119,8 @@ def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
 def exact_values(table: pa.Table, name: str) -> list[Any]:
     """The values of a stored column, the same as when it was stored."""
     values: list[Any] = table.column(name).to_pylist()
-    is_json = _AS_JSON.items() <= (table.schema.field(name).metadata or {}).items()
+    schema: Any = table.schema
+    is_json = _AS_JSON.items() <= (schema.field(name).metadata or {}).items()
     return [decoded(value) for value in values] if is_json else values
 
 
@@ -139,8 +139,8 @@ def _exact(name: str, values: Values, rows: Sequence[int]) -> tuple[Any, Any]:
     without a common type are text.
     """
     array: Any = array_of(values, rows)
-    chosen = [] if isinstance(values, np.ndarray) else [values[row] for row in rows]
-    kinds = {type(value) for value in chosen if value is not None}
+    chosen: list[Any] = [] if isinstance(values, np.ndarray) else [values[row] for row in rows]
+    kinds: set[type] = {type(value) for value in chosen if value is not None}
     is_plain = len(kinds) <= 1 and not pa.types.is_nested(array.type)
     if is_plain or [*map(encoded, chosen)] == [*map(encoded, array.to_pylist())]:
         return array, pa.field(name, array.type)

@@ -31,7 +31,7 @@ _PAGE = 200
 
 async def interrupted_runs(client: PrefectClient) -> list[FlowRun]:
     """Dataset runs that crashed, or whose process on this machine is gone; the latest first."""
-    types = [StateType.CRASHED, StateType.RUNNING, StateType.CANCELLING]
+    types = [StateType.CRASHED, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
     runs: list[FlowRun] = await client.read_flow_runs(
         flow_filter=FlowFilter(name=FlowFilterName(any_=["generate-dataset"])),
@@ -54,8 +54,10 @@ async def resume(client: PrefectClient, run_id: UUID) -> Any:
     run = await client.read_flow_run(run_id)
     if is_alive_here(Holder.of(run.id).key):
         raise DataDesignerGenerationError(f"{run.name} is at work on this machine; cancel it first")
-    if run.state_type is StateType.COMPLETED:
-        raise DataDesignerGenerationError(f"{run.name} is complete; there is nothing to resume")
+    if run.state is not None and run.state.is_completed():
+        if run.state.name == "Completed":
+            raise DataDesignerGenerationError(f"{run.name} is complete; there is nothing to resume")
+        raise DataDesignerGenerationError(f"{run.name} {run.state.name}: {run.state.message}")
     await client.set_flow_run_state(run.id, Scheduled(), force=True)
     if run.deployment_id is not None:
         return None

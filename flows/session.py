@@ -29,6 +29,7 @@ from dd_core.results import DroppedRow
 from dd_core.run_config import RunConfig
 from dd_core.storage import DatasetDirectory, Part
 from dd_core.tenure import Tenure
+from flows.busy_server import ask_again_soon
 from flows.column_cache import ColumnCache, StoredColumn, cells_of
 from flows.slots import leased_slots
 from flows.suspension import left_when_suspended
@@ -203,6 +204,7 @@ async def dataset_run(
     Every process that generates goes through this: that of the dataset's flow run, and those of
     batches that run elsewhere.
     """
+    ask_again_soon()
     with ended_by_sigterm():
         async with (
             Engine(plan, providers, run_config, directory=directory) as engine,

@@ -14,7 +14,14 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from prefect import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
 from prefect.exceptions import Pause
 from prefect.states import Paused
@@ -30,30 +37,45 @@ async def left_when_suspended() -> AsyncGenerator[None]:
     looking = asyncio.create_task(_end(flow))
     try:
         yield
-    except asyncio.CancelledError as error:
-        if (state := suspended_state()) is not None:
-            raise Pause(state=state) from error
-        raise
+    except (asyncio.CancelledError, Pause) as error:
+        if (state := suspended_state()) is None:
+            raise
+        await _suspend_batches()
+        raise Pause(state=state) from error
     finally:
         looking.cancel()
 
 
 @asynccontextmanager
-async def suspended_with_its_dataset() -> AsyncGenerator[None]:
-    """For a batch within a dataset's run: show it as suspended instead of crashed."""
+async def paused_with_its_dataset() -> AsyncGenerator[None]:
+    """Let a batch within a suspended run of a dataset end without a state of its own."""
     try:
         yield
     except asyncio.CancelledError as error:
-        if suspended_state() is None:
+        if (state := suspended_state()) is None:
             raise
-        context = FlowRunContext.get()
-        assert context is not None and context.flow_run is not None
-        state: State[Any] = Paused(message="Suspended with its dataset.")
-        state.name = "Suspended"
-        async with get_client() as client:
-            # Prefect knows no suspended subflows; as the dataset goes on, it runs this one again.
-            await client.set_flow_run_state(context.flow_run.id, state, force=True)
         raise Pause(state=state) from error
+
+
+async def _suspend_batches() -> None:
+    """Show batches as suspended that were at work; as the dataset goes on, so do they.
+
+    Prefect knows no suspended subflows, and would show them as running.
+    """
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    here = FlowRunFilter(
+        parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]),
+        deployment_id=FlowRunFilterDeploymentId(is_null_=True),
+        state=FlowRunFilterState(
+            type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+        ),
+    )
+    state: State[Any] = Paused(message="Suspended with its dataset.")
+    state.name = "Suspended"
+    async with get_client() as client:
+        for run in await client.read_flow_runs(flow_run_filter=here):
+            await client.set_flow_run_state(run.id, state, force=True)
 
 
 def suspended_state() -> State | None:
@@ -64,6 +86,8 @@ def suspended_state() -> State | None:
 
 
 async def _end(flow: asyncio.Task[object]) -> None:
-    while suspended_state() is None:
+    while True:
         await asyncio.sleep(_LOOK_SECONDS)
-    flow.cancel()
+        if suspended_state() is not None:
+            flow.cancel()
+            return

@@ -27,15 +27,15 @@ def topics(*models: dd.ModelConfig) -> dd.DataDesignerConfigBuilder:
     return builder
 
 
-def chain(url: str, length: int, **fields: Any) -> dd.DataDesignerConfigBuilder:
+def chain(url: str, length: int, alias: str = "m", **fields: Any) -> dd.DataDesignerConfigBuilder:
     """LLM columns `c0`, `c1` ... of which each needs the one before."""
-    builder = topics(model(url, **fields))
+    builder = topics(model(url, alias, **fields))
     before = "id"
     for number in range(length):
         builder.add_column(
             name=f"c{number}",
             column_type="llm-text",
-            model_alias="m",
+            model_alias=alias,
             prompt=f"Go on ({number}): {{{{ {before} }}}}",
         )
         before = f"c{number}"

@@ -198,11 +198,11 @@ def test_cells_that_were_journalled_are_what_they_were(
         name="day", column_type="custom", generator_function=dated
     )
     made.add_column(
-        name="text", column_type="llm-text", model_alias="m", prompt="{{ day.of.year }} {{ id }}"
+        name="text", column_type="llm-text", model_alias="m", prompt="{{ day.of }} {{ id }}"
     )
-    made.add_column(name="seen", column_type="expression", expr="{{ day }} {{ day.of.month }}")
+    made.add_column(name="seen", column_type="expression", expr="{{ day }}")
     frames = []
-    for name, budget in (("whole", None), ("cut", dd.Budget(max_requests=20))):
+    for name, budget in (("whole", None), ("cut", dd.Budget(requests=20))):
         settings = dd.RunConfig(seed=4, budget=budget)
         designer = DataDesigner(tmp_path, run_config=settings)
         if budget is not None:

