@@ -143,6 +143,16 @@ class _View:
         query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
         return _attempted(lambda: numbers(self._dataset, query)) or NOT_COMPUTED
 
+    def member(self, path: Sequence[str]) -> Distribution:
+        """A member of structured values as categories, which are texts."""
+
+        def counted() -> Distribution:
+            value = member(self._dataset, self._column.name, path)
+            query = f"SELECT {value} FROM records WHERE {value} IS NOT NULL"
+            return categories(self._dataset, query)
+
+        return _attempted(counted) or NOT_COMPUTED
+
     def count_valid(self, targets: Sequence[str]) -> Count:
         """Records whose verdicts are all true."""
 

@@ -17,6 +17,7 @@ from dd_core.statistics import (
     DistributionType,
     Figure,
     LLMColumnStatistics,
+    LLMJudgeColumnStatistics,
     NumericalDistribution,
     Result,
     SamplerColumnStatistics,
@@ -62,7 +63,11 @@ class JudgeProfile(Result):
 
 
 AnyStatistics = (
-    ValidationColumnStatistics | SamplerColumnStatistics | LLMColumnStatistics | ColumnStatistics
+    ValidationColumnStatistics
+    | SamplerColumnStatistics
+    | LLMJudgeColumnStatistics
+    | LLMColumnStatistics
+    | ColumnStatistics
 )
 
 

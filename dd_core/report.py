@@ -16,6 +16,7 @@ from dd_core.profiler import AnyStatistics, DatasetProfilerResults, JudgeProfile
 from dd_core.statistics import (
     CategoricalDistribution,
     LLMColumnStatistics,
+    LLMJudgeColumnStatistics,
     NumericalDistribution,
     SamplerColumnStatistics,
     ValidationColumnStatistics,
@@ -110,6 +111,7 @@ def _details(each: AnyStatistics) -> list[tuple[str, str]]:
         return [
             ("input tokens", " ± ".join(map(_number, given))),
             ("output tokens", " ± ".join(map(_number, made))),
+            *(_scores(each) if isinstance(each, LLMJudgeColumnStatistics) else ()),
         ]
     if isinstance(each, SamplerColumnStatistics):
         return [("sampler", each.sampler_type), ("distribution", _described(each.distribution))]
@@ -117,6 +119,11 @@ def _details(each: AnyStatistics) -> list[tuple[str, str]]:
         valid = f"{_number(each.num_valid_records)} ({_number(each.percent_valid)} %)"
         return [("valid", valid)]
     return []
+
+
+def _scores(each: LLMJudgeColumnStatistics) -> Iterator[tuple[str, str]]:
+    found = [f"{name} {_described(score)}" for name, score in each.scores.items()]
+    yield "scores", "; ".join(found)
 
 
 def _described(distribution: Any) -> str:

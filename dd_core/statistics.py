@@ -87,6 +87,13 @@ class LLMColumnStatistics(ColumnStatistics):
     output_tokens_stddev: Figure
 
 
+class LLMJudgeColumnStatistics(LLMColumnStatistics):
+    """How often each score was given, too."""
+
+    scores: Mapping[str, Distribution]
+    """By the name of the score; its values are texts."""
+
+
 class SamplerColumnStatistics(ColumnStatistics):
     """How the sampled values are distributed."""
 
@@ -119,6 +126,10 @@ class ColumnView(Protocol):
 
     def numerical(self) -> Distribution:
         """The values as numbers."""
+        ...
+
+    def member(self, path: Sequence[str]) -> Distribution:
+        """A member of structured values as categories, which are texts."""
         ...
 
     def count_valid(self, targets: Sequence[str]) -> Count:

@@ -91,11 +91,13 @@ async def require_approval(session: DatasetRun, dataset: str) -> None:
 
 
 async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
-    key = artifact_key(dataset, "preview")
-    get_run_logger().info("Waiting for approval of the preview: artifact %s, then Resume", key)
+    made = session.preview_artifact
+    page = f"artifact/{made}" if made else f"key/{artifact_key(dataset, 'preview')}"
+    get_run_logger().info("Waiting for approval of the preview: /artifacts/%s, then Resume", page)
+    left = session.rows - sum(part.rows for part in session.parts.values())
     text = (
-        f"**Approve the preview of {dataset}?** Look at [its rows](/artifacts/key/{key}) first. "
-        f"{session.rows - len(session.preview):,} more rows are to be generated."
+        f"**Approve the preview of {dataset}?** Look at [its rows](/artifacts/{page}) first. "
+        f"{left:,} more rows are to be generated."
     )
     answer = await (_suspended(session, text) if is_deployed() else _paused(session, text))
     return answer.go_on

@@ -33,6 +33,7 @@ from flows.batch_runs import cancel_batches, require_deployment
 from flows.finish import finish, short_of_rows
 from flows.fleet import generate_elsewhere, hand_over
 from flows.listen import announce
+from flows.markdown import duration
 from flows.places import place_of
 from flows.profile_report import show_profile
 from flows.report import shown_progress, tag_run
@@ -178,6 +179,7 @@ async def _generate(
     session: DatasetRun, batches: list[Batch], dataset: str, *, retry_failed: bool
 ) -> None:
     """Run the batches as subflows, several at a time, always called in the same order."""
+    logger = get_run_logger()
     places = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
     session.parts = {
         part.index: part
@@ -190,7 +192,9 @@ async def _generate(
             async with session.starting(batch.index):
                 returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
             # A batch that an earlier attempt finished comes back as Prefect stored it: as JSON.
-            _verify(BatchManifest.model_validate(returned), batch, session)
+            manifest = BatchManifest.model_validate(returned)
+            _verify(manifest, batch, session)
+            logger.info("%s[%d]: %d of %d rows", dataset, batch.index, manifest.rows, batch.size)
             note_progress(session.directory, session.engine)
             await show_preview(session, dataset)
         finally:
@@ -242,6 +246,10 @@ async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
         seconds=round(session.seconds, 3),
         seed=session.engine.plan.seed,
     )
+    get_run_logger().info(
+        "%d of %d rows in %s, %d requests", written, asked, duration(session.seconds),
+        usage.requests,
+    )  # fmt: skip
     await show_summary(session, dataset, summary)
     await show_profile(session, dataset, asked)
     require_rows(session.engine, written > 0, session.dropped)

@@ -14,7 +14,9 @@ from dd_core.profiler import DatasetProfilerResults
 from dd_core.statistics import (
     CategoricalDistribution,
     ColumnStatistics,
+    Distribution,
     LLMColumnStatistics,
+    LLMJudgeColumnStatistics,
     NumericalDistribution,
     SamplerColumnStatistics,
     ValidationColumnStatistics,
@@ -50,8 +52,10 @@ def profile_lines(analysis: DatasetProfilerResults, dataset: str) -> list[str]:
     lines = [f"# {plain(dataset)}", ""]
     lines += [f"{analysis.num_records:,} of {analysis.target_num_records:,} rows.", ""]
     lines += table(heads, [_row(each) for each in columns])
+    profiled = {profile.column_name for profile in analysis.column_profiles or ()}
     for each in columns:
-        lines += _distribution(each)
+        if each.column_name not in profiled:
+            lines += _distribution(each)
     for profile in analysis.column_profiles or ():
         for score in profile.scores:
             counts = {str(value): count for value, count in score.counts.items()}
@@ -75,19 +79,24 @@ def _distribution(each: ColumnStatistics) -> Iterator[str]:
         share = each.percent_valid
         if isinstance(share, float):
             yield from ("", f"## {name}", "", f"{bar(share / 100)} {share:.1f} % valid")
-    if not isinstance(each, SamplerColumnStatistics):
-        return
-    found = each.distribution
+    elif isinstance(each, LLMJudgeColumnStatistics):
+        for score, found in each.scores.items():
+            yield from _drawn(f"{name}: {plain(score)}", found)
+    elif isinstance(each, SamplerColumnStatistics):
+        yield from _drawn(name, each.distribution)
+
+
+def _drawn(title: str, found: Distribution) -> Iterator[str]:
     if isinstance(found, NumericalDistribution):
         heads = ["least", "median", "mean", "most", "standard deviation"]
         figures = [found.min, found.median, found.mean, found.max, found.stddev]
-        yield from ("", f"## {name}", "", *table(heads, [[_figure(each) for each in figures]]))
+        yield from ("", f"## {title}", "", *table(heads, [[_figure(each) for each in figures]]))
     elif isinstance(found, CategoricalDistribution):
         histogram = found.histogram
         total, kinds = sum(histogram.counts), len(histogram.categories)
         if kinds and total / kinds >= _FEWEST_REPEATED:
             pairs = zip(map(str, histogram.categories), histogram.counts, strict=True)
-            yield from ("", f"## {name}", "", *_bars(dict(pairs)))
+            yield from ("", f"## {title}", "", *_bars(dict(pairs)))
 
 
 def _bars(counts: dict[str, int]) -> list[str]:

@@ -88,6 +88,8 @@ class DatasetRun:
     dropped_count: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     is_preview_shown: bool = False
+    preview_artifact: UUID | None = None
+    """The artifact with the first rows, if this process has made it."""
     began: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:

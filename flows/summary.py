@@ -22,7 +22,7 @@ async def show_preview(session: DatasetRun, dataset: str) -> None:
     """The first rows as a table, once there are any."""
     if session.preview and not session.is_preview_shown:
         session.is_preview_shown = True
-        await acreate_table_artifact(
+        session.preview_artifact = await acreate_table_artifact(
             table=[{name: cell(value) for name, value in row.items()} for row in session.preview],
             key=artifact_key(dataset, "preview"),
             description=f"First rows of {dataset}",
@@ -101,14 +101,16 @@ def _models(session: DatasetRun) -> list[str]:
 def _times(session: DatasetRun) -> list[str]:
     """What the cells were doing: why the run took as long as it did."""
     rows: list[list[str]] = []
+    verdicts: list[str] = []
     heads = ["inputs", "slot", "cooldown", "in_flight", "retries", "computing"]
     for column, times in session.engine.times().items():
         shares = times.shares()
-        rows.append([column, *(f"{shares[head]:.0%}" for head in heads), times.verdict])
+        rows.append([column, *(f"{shares[head]:.0%}" for head in heads)])
+        verdicts.append(f"- {plain(column)}: {plain(times.verdict)}")
     if not rows:
         return []
-    shown = ["column", *(head.replace("_", " ") for head in heads), "so"]
-    return ["", "## Where the time went", "", *table(shown, rows)]
+    shown = ["column", *(head.replace("_", " ") for head in heads)]
+    return ["", "## Where the time went", "", *table(shown, rows), "", *verdicts]
 
 
 def failure_lines(session: DatasetRun) -> list[str]:

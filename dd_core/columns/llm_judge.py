@@ -11,6 +11,12 @@ from dd_core.columns.llm import LLMColumn
 from dd_core.kind import Declaration
 from dd_core.response import AnswerFormat, extract_json, json_instructions
 from dd_core.response_schema import Rubric
+from dd_core.statistics import (
+    ColumnStatistics,
+    ColumnView,
+    Distribution,
+    LLMJudgeColumnStatistics,
+)
 
 
 class Score(Declaration):
@@ -60,6 +66,13 @@ class LLMJudgeColumnConfig(LLMColumn):
             score.name: all(isinstance(option, int) for option in score.options)
             for score in self.scores
         }
+
+    def statistics(self, view: ColumnView) -> ColumnStatistics:
+        """How often each score was given, too."""
+        scores: dict[str, Distribution] = {
+            score.name: view.member([score.name, "score"]) for score in self.scores
+        }
+        return LLMJudgeColumnStatistics(**dict(super().statistics(view)), scores=scores)
 
     def answer_format(self) -> AnswerFormat:
         """The answer's JSON, its scores brought to the options' own values."""

@@ -141,6 +141,18 @@ def test_samplers_have_their_distribution(results: DatasetCreationResults) -> No
     )
 
 
+def test_judges_have_their_scores(results: DatasetCreationResults, tmp_path: Path) -> None:
+    (verdict,) = results.load_analysis().get_column_statistics_by_type("llm-judge")
+    assert [*verdict.scores] == ["helpful", "tone"]
+    for name, found in verdict.scores.items():
+        given = [str(each[name]["score"]) for each in results.load_dataset()["verdict"]]
+        histogram = found.histogram
+        counts = dict(zip(histogram.categories, histogram.counts, strict=True))
+        assert counts == {value: given.count(value) for value in given}
+    results.load_analysis().to_report(tmp_path / "report.html")
+    assert "helpful" in (tmp_path / "report.html").read_text()
+
+
 def test_model_columns_have_tokens_whose_mean_is_the_providers(
     results: DatasetCreationResults,
 ) -> None:
