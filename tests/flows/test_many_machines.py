@@ -27,6 +27,7 @@ from prefect.flow_engine import run_flow
 from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled, Crashed, Pending, Running, Scheduled
 from prefect.utilities.callables import parameter_schema
+from s3fs import S3FileSystem
 
 import dd_core.config as dd
 from benchmarks.prefect_processes import kill_tree
@@ -41,8 +42,10 @@ from dd_core.storage import DatasetDirectory
 from flows import RunSummary, generate_batch, generate_dataset
 from flows.alone import DATASETS
 from flows.batch_runs import cancel_batches
+from flows.blocks import DatasetStorage
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
+from tests.object_storage import s3_server
 
 Take = Callable[[FlowRun], Any]
 
@@ -142,6 +145,45 @@ async def test_rows_are_the_same_here_and_there_and_the_figures_come_back(
     assert metadata["num_completed_batches"] == 2
     assert {"c0", "c1"} <= metadata["times"].keys()
     assert sorted(run.name for run in await deployed.runs()) == ["far[0]", "far[1]"]
+
+
+async def test_batches_elsewhere_find_a_bucket_by_the_block_that_holds_its_keys(
+    tmp_path: Path,
+    bench_server: ServerFactory,
+    deployed: Deployed,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = _warm(chain(bench_server().url, 2).build())
+    with s3_server() as address:
+        options = {
+            "key": "test",
+            "secret": "marker-of-the-bucket",
+            "client_kwargs": {"endpoint_url": address, "region_name": "us-east-1"},
+        }
+        await DatasetStorage(url="s3://datasets/far", options=options).asave("far-bucket")
+        monkeypatch.setenv(DATASETS, "block:far-bucket")
+        async with deployed.worker():
+            summary = await _run(
+                config, tmp_path, 10, artifact_path="block:far-bucket", batches_on=deployed.name
+            )
+        assert (summary.rows_written, summary.requests) == (10, 20)
+        files = S3FileSystem(**options).glob("datasets/far/far/parquet-files/*.parquet")
+        assert len(files) == 2
+        [first, _] = await deployed.runs()
+        assert first.parameters["folder"] == "block:far-bucket//far"
+        assert "marker" not in first.model_dump_json()
+
+        monkeypatch.setenv(DATASETS, "block:far-bucket//others")
+        async with deployed.worker():
+            with pytest.raises(BatchLostError, match="this worker only generates datasets below"):
+                await _run(
+                    config,
+                    tmp_path,
+                    10,
+                    artifact_path="block:far-bucket",
+                    batches_on=deployed.name,
+                    dataset_name="elsewhere",
+                )
 
 
 async def test_a_run_that_crashed_is_made_again_a_few_times(
