@@ -60,10 +60,9 @@ async def generate_batch(
 
 
 def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:
-    """A batch at work that has taken over what its journal holds."""
-    journal = directory.journal(batch)
-    run = engine.batch_run(batch, journal)
-    run.restore(journal.cells())
+    """A batch at work that has taken over what journals hold."""
+    run = engine.batch_run(batch, directory.journal(batch))
+    run.restore(directory.kept_cells(batch, engine.plan))
     run.start()
     return run
 

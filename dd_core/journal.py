@@ -49,14 +49,6 @@ class Journal:
         else:
             self._segments = _UploadedSegments(directory, stem)
 
-    def cells(self) -> JournalledCells:
-        """What earlier attempts finished of this batch's rows, whatever batches they ran in."""
-        found: JournalledCells = {}
-        for segment, start, stop in segments(self._directory):
-            if start < self._batch.stop and stop > self._batch.start:
-                _read_segment(segment, self._batch, found)
-        return found
-
     def add(self, fingerprint: str, row: int, values: Mapping[str, Any]) -> None:
         """Note a finished cell; `row` counts from the start of the dataset."""
         self._pending.append(encoded((fingerprint, row, values)) + b"\n")
@@ -196,6 +188,15 @@ def _upload(path: Location, lines: bytes) -> None:
             time.sleep(pause)
         else:
             return
+
+
+def cells_in(directory: Location, batch: Batch) -> JournalledCells:
+    """What earlier attempts finished of a batch's rows, whatever batches they ran in."""
+    found: JournalledCells = {}
+    for segment, start, stop in segments(directory):
+        if start < batch.stop and stop > batch.start:
+            _read_segment(segment, batch, found)
+    return found
 
 
 def merged(cells: JournalledCells, more: JournalledCells) -> JournalledCells:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.run_config import ResumeMode
-from dd_core.storage import METADATA, VERSIONS, DatasetDirectory
+from dd_core.storage import BEGUN_BESIDE, METADATA, VERSIONS, DatasetDirectory
 
 _DIFFERENT = {
     "config_hash": "it was generated from another configuration",
@@ -43,7 +43,7 @@ def chosen(
         )
     beside = placed.beside()
     if placed.seed is not None:
-        beside.metadata["seed"] = placed.seed
+        beside.metadata |= {"seed": placed.seed, BEGUN_BESIDE: placed.path.name}
     return beside
 
 

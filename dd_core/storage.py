@@ -20,7 +20,7 @@ from dd_core.arrow import parquet_bytes, parquet_facts, read_parquet, table_of
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
-from dd_core.journal import Journal, segments
+from dd_core.journal import Journal, JournalledCells, cells_in, merged, segments
 from dd_core.location import (
     Location,
     files_in,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dd_core.execute import BatchRun
+    from dd_core.plan import Plan
 
 _logger = logging.getLogger(__name__)
 
@@ -55,6 +56,8 @@ CONFIG = "builder_config.json"
 METADATA = "metadata.json"
 _COPY = "metadata.copy.json"
 """The metadata as the latest run found them, in case the other file is damaged."""
+BEGUN_BESIDE = "begun_beside"
+"""In the metadata, the dataset that could not be continued because something had changed."""
 VERSIONS = "versions"
 """Folder with the versions of a dataset that has versions."""
 
@@ -133,6 +136,31 @@ class DatasetDirectory:
     def journal(self, batch: Batch) -> Journal:
         """The journal of a batch."""
         return Journal(self.path / _JOURNAL, batch)
+
+    def kept_cells(self, batch: Batch, plan: Plan) -> JournalledCells:
+        """Finished cells of a batch's rows in this dataset's journals.
+
+        A dataset that was begun beside others, because the configuration had changed, has those of
+        the others too: columns that are the same are known by their fingerprint.
+        """
+        found = cells_in(self.path / _JOURNAL, batch)
+        columns = plan.columns.values()
+        lasting = {each.fingerprint for each in columns if not each.column.writes_files}
+        for journal in self._journals_beside():
+            others = cells_in(journal, batch)
+            found = merged(found, {key: others[key] for key in lasting & others.keys()})
+        return found
+
+    def _journals_beside(self) -> list[Location]:
+        base = self.metadata.get(BEGUN_BESIDE)
+        if base is None:
+            return []
+        folders = [
+            path
+            for path in self.path.parent.iterdir()
+            if path.name != self.path.name and f"{path.name}_".startswith(f"{base}_")
+        ]
+        return [folder / _JOURNAL for folder in folders]
 
     def write_part(self, run: BatchRun, *, preserve_dropped: bool) -> Part:
         """Write a batch that is done, or what is complete of one that was stopped."""

@@ -128,9 +128,9 @@ class DatasetRun:
         SQLite server, and the models need not wait for it.
         """
         stored = await self.cache.columns(batch)
-        journal = self.directory.journal(batch)
-        run = self.engine.batch_run(batch, journal)
-        run.restore(merged(journal.cells(), cells_of(run, stored)))
+        run = self.engine.batch_run(batch, self.directory.journal(batch))
+        kept = self.directory.kept_cells(batch, self.engine.plan)
+        run.restore(merged(kept, cells_of(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
 

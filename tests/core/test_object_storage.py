@@ -17,7 +17,7 @@ import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
-from dd_core.journal import Journal
+from dd_core.journal import Journal, cells_in
 from dd_core.location import files_in, is_below, listed, location_of, put, remove_tree, within
 from dd_core.storage import DatasetDirectory
 from dd_core.versions import Versions, current
@@ -141,7 +141,7 @@ async def test_a_journal_in_object_storage_is_a_segment_for_each_time_it_is_writ
     second.add("f", 5, {"x": 5})
     second.close()
     assert len(files_in(directory, "*")) == 2
-    assert sorted(Journal(directory, Batch(1, 2, 6)).cells()["f"]) == [2, 3, 4, 5]
+    assert sorted(cells_in(directory, Batch(1, 2, 6))["f"]) == [2, 3, 4, 5]
     second.remove()
     assert not files_in(directory, "*")
 

@@ -140,6 +140,25 @@ async def test_a_judge_that_is_edited_judges_again_and_the_rest_is_cached(runs: 
     assert runs.frame[["id", "story", "side"]].equals(before[["id", "story", "side"]])
 
 
+async def test_an_edited_configuration_has_the_answers_of_batches_that_were_cut_off(
+    runs: Runs,
+) -> None:
+    given = {"num_records": 12, "dataset_name": "tales", "artifact_path": str(runs.folder)}
+    settings = dd.RunConfig(buffer_size=12, budget=dd.Budget(requests=24))
+    await generate_dataset(
+        stories(runs.server.url), run_config=settings, return_state=True, **given
+    )
+    asked = Counter(prompt for _, prompt, _ in runs.server.prompts())
+    edited = stories(runs.server.url, judge="Now judge {{ story }}")
+    more = {"seed": None, "resume": "if_possible"}
+    found = await runs(edited, size=12, **more)
+    words = Counter(prompt.split()[0] for prompt in asked)
+    assert words["Title"] > 0
+    assert found["Now"] == 12
+    for word in ("Title", "Story", "Side"):
+        assert found.get(word, 0) == 12 - words[word]
+
+
 async def test_an_edited_configuration_keeps_the_seed_of_the_dataset_it_stands_beside(
     runs: Runs,
 ) -> None:
