@@ -16,7 +16,7 @@ from dd_core.judge_profile import score_profiles, summarized
 from dd_core.location import Location
 from dd_core.models.spending import UsageByColumn
 from dd_core.profile import DatasetView
-from dd_core.profiler import DatasetProfilerResults, JudgeProfile
+from dd_core.statistics import DatasetProfilerResults, JudgeProfile
 from dd_core.storage import DatasetDirectory
 
 if TYPE_CHECKING:

@@ -19,7 +19,6 @@ from pydantic import Field, field_validator, model_validator
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kind import Declaration, Kind
 from dd_core.location import Location
-from dd_core.statistics import ColumnStatistics, ColumnView
 from dd_core.template import Condition, Engine, Template, references
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
     from dd_core.models.seat import Seat
     from dd_core.run_config import RunConfig
     from dd_core.seed import SeedRows
+    from dd_core.statistics import ColumnStatistics, ColumnView
 
 
 class DataDesignerColumnType(StrEnum):
@@ -255,6 +255,8 @@ class Column(Kind, tag="column_type"):
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """What the values of a finished dataset are like. Kinds add figures of their own."""
+        from dd_core.statistics import ColumnStatistics
+
         return ColumnStatistics(**view.general())
 
 

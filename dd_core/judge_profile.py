@@ -13,8 +13,14 @@ from dd_core.engine import Engine
 from dd_core.errors import DataDesignerError
 from dd_core.models.asked import AskedModel
 from dd_core.profile import DatasetView, categories, member, numbers
-from dd_core.profiler import JudgeProfile, JudgeScoreProfilerConfig, ScoreProfile, ScoreSample
-from dd_core.statistics import CategoricalDistribution, NumericalDistribution
+from dd_core.profiler import JudgeScoreProfilerConfig
+from dd_core.statistics import (
+    CategoricalDistribution,
+    JudgeProfile,
+    NumericalDistribution,
+    ScoreProfile,
+    ScoreSample,
+)
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 20

@@ -8,9 +8,10 @@ from importlib.metadata import version
 from typing import Any
 
 from dd_core.plan import Plan
-from dd_core.profiler import AnyStatistics, DatasetProfilerResults
 from dd_core.statistics import (
+    AnyStatistics,
     CategoricalDistribution,
+    DatasetProfilerResults,
     LLMColumnStatistics,
     NumericalDistribution,
     SamplerColumnStatistics,

@@ -12,13 +12,16 @@ from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 from rich.text import Text
 
-from dd_core.profiler import AnyStatistics, DatasetProfilerResults, JudgeProfile, ScoreProfile
 from dd_core.statistics import (
+    AnyStatistics,
     CategoricalDistribution,
+    DatasetProfilerResults,
+    JudgeProfile,
     LLMColumnStatistics,
     LLMJudgeColumnStatistics,
     NumericalDistribution,
     SamplerColumnStatistics,
+    ScoreProfile,
     ValidationColumnStatistics,
 )
 

@@ -17,7 +17,7 @@ from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.failed_rows import DroppedRow
 from dd_core.location import Location, files_in
 from dd_core.plan import Plan
-from dd_core.profiler import DatasetProfilerResults, JudgeProfile
+from dd_core.statistics import DatasetProfilerResults, JudgeProfile
 from dd_core.storage import DatasetDirectory
 
 if TYPE_CHECKING:

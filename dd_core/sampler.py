@@ -21,7 +21,8 @@ from dd_core.constraint import ScalarInequalityConstraint
 from dd_core.draws import Draws
 from dd_core.errors import Problem
 from dd_core.kind import Kind
-from dd_core.statistics import DistributionType
+
+DistributionType = Literal["categorical", "numerical", "text", "other", "unknown"]
 
 
 class SamplerType(StrEnum):

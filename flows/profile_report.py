@@ -10,10 +10,10 @@ from prefect.logging import get_run_logger
 
 from dd_core.analysis import load_analysis
 from dd_core.errors import DataDesignerError
-from dd_core.profiler import DatasetProfilerResults
 from dd_core.statistics import (
     CategoricalDistribution,
     ColumnStatistics,
+    DatasetProfilerResults,
     Distribution,
     LLMColumnStatistics,
     LLMJudgeColumnStatistics,

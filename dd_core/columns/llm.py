@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import ClassVar
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, field_validator
 
@@ -20,8 +20,10 @@ from dd_core.column import (
 from dd_core.errors import Problem
 from dd_core.media import MediaContexts, media_problems
 from dd_core.response import AnswerFormat
-from dd_core.statistics import ColumnStatistics, ColumnView, LLMColumnStatistics
 from dd_core.template import references
+
+if TYPE_CHECKING:
+    from dd_core.statistics import ColumnStatistics, ColumnView
 
 
 class TraceType(StrEnum):
@@ -106,6 +108,8 @@ class LLMColumn(Column):
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """Tokens too."""
+        from dd_core.statistics import LLMColumnStatistics
+
         tokens = view.tokens([self.prompt, *([self.system_prompt] if self.system_prompt else [])])
         return LLMColumnStatistics(**view.general(), **tokens)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field, field_validator
 
@@ -11,12 +11,9 @@ from dd_core.columns.llm import LLMColumn
 from dd_core.kind import Declaration
 from dd_core.response import AnswerFormat, extract_json, json_instructions
 from dd_core.response_schema import Rubric
-from dd_core.statistics import (
-    ColumnStatistics,
-    ColumnView,
-    Distribution,
-    LLMJudgeColumnStatistics,
-)
+
+if TYPE_CHECKING:
+    from dd_core.statistics import ColumnStatistics, ColumnView, Distribution
 
 
 class Score(Declaration):
@@ -69,6 +66,8 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """How often each score was given, too."""
+        from dd_core.statistics import LLMJudgeColumnStatistics
+
         scores: dict[str, Distribution] = {
             score.name: view.member([score.name, "score"]) for score in self.scores
         }

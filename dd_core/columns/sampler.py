@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -14,8 +14,10 @@ from dd_core.constraint import Constraint
 from dd_core.errors import Problem
 from dd_core.rejection import SampledRows, constraint_problems
 from dd_core.sampler import Order, SamplerParams, Siblings
-from dd_core.statistics import ColumnStatistics, ColumnView, SamplerColumnStatistics
 from dd_core.template import Condition
+
+if TYPE_CHECKING:
+    from dd_core.statistics import ColumnStatistics, ColumnView
 
 
 class SamplerColumnConfig(Column):
@@ -112,6 +114,8 @@ class SamplerColumnConfig(Column):
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """The distribution too."""
+        from dd_core.statistics import SamplerColumnStatistics
+
         kind = self.params.distribution_type if self.convert_to != "str" else "text"
         shown = {"categorical": view.categorical, "numerical": view.numerical}
         return SamplerColumnStatistics(

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import Field, model_validator
 
 from dd_core.column import Binding, Column, GroupColumn, Row, Scope, unknown_reference
 from dd_core.errors import Problem
-from dd_core.statistics import ColumnStatistics, ColumnView, ValidationColumnStatistics
 from dd_core.validator import Validator, ValidatorParams
+
+if TYPE_CHECKING:
+    from dd_core.statistics import ColumnStatistics, ColumnView
 
 
 class ValidationColumnConfig(Column):
@@ -74,6 +76,8 @@ class ValidationColumnConfig(Column):
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """Valid records too."""
+        from dd_core.statistics import ValidationColumnStatistics
+
         targets = self.target_columns if self.validator_type == "code" else []
         return ValidationColumnStatistics(
             **view.general(), num_valid_records=view.count_valid(targets)
