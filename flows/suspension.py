@@ -13,6 +13,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import httpx
 from prefect import get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -23,7 +24,8 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import State, StateType
 from prefect.context import FlowRunContext
-from prefect.exceptions import Pause
+from prefect.exceptions import Pause, PrefectHTTPStatusError
+from prefect.logging import get_run_logger
 from prefect.states import Paused
 
 _LOOK_SECONDS = 0.5
@@ -40,7 +42,7 @@ async def left_when_suspended() -> AsyncGenerator[None]:
     except (asyncio.CancelledError, Pause) as error:
         if (state := suspended_state()) is None:
             raise
-        await _suspend_batches()
+        await _show_suspended()
         raise Pause(state=state) from error
     finally:
         looking.cancel()
@@ -57,10 +59,11 @@ async def paused_with_its_dataset() -> AsyncGenerator[None]:
         raise Pause(state=state) from error
 
 
-async def _suspend_batches() -> None:
-    """Show batches as suspended that were at work; as the dataset goes on, so do they.
+async def _show_suspended() -> None:
+    """Show batches as suspended that were at work, and the dataset's run if it is a subflow.
 
-    Prefect knows no suspended subflows, and would show them as running.
+    Prefect knows no suspended subflows, and would show them as running. As the run goes on that
+    was suspended, so do they.
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
@@ -73,9 +76,15 @@ async def _suspend_batches() -> None:
     )
     state: State[Any] = Paused(message="Suspended with its dataset.")
     state.name = "Suspended"
-    async with get_client() as client:
-        for run in await client.read_flow_runs(flow_run_filter=here):
-            await client.set_flow_run_state(run.id, state, force=True)
+    try:
+        async with get_client() as client:
+            runs = [run.id for run in await client.read_flow_runs(flow_run_filter=here)]
+            if context.flow_run.parent_task_run_id is not None:
+                runs.append(context.flow_run.id)
+            for run in runs:
+                await client.set_flow_run_state(run, state, force=True)
+    except (httpx.TransportError, PrefectHTTPStatusError) as error:
+        get_run_logger().warning("batches are not shown as suspended: %s", error)
 
 
 def suspended_state() -> State | None:
