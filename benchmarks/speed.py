@@ -206,19 +206,35 @@ def through_prefect() -> list[list[str]]:
 
 
 def two_processes() -> list[list[str]]:
-    """Rows a second of two processes at once, over those of one; without a server beside them."""
+    """Rows a second of two processes at once, over those of one; without a server beside them.
+
+    A process that uses more than a core for itself leaves less than a core for the other.
+    """
     ours = _WORK.replace("data_designer.config", "dd_core.config")
     ours = ours.replace("data_designer.interface", "dd_core")
-    command = [sys.executable, "-c", ours, "people", "20000"]
 
-    def walls(number: int) -> float:
+    def runs(number: int, *work: str) -> list[Figures]:
+        command = [sys.executable, "-c", ours, *work]
         running = [
             subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(number)
         ]
-        return max(json.loads(each.communicate()[0].splitlines()[-1])["wall"] for each in running)
+        return [json.loads(each.communicate()[0].splitlines()[-1]) for each in running]
 
-    ratio = statistics.median(2 * walls(1) / walls(2) for _ in range(RUNS))
-    return [["people, two processes over one", f"{ratio:.2f}", "", ""]]
+    rows: list[list[str]] = []
+    for task, number, label in (
+        ("expression", "400000", "an expression"),
+        ("people", "100000", "person_from_faker"),
+    ):
+        ratios: list[float] = []
+        cores: list[float] = []
+        for _ in range(RUNS):
+            [one], two = runs(1, task, number), runs(2, task, number)
+            ratios.append(2 * one["wall"] / max(each["wall"] for each in two))
+            cores.append(one["cpu"] / one["wall"])
+        ratio, used = statistics.median(ratios), statistics.median(cores)
+        rows.append([f"{label}: two processes over one", f"{ratio:.2f}", "", ""])
+        rows.append([f"{label}: cores that one process uses", f"{used:.2f}", "", ""])
+    return rows
 
 
 def _output(command: list[str]) -> str:

@@ -121,6 +121,12 @@ class ColumnState:
         if self.planned.column.propagate_skip:
             self.may_skip = self.may_skip or any(source.may_skip for source in self.required)
 
+    def disconnect(self) -> None:
+        """Forget the other columns."""
+        self.row_children.clear()
+        self.column_children.clear()
+        self.required.clear()
+
     def announce(self) -> None:
         """Tell the model how many cells to expect."""
         self.is_announced = True

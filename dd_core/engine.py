@@ -10,6 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from copy import deepcopy
 from dataclasses import asdict, replace
+from pathlib import Path
 from typing import ParamSpec, TypeVar
 
 import httpx
@@ -31,7 +32,7 @@ from dd_core.models.spending import Spending, UsageByColumn
 from dd_core.models.usage import UsageCount
 from dd_core.plan import Plan
 from dd_core.run_config import RunConfig
-from dd_core.storage import DatasetDirectory
+from dd_core.storage import DatasetDirectory, Part
 from dd_core.times import ColumnTimes
 
 _P = ParamSpec("_P")
@@ -85,6 +86,9 @@ class Engine:
         self._threads = ThreadPoolExecutor(
             run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
         )
+        # In a folder one thread writes: what each thread takes for it, it keeps.
+        writers = 1 if isinstance(self.folder, Path) else run_config.max_concurrent_row_groups
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="dd-write")
         self._to_pump: set[Model] = set()
         self._older_objects = OlderObjects()
 
@@ -109,7 +113,8 @@ class Engine:
     async def __aexit__(self, *exc: object) -> None:
         self._older_objects.take_back()
         await self.end_batches()
-        self._threads.shutdown(wait=False, cancel_futures=True)
+        for pool in (self._threads, self._writers):
+            pool.shutdown(wait=False, cancel_futures=True)
         await self.models.__aexit__(*exc)
 
     async def check_models(self) -> None:
@@ -140,6 +145,14 @@ class Engine:
         """Run work that asks no model in the run's thread pool."""
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    async def write_part(self, directory: DatasetDirectory, run: BatchRun) -> Part:
+        """Write a batch that is done, beside other work."""
+        preserve = self.run_config.preserve_dropped_columns
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(
+            self._writers, lambda: directory.write_part(run, preserve_dropped=preserve)
+        )
 
     def pump_soon(self, model: Model) -> None:
         """Let the model start cells once those that are ready now are all queued."""

@@ -31,15 +31,20 @@ async def generate_batches(
     places = asyncio.Semaphore(engine.run_config.max_concurrent_row_groups)
 
     async def one(batch: Batch) -> None:
-        async with places:
-            if engine.stopped_by is None:
-                run, part = await generate_batch(engine, directory, batch)
-                if on_batch is not None:
-                    on_batch(run, part.path if part.rows else None)
+        try:
+            run, part = await generate_batch(engine, directory, batch)
+            if on_batch is not None:
+                on_batch(run, part.path if part.rows else None)
+            run.release()
+        finally:
+            places.release()
 
     try:
         async with asyncio.TaskGroup() as group:
-            for batch in batches:
+            for batch in batches:  # a task for each at once would take memory for all of them
+                await places.acquire()
+                if engine.stopped_by is not None:
+                    break
                 group.create_task(one(batch))
     except BaseExceptionGroup as failures:  # the first failure has cancelled the others
         raise failures.exceptions[0] from None
@@ -54,9 +59,7 @@ async def generate_batch(
         await finish_columns(run)
     finally:
         await run.close()
-    preserve = engine.run_config.preserve_dropped_columns
-    part = await engine.in_thread(directory.write_part, run, preserve_dropped=preserve)
-    return run, part
+    return run, await engine.write_part(directory, run)
 
 
 def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:

@@ -48,11 +48,7 @@ class BatchManifest(BaseModel):
 )
 async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
     """Write the batch's rows to the dataset and keep them as a result under `key`."""
-    session.parts[run.batch.index] = await session.engine.in_thread(
-        session.directory.write_part,
-        run,
-        preserve_dropped=session.engine.run_config.preserve_dropped_columns,
-    )
+    session.parts[run.batch.index] = await session.engine.write_part(session.directory, run)
     return output_table(run, run.surviving_rows())
 
 
@@ -114,6 +110,7 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
     # Quoted, because Prefect looks for task results inside everything else.
     table = await writing(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
     session.batch_finished(run, table)
+    run.release()
     if run.stopped_by is not None:
         raise run.stopped_by
     await require_results(storage, [*keys.values(), key])

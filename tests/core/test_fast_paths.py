@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError
 from dd_core.arrow import parquet_bytes, read_parquet
+from dd_core.execute import BatchRun
 from dd_core.location import listed
 from dd_core.part import ROWS_KEY, read_part
 from dd_core.samplers.quick_faker import faker_of
@@ -120,3 +122,32 @@ def test_a_quick_column_that_fails_later_stops_the_run(tmp_path: Path) -> None:
     )  # fmt: skip
     with pytest.raises(DataDesignerGenerationError, match="after the year 9999"):
         DataDesigner(tmp_path).create(made, num_records=2_000)
+
+
+def test_batches_that_are_written_are_freed_at_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without waiting for the garbage collector, which comes seldom where memory is text."""
+    alive: list[int] = []
+    states: list[weakref.ref[Any]] = []
+    begin = BatchRun.__init__
+
+    def begun(self: BatchRun, *given: Any) -> None:
+        begin(self, *given)
+        states.extend(weakref.ref(state) for state in self.states.values())
+        alive.append(sum(each() is not None for each in states))
+
+    monkeypatch.setattr(BatchRun, "__init__", begun)
+    gc.collect()
+    gc.disable()
+    try:
+        settings = dd.RunConfig(buffer_size=10, max_concurrent_row_groups=2)
+        made = builder().add_column(
+            name="text", column_type="llm-text", model_alias="m", prompt="On {{ topic }}"
+        )
+        designer = DataDesigner(tmp_path, run_config=settings, transport=ScriptedModel())
+        designer.create(made, num_records=300)
+    finally:
+        gc.enable()
+    assert len(alive) == 30
+    assert max(alive) <= 4 * 3  # two batches at work, one begun, one being put away
