@@ -147,11 +147,8 @@ class BatchRun:
             self._journal.remove()
 
     def release(self) -> None:
-        """Let go of the rows, which are in a part now.
-
-        States refer to each other. Python frees what does so when it looks for it, which it does
-        rarely where most of the memory is text: that was dozens of batches later.
-        """
+        """Let go of the rows, which are in a part now, without waiting for the garbage collector:
+        it looks seldom, and states refer to each other."""
         for state in self.states.values():
             state.disconnect()
         self.states.clear()

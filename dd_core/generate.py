@@ -11,6 +11,7 @@ from dd_core.engine import Engine
 from dd_core.errors import ColumnIncompleteError
 from dd_core.execute import BatchRun
 from dd_core.location import Location
+from dd_core.resume import kept_cells
 from dd_core.storage import DatasetDirectory, Part
 
 SALVAGE_ROUNDS = 2
@@ -65,7 +66,7 @@ async def generate_batch(
 def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:
     """A batch at work that has taken over what journals hold."""
     run = engine.batch_run(batch, directory.journal(batch))
-    run.restore(directory.kept_cells(batch, engine.plan))
+    run.restore(kept_cells(directory, batch, engine.plan))
     run.start()
     return run
 

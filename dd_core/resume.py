@@ -1,13 +1,19 @@
-"""Which directory a run works in: the one that is there already, or a fresh one."""
+"""Which directory a run works in, the one that is there or a fresh one, and what it takes over."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
+from dd_core.journal import JournalledCells, cells_in, merged
+from dd_core.location import Location
+from dd_core.plan import Plan
 from dd_core.run_config import ResumeMode
-from dd_core.storage import BEGUN_BESIDE, METADATA, VERSIONS, DatasetDirectory
+from dd_core.storage import JOURNAL, METADATA, VERSIONS, DatasetDirectory
 
+_BEGUN_BESIDE = "begun_beside"
+"""In the metadata, the dataset that could not be continued because something had changed."""
 _DIFFERENT = {
     "config_hash": "it was generated from another configuration",
     "plan_hash": "its seed data or code that it uses has changed since",
@@ -43,8 +49,31 @@ def chosen(
         )
     beside = placed.beside()
     if placed.seed is not None:
-        beside.metadata |= {"seed": placed.seed, BEGUN_BESIDE: placed.path.name}
+        beside.metadata |= {"seed": placed.seed, _BEGUN_BESIDE: placed.path.name}
     return beside
+
+
+def kept_cells(directory: DatasetDirectory, batch: Batch, plan: Plan) -> JournalledCells:
+    """Finished cells of a batch's rows in a dataset's journals.
+
+    A dataset that was begun beside others, because the configuration had changed, has those of the
+    others too: columns that are the same are known by their fingerprint.
+    """
+    found = cells_in(directory.path / JOURNAL, batch)
+    columns = plan.columns.values()
+    lasting = {each.fingerprint for each in columns if not each.column.writes_files}
+    for folder in _folders_beside(directory):
+        others = cells_in(folder / JOURNAL, batch)
+        found = merged(found, {key: others[key] for key in lasting & others.keys()})
+    return found
+
+
+def _folders_beside(directory: DatasetDirectory) -> list[Location]:
+    base, path = directory.metadata.get(_BEGUN_BESIDE), directory.path
+    if base is None:
+        return []
+    names = [each.name for each in path.parent.iterdir() if each.name != path.name]
+    return [path.parent / name for name in names if f"{name}_".startswith(f"{base}_")]
 
 
 def require_room_for(directory: DatasetDirectory, num_records: int) -> None:

@@ -20,7 +20,7 @@ from dd_core.arrow import parquet_bytes, parquet_facts, read_parquet, table_of
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.failed_rows import dropped_rows, failures_table
-from dd_core.journal import Journal, JournalledCells, cells_in, merged, segments
+from dd_core.journal import Journal, segments
 from dd_core.location import (
     Location,
     files_in,
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from dd_core.execute import BatchRun
-    from dd_core.plan import Plan
 
 _logger = logging.getLogger(__name__)
 
@@ -51,13 +50,11 @@ _GENERATED = "generated-files"
 _DROPPED = "dropped-columns-parquet-files"
 _FAILED = "failed-rows"
 _PROCESSORS = "processors-files"
-_JOURNAL = "journal"
+JOURNAL = "journal"
 CONFIG = "builder_config.json"
 METADATA = "metadata.json"
 _COPY = "metadata.copy.json"
 """The metadata as the latest run found them, in case the other file is damaged."""
-BEGUN_BESIDE = "begun_beside"
-"""In the metadata, the dataset that could not be continued because something had changed."""
 VERSIONS = "versions"
 """Folder with the versions of a dataset that has versions."""
 
@@ -135,32 +132,7 @@ class DatasetDirectory:
 
     def journal(self, batch: Batch) -> Journal:
         """The journal of a batch."""
-        return Journal(self.path / _JOURNAL, batch)
-
-    def kept_cells(self, batch: Batch, plan: Plan) -> JournalledCells:
-        """Finished cells of a batch's rows in this dataset's journals.
-
-        A dataset that was begun beside others, because the configuration had changed, has those of
-        the others too: columns that are the same are known by their fingerprint.
-        """
-        found = cells_in(self.path / _JOURNAL, batch)
-        columns = plan.columns.values()
-        lasting = {each.fingerprint for each in columns if not each.column.writes_files}
-        for journal in self._journals_beside():
-            others = cells_in(journal, batch)
-            found = merged(found, {key: others[key] for key in lasting & others.keys()})
-        return found
-
-    def _journals_beside(self) -> list[Location]:
-        base = self.metadata.get(BEGUN_BESIDE)
-        if base is None:
-            return []
-        folders = [
-            path
-            for path in self.path.parent.iterdir()
-            if path.name != self.path.name and f"{path.name}_".startswith(f"{base}_")
-        ]
-        return [folder / _JOURNAL for folder in folders]
+        return Journal(self.path / JOURNAL, batch)
 
     def write_part(self, run: BatchRun, *, preserve_dropped: bool) -> Part:
         """Write a batch that is done, or what is complete of one that was stopped."""
@@ -212,11 +184,11 @@ class DatasetDirectory:
         covered = [
             (part.start, part.stop) for part in self.parts() if part.complete and not part.dropped
         ]
-        for segment, start, stop in segments(self.path / _JOURNAL):
+        for segment, start, stop in segments(self.path / JOURNAL):
             if not any(first < stop and last > start for first, last in gaps(covered, stop)):
                 segment.unlink(missing_ok=True)
         with suppress(OSError):
-            (self.path / _JOURNAL).rmdir()  # object storage has no folders to remove
+            (self.path / JOURNAL).rmdir()  # object storage has no folders to remove
 
     def write_text(self, name: str, text: str) -> Location:
         """Write a small file beside the parts."""

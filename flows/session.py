@@ -26,6 +26,7 @@ from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
 from dd_core.plan import Plan
 from dd_core.results import DroppedRow
+from dd_core.resume import kept_cells
 from dd_core.run_config import RunConfig
 from dd_core.storage import DatasetDirectory, Part
 from dd_core.tenure import Tenure
@@ -129,7 +130,7 @@ class DatasetRun:
         """
         stored = await self.cache.columns(batch)
         run = self.engine.batch_run(batch, self.directory.journal(batch))
-        kept = self.directory.kept_cells(batch, self.engine.plan)
+        kept = kept_cells(self.directory, batch, self.engine.plan)
         run.restore(merged(kept, cells_of(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
