@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import orjson
 
+from dd_core.cell_json import as_json
 from dd_core.column import Values
 from dd_core.location import readable
 
@@ -180,10 +179,7 @@ def parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    try:
-        return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
-    except TypeError:  # whole numbers of more than 64 bits
-        return json.dumps(value, default=str, ensure_ascii=False)
+    return as_json(value).decode()
 
 
 def _has_empty_struct(kind: Any) -> bool:

@@ -1,8 +1,12 @@
-"""Cell values as JSON and back, the same as before: dates, decimals, bytes and sets are marked."""
+"""Cell values as JSON: for others to read, and for ourselves, to be the same when they are read.
+
+For ourselves, what JSON lacks is marked: dates, decimals, bytes, sets and some numbers.
+"""
 
 from __future__ import annotations
 
 import base64
+import json
 import math
 from collections.abc import Callable
 from datetime import date, datetime, time, timedelta
@@ -31,6 +35,21 @@ _KINDS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
 """In this order, because a datetime is a date."""
 _READERS = {name: read for name, _, read in _KINDS.values()} | {"int": int, "float": float}
 _LARGEST = 2**63
+
+
+def as_json(value: object, options: int = 0) -> bytes:
+    """A value as JSON for others, with these options of orjson; what JSON lacks becomes text."""
+    try:
+        return orjson.dumps(value, str, options | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # whole numbers of more than 64 bits
+        text = json.dumps(
+            value,
+            default=str,
+            ensure_ascii=False,
+            indent=2 if options & orjson.OPT_INDENT_2 else None,
+            sort_keys=bool(options & orjson.OPT_SORT_KEYS),
+        )
+        return f"{text}\n".encode() if options & orjson.OPT_APPEND_NEWLINE else text.encode()
 
 
 def encoded(value: object) -> bytes:

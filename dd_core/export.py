@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.arrow import common_schema, fitted
+from dd_core.cell_json import as_json
 from dd_core.errors import ArtifactStorageError
 
 if TYPE_CHECKING:
@@ -44,11 +45,10 @@ def export(
 
 
 def _write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
-    options = orjson.OPT_APPEND_NEWLINE | orjson.OPT_NON_STR_KEYS
     with path.open("wb") as file:
         for table in tables:
             for record in table.to_pylist():
-                file.write(orjson.dumps(record, default=str, option=options))
+                file.write(as_json(record, orjson.OPT_APPEND_NEWLINE))
 
 
 def _write_csv(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

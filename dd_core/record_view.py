@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from dd_core.cell_json import as_json
 from dd_core.columns.llm_code import LLMCodeColumnConfig
 from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 
@@ -90,5 +91,4 @@ def _text(value: Any) -> Text:
         if len(items) > _LONGEST_VECTOR and all(isinstance(each, float) for each in items):
             first = ", ".join(f"{each:.4g}" for each in items[:_LONGEST_VECTOR])
             return Text(f"[{first}, ...] ({len(items)} numbers)")
-    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-    return Text(orjson.dumps(value, default=str, option=options).decode())
+    return Text(as_json(value, orjson.OPT_INDENT_2).decode())  # pyright: ignore[reportUnknownArgumentType]

@@ -11,12 +11,13 @@ from functools import wraps
 from types import FunctionType, ModuleType
 from typing import Any
 
-import orjson
 from jinja2 import StrictUndefined, Undefined, nodes
 from jinja2.exceptions import SecurityError
 from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.visitor import NodeTransformer
+
+from dd_core.cell_json import as_json
 
 LONGEST_TEXT = 512_000
 """Most characters that a rendered text, or one operation inside a template, may give."""
@@ -155,7 +156,7 @@ def _as_json(value: Any) -> Any:
     value = _finished(value)
     if isinstance(value, str | Undefined):
         return value
-    return orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+    return as_json(value).decode()
 
 
 def _require_room(operation: str, size: int) -> None:

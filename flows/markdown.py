@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-import orjson
+from dd_core.cell_json import as_json
 
 _LONGEST_CELL = 300
 _BAR = 24
@@ -45,7 +45,7 @@ def cell(value: Any) -> Any:
     if value is None or isinstance(value, bool | int | float):
         return value
     if not isinstance(value, str):
-        value = orjson.dumps(value, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
+        value = as_json(value).decode()
     return value if len(value) <= _LONGEST_CELL else f"{value[: _LONGEST_CELL - 1]}…"
 
 

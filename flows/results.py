@@ -9,7 +9,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -28,6 +28,7 @@ from dd_core.errors import ArtifactStorageError
 from dd_core.execute import BatchRun
 from flows.keys import ROW, SKIPPED
 
+_SCALARS: set[Any] = {str, int, float, bool}
 _AS_JSON = {b"encoding": b"json"}
 """Metadata of a column whose values are JSON texts."""
 
@@ -139,12 +140,35 @@ def _exact(name: str, values: Values, rows: Sequence[int]) -> tuple[Any, Any]:
     without a common type are text.
     """
     array: Any = array_of(values, rows)
-    chosen: list[Any] = [] if isinstance(values, np.ndarray) else [values[row] for row in rows]
-    kinds: set[type] = {type(value) for value in chosen if value is not None}
-    is_plain = len(kinds) <= 1 and not pa.types.is_nested(array.type)
-    if is_plain or [*map(encoded, chosen)] == [*map(encoded, array.to_pylist())]:
-        return array, pa.field(name, array.type)
+    native = array, pa.field(name, array.type)
+    if isinstance(values, np.ndarray):
+        return native
+    chosen = [values[row] for row in rows]
+    forms = {*map(_form, chosen)}
+    is_uniform = len(forms) == 1 and None not in forms
+    if is_uniform and (forms == {str} or not pa.types.is_string(array.type)):
+        return native
+    if [*map(encoded, chosen)] == [*map(encoded, array.to_pylist())]:
+        return native
     return _as_json(name, chosen)
+
+
+def _form(value: Any) -> Any:
+    """The types of a value and of all that is in it; None if Arrow may make something else of it.
+
+    Values of one form stay what they are. That is quicker to see than what Arrow gives back: a
+    third of a second for a thousand embeddings.
+    """
+    if isinstance(value, dict):
+        members = cast("dict[Any, Any]", value)
+        forms = tuple((key, _form(each)) for key, each in members.items())
+        return None if any(form is None for _, form in forms) else forms
+    if isinstance(value, list):
+        items = cast("list[Any]", value)
+        kinds: set[Any] = {*map(type, items)}
+        inner = kinds if kinds <= _SCALARS else {*map(_form, items)}
+        return (list, *inner) if len(inner) == 1 and None not in inner else None
+    return next((kind for kind in _SCALARS if type(value) is kind), None)
 
 
 def _as_json(name: str, values: Sequence[Any]) -> tuple[Any, Any]:

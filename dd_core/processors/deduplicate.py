@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dd_core.cell_json import as_json
 from dd_core.column import Scope, unknown_reference
 from dd_core.errors import Problem
 from dd_core.processor import ProcessorConfig
@@ -157,8 +158,7 @@ def _groups(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
 
 
 def _as_bytes(value: Any) -> bytes:
-    options = orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
-    return orjson.dumps(value, default=str, option=options)
+    return as_json(value, orjson.OPT_SORT_KEYS)
 
 
 def _as_text(value: Any) -> str:

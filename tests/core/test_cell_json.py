@@ -7,11 +7,12 @@ from decimal import Decimal
 from typing import Any
 
 import numpy as np
+import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_core.cell_json import decoded, encoded
+from dd_core.cell_json import as_json, decoded, encoded
 
 _PLAIN = (
     st.none()
@@ -64,3 +65,12 @@ def test_other_objects_become_lists_and_texts() -> None:
     assert repr(decoded(encoded([None, float("nan"), 2**70]))) == f"[None, nan, {2**70}]"
     with pytest.raises(ValueError):
         decoded(b'{"cut of')
+
+
+def test_others_read_large_numbers_too() -> None:
+    assert as_json({"n": 2**70, 1: None}) == b'{"n": 1180591620717411303424, "1": null}'
+    options = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
+    for value in ({"b": 2**70, "a": date(2026, 1, 2)}, {"b": 2, "a": date(2026, 1, 2)}):
+        line = as_json(value, options)
+        assert line.endswith(b"\n")
+        assert line.index(b'"a"') < line.index(b'"b"')

@@ -7,11 +7,13 @@ import functools
 import os
 from collections import Counter
 from collections.abc import Callable
+from datetime import date
 from pathlib import Path
 from typing import Any
 from uuid import UUID
 
 import pandas as pd
+import pyarrow as pa
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
@@ -26,6 +28,7 @@ import dd_core.config as dd
 from benchmarks.server import BenchServer
 from flows import RunSummary, generate_dataset
 from flows.listing import listing_of
+from flows.results import ParquetSerializer, _exact, exact_values, put_together
 from flows.retention import remove, stored_in
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
@@ -246,6 +249,35 @@ async def test_stored_values_are_what_they_were_when_they_were_made(runs: Runs) 
         assert await runs(made.build(), size=size) == {}
         assert {"title", "facts"} <= runs.cached()
         assert [*runs.frame["seen"]] == [*first["seen"]]
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        ["a", None],
+        [1, 2.5],
+        [2**70, 1],
+        [{"a": 1}, {"a": 2}],
+        [{"a": 1}, {"a": "x"}],
+        [{"a": 1}, {"a": 1, "note": "x"}],
+        [{"a": 1, "b": 2}, {"b": 2, "a": 1}],
+        [{}, {}],
+        [None, {"a": []}],
+        [[0.5, 1.5], [2.5]],
+        [[1, 2.5], [1.0]],
+        [[1, "a"], [2]],
+        [date(2026, 11, 24), None],
+    ],
+)
+def test_any_values_come_back_from_a_column_as_they_were(values: list[Any]) -> None:
+    def stored(given: list[Any]) -> pa.Table:
+        array, field = _exact("x", given, range(len(given)))
+        table = pa.table([array], schema=pa.schema([field]))
+        return ParquetSerializer().loads(ParquetSerializer().dumps(table))
+
+    assert repr(exact_values(stored(values), "x")) == repr(values)
+    together = put_together([stored(values), stored(["text"]), stored(values)])
+    assert repr(exact_values(together, "x")) == repr([*values, "text", *values])
 
 
 def files(runs: Runs, column: str) -> list[Path]:
