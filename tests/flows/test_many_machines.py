@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 import pandas as pd
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import (
     DeploymentFilter,
     DeploymentFilterId,
@@ -24,9 +20,7 @@ from prefect.client.schemas.filters import (
 )
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_engine import run_flow
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelled, Crashed, Pending, Running, Scheduled
-from prefect.utilities.callables import parameter_schema
 from s3fs import S3FileSystem
 
 import dd_core.config as dd
@@ -45,6 +39,7 @@ from flows.batch_runs import cancel_batches
 from flows.blocks import DatasetStorage
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
+from tests.flows.workers import deploy, start_worker
 from tests.object_storage import s3_server
 
 Take = Callable[[FlowRun], Any]
@@ -92,17 +87,8 @@ async def _generate(run: FlowRun) -> None:
 @pytest.fixture
 async def deployed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deployed]:
     monkeypatch.setattr("flows.fleet._LOOK_SECONDS", 0.1)
-    pool = f"pool-{uuid4().hex[:8]}"
     async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-        deployment_id = await client.create_deployment(
-            flow_id=await client.create_flow(generate_batch),
-            name=pool,
-            work_pool_name=pool,
-            entrypoint="flows.batch.generate_batch",
-            parameter_openapi_schema=parameter_schema(generate_batch).model_dump_for_openapi(),
-            enforce_parameter_schema=True,
-        )
+        pool, deployment_id = await deploy(client, generate_batch, "flows.batch.generate_batch")
         yield Deployed(client, pool, deployment_id)
 
 
@@ -405,18 +391,7 @@ async def test_a_worker_that_is_killed_with_its_batches_costs_no_row_and_no_answ
     server = bench_server(latency=0.5, record=True)
     config = chain(server.url, 3, parallel=40).build()
 
-    async def worker() -> asyncio.subprocess.Process:
-        options = ["--type", "process", "--pool", deployed.pool, "--limit", "2"]
-        environment = os.environ | {
-            "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-            "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-            "PREFECT_WORKER_QUERY_SECONDS": "0.5",
-        }
-        return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "prefect", "worker", "start", *options, env=environment
-        )
-
-    first = await worker()
+    first = await start_worker(deployed.pool, "--limit", "2")
     running = asyncio.create_task(
         _run(
             config,
@@ -431,7 +406,7 @@ async def test_a_worker_that_is_killed_with_its_batches_costs_no_row_and_no_answ
         assert not running.done()
     kill_tree(first.pid)
     await first.wait()
-    second = await worker()
+    second = await start_worker(deployed.pool, "--limit", "2")
     summary = await running
     second.terminate()
     await second.wait()

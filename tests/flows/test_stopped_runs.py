@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from prefect import get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.objects import State
 from prefect.flow_runs import aresume_flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 
 import dd_core.config as dd
 from benchmarks.server import BenchServer
@@ -26,6 +26,7 @@ from flows.resume import interrupted_runs, resume
 from flows.session import DatasetRun
 from tests.conftest import ServerFactory
 from tests.datasets import chain
+from tests.flows.workers import environment
 
 _CHILD = """
 import asyncio, sys
@@ -38,11 +39,15 @@ asyncio.run(generate_dataset(
 """
 
 
-def _environment() -> dict[str, str]:
-    return os.environ | {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-    }
+async def _to_be_approved(server: BenchServer, path: Path) -> State[Any]:
+    return await generate_dataset(
+        chain(server.url, 1).build(),
+        num_records=50,
+        artifact_path=str(path),
+        run_config=dd.RunConfig(buffer_size=30),
+        approve_after_preview=True,
+        return_state=True,
+    )
 
 
 async def _asked(server: BenchServer, child: subprocess.Popen[str], requests: int) -> None:
@@ -61,7 +66,7 @@ async def test_a_stopped_run_ends_and_repeats_only_what_was_in_flight(
     config, name = tmp_path / "chain.yaml", f"stopped-{sent.name.lower()}"
     chain(server.url, 2, parallel=64).write_config(config)
     command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path), name]
-    child = subprocess.Popen(command, env=_environment(), stderr=subprocess.PIPE, text=True)
+    child = subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
     await _asked(server, child, 1000)
     child.send_signal(sent)
     _, noise = child.communicate(timeout=120)
@@ -95,14 +100,7 @@ async def test_a_person_sees_ten_rows_before_the_rest_is_generated(
         return answer
 
     ask_with(ask)
-    state = await generate_dataset(
-        chain(server.url, 1).build(),
-        num_records=50,
-        artifact_path=str(tmp_path),
-        run_config=dd.RunConfig(buffer_size=30),
-        approve_after_preview=True,
-        return_state=True,
-    )
+    state = await _to_be_approved(server, tmp_path)
     assert seen == [10]
     if answer:
         assert (await state.aresult()).rows_written == 50
@@ -118,14 +116,7 @@ async def test_a_run_that_nobody_approved_asks_again_when_it_is_resumed(
     monkeypatch.setattr("flows.approval._TIMEOUT", 1)
     monkeypatch.setattr("flows.approval._POLL_SECONDS", 0.2)
     server = bench_server(record=True)
-    state = await generate_dataset(
-        chain(server.url, 1).build(),
-        num_records=50,
-        artifact_path=str(tmp_path),
-        run_config=dd.RunConfig(buffer_size=30),
-        approve_after_preview=True,
-        return_state=True,
-    )
+    state = await _to_be_approved(server, tmp_path)
     assert "nobody approved the preview" in str(state.message)
     assert server.stats()["requests"] == 11
     run = state.state_details.flow_run_id
@@ -148,7 +139,7 @@ async def test_a_process_that_dies_while_it_waits_for_approval_is_found_and_resu
     chain(bench_server().url, 1).write_config(config)
     code = _CHILD.replace("run_config=", "approve_after_preview=True, run_config=")
     command = [sys.executable, "-c", code, str(config), str(tmp_path), "unanswered"]
-    child = subprocess.Popen(command, env=_environment())
+    child = subprocess.Popen(command, env=environment())
     async with get_client() as client:
         named = FlowRunFilter(name=FlowRunFilterName(like_="unanswered (3000"))
         deadline = time.monotonic() + 120

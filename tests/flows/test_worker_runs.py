@@ -3,24 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import sys
 import time
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import pandas as pd
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
 from prefect.client.schemas.objects import FlowRun
 from prefect.flow_runs import aresume_flow_run, asuspend_flow_run
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
 from prefect.states import Cancelling, Scheduled
 
 from benchmarks.prefect_processes import kill_tree
@@ -30,6 +25,7 @@ from flows import generate_dataset
 from flows.limits import alias_limits, read_limits
 from tests.conftest import ServerFactory
 from tests.datasets import chain
+from tests.flows.workers import deploy, start_worker
 
 _PATIENCE = 120.0
 
@@ -91,36 +87,24 @@ async def until(is_so: Callable[[], Any]) -> None:
         await asyncio.sleep(0.1)
 
 
-@asynccontextmanager
-async def _worker(pool: str) -> AsyncIterator[None]:
-    environment = os.environ | {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-        "PREFECT_WORKER_QUERY_SECONDS": "0.5",
-    }
-    command = [sys.executable, "-m", "prefect", "worker", "start", "--type", "process"]
-    worker = await asyncio.create_subprocess_exec(*command, "--pool", pool, env=environment)
-    try:
-        yield
-    finally:
-        kill_tree(worker.pid)
-        await worker.wait()
-
-
 @pytest.fixture
 async def worked(tmp_path: Path) -> AsyncIterator[Worked]:
-    pool = f"pool-{uuid4().hex[:8]}"
     async with get_client() as client:
-        await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-        deployment = await client.create_deployment(
-            flow_id=await client.create_flow(generate_dataset),
-            name=pool,
-            work_pool_name=pool,
-            entrypoint="flows.dataset.generate_dataset",
-            enforce_parameter_schema=False,
-        )
-        async with _worker(pool):
+        entrypoint = "flows.dataset.generate_dataset"
+        pool, deployment = await deploy(client, generate_dataset, entrypoint)
+        worker = await start_worker(pool)
+        try:
             yield Worked(client, deployment, tmp_path)
+        finally:
+            kill_tree(worker.pid)
+            await worker.wait()
+
+
+async def _busy(worked: Worked, server: BenchServer, alias: str) -> UUID:
+    """A run that is at work."""
+    run = await worked.run(server, alias, 600)
+    await until(lambda: server.stats()["requests"] > 150)
+    return run
 
 
 def _rows(run_folder: Path) -> pd.DataFrame:
@@ -142,8 +126,7 @@ async def test_a_suspended_run_lets_go_and_goes_on_where_it_was(
     worked: Worked, bench_server: ServerFactory
 ) -> None:
     server = bench_server(latency=0.1, record=True)
-    run = await worked.run(server, "suspended", 600)
-    await until(lambda: server.stats()["requests"] > 150)
+    run = await _busy(worked, server, "suspended")
     await asuspend_flow_run(flow_run_id=run, timeout=3600)
     await until(lambda: _is_free(worked, "suspended"))
     await _is_quiet(server)
@@ -163,8 +146,7 @@ async def test_a_cancelled_run_frees_its_slots_and_can_be_resumed(
     worked: Worked, bench_server: ServerFactory
 ) -> None:
     server = bench_server(latency=0.1, record=True)
-    run = await worked.run(server, "cancelled", 600)
-    await until(lambda: server.stats()["requests"] > 150)
+    run = await _busy(worked, server, "cancelled")
     await worked.client.set_flow_run_state(run, Cancelling())
     await until(lambda: _is_free(worked, "cancelled"))
     await _is_quiet(server)
