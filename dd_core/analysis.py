@@ -13,7 +13,7 @@ from dd_core.columns.seed_dataset import SeedDatasetColumnConfig
 from dd_core.engine import Engine
 from dd_core.errors import DataDesignerProfilingError
 from dd_core.judge_profile import score_profiles, summarized
-from dd_core.location import Location
+from dd_core.location import Location, content_of
 from dd_core.models.spending import UsageByColumn
 from dd_core.profile import DatasetView
 from dd_core.statistics import DatasetProfilerResults, JudgeProfile
@@ -132,6 +132,6 @@ def _write(directory: DatasetDirectory, analysis: DatasetProfilerResults) -> Non
 
 def _read(directory: DatasetDirectory) -> Mapping[str, Any]:
     try:
-        return orjson.loads((directory.path / _FILE).read_bytes())
+        return orjson.loads(content_of(directory.path / _FILE))
     except (OSError, ValueError):
         return {}

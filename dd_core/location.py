@@ -74,6 +74,15 @@ def put(path: Location, content: bytes | memoryview) -> None:
     staged.replace(path)
 
 
+def content_of(path: Location) -> bytes:
+    """A file as `put` has left it: in object storage with one request, between two of which the
+    object could be replaced."""
+    if isinstance(path, Path):
+        return path.read_bytes()
+    content: bytes = _files_of(path).cat_file(path.path)
+    return content
+
+
 def staged_beside(path: Path) -> Path:
     """Where a file is written before it takes its place: hidden, so that readers pass over it, and
     no other process's, on whatever machine."""

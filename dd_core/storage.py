@@ -23,6 +23,7 @@ from dd_core.failed_rows import dropped_rows, failures_table
 from dd_core.journal import Journal, segments
 from dd_core.location import (
     Location,
+    content_of,
     files_in,
     listed,
     location_of,
@@ -202,14 +203,14 @@ class DatasetDirectory:
     def read_text(self, name: str) -> str | None:
         """A small file beside the parts; None if it is not there."""
         try:
-            return (self.path / name).read_text(encoding="utf-8")
+            return content_of(self.path / name).decode()
         except FileNotFoundError:
             return None
 
     def config(self) -> dict[str, Any]:
         """The configuration as it was written, seed columns included."""
         try:
-            return dict(orjson.loads((self.path / CONFIG).read_bytes()))
+            return dict(orjson.loads(content_of(self.path / CONFIG)))
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactStorageError(f"{self.path} is no dataset: {error}") from error
 
@@ -272,13 +273,13 @@ class DatasetDirectory:
 
     def _read_metadata(self) -> dict[str, Any]:
         try:
-            return dict(orjson.loads((self.path / METADATA).read_bytes()))
+            return dict(orjson.loads(content_of(self.path / METADATA)))
         except FileNotFoundError:
             return {}
         except (ValueError, TypeError) as error:
             _logger.warning("%s is damaged, its copy is used: %s", self.path / METADATA, error)
         try:
-            return dict(orjson.loads((self.path / _COPY).read_bytes()))
+            return dict(orjson.loads(content_of(self.path / _COPY)))
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactStorageError(
                 f"{self.path / METADATA} is damaged, and so is its copy ({error}); mend it, or "

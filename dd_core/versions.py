@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
+from dd_core.location import content_of
 from dd_core.storage import VERSIONS, DatasetDirectory
 
 _LATEST = "latest.json"
@@ -48,7 +49,7 @@ class Versions:
     def latest(self) -> str | None:
         """The newest accepted version; None if there is none."""
         try:
-            found: dict[str, Any] = orjson.loads((self._place.path / _LATEST).read_bytes())
+            found: dict[str, Any] = orjson.loads(content_of(self._place.path / _LATEST))
             return str(found["version"])
         except FileNotFoundError:
             return None

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import orjson
 
-from dd_core.location import Location, files_in
+from dd_core.location import Location, content_of, files_in
 from dd_core.part import gaps
 from dd_core.storage import DatasetDirectory
 from flows.keys import PARTS, column_of, owner_of, range_of
@@ -154,7 +154,7 @@ def datasets_by_fingerprint(artifact_path: str | Location) -> dict[str, list[str
     below = DatasetDirectory.place(artifact_path, "any").path.parent
     for path in files_in(below, "*"):
         try:
-            content = (path / "metadata.json").read_bytes()
+            content = content_of(path / "metadata.json")
             fingerprints = orjson.loads(content).get("column_fingerprints", {})
         except (OSError, ValueError):
             continue

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import httpx
@@ -18,7 +19,16 @@ from dd_core import DataDesigner
 from dd_core.column import Batch
 from dd_core.errors import ArtifactStorageError
 from dd_core.journal import Journal, cells_in
-from dd_core.location import files_in, is_below, listed, location_of, put, remove_tree, within
+from dd_core.location import (
+    content_of,
+    files_in,
+    is_below,
+    listed,
+    location_of,
+    put,
+    remove_tree,
+    within,
+)
 from dd_core.storage import DatasetDirectory
 from dd_core.versions import Versions, current
 from tests.conftest import ServerFactory
@@ -219,3 +229,22 @@ def test_versions_work_in_a_bucket(s3: str) -> None:
     assert versions.prune(2) == ["2026-11-01"]
     assert versions.names() == ["2026-11-02", "2026-11-03"]
     assert current(DatasetDirectory.place(s3, "nights")).version == "2026-11-03"
+
+
+def test_a_file_that_is_replaced_while_it_is_read_is_read_as_a_whole(s3: str) -> None:
+    record = location_of(s3) / "record.json"
+    versions = [bytes([65 + number]) * (100 + number) for number in range(20)]
+    put(record, versions[0])
+
+    def replace() -> None:
+        for _ in range(5):
+            for content in versions:
+                put(location_of(s3) / "record.json", content)
+
+    with ThreadPoolExecutor(1) as thread:
+        replacing = thread.submit(replace)
+        while not replacing.done():
+            assert content_of(record) in versions
+        replacing.result()
+    with pytest.raises(FileNotFoundError):
+        content_of(record.with_name("other.json"))
