@@ -8,16 +8,16 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
 .PHONY: help demo test check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators lock clean
 
-help: ## Show the targets
+help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
 
-demo: $(READY) ## Generate 20 product reviews with a small model on this machine
+demo: $(READY) ## Generate 20 product reviews with a small local model
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
 
 test: $(READY) ## Run the tests
 	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
-check: $(READY) ## Lint, type check and check the import contracts
+check: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright
@@ -27,38 +27,38 @@ format: $(READY) ## Format the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(READY) ## Measure the chain and the two-model shape against a local server
+bench: $(READY) ## Measure a chain of columns and a two-model dataset against a local server
 	$(BIN)/python -m benchmarks.shapes
 
-bench-faults: $(READY) ## Measure runs with servers that refuse, fail, die and grow
+bench-faults: $(READY) ## Measure runs against servers that reject requests, fail, die, or gain capacity
 	$(BIN)/python -m benchmarks.faults
 
-bench-speed: $(READY) ## Write docs/benchmarks.md anew (a quarter of an hour)
+bench-speed: $(READY) ## Measure speed and update docs/benchmarks.md (takes 15 minutes)
 	$(BIN)/python -m benchmarks.speed > docs/benchmarks.new
 	mv docs/benchmarks.new docs/benchmarks.md
 
-bench-machines: $(READY) ## Measure batches on one and two workers, and with a worker that is killed
+bench-machines: $(READY) ## Measure batches on one worker, on two workers, and with a killed worker
 	$(BIN)/python -m benchmarks.machines
 
-bench-limits: $(READY) ## Measure a request limit shared by three workers, and limits of one and two
+bench-limits: $(READY) ## Measure a request limit shared by three workers, and limits of 1 and 2
 	$(BIN)/python -m benchmarks.limits
 
-bench-kills: $(READY) ## Kill a run, its worker or the Prefect server twenty times
+bench-kills: $(READY) ## Kill a run, its worker or the Prefect server twenty times, and resume
 	$(BIN)/python -m benchmarks.kills
 
-bench-overhead: $(READY) ## Measure what Prefect adds to a dataset
+bench-overhead: $(READY) ## Measure the overhead of Prefect
 	$(BIN)/python -m benchmarks.overhead
 
-bench-validators: $(READY) ## Compare validation columns with those of data-designer
+bench-validators: $(READY) ## Compare validation columns with data-designer
 	$(BIN)/python -m benchmarks.validators
 
-lock: $(READY) ## Write the locked requirements anew
+lock: $(READY) ## Update the locked requirements
 	$(BIN)/python -m pip install --quiet uv
 	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --strip-extras --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
 		--output-file requirements/dev.lock
 
-clean: ## Remove what the targets made
+clean: ## Remove the files that the targets created
 	rm -rf .venv .pytest_cache .ruff_cache artifacts
 
 # The lock is a constraint as well: older versions of pip do not see that `name[extra]` is locked.

@@ -1,4 +1,4 @@
-"""What the benchmark server says: a function of the model, the messages and the settings."""
+"""Responses of the benchmark server: a function of the model, the messages and the settings."""
 
 from __future__ import annotations
 
@@ -25,24 +25,24 @@ else:
 
 @dataclass(frozen=True)
 class Settings:
-    """What can be set, at the start and while the server runs."""
+    """Settings of the server, at startup and while it runs."""
 
-    latency: float = 0.0  # mean seconds an answer takes
-    latency_sigma: float = 0.0  # of a lognormal distribution with that mean
-    capacity: int | None = None  # requests in flight beyond which the answer is 429
-    retry_after: str | None = None  # sent with a 429: seconds, a date, or none
-    error_rate: float = 0.0  # share answered with 500
-    broken_rate: float = 0.0  # share answered with half a body
+    latency: float = 0.0  # mean response time in seconds
+    latency_sigma: float = 0.0  # sigma of a lognormal distribution with that mean
+    capacity: int | None = None  # requests in flight above which the server responds with 429
+    retry_after: str | None = None  # header of a 429: seconds, a date, or none
+    error_rate: float = 0.0  # share of requests that get status 500
+    broken_rate: float = 0.0  # share of responses with only half of the body
     malformed_rate: float = 0.0  # share of structured answers that violate their schema
     output_tokens: int = 20
     embedding_size: int = 16
     answer_text: str | None = None
     seed: int = 0
-    record: bool = False  # remember prompts for GET /prompts
+    record: bool = False  # count prompts for GET /prompts
 
 
 class Answers:
-    """What the server says."""
+    """Computes the response to each request."""
 
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
@@ -53,11 +53,11 @@ class Answers:
         self._of: dict[str, Settings] = {}
 
     def of(self, model: str) -> Settings:
-        """The settings of a model."""
+        """The settings that apply to a model."""
         return self._of.get(model, self.settings)
 
     def change(self, values: dict[str, Any]) -> None:
-        """Change settings; `models` holds those that differ for a model."""
+        """Change settings; `models` maps a model to the settings that differ for it."""
         values = dict(values)
         own = {**self._own}
         for model, changed in values.pop("models", {}).items():
@@ -67,7 +67,7 @@ class Answers:
         self.settings, self._own = settings, own
 
     def delay(self, model: str) -> float:
-        """Seconds until the next answer of a model."""
+        """Seconds until the next response of a model."""
         settings = self.of(model)
         mean, sigma = settings.latency, settings.latency_sigma
         if not sigma or not mean:
@@ -75,11 +75,11 @@ class Answers:
         return self._random.lognormvariate(math.log(mean) - sigma * sigma / 2, sigma)
 
     def refusal(self, model: str) -> tuple[int, bytes, str] | None:
-        """An answer that comes at once instead of the one asked for."""
+        """An immediate 429 response, or None if the model has capacity left."""
         settings = self.of(model)
         if settings.capacity is None:
             return None
-        # A capacity of its own counts the model's requests, a general one counts all.
+        # A model's own capacity counts only its own requests, the general one counts all.
         load: Any = self.load
         if "capacity" in self._own.get(model, ()):
             load = self.load.models.get(model)
@@ -90,7 +90,7 @@ class Answers:
         return 429, b'{"error":{"message":"too many requests"}}', header
 
     def remember(self, request: dict[str, Any]) -> None:
-        """Count the last user message, or what is to be embedded."""
+        """Count the last user message, or the inputs to embed."""
         said = [m["content"] for m in request.get("messages", ()) if m["role"] == "user"]
         if "input" in request:
             asked = _inputs(request)
@@ -99,7 +99,7 @@ class Answers:
         self.prompts.update((request["model"], str(text)) for text in asked)
 
     def answer(self, path: str, request: dict[str, Any]) -> tuple[int, bytes]:
-        """Status and body of the answer to a request of a model."""
+        """Status and body of the response to a request."""
         settings, chance = self.of(request["model"]), self._random.random()
         if chance < settings.error_rate:
             return 500, b'{"error":{"message":"internal error"}}'
@@ -109,7 +109,7 @@ class Answers:
         return 200, body
 
     def chat(self, settings: Settings, request: dict[str, Any]) -> bytes:
-        """The body of a chat completion."""
+        """Body of a chat completion."""
         model, messages = request["model"], request["messages"]
         asked = "".join([text_of(message["content"]) for message in messages])
         digest = _digest(model, messages)
@@ -120,7 +120,7 @@ class Answers:
                 text = f"answer {digest} {_padding(settings.output_tokens)}"
         elif settings.malformed_rate and self._random.random() < settings.malformed_rate:
             text = "I would rather not answer in JSON."
-        # Written by hand: json.dumps of the whole costs three times as much.
+        # Formatted by hand, because json.dumps of the whole body takes three times as long.
         before, after = len(asked) // 4, len(text) // 4
         return (
             f'{{"id":"{digest}","object":"chat.completion","created":0,"model":{quoted(model)},'
@@ -131,7 +131,7 @@ class Answers:
         ).encode()
 
     def embeddings(self, settings: Settings, request: dict[str, Any]) -> bytes:
-        """The body of an answer with a vector of length 1 for each input."""
+        """Body of an embeddings response with a unit vector for each input."""
         model, inputs = request["model"], _inputs(request)
         size = request.get("dimensions") or settings.embedding_size
         data: list[dict[str, Any]] = []
@@ -147,7 +147,7 @@ class Answers:
         return json.dumps({"object": "list", "model": model, "data": data, "usage": usage}).encode()
 
     def images(self, settings: Settings, request: dict[str, Any]) -> bytes:
-        """The body of an answer with as many grey pixels as are asked for, as PNG."""
+        """Body of an images response with `n` PNG images of one gray pixel each."""
         shade = hashlib.blake2b(request["prompt"].encode(), digest_size=1).digest()
         item = {"b64_json": base64.b64encode(_pixel(shade)).decode()}
         return json.dumps({"created": 0, "data": [item] * request.get("n", 1)}).encode()
@@ -161,7 +161,7 @@ ROUTES = {
 
 
 def _inputs(request: dict[str, Any]) -> list[Any]:
-    """The texts to embed, or lists of tokens; one of either may come without a list around it."""
+    """The strings or token lists to embed; a single one may come without an enclosing list."""
     given = request["input"]
     return given if isinstance(given, list) and not isinstance(given[0], int) else [given]
 
@@ -189,5 +189,5 @@ def _pixel(shade: bytes) -> bytes:
 
 @cache
 def _padding(tokens: int) -> str:
-    """What makes `answer <digest> ` a text of so many tokens of four letters."""
+    """Padding that extends `answer <digest> ` to this many tokens of four characters."""
     return ("word " * tokens)[: max(0, 4 * tokens - len("answer 0123456789abcdef "))]

@@ -1,4 +1,4 @@
-"""Counts the HTTP requests that go to a server: one port for each kind of client."""
+"""A proxy that counts the HTTP requests to a server, with one port per kind of client."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _ID = re.compile(r"[0-9a-f]{8}-[0-9a-f-]{27,}")
 
 
 class CountingProxy:
-    """Forwards a local port to another; `counts` has requests by path, ids replaced."""
+    """Forwards one local port to another; `counts` maps paths, without IDs, to requests."""
 
     def __init__(self, port: int, target: int) -> None:
         self.counts: Counter[str] = Counter()
@@ -25,7 +25,7 @@ class CountingProxy:
 
     @property
     def requests(self) -> int:
-        """All requests so far."""
+        """Number of requests so far."""
         return sum(self.counts.values())
 
     async def _serve(self) -> None:

@@ -1,9 +1,9 @@
-"""How runs fare with servers that refuse, fail, die and grow.
+"""Runs against servers that reject requests, fail, die or gain capacity.
 
     python -m benchmarks.faults
 
-Every figure is a ratio: wall time over what the server's capacity alone needs, or requests over
-those that cannot be avoided.
+Every figure is a ratio: wall time over the time that the server's capacity alone requires, or
+requests over the number of unavoidable requests.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _CAPACITY = 16
 
 @dataclass(frozen=True)
 class Figures:
-    """What a scenario came to."""
+    """Results of a scenario."""
 
     wall_over_ideal: float | None
     requests_over_needed: float
@@ -39,7 +39,7 @@ class Figures:
 def dataset(
     *urls: str, parallel: int = 64, structured: bool = False, **parameters: Any
 ) -> dd.DataDesignerConfig:
-    """One LLM column of a model at one or several servers."""
+    """A dataset with one LLM column, whose model is on one or more servers."""
     model: dict[str, Any] = (
         {"base_url": urls[0]} if len(urls) == 1 else {"endpoints": [{"base_url": u} for u in urls]}
     )
@@ -60,7 +60,7 @@ def dataset(
 
 
 def generate(config: dd.DataDesignerConfig, rows: int) -> tuple[float, int, dict[str, float]]:
-    """Seconds, rows and usage of a run."""
+    """Generate a dataset; returns the seconds, rows and usage of the run."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         results = DataDesigner(folder).create(config, num_records=rows)
@@ -68,7 +68,7 @@ def generate(config: dd.DataDesignerConfig, rows: int) -> tuple[float, int, dict
 
 
 def refusing(retry_after: str) -> Figures:
-    """More parallel requests are allowed than the server holds."""
+    """The client may send more parallel requests than the server accepts."""
     rows = 2000
     with BenchServer(latency=_LATENCY, capacity=_CAPACITY, retry_after=retry_after) as server:
         seconds, count, usage = generate(dataset(server.url), rows)
@@ -77,7 +77,7 @@ def refusing(retry_after: str) -> Figures:
 
 
 def failing(**rates: float) -> Figures:
-    """A share of the requests fails; each failure makes one more request unavoidable."""
+    """A share of the requests fails; every failure makes one more request unavoidable."""
     rows = 2000
     with BenchServer(latency=0.02, **rates) as server:
         _, count, usage = generate(dataset(server.url, structured=True), rows)
@@ -99,7 +99,7 @@ def dying() -> Figures:
 
 
 def growing() -> Figures:
-    """The server's capacity doubles after 10 s; how long until 90 % of it is used."""
+    """The server's capacity doubles after 10 s; measures the time until 90% of it is used."""
     used_after: list[float] = []
     with BenchServer(latency=_LATENCY, capacity=_CAPACITY, retry_after="1") as server:
 
@@ -118,12 +118,12 @@ def growing() -> Figures:
         watcher.start()
         _, count, usage = generate(dataset(server.url), 6000)
         watcher.join()
-    remark = f"90 % used after {used_after[0]:.0f} s" if used_after else "90 % never used"
+    remark = f"90% used after {used_after[0]:.0f} s" if used_after else "90% never used"
     return Figures(None, usage["requests"] / 6000, 6000 - count, remark)
 
 
 def rated() -> Figures:
-    """60,000 tokens per minute, requests of about 30: the share of the allowance that is used."""
+    """60,000 tokens per minute, about 30 per request; measures the share of the limit in use."""
     rows, per_minute = 1500, 60_000
     with BenchServer(latency=0.05, output_tokens=20) as server:
         seconds, count, usage = generate(dataset(server.url, tokens_per_minute=per_minute), rows)
@@ -133,11 +133,11 @@ def rated() -> Figures:
 
 
 SCENARIOS: dict[str, Callable[[], Figures]] = {
-    "429 beyond 16, Retry-After: 1": lambda: refusing("1"),
-    "429 beyond 16, no Retry-After": lambda: refusing("none"),
-    "5 % of answers 500": lambda: failing(error_rate=0.05),
-    "5 % half a body": lambda: failing(broken_rate=0.05),
-    "5 % against the schema": lambda: failing(malformed_rate=0.05),
+    "429 for more than 16 requests, Retry-After: 1": lambda: refusing("1"),
+    "429 for more than 16 requests, no Retry-After": lambda: refusing("none"),
+    "5% of responses with status 500": lambda: failing(error_rate=0.05),
+    "5% of responses truncated": lambda: failing(broken_rate=0.05),
+    "5% of responses violate the schema": lambda: failing(malformed_rate=0.05),
     "all three": lambda: failing(error_rate=0.05, broken_rate=0.05, malformed_rate=0.05),
     "one of two servers dies": dying,
     "capacity doubles": growing,
@@ -147,8 +147,8 @@ SCENARIOS: dict[str, Callable[[], Figures]] = {
 
 def main() -> None:
     """Measure and print the table."""
-    table = Table(title="Servers that refuse, fail, die and grow")
-    for heading in ("scenario", "wall / ideal", "requests / needed", "rows lost", ""):
+    table = Table(title="Servers that reject requests, fail, die or gain capacity")
+    for heading in ("scenario", "wall time / ideal", "requests / needed", "rows lost", ""):
         table.add_column(heading)
     for name, scenario in SCENARIOS.items():
         figures = scenario()

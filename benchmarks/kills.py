@@ -1,9 +1,9 @@
-"""Kills a flow's process, its worker or the Prefect server at random while a dataset is made.
+"""Kill a flow's process, its worker or the Prefect server at random during a dataset run.
 
     python -m benchmarks.kills
 
-The dataset of twenty batches must come out as an undisturbed run with the same seed makes it, and
-nothing may be asked again but what was in flight or was answered in the second before a kill.
+The dataset of twenty batches must be identical to that of an undisturbed run with the same seed.
+Only requests that were in flight at a kill, or answered in the second before it, may be repeated.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _ENDED = ("CRASHED", "FAILED", "CANCELLED")
 
 
 def main() -> None:
-    """Run and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--kills", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
@@ -44,7 +44,7 @@ def main() -> None:
 
 
 class Hunted:
-    """One dataset run that is killed again and again."""
+    """A dataset run that is killed repeatedly."""
 
     def __init__(
         self, prefect: PrefectProcesses, model: BenchServer, chance: random.Random
@@ -67,7 +67,7 @@ class Hunted:
         self._may_be_repeated = 0
 
     def run(self, kills: int) -> None:
-        """Kill so many times, let the run end, and compare."""
+        """Kill processes `kills` times, let the run finish, and compare its dataset."""
         done = 0
         while self._state() != "COMPLETED":
             if self._state() in _ENDED:
@@ -83,7 +83,7 @@ class Hunted:
         self._compare(done)
 
     def _kill(self) -> bool:
-        """Kill one of the three; False if it is not there just now."""
+        """Kill one of the three processes; False if it is not running at the moment."""
         victim = self._chance.choice(["flow", "worker", "server"])
         stats = self._model.stats()
         if victim == "flow":
@@ -115,11 +115,11 @@ class Hunted:
         calm = _frame(self._undisturbed())
         same = found.astype(str).equals(calm.astype(str))
         again = sum(count - 1 for _, prompt, count in self._model.prompts() if "Go on" in prompt)
-        again -= _BATCHES * _ROWS * _COLUMNS  # the undisturbed run asks everything once more
+        again -= _BATCHES * _ROWS * _COLUMNS  # the undisturbed run sends every request once more
         print(
-            f"{kills} kills: {len(found)} rows, {found['id'].nunique()} different, "
-            f"{'the same as' if same else 'NOT the same as'} undisturbed; {again} requests "
-            f"repeated, {self._may_be_repeated} may be"
+            f"{kills} kills: {len(found)} rows, {found['id'].nunique()} distinct, "
+            f"{'identical to' if same else 'DIFFERENT from'} an undisturbed run; {again} requests "
+            f"repeated, at most {self._may_be_repeated} allowed"
         )
 
     def _undisturbed(self) -> Path:
@@ -140,7 +140,7 @@ class Hunted:
             return "(no answer)"
 
     def _gets_on(self) -> bool:
-        """Whether requests are made within a while."""
+        """Whether the run sends requests within a minute."""
         before, until = self._model.stats()["requests"], time.monotonic() + 60
         while time.monotonic() < until:
             if self._state() == "COMPLETED" or self._model.stats()["requests"] > before + 3:

@@ -1,10 +1,11 @@
-"""One request limit over several processes, and small limits with long chains.
+"""A request limit shared by several processes, and small limits with long chains.
 
     python -m benchmarks.limits
 
 Starts a Prefect server (SQLite), process workers and a model server. Three deployments of
-`generate-dataset`, each on a worker of its own, ask one alias with a limit of 12; then one run asks
-an alias with a limit of 1, and of 2: six columns in a chain, three batches at once.
+`generate-dataset`, each on its own worker, use one alias with a limit of 12. Then one run uses an
+alias with a limit of 1, and one an alias with a limit of 2. Both have six columns in a chain and
+three batches at once.
 """
 
 from __future__ import annotations
@@ -42,7 +43,7 @@ print(summary.seconds)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=4575)
     given = parser.parse_args()
@@ -82,7 +83,7 @@ def _three_runs(prefect: PrefectProcesses) -> None:
         print(
             f"three runs, limit {_LIMIT}: at most {stats['max_in_flight']} in flight, "
             f"{stats['mean_in_flight']:.2f} on average over {_WATCHED:.0f} s; "
-            f"least share of a run {least:.0%}"
+            f"smallest share of a run {least:.0%}"
         )
         for run in runs:
             prefect.ask(f"/flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
@@ -106,13 +107,13 @@ def _small_limit(prefect: PrefectProcesses, limit: int) -> None:
         seconds = float(run.stdout.split()[-1])
         print(
             f"limit {limit}, {_COLUMNS} columns in a chain, three batches at once: "
-            f"{seconds:.1f} s, {seconds / ideal:.3f} of the ideal; "
+            f"{seconds:.1f} s, {seconds / ideal:.3f} times the ideal; "
             f"at most {model.stats()['max_in_flight']} in flight"
         )
 
 
 def chain_config(folder: Path, url: str, alias: str, length: int, parallel: int = 16) -> Path:
-    """A configuration file: an id, and columns of which each needs the one before."""
+    """Write a configuration with an ID and LLM columns that each depend on the previous one."""
     parameters = {"max_parallel_requests": parallel}
     model = {"alias": alias, "model": alias, "provider": "openai", "base_url": url}
     columns: list[dict[str, Any]] = [
@@ -134,7 +135,7 @@ def _set_limit(prefect: PrefectProcesses, alias: str, limit: int) -> None:
 
 
 def _held(prefect: PrefectProcesses) -> Counter[str]:
-    """Slots by run, as the holders of leases tell them."""
+    """Slots by run, read from the holder IDs of the leases."""
     limit = prefect.ask("/concurrency_limits/tag/model:shared")
     held: Counter[str] = Counter()
     for holder in limit["active_slots"]:
@@ -146,7 +147,7 @@ def _held(prefect: PrefectProcesses) -> Counter[str]:
 def _until_all_hold(prefect: PrefectProcesses, runs: list[str]) -> None:
     deadline = time.monotonic() + 180
     while len(_held(prefect)) < len(runs):
-        assert time.monotonic() < deadline, "not all runs have begun"
+        assert time.monotonic() < deadline, "not all runs have started"
         time.sleep(0.5)
     time.sleep(5)
 

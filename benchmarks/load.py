@@ -1,4 +1,4 @@
-"""What a server was asked over time: requests in flight, in all and for each model."""
+"""Load of a server over time: requests in flight, in total and per model."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 
 
 class Load:
-    """Counts requests in flight, weighted by time."""
+    """Tracks the requests in flight, weighted by time."""
 
     def __init__(self) -> None:
         self.models: dict[str, _Track] = {}
@@ -16,34 +16,34 @@ class Load:
 
     @property
     def in_flight(self) -> int:
-        """Requests being answered now."""
+        """Requests that are being answered now."""
         return self.total.in_flight
 
     def started(self, model: str) -> None:
-        """A request came in."""
+        """Record that a request arrived."""
         now = time.monotonic()
         self.total.change(now, +1)
         self._of(model).change(now, +1)
 
     def finished(self, model: str, status: int) -> None:
-        """Its answer went out."""
+        """Record that a response was sent."""
         now = time.monotonic()
         self.total.change(now, -1, status)
         self._of(model).change(now, -1, status)
 
     def refused(self, model: str, status: int) -> None:
-        """A request was turned away at once."""
+        """Record that a request was rejected immediately."""
         for track in (self.total, self._of(model)):
             track.requests += 1
             track.statuses[status] += 1
 
     def reset(self) -> None:
-        """Forget everything but what is in flight."""
+        """Reset everything except the requests in flight."""
         for track in (self.total, *self.models.values()):
             track.__init__(track.in_flight)
 
     def stats(self) -> dict[str, Any]:
-        """All counts as JSON types."""
+        """All figures as JSON types."""
         models = {name: track.stats() for name, track in self.models.items()}
         return self.total.stats() | {"models": models}
 

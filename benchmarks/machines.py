@@ -1,10 +1,10 @@
-"""Twenty latency-bound batches on one worker and on two, then with a worker that is killed.
+"""Twenty latency-bound batches on one worker, on two, and with one that is killed.
 
     python -m benchmarks.machines
 
-Starts a Prefect server (SQLite), process workers and a model server, and prints how long the
-dataset took. A batch has three columns of which each needs the one before; all of its rows fit
-into the model's slots, so that a batch takes three latencies and the start of a process.
+Starts a Prefect server (SQLite), process workers and a model server, and prints how long each
+dataset took. A batch has three columns that each depend on the previous one. All of its rows fit
+into the model's slots, so a batch takes three times the latency plus the start of a process.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _ROWS = 8
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--batches", type=int, default=20)
     parser.add_argument("--latency", type=float, default=3.0)
@@ -50,7 +50,7 @@ def main() -> None:
 
 
 class Measured:
-    """Runs of one dataset with different workers."""
+    """Runs the same dataset with different workers."""
 
     def __init__(
         self, prefect: PrefectProcesses, model: BenchServer, deployment: str, batches: int
@@ -61,7 +61,7 @@ class Measured:
         self._batches = batches
 
     def with_workers(self, name: str, count: int, *, kill: bool = False) -> float:
-        """Seconds that the dataset takes with so many workers."""
+        """Generate the dataset with `count` workers; returns the seconds that it took."""
         self._model.reset()
         workers = [self._prefect.worker("batches", f"{name}-{n}") for n in range(count)]
         began = time.monotonic()
@@ -89,9 +89,9 @@ class Measured:
             dataset_name=name,
             artifact_path=str(self._prefect.folder / "datasets"),
             run_config=dd.RunConfig(
-                seed=sum(name.encode()),  # or the second run would find the columns of the first
+                seed=sum(name.encode()),  # otherwise the second run would reuse cached columns
                 buffer_size=_ROWS,
-                # Not many more than run: runs that wait are marked late, one write after another.
+                # Hardly more than can run: the server writes once for every run that waits.
                 max_concurrent_row_groups=open_batches,
                 batch_silence=60,
             ),
@@ -99,7 +99,7 @@ class Measured:
         )
 
     def _kill(self, worker: Any) -> None:
-        """Kill a worker and its batch when a quarter of all requests have been made."""
+        """Kill a worker and its batch after a quarter of all requests."""
         enough = self._batches * _ROWS * _COLUMNS / 4
         while self._model.stats()["requests"] < enough:
             time.sleep(0.2)
@@ -120,7 +120,7 @@ class Measured:
 
 
 def config_of(url: str, columns: int) -> Any:
-    """A chain of so many columns that ask the model."""
+    """A chain of LLM columns of this length."""
     import dd_core.config as dd
 
     builder = dd.DataDesignerConfigBuilder(

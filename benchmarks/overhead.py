@@ -1,11 +1,12 @@
-"""What Prefect costs: a dataset through `flows` and through `dd_core`, and what batches cost.
+"""Overhead of Prefect: a dataset through `flows` and `dd_core`, and the cost per batch.
 
     python -m benchmarks.overhead
 
-Twenty batches, five columns in a chain, 200 ms a request, 64 in parallel, on a Prefect server
-process; `--rows 1000` is the full size and takes a quarter of an hour. Then twenty short batches,
-one at a time and three at a time: a batch whose flow run is created while the one before is still
-at work hides what an SQLite server makes it wait. `--database` takes another database than SQLite.
+Generates twenty batches with five columns in a chain, 200 ms per request and 64 parallel requests,
+using a Prefect server process. `--rows 1000` is the full size and takes 15 minutes. Then generates
+twenty short batches, one at a time and three at a time. With three, a flow run is created while
+other batches are running, which hides the time spent waiting for an SQLite server. `--database`
+selects a database other than SQLite.
 """
 
 from __future__ import annotations
@@ -49,9 +50,9 @@ print(time.monotonic() - began)
 
 
 def main() -> None:
-    """Measure and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--rows", type=int, default=200, help="rows a batch")
+    parser.add_argument("--rows", type=int, default=200, help="rows per batch")
     parser.add_argument("--database", help="PREFECT_API_DATABASE_CONNECTION_URL of the server")
     parser.add_argument("--port", type=int, default=4578)
     given = parser.parse_args()
@@ -79,13 +80,13 @@ def _compare(prefect: PrefectProcesses, config: Path, rows: int) -> None:
 
 
 def _starting(prefect: PrefectProcesses, config: Path) -> None:
-    """Batches that take one second of requests each."""
+    """Compare batches that take one second each."""
     for batches in (1, 3):
         core = _seconds(prefect, _CORE, config, f"core-{batches}", _PARALLEL, batches)
         flows = _seconds(prefect, _FLOWS, config, f"flows-{batches}", _PARALLEL, batches)
         print(
             f"{_BATCHES} batches of one second, {batches} at a time: dd_core {core:.1f} s, "
-            f"flows {flows:.1f} s: {(flows - core) / _BATCHES:.2f} s more a batch",
+            f"flows {flows:.1f} s: {(flows - core) / _BATCHES:.2f} s more per batch",
             flush=True,
         )
 
@@ -94,7 +95,7 @@ def _seconds(
     prefect: PrefectProcesses, code: str, config: Path, name: str, rows: int, batches: int
 ) -> float:
     arguments = [str(config), str(prefect.folder / "datasets"), name, str(_BATCHES * rows)]
-    # A storage of its own: nothing is taken from the cache.
+    # Each run has its own result storage, so nothing comes from the cache.
     own = {"PREFECT_LOCAL_STORAGE_PATH": str(prefect.folder / "results" / name)}
     run = subprocess.run(
         [sys.executable, "-c", code, *arguments, str(rows), str(batches)],

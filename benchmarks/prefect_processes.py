@@ -1,4 +1,4 @@
-"""A real Prefect server and real workers as child processes, with their data in one folder."""
+"""A Prefect server and workers as child processes, with all their data in one folder."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class PrefectProcesses:
         self.server = self._start("server", "server", "start", "--port", self._port)
 
     def restart(self) -> None:
-        """Start the server again after it was killed."""
+        """Restart the server after it was killed."""
         self.server = self._start("server", "server", "start", "--port", self._port)
         self.__enter__()
 
@@ -60,7 +60,7 @@ class PrefectProcesses:
         self.close()
 
     def close(self) -> None:
-        """End everything that was started here."""
+        """Stop all child processes."""
         for child in reversed(self._children):
             if child.poll() is None:
                 child.send_signal(signal.SIGTERM)
@@ -72,11 +72,11 @@ class PrefectProcesses:
                 child.wait()
 
     def work_pool(self, name: str) -> None:
-        """Create a work pool of processes."""
+        """Create a process work pool."""
         self.ask("/work_pools/", {"name": name, "type": "process"})
 
     def deploy(self, pool: str, **environment: str) -> str:
-        """Deploy `generate-batch` on a pool; returns the deployment's name."""
+        """Deploy `generate-batch` to a pool; returns the deployment's name."""
         flow = self.ask("/flows/", {"name": "generate-batch"})
         names = ("dataset", "index", "start", "size", "folder", "attempt")
         self.ask(
@@ -93,7 +93,7 @@ class PrefectProcesses:
         return f"generate-batch/{pool}"
 
     def deploy_dataset(self, pool: str) -> str:
-        """Deploy `generate-dataset` on a pool; returns the deployment's id."""
+        """Deploy `generate-dataset` to a pool; returns the deployment's ID."""
         flow = self.ask("/flows/", {"name": "generate-dataset"})
         deployment = {
             "name": pool,
@@ -105,22 +105,22 @@ class PrefectProcesses:
         return str(self.ask("/deployments/", deployment)["id"])
 
     def run_dataset(self, deployment: str, **parameters: Any) -> str:
-        """Ask for a run of a deployment of `generate-dataset`; returns its id."""
+        """Create a run of a `generate-dataset` deployment; returns the run's ID."""
         wanted = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
         return str(self.ask(f"/deployments/{deployment}/create_flow_run", wanted)["id"])
 
     def worker(self, pool: str, name: str, limit: int = 1) -> subprocess.Popen[bytes]:
-        """Start a worker; it runs at most `limit` batches at a time."""
+        """Start a worker that runs at most `limit` flow runs at a time."""
         options = ["--type", "process", "--pool", pool, "--name", name, "--limit", str(limit)]
         return self._start(name, "worker", "start", *options)
 
     def stop(self, child: subprocess.Popen[bytes]) -> None:
-        """End a worker as its operator would."""
+        """Stop a worker with SIGTERM, as an operator would."""
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=60)
 
     def ask(self, path: str, content: Any = None) -> Any:
-        """One request to the server's API."""
+        """Send one request to the server's API and return the response."""
         data = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"}
         request = urllib.request.Request(self.api + path, data=data, headers=headers)
@@ -149,13 +149,13 @@ class PrefectProcesses:
 
 
 def kill_tree(pid: int) -> list[int]:
-    """SIGKILL a process and everything that it has started; returns whom that concerned."""
+    """Send SIGKILL to a process and all its descendants; returns their process IDs."""
     family = [pid]
     for each in family:
         tasks = Path(f"/proc/{each}/task").glob("*/children")
         for children in tasks:
             family.extend(int(child) for child in children.read_text().split())
-    for each in family:  # the parent first, so that it does not report its children's end
+    for each in family:  # parents first, so that they cannot report that their children ended
         try:
             os.kill(each, signal.SIGKILL)
         except ProcessLookupError:

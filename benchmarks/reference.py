@@ -1,4 +1,4 @@
-"""Runs a script with data-designer from PyPI, in a virtual environment of its own."""
+"""Run a script with data-designer from PyPI, in a separate virtual environment."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _READY = _HOME / f".ready-{VERSION}"
 
 
 def python() -> Path:
-    """The interpreter that has data-designer; it is installed on first use."""
+    """The interpreter of the environment with data-designer, which is created on first use."""
     binary = _HOME / "bin" / "python"
     if not _READY.exists():
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(_HOME)], check=True)
@@ -29,9 +29,9 @@ def python() -> Path:
 
 
 def _install_without_pins(pip: list[str], binary: Path) -> None:
-    """Its three packages, and what they require in any version of certifi.
+    """Install data-designer's three packages and their requirements, with any version of certifi.
 
-    They ask for a version of certifi that not every package index has.
+    They pin a version of certifi that some package indexes do not have.
     """
     packages = [f"{name}=={VERSION}" for name in _PACKAGES]
     subprocess.run([*pip, "--no-deps", *packages], check=True)
@@ -47,9 +47,9 @@ def _install_without_pins(pip: list[str], binary: Path) -> None:
 def measured(
     script: str, *arguments: str, only: Literal["ours", "theirs"] | None = None
 ) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What a script prints as its last line, with this project and with data-designer.
+    """Run a script with this project and with data-designer; returns the last lines as JSON.
 
-    The script is written for data-designer; for this project its imports are changed.
+    The script is written for data-designer; its imports are replaced for this project.
     """
     ours = script.replace("data_designer.config", "dd_core.config")
     ours = ours.replace("data_designer.interface", "dd_core")

@@ -1,4 +1,4 @@
-"""A value that satisfies a JSON schema, the same one for the same schema and number."""
+"""Generate values that satisfy a JSON schema: the same schema and number give the same value."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _LETTERS = string.ascii_lowercase * 2
 _ELEMENT = re.compile(r"<response_schema>\s*(\{.*?\})\s*</response_schema>", re.DOTALL)
 _FENCE = re.compile(r"starts with ```(\w+)")
 _DEEP = 4
-"""References followed before a recursive schema is brought to an end."""
+"""Number of references to follow before a recursive schema is cut short."""
 _FORMATS = {
     "date": "2024-02-29",
     "date-time": "2024-02-29T12:00:00Z",
@@ -28,17 +28,17 @@ _FORMATS = {
 
 
 def text_of(content: Any) -> str:
-    """The text of a message, whose content is a string or a list of blocks."""
+    """The text of a message's content, which is a string or a list of blocks."""
     if isinstance(content, str):
         return content
     return "".join(block.get("text", "") for block in content or ())
 
 
 def structured_text(request: dict[str, Any], number: int) -> str | None:
-    """The JSON or the code that a chat request asks for, or None if it asks for prose.
+    """The JSON or code that a chat request asks for, or None if it asks for prose.
 
-    A schema comes as `response_format`, or as a `<response_schema>` element in a user's message:
-    the latest one, since a conversation that corrects an answer does not repeat it.
+    The schema is in `response_format`, or in a `<response_schema>` element of a user message. The
+    latest element counts, because a conversation that corrects an answer does not repeat it.
     """
     wanted = request.get("response_format") or {}
     if wanted.get("type") == "json_schema":
@@ -55,7 +55,7 @@ def structured_text(request: dict[str, Any], number: int) -> str | None:
 def value_of(
     schema: Schema | bool, number: int = 0, root: Schema | None = None, depth: int = 0
 ) -> Any:
-    """A value of the schema; `number` varies what the schema leaves open.
+    """A value that satisfies the schema; `number` varies what the schema leaves open.
 
     Raises:
         ValueError: no value fits, or the schema has a `pattern`.
@@ -153,14 +153,14 @@ def _number(schema: Schema, number: int, root: Schema, depth: int) -> float:
     low, high = _steps(schema, step)
     if low <= high:
         return round(float((low + number % (high - low + 1)) * step), 12)
-    # No whole number lies between the bounds, so something between them does.
+    # No multiple of `step` lies within the bounds, so use a fraction between them.
     least = schema.get("minimum", schema.get("exclusiveMinimum"))
     most = schema.get("maximum", schema.get("exclusiveMaximum"))
     return float(least + (most - least) * (1 + number % 97) / 99)
 
 
 def _steps(schema: Schema, step: float) -> tuple[int, int]:
-    """The smallest and the largest multiple of `step` that the bounds allow, as factors."""
+    """Factors of the smallest and the largest multiple of `step` within the bounds."""
     lows, highs = [], []
     if "minimum" in schema:
         lows.append(math.ceil(schema["minimum"] / step))

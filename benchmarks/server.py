@@ -1,9 +1,9 @@
-"""A fast OpenAI-compatible server with settable latency, capacity and faults.
+"""A fast OpenAI-compatible server with configurable latency, capacity and faults.
 
     python benchmarks/server.py --latency 0.2 --capacity 16 --retry-after 1
 
-It shares the machine with the client under test, so it is one asyncio protocol without a
-framework. Answers are a function of the model and the messages alone.
+The server shares the machine with the client under test, so it is a plain asyncio protocol without
+a framework. Responses depend only on the model and the messages.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _REASONS[500] = "Internal Server Error"
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
-    """Settings, port and lifetime from a command line."""
+    """Parse settings, port and lifetime from the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--die-with-parent", action="store_true")
@@ -44,7 +44,7 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
 
 
 class Connection(asyncio.Protocol):
-    """One HTTP/1.1 connection with keep-alive; a body has a Content-Length, none is pipelined."""
+    """An HTTP/1.1 keep-alive connection; bodies need a Content-Length; no pipelining."""
 
     def __init__(self, answers: Answers) -> None:
         self._answers = answers
@@ -66,7 +66,7 @@ class Connection(asyncio.Protocol):
             try:
                 method, path, _ = head.split(b"\r\n", 1)[0].decode().split(" ", 2)
                 self._handle(method, path, body)
-            except Exception as error:  # whatever is wrong with a request, the client is told
+            except Exception as error:  # report any problem with a request to the client
                 self._refuse(400, f"{type(error).__name__}: {error}")
         self._buffer = buffer
 
@@ -172,10 +172,10 @@ class BenchServer:
         self.close()
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         assert self._process.stdin is not None and self._process.stdout is not None
         self._process.stdin.close()
-        # A process that the caller forked may hold the pipe open, so its end is not enough.
+        # A forked process may keep the pipe open, so closing our end is not enough.
         self._process.terminate()
         self._process.wait()
         self._process.stdout.close()
@@ -185,15 +185,15 @@ class BenchServer:
         return self._ask("/stats")
 
     def prompts(self) -> list[tuple[str, str, int]]:
-        """Model, last user message and how often it was asked."""
+        """Model, last user message, and how often it was sent."""
         return [(model, text, count) for model, text, count in self._ask("/prompts")]
 
     def reset(self) -> None:
-        """Forget the load and the prompts so far."""
+        """Discard the load and the prompts recorded so far."""
         self._ask("/reset", {})
 
     def settings(self, **values: Any) -> None:
-        """Change settings while the server runs; `models={"m": {"latency": 1}}` for one model."""
+        """Change settings at run time; use `models={"m": {"latency": 1}}` for a single model."""
         self._ask("/settings", values)
 
     def _ask(self, path: str, content: Any = None) -> Any:

@@ -1,10 +1,10 @@
-"""What a batch that runs by itself costs the Prefect server.
+"""Cost of a batch that runs as its own deployment run, for the Prefect server.
 
     python -m benchmarks.server_cost
 
-Counts the requests that the dataset's run, the worker and the batches send, the rows and bytes that
-the server's SQLite database grows by, and the CPU time that it takes. From these figures,
-docs/many-machines.md computes what a large dataset would take.
+Counts the requests that the dataset's run, the worker and the batches send, the rows and bytes
+added to the server's SQLite database, and the server's CPU time. From these figures,
+docs/many-machines.md estimates the cost of a large dataset.
 """
 
 from __future__ import annotations
@@ -41,24 +41,24 @@ _TICK = os.sysconf("SC_CLK_TCK")
 
 @dataclass
 class Cost:
-    """What the server had to do, in one run or per one of something."""
+    """Work done by the server, in total or per unit."""
 
     requests: float
-    """Of the batch's process."""
+    """Requests from the process of the batch."""
     worker: float
-    """Of the worker."""
+    """Requests from the worker."""
     parent: float
-    """Of the dataset's run."""
+    """Requests from the dataset's run."""
     megabytes: float
-    """Of the database."""
+    """Growth of the database."""
     rows: dict[str, float]
-    """Of the database, by table."""
+    """Rows added to the database, by table."""
     cpu: float
-    """Seconds of the server."""
+    """CPU seconds of the server."""
     seconds: float
 
     def less(self, other: Cost, over: float = 1.0) -> Cost:
-        """The difference, divided."""
+        """The difference from another cost, divided by `over`."""
         return Cost(
             (self.requests - other.requests) / over,
             (self.worker - other.worker) / over,
@@ -79,7 +79,7 @@ class Cost:
 
 
 def main() -> None:
-    """Measure, compute and print."""
+    """Run the benchmark and print the results."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--port", type=int, default=4570)
     parser.add_argument("--batches", type=int, default=6)
@@ -91,13 +91,13 @@ def main() -> None:
     ):
         clients = [CountingProxy(given.port + n, given.port) for n in (1, 2, 3)]
         api = [f"http://127.0.0.1:{given.port + n}/api" for n in (1, 2, 3)]
-        prefect.environment["PREFECT_LOGGING_LEVEL"] = "INFO"  # as it is by default
+        prefect.environment["PREFECT_LOGGING_LEVEL"] = "INFO"  # the default
         prefect.work_pool("batches")
         prefect.deploy("batches", PREFECT_API_URL=api[2])
         os.environ.update({k: v for k, v in prefect.environment.items() if "PREFECT" in k})
         os.environ["PREFECT_API_URL"] = api[0]
         prefect.environment["PREFECT_API_URL"] = api[1]
-        prefect.environment["PREFECT_WORKER_QUERY_SECONDS"] = "10"  # as it is by default
+        prefect.environment["PREFECT_WORKER_QUERY_SECONDS"] = "10"  # the default
         worker = prefect.worker("batches", "worker", limit=2)
         measured = Measured(prefect, model, clients)
         measured.run("warm", 1, 2)
@@ -117,7 +117,7 @@ def main() -> None:
 
 
 class Measured:
-    """Runs, and what the server took for them."""
+    """Runs datasets and measures their cost for the server."""
 
     def __init__(
         self, prefect: PrefectProcesses, model: BenchServer, clients: list[CountingProxy]
@@ -127,7 +127,7 @@ class Measured:
         self._clients = clients
 
     def run(self, name: str, batches: int, columns: int) -> Cost:
-        """One dataset."""
+        """Generate one dataset and return its cost."""
         before = self._now()
         asyncio.run(self._generate(name, batches, columns))
         ended = time.monotonic()
@@ -138,7 +138,7 @@ class Measured:
         return cost
 
     def idle(self, seconds: float) -> Cost:
-        """Nothing but a worker that waits."""
+        """Cost of an idle worker."""
         before = self._now()
         time.sleep(seconds)
         return self._now().less(before)

@@ -1,9 +1,9 @@
-"""Wall time over the ideal for two shapes of dataset, with and without Prefect.
+"""Wall time over the ideal time for two dataset shapes, with and without Prefect.
 
     python -m benchmarks.shapes
 
-A local server answers after 200 ms. The ideal is what the models alone need: cells of the busiest
-model x latency / parallel requests. Each figure is the median of three runs.
+A local server responds after 200 ms. The ideal is the time that the models alone need: cells of the
+busiest model x latency / parallel requests. Each figure is the median of three runs.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ Run = Callable[[dd.DataDesignerConfig], float]
 
 
 def chain(url: str) -> tuple[dd.DataDesignerConfig, float]:
-    """Four LLM columns of one model, each of which needs the one before."""
+    """Four LLM columns of one model that each depend on the previous one."""
     builder = _begun(url, "m")
     before = "topic"
     for number in range(4):
@@ -52,7 +52,7 @@ def chain(url: str) -> tuple[dd.DataDesignerConfig, float]:
 
 
 def two_models(url: str) -> tuple[dd.DataDesignerConfig, float]:
-    """Three generators of one model, and a judge of another for each of them."""
+    """Three text columns of one model, each with a judge column of another model."""
     builder = _begun(url, "writer", "judge")
     scale = {1: "bad", 2: "good"}
     for number in range(3):
@@ -95,7 +95,7 @@ def _begun(url: str, *aliases: str) -> dd.DataDesignerConfigBuilder:
 
 
 def through_library(config: dd.DataDesignerConfig) -> float:
-    """Seconds of a run of `dd_core`."""
+    """Run `dd_core`; returns the seconds."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         DataDesigner(folder).create(config, num_records=ROWS)
@@ -103,7 +103,7 @@ def through_library(config: dd.DataDesignerConfig) -> float:
 
 
 def through_flows(config: dd.DataDesignerConfig) -> float:
-    """Seconds of a run of the Prefect flow."""
+    """Run the Prefect flow; returns the seconds."""
     from flows import generate_dataset
 
     with tempfile.TemporaryDirectory() as folder:
@@ -114,7 +114,7 @@ def through_flows(config: dd.DataDesignerConfig) -> float:
 
 @contextmanager
 def prefect_server() -> Iterator[None]:
-    """A Prefect server of its own (SQLite), used by this process."""
+    """A temporary Prefect server (SQLite) that this process uses."""
     with tempfile.TemporaryDirectory() as home, socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -159,7 +159,7 @@ def _wait_for(url: str) -> None:
 
 
 def medians_by_shape() -> dict[str, tuple[float, float]]:
-    """Seconds through the library and through the flows, for both shapes."""
+    """Median seconds through the library and through the flows, for both shapes."""
     with BenchServer(latency=LATENCY) as server, prefect_server():
         return {
             label: tuple(  # pyright: ignore[reportReturnType]
@@ -167,14 +167,14 @@ def medians_by_shape() -> dict[str, tuple[float, float]]:
                 for run in (through_library, through_flows)
             )
             for label, (config, _) in (
-                ("chain of four", chain(server.url)),
+                ("chain of four columns", chain(server.url)),
                 ("three generators, three judges, two models", two_models(server.url)),
             )
         }
 
 
 def main() -> None:
-    """Measure and print the table."""
+    """Run the benchmark and print the table."""
     table = Table(title=f"Wall time over ideal, {ROWS} rows, {LATENCY * 1000:.0f} ms")
     for heading in ("shape", "through", "first run", "median", "busiest model in flight"):
         table.add_column(heading)

@@ -1,9 +1,9 @@
-"""The page of benchmarks: this library, its flows and data-designer, in one run on one machine.
+"""The benchmarks page: this library, its flows and data-designer, in one run on one machine.
 
     python -m benchmarks.speed > docs/benchmarks.new
 
-Figures are medians of three runs, each in a process of its own. The server is a process beside
-it. Takes a quarter of an hour. The remarks at the end of the page are taken over.
+Figures are medians of three runs, each in its own process; the server is another process. The whole
+run takes 15 minutes. The remarks at the end of the existing page are kept.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from benchmarks.server import BenchServer
 
 RUNS = 3
 _PAGE = Path(__file__).parent.parent / "docs" / "benchmarks.md"
-_REMARKS = "## What to read from it"
+_REMARKS = "## Interpreting the results"
 _WORK = (Path(__file__).parent / "work.py").read_text()
 _FLOOR = """
 import asyncio, json, sys, time
@@ -50,7 +50,7 @@ Figures = dict[str, Any]
 
 
 def medians(task: str, rows: tuple[int, int], *more: str) -> tuple[Figures, Figures]:
-    """Medians of runs here (of the first number of rows) and of data-designer (the second)."""
+    """Medians of this project (first number of rows) and of data-designer (second number)."""
     found: list[tuple[Figures, Figures]] = []
     for _ in range(RUNS):
         ours, _skip = measured(_WORK, task, str(rows[0]), *more, only="ours")
@@ -72,7 +72,7 @@ def cpu_per_cell() -> list[list[str]]:
             for _ in range(RUNS)
         )
         rows.append(["bare aiohttp loop", f"{floor / 5:.2f} ms", "", ""])
-        for task, label in (("text", "text"), ("structured", "structured, schema checked")):
+        for task, label in (("text", "text"), ("structured", "structured, with schema check")):
             ours, theirs = medians(task, (10_000, 1_500), server.url, "64")
             mine, other = ours["cpu"] / 10, theirs["cpu"] / 1.5
             rows.append([label, f"{mine:.2f} ms", f"{other:.2f} ms", f"{other / mine:.1f}"])
@@ -92,12 +92,12 @@ def parallel() -> list[list[str]]:
 
 
 SHAPES = {
-    "chain": ("chain of four", 4),
-    "branch": ("chain of four and a branch", 5),
+    "chain": ("chain of four columns", 4),
+    "branch": ("chain of four columns and a branch", 5),
     "five": ("five independent columns", 5),
     "judged": ("three generators, three judges, two models", 3),
 }
-"""What the shape is called, and how many cells of a row one model generates."""
+"""Label of each shape, and how many cells per row one model generates."""
 
 
 def shapes() -> list[list[str]]:
@@ -112,7 +112,7 @@ def shapes() -> list[list[str]]:
 
 
 def long_shapes() -> list[list[str]]:
-    """All runs side by side: each waits for 97 of 100 seconds."""
+    """Measure all runs at the same time, because each of them waits 97% of the time."""
 
     def ratio(task: str, cells: int) -> float:
         with BenchServer(latency=0.2, latency_sigma=0.5) as server:
@@ -152,8 +152,8 @@ def memory() -> list[list[str]]:
     many, many_theirs = megabytes("samplers", (1_000_000, 200_000))
     rows = [
         ["samplers: 100,000 rows (data-designer: 20,000)", f"{few:.0f} MB", f"{few_theirs:.0f} MB"],
-        ["samplers: ten times as many", f"{many:.0f} MB", f"{many_theirs:.0f} MB"],
-        ["one over the other", f"{many / few:.2f}", f"{many_theirs / few_theirs:.2f}"],
+        ["samplers: ten times as many rows", f"{many:.0f} MB", f"{many_theirs:.0f} MB"],
+        ["growth: ten times as many rows", f"{many / few:.2f}", f"{many_theirs / few_theirs:.2f}"],
     ]
     with BenchServer() as server:
         peaks: dict[int, float] = {}
@@ -164,7 +164,7 @@ def memory() -> list[list[str]]:
             ]
             peaks[count] = _median(runs)["memory"]
             rows.append([f"text: {count:,} rows", f"{peaks[count]:.0f} MB", ""])
-    rows.append(["50,000 over 5,000 rows", f"{peaks[50_000] / peaks[5_000]:.2f}", ""])
+    rows.append(["growth: 50,000 over 5,000 rows", f"{peaks[50_000] / peaks[5_000]:.2f}", ""])
     return [[*row, ""] for row in rows]
 
 
@@ -183,7 +183,7 @@ def starting() -> list[list[str]]:
     with BenchServer() as server:
         first, other = medians("preview", (10, 10), server.url)
     pairs = {
-        "import of the configuration": (
+        "import of the configuration module": (
             seconds([sys.executable, "-c", imports.format("dd_core.config")]),
             seconds([str(python()), "-c", imports.format("data_designer.config")]),
         ),
@@ -206,9 +206,9 @@ def through_prefect() -> list[list[str]]:
 
 
 def two_processes() -> list[list[str]]:
-    """Rows a second of two processes at once, over those of one; without a server beside them.
+    """Throughput of two processes relative to one, without a server on the same machine.
 
-    A process that uses more than a core for itself leaves less than a core for the other.
+    A process that uses more than one core leaves less than one core for the other.
     """
     ours = _WORK.replace("data_designer.config", "dd_core.config")
     ours = ours.replace("data_designer.interface", "dd_core")
@@ -232,7 +232,7 @@ def two_processes() -> list[list[str]]:
             ratios.append(2 * one["wall"] / max(each["wall"] for each in two))
             cores.append(one["cpu"] / one["wall"])
         ratio, used = statistics.median(ratios), statistics.median(cores)
-        rows.append([f"{label}: two processes over one", f"{ratio:.2f}", "", ""])
+        rows.append([f"{label}: throughput of two processes over one", f"{ratio:.2f}", "", ""])
         rows.append([f"{label}: cores that one process uses", f"{used:.2f}", "", ""])
     return rows
 
@@ -242,20 +242,24 @@ def _output(command: list[str]) -> str:
 
 
 SECTIONS: list[tuple[str, str, Callable[[], list[list[str]]]]] = [
-    ("CPU of the client for a cell",
-     "10,000 rows, a server without latency, 64 in parallel; without the start.",
-     cpu_per_cell),
-    ("Many requests in parallel", "Wall over ideal: 1,000 rows, 50 ms, without the start.",
-     parallel),
-    ("Shapes of datasets", "Wall over the lower bound, start-up included: 200 rows, lognormal "
-     "latency with a mean of 200 ms, 16 in parallel for each model.", shapes),
-    ("Long runs of these shapes", "The same over 2,000 rows, all runs side by side.", long_shapes),
-    ("Without models", "Rows a second, writing included.", computing),
-    ("Memory", "Peak above what the imports take.", memory),
-    ("Starting", "Seconds.", starting),
-    ("Two processes", "On two cores.", two_processes),
-    ("Through Prefect", "Wall of the flows over that of the library: 200 rows, 200 ms, 16 in "
-     "parallel; server of Prefect on this machine with SQLite.", through_prefect),
+    ("CPU time per cell",
+     "CPU time of the client: 10,000 rows, 64 parallel requests, a server without latency, "
+     "excluding startup.", cpu_per_cell),
+    ("Parallel requests",
+     "Wall time over ideal time by number of parallel requests: 1,000 rows, 50 ms latency, "
+     "excluding startup.", parallel),
+    ("Dataset shapes",
+     "Wall time over the lower bound: 200 rows, lognormal latency with a mean of 200 ms, 16 "
+     "parallel requests per model, including startup.", shapes),
+    ("Long runs", "The same shapes with 2,000 rows. All runs execute concurrently.",
+     long_shapes),
+    ("Datasets without models", "Rows per second, including writing the files.", computing),
+    ("Memory", "Peak memory beyond what the imports use.", memory),
+    ("Startup", "Time in seconds.", starting),
+    ("Two processes", "Two processes that run concurrently on two cores.", two_processes),
+    ("Overhead of Prefect",
+     "Wall time of the flows over wall time of the library: 200 rows, 200 ms latency, 16 parallel "
+     "requests. The Prefect server runs on the same machine with SQLite.", through_prefect),
 ]  # fmt: skip
 
 
@@ -264,13 +268,16 @@ def main() -> None:
     remarks = _PAGE.read_text().partition(_REMARKS)
     print("# Benchmarks\n")
     print(
-        f"`make bench-speed` on {_machine()}, against data-designer {VERSION} from PyPI in an "
-        "environment of its own. Medians of three runs; a run is a process. On another machine "
-        "only the ratios of one run mean something. data-designer's runs include its analysis of "
-        "the rows, which is made here when it is asked for.\n"
+        f"`make bench-speed` compares this project with data-designer {VERSION}, installed from "
+        f"PyPI in a separate environment. These figures were measured on {_machine()}. Each figure "
+        "is the median of three runs, and each run is a separate process. Absolute figures depend "
+        "on the machine; only the ratios within one run carry over to other machines. Ratios above "
+        "1 are in favor of this project. data-designer's runs include its analysis of the rows, "
+        "which this project computes only on request.\n"
     )
     for title, what, measure in SECTIONS:
-        print(f"## {title}\n\n{what}\n\n| | here | data-designer | ratio |\n|---|---|---|---|")
+        print(f"## {title}\n\n{what}\n")
+        print("| | this project | data-designer | ratio |\n|---|---|---|---|")
         for row in measure():
             print("| " + " | ".join(row) + " |", flush=True)
         print(flush=True)
@@ -278,12 +285,12 @@ def main() -> None:
 
 
 def _machine() -> str:
-    """What the figures were measured on."""
-    system = f"{os.cpu_count()} cores"
+    """Description of the machine: cores, CPU, architecture and Python version."""
+    facts = [platform.machine(), f"Python {platform.python_version()}"]
     cpus = Path("/proc/cpuinfo")
     if cpus.exists() and (named := re.search(r"model name\s*: (.*)", cpus.read_text())):
-        system += f" of {named[1]}"
-    return f"{system} ({platform.machine()}, Python {platform.python_version()})"
+        facts.insert(0, named[1])
+    return f"{os.cpu_count()} cores ({', '.join(facts)})"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""SQL statements, right ones and wrong ones, as language models write them."""
+"""SQL statements as language models write them: valid ones, and ones with a mistake."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _TOKEN = re.compile(r"(\s*)('[^']*'|[\w.]+|[^\s\w])")
 
 
 def broken(seed: int, rounds: int) -> Iterator[str]:
-    """Statements with a word or a sign lost, doubled, or changed for another."""
+    """Statements with one token removed, doubled or swapped, or cut off after a token."""
     draw = random.Random(seed)
     for _ in range(rounds):
         for statement in VALID:

@@ -1,10 +1,11 @@
-"""What three judges after three generators can come to at best: a simulation without any costs.
+"""Best possible result for three judges after three generators: a simulation without overhead.
 
     python -m benchmarks.tandem
 
-Two models with 16 places each; 600 cells of the first, each of which makes one of the second ready.
-The lower bound is the work of one model, but the second model has nothing to do at first, at times
-has fewer than 16 cells ready, and alone works off what is left at the end.
+Two models have 16 slots each. The first generates 600 cells, and each of them makes one cell of the
+second ready. The lower bound is the time that one model needs for its cells. However, the second
+model has nothing to do at first, sometimes has fewer than 16 cells ready, and works alone at the
+end.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ ROWS, COLUMNS, PLACES, MEAN, SIGMA = 200, 3, 16, 0.2, 0.5
 
 
 def main() -> None:
-    """Print the mean and the spread of a median of three runs."""
+    """Print the mean and the standard deviation of the median of three runs."""
     runs = [over_the_lower_bound(seed) for seed in range(900)]
     medians = [statistics.median(runs[first : first + 3]) for first in range(0, 900, 3)]
     mean, spread = statistics.fmean(medians), statistics.stdev(medians)
@@ -26,7 +27,7 @@ def main() -> None:
 
 
 def over_the_lower_bound(seed: int) -> float:
-    """Wall of one simulated run over that of one model's work."""
+    """Simulated wall time of a run over the time that one model needs."""
     drawn = random.Random(seed)
     median = math.log(MEAN) - SIGMA**2 / 2
     ready, places, now = [ROWS * COLUMNS, 0], [PLACES, PLACES], 0.0

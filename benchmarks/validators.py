@@ -1,9 +1,10 @@
-"""Rows a second that validation columns check, here and in data-designer.
+"""Rows per second that validation columns check, in this project and in data-designer.
 
     python -m benchmarks.validators
 
-A dataset of code from a seed, with one validation column of the default batch size. The time is
-that of `create`, less that of the same dataset with an expression in place of the validation.
+The dataset takes code from a seed dataset and validates it in one column with the default batch
+size. The time is that of `create`, minus that of the same dataset with an expression column
+instead.
 """
 
 from __future__ import annotations
@@ -54,8 +55,9 @@ print(json.dumps({"rows_per_second": rows / max(seconds(True) - plain, 1e-3)}))
 
 
 def main() -> None:
-    """Print a table."""
-    table = Table("language", "here", f"data-designer {VERSION}", "ratio", title="Rows a second")
+    """Run the benchmark and print the table."""
+    headings = ("language", "this project", f"data-designer {VERSION}", "ratio")
+    table = Table(*headings, title="Rows per second")
     for language, rows in (("python", 600), ("sql:ansi", 240)):
         ours, theirs = measured(_SCRIPT, language, str(rows))
         here, there = ours["rows_per_second"], theirs["rows_per_second"]

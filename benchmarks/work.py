@@ -1,8 +1,8 @@
-"""The work that `benchmarks.speed` measures, as a script for data-designer.
+"""The workload that `benchmarks.speed` measures, as a script for data-designer.
 
-Run as `work.py TASK ROWS [URL [PARALLEL]]`; the last line printed is JSON with seconds, CPU seconds
-and the peak of memory above that of the imports, in MB. The task `preview` is a first preview of a
-fresh process, in seconds. For this project the imports are changed.
+Usage: `work.py TASK ROWS [URL [PARALLEL]]`. The last line of output is JSON with seconds, CPU
+seconds and the peak memory in MB, minus that of the imports. The task `preview` measures the
+seconds of the first preview in a new process. The imports are replaced for this project.
 """
 
 import json
@@ -43,7 +43,7 @@ def text(builder, name, prompt, **more):
 
 
 def shape() -> dd.DataDesignerConfigBuilder:
-    """The dataset of the task."""
+    """The dataset for the task."""
     builder = dd.DataDesignerConfigBuilder(model_configs=models())
     category = {"values": ["tea", "rain", "trains", "chess"]}
     builder.add_column(
@@ -96,7 +96,7 @@ def designer(folder: str) -> DataDesigner:
 
 
 def seconds(rows: int) -> tuple[float, float]:
-    """Wall and CPU time of one dataset."""
+    """Wall time and CPU time of one dataset."""
     with tempfile.TemporaryDirectory() as folder:
         made = designer(folder)
         began, used = time.perf_counter(), time.process_time()
@@ -106,7 +106,7 @@ def seconds(rows: int) -> tuple[float, float]:
 
 
 def preview(rows: int) -> float:
-    """Seconds of a preview, from the making of the configuration on."""
+    """Seconds of a preview, including the creation of the configuration."""
     with tempfile.TemporaryDirectory() as folder:
         began = time.perf_counter()
         results = designer(folder).preview(shape(), num_records=rows)
@@ -121,7 +121,7 @@ def peak() -> float:
 if TASK == "preview":
     print(json.dumps({"wall": preview(ROWS)}))
     sys.exit()
-seconds(2)  # what is loaded on first use
+seconds(2)  # loads everything that is loaded on first use
 start_up, start_up_cpu = seconds(1)
 before = peak()
 wall, cpu = seconds(ROWS)

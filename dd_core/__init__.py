@@ -9,7 +9,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dd_core.designer import DataDesigner
+    from dd_core.designer.designer import DataDesigner
+    from dd_core.designer.hub import HuggingFaceHubClient
+    from dd_core.designer.results import DatasetCreationResults, PreviewResults
     from dd_core.errors import (
         DataDesignerEarlyShutdownError,
         DataDesignerError,
@@ -17,21 +19,19 @@ if TYPE_CHECKING:
         DataDesignerProfilingError,
         InvalidConfigError,
     )
-    from dd_core.hub import HuggingFaceHubClient
-    from dd_core.results import DatasetCreationResults, PreviewResults
-    from dd_core.run_config import ResumeMode
+    from dd_core.storage.resume import ResumeMode
 
 _HOME = {
-    "DataDesigner": "designer",
+    "DataDesigner": "designer.designer",
     "DataDesignerEarlyShutdownError": "errors",
     "DataDesignerError": "errors",
     "DataDesignerGenerationError": "errors",
     "DataDesignerProfilingError": "errors",
-    "DatasetCreationResults": "results",
-    "HuggingFaceHubClient": "hub",
+    "DatasetCreationResults": "designer.results",
+    "HuggingFaceHubClient": "designer.hub",
     "InvalidConfigError": "errors",
-    "PreviewResults": "results",
-    "ResumeMode": "run_config",
+    "PreviewResults": "designer.results",
+    "ResumeMode": "storage.resume",
 }
 
 __all__ = [

@@ -8,10 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from flows.batch import generate_batch
-    from flows.blocks import DataDesignerProvider, DatasetStorage
-    from flows.column import generate_column
-    from flows.dataset import RunSummary, generate_dataset
+    from .artifacts.summary import RunSummary
+    from .batch import generate_batch
+    from .blocks.types import DataDesignerProvider, DatasetStorage
+    from .dataset import generate_dataset
+    from .tasks import generate_column
 
 __all__ = [
     "DataDesignerProvider",
@@ -23,11 +24,11 @@ __all__ = [
 ]
 
 _HOME = {
-    "DataDesignerProvider": "blocks",
-    "DatasetStorage": "blocks",
-    "RunSummary": "dataset",
+    "DataDesignerProvider": "blocks.types",
+    "DatasetStorage": "blocks.types",
+    "RunSummary": "artifacts.summary",
     "generate_batch": "batch",
-    "generate_column": "column",
+    "generate_column": "tasks",
     "generate_dataset": "dataset",
 }
 
@@ -35,10 +36,10 @@ _HOME = {
 def __getattr__(name: str) -> object:
     """Import Prefect only when a flow is asked for: the command line starts without it."""
     if name not in _HOME:
-        raise AttributeError(f"module 'flows' has no attribute {name!r}")
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"flows.{_HOME[name]}"), name)
+    return getattr(import_module(f".{_HOME[name]}", __name__), name)
 
 
 def __dir__() -> list[str]:

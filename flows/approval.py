@@ -15,10 +15,11 @@ from prefect.logging import get_run_logger
 from prefect.settings import PREFECT_API_URL
 from pydantic import Field
 
-from dd_core.column import Batch
 from dd_core.errors import DataDesignerGenerationError
-from flows.markdown import artifact_key
-from flows.session import DatasetRun, is_deployed
+from dd_core.storage.batch import Batch
+
+from .artifacts.markdown import artifact_key
+from .session import DatasetRun, is_deployed
 
 PREVIEW_ROWS = 10
 _TIMEOUT = 7 * 24 * 3600
@@ -79,7 +80,7 @@ async def require_approval(session: DatasetRun, dataset: str) -> None:
 
     An answer is kept with the dataset, so that the same run does not ask again when it is resumed.
     """
-    given = session.directory.metadata.get("approved_runs", [])
+    given = session.directory.metadata.approved_runs
     if session.flow_run_id in given:
         return
     asker = _asker.get()
@@ -123,7 +124,7 @@ async def _paused(session: DatasetRun, text: str) -> Approval:
 async def _suspended(session: DatasetRun, text: str) -> Approval:
     """End this process until there is an answer; then a worker starts the run again."""
     directory, run = session.directory, session.flow_run_id
-    asked: dict[str, str] = directory.metadata.get("approvals_asked", {})
+    asked: dict[str, str] = directory.metadata.approvals_asked
     question = Approval.with_initial_data(description=text)
     while True:
         key = asked.get(run) or f"approval-{uuid4()}"

@@ -6,26 +6,25 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-import pyarrow as pa
-from prefect import flow, task
+from prefect import flow
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel, Field
 
-from dd_core.column import Batch
-from dd_core.execute import BatchRun
-from dd_core.generate import finish_columns
-from dd_core.plan import Plan
-from dd_core.processing import output_table
-from dd_core.storage import Part
-from flows.alone import batch_alone
-from flows.column import generate_column
-from flows.keys import column_keys, part_key
-from flows.results import BesideResults, GivenKey, require_results, result_storage
-from flows.session import DatasetRun, current_run
-from flows.suspension import paused_with_its_dataset
+from dd_core.dataset.plan import Plan
+from dd_core.engine.batch_run import BatchRun
+from dd_core.engine.batches import finish_columns
+from dd_core.storage.batch import Batch
+from dd_core.storage.directory import Part
+
+from .cache.keys import column_keys, part_key
+from .cache.results import BesideResults, GivenKey, require_results, result_storage
+from .distributed.worker import remote_batch
+from .process.suspension import paused_with_its_dataset
+from .session import DatasetRun, current_run
+from .tasks import generate_column, write_part
 
 
 class BatchManifest(BaseModel):
@@ -37,19 +36,6 @@ class BatchManifest(BaseModel):
     stop: int
     rows: int
     path: str
-
-
-@task(
-    name="write-part",
-    persist_result=True,
-    result_serializer="parquet",
-    cache_policy=GivenKey(),
-    refresh_cache=True,
-)
-async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
-    """Write the batch's rows to the dataset and keep them as a result under `key`."""
-    session.parts[run.batch.index] = await session.engine.write_part(session.directory, run)
-    return output_table(run, run.surviving_rows())
 
 
 @flow(
@@ -85,7 +71,7 @@ async def generate_batch(
         session.batch_started(index)
         async with paused_with_its_dataset():
             return await _generated(session, batch, dataset)
-    async with batch_alone(folder, batch, attempt) as session:
+    async with remote_batch(folder, batch, attempt) as session:
         return await _generated(session, batch, dataset)
 
 
@@ -103,8 +89,8 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
     await _columns(run, keys, reusable, policy)
     await finish_columns(run)  # cached columns have no task that waited for them
     await run.close()
-    if session.tenure is not None:
-        await session.tenure.require()
+    if session.before_write is not None:
+        await session.before_write()
     key = part_key(plan, batch)
     writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
     # Quoted, because Prefect looks for task results inside everything else.

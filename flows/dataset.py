@@ -3,65 +3,41 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
-from pydantic import BaseModel
-
-from dd_core.column import Batch
+from prefect.utilities.annotations import quote
 
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
+from dd_core.dataset.plan import Plan
+from dd_core.designer.dataset_run import RunResult, RunSteps, complete_run
+from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
-from dd_core.location import Location, files_in
+from dd_core.kinds.processors.processor import in_stage
 from dd_core.models.providers import Providers
-from dd_core.plan import Plan
-from dd_core.run import (
-    note_progress,
-    open_dataset,
-    record_outcome,
-    require_ready,
-    require_rows,
-)
-from dd_core.storage import DatasetDirectory
-from flows.approval import preview_first, require_approvable, require_approval
-from flows.batch import BatchManifest, generate_batch
-from flows.batch_runs import cancel_batches, require_deployment
-from flows.finish import finish, short_of_rows
-from flows.fleet import generate_elsewhere, hand_over
-from flows.listen import announce
-from flows.markdown import duration
-from flows.places import place_of
-from flows.profile_report import show_profile
-from flows.report import shown_progress, tag_run
-from flows.secrets import opened_providers, require_references
-from flows.session import DatasetRun, dataset_run, run_id
-from flows.summary import show_preview, show_summary
-from flows.versions import settle, version_of_this_run
+from dd_core.storage.batch import Batch
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.location import Location, files_in
 
-
-class RunSummary(BaseModel):
-    """What a dataset run came to."""
-
-    path: str
-    """The dataset's directory, or that of its version."""
-    rows_asked: int
-    rows_written: int
-    """Rows that were generated and kept."""
-    rows_in_dataset: int
-    """Rows after processors have filtered them; as many as `rows_written` if there are none."""
-    rows_dropped: int
-    """Rows dropped in this run."""
-    requests: int
-    input_tokens: int
-    output_tokens: int
-    dollars: float | None
-    """What the dataset has cost, earlier runs included; None if a price is not known."""
-    seconds: float
-    seed: int
+from .approval import preview_first, require_approvable, require_approval
+from .artifacts.markdown import duration
+from .artifacts.profile import show_profile
+from .artifacts.progress import shown_progress, tag_run
+from .artifacts.summary import RunSummary, short_of_rows, show_preview, show_summary
+from .batch import BatchManifest, generate_batch
+from .blocks.providers import load_providers, require_references
+from .blocks.storage import resolve_location
+from .distributed.coordinator import generate_on_workers, publish_run
+from .distributed.deployment_runs import cancel_batches, require_deployment
+from .session import DatasetRun, dataset_run, notify_run_start, run_id
+from .tasks import process, profile
+from .versions import accept_or_fail, version_of_this_run
 
 
 @flow(
@@ -110,8 +86,8 @@ async def generate_dataset(
     require_approvable(approve_after_preview, batches_on)
     chosen = run_config or RunConfig()
     require_references(model_providers or [])
-    providers = await opened_providers(model_providers)
-    place = await place_of(artifact_path)
+    providers = await load_providers(model_providers)
+    place = await resolve_location(artifact_path)
     if batches_on is not None:
         await require_deployment(batches_on)
     plan, directory = _opened(
@@ -125,21 +101,80 @@ async def generate_dataset(
         _log_start(session, len(batches))
         if batches_on is not None:
             session.address = place.address_of(directory.path)
-            hand_over(session, providers, num_records, model_providers, retry_failed=retry_failed)
-        if batches and (plan.config.profilers or not await session.cache.covers(batches)):
-            await require_ready(session.engine)
-        await tag_run(session, dataset_name)
-        async with shown_progress(session, dataset_name):
-            if batches_on is None:
-                first = 1 if approve_after_preview else 0
-                await _generate(session, batches[:first], dataset_name, retry_failed=retry_failed)
-                if batches[first:] and first and session.engine.stopped_by is None:
-                    await require_approval(session, dataset_name)
-                await _generate(session, batches[first:], dataset_name, retry_failed=retry_failed)
-            else:
-                await generate_elsewhere(session, batches, batches_on, dataset_name)
-        await finish(session, num_records)
-        return await _concluded(session, num_records, dataset_name)
+            publish_run(session, providers, num_records, model_providers, retry_failed=retry_failed)
+        steps = _FlowSteps(
+            session,
+            num_records,
+            dataset_name,
+            batches_on=batches_on,
+            approves=approve_after_preview,
+            retry_failed=retry_failed,
+        )
+        result = await complete_run(steps, batches)
+        return await _conclude(session, steps, result, dataset_name)
+
+
+class _FlowSteps(RunSteps):
+    """A run whose batches are subflows here, or deployment runs on other machines."""
+
+    def __init__(
+        self,
+        session: DatasetRun,
+        requested: int,
+        dataset: str,
+        *,
+        batches_on: str | None,
+        approves: bool,
+        retry_failed: bool,
+    ) -> None:
+        super().__init__(session.engine, session.directory, requested)
+        self.summary: RunSummary | None = None
+        self._session = session
+        self._dataset = dataset
+        self._batches_on = batches_on
+        self._approves = approves
+        self._retry_failed = retry_failed
+
+    @property
+    def dropped(self) -> list[DroppedRow]:
+        return self._session.dropped
+
+    async def needs_models(self, batches: Sequence[Batch]) -> bool:
+        if not batches:
+            return False
+        has_profilers = bool(self.engine.plan.config.profilers)
+        return has_profilers or not await self._session.cache.covers(batches)
+
+    async def generate(self, batches: Sequence[Batch]) -> None:
+        session, dataset = self._session, self._dataset
+        await tag_run(session, dataset)
+        async with shown_progress(session, dataset):
+            if self._batches_on is not None:
+                await generate_on_workers(session, batches, self._batches_on, dataset)
+                return
+            first = 1 if self._approves else 0
+            await _generate(session, batches[:first], dataset, retry_failed=self._retry_failed)
+            if batches[first:] and first and session.engine.stopped_by is None:
+                await require_approval(session, dataset)
+            await _generate(session, batches[first:], dataset, retry_failed=self._retry_failed)
+
+    async def process(self) -> None:
+        if in_stage(self.engine.plan.config.processors, "after_generation"):
+            await process(cast("RunSteps", quote(self)))
+
+    async def profile(self) -> None:
+        if self.engine.plan.config.profilers:
+            await profile(cast("RunSteps", quote(self)))
+
+    async def recorded(self, rows_written: int) -> None:
+        session, asked = self._session, self.requested
+        self.summary = _summarize(session, rows_written, asked)
+        get_run_logger().info(
+            "%d of %d rows in %s, %d requests", rows_written, asked, duration(session.seconds),
+            self.summary.requests,
+        )  # fmt: skip
+        await show_summary(session, self._dataset, self.summary)
+        await show_profile(session, self._dataset, asked)
 
 
 def _opened(
@@ -168,7 +203,7 @@ def _opened(
 
 
 def _log_start(session: DatasetRun, batches: int) -> None:
-    announce(session)
+    notify_run_start(session)
     logger = get_run_logger()
     for warning in session.engine.plan.warnings:
         logger.warning("%s", warning)
@@ -176,7 +211,7 @@ def _log_start(session: DatasetRun, batches: int) -> None:
 
 
 async def _generate(
-    session: DatasetRun, batches: list[Batch], dataset: str, *, retry_failed: bool
+    session: DatasetRun, batches: Sequence[Batch], dataset: str, *, retry_failed: bool
 ) -> None:
     """Run the batches as subflows, several at a time, always called in the same order."""
     logger = get_run_logger()
@@ -195,7 +230,7 @@ async def _generate(
             manifest = BatchManifest.model_validate(returned)
             _verify(manifest, batch, session)
             logger.info("%s[%d]: %d of %d rows", dataset, batch.index, manifest.rows, batch.size)
-            note_progress(session.directory, session.engine)
+            record_progress_sometimes(session.directory, session.engine)
             await show_preview(session, dataset)
         finally:
             places.release()
@@ -229,39 +264,34 @@ def _verify(manifest: BatchManifest, batch: Batch, session: DatasetRun) -> None:
         )
 
 
-async def _concluded(session: DatasetRun, asked: int, dataset: str) -> Any:
-    """The summary, shown and returned, or an error that says why there is none."""
-    directory, usage = session.directory, session.usage()
-    written = record_outcome(directory, session.engine)
-    summary = RunSummary(
-        path=str(directory.path),
+def _summarize(session: DatasetRun, written: int, asked: int) -> RunSummary:
+    metadata, usage = session.directory.metadata, session.usage()
+    return RunSummary(
+        path=str(session.directory.path),
         rows_asked=asked,
         rows_written=written,
-        rows_in_dataset=directory.metadata["actual_num_records"],
+        rows_in_dataset=metadata.actual_num_records or 0,
         rows_dropped=session.dropped_count,
         requests=usage.requests,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
-        dollars=_total(directory.metadata["dollars"]),
+        dollars=_total(metadata.dollars),
         seconds=round(session.seconds, 3),
         seed=session.engine.plan.seed,
     )
-    get_run_logger().info(
-        "%d of %d rows in %s, %d requests", written, asked, duration(session.seconds),
-        usage.requests,
-    )  # fmt: skip
-    await show_summary(session, dataset, summary)
-    await show_profile(session, dataset, asked)
-    require_rows(session.engine, written > 0, session.dropped)
-    if (failed := await settle(session, dataset)) is not None:
+
+
+async def _conclude(session: DatasetRun, steps: _FlowSteps, result: RunResult, dataset: str) -> Any:
+    """The summary, or a state that says why there is none or why rows are missing."""
+    if (failed := await accept_or_fail(session, dataset, result.gates)) is not None:
         return failed
-    if written >= asked:
+    if result.rows_written >= steps.requested:
         if (days := session.engine.run_config.cache_days) is not None:
             await session.cache.remove_older(days)
-        return summary
-    name, message = short_of_rows(session, written, asked)
+        return steps.summary
+    name, message = short_of_rows(session, result.rows_written, steps.requested)
     get_run_logger().warning("%s", message)
-    state: State[RunSummary] = Completed(name=name, message=message, data=summary)
+    state: State[RunSummary] = Completed(name=name, message=message, data=steps.summary)
     return state
 
 
@@ -278,7 +308,7 @@ def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirecto
             directory = DatasetDirectory(path)
         except (ArtifactStorageError, NotADirectoryError):
             continue
-        if str(run_id()) in directory.metadata.get("flow_runs", {}):
+        if str(run_id()) in directory.metadata.flow_runs:
             return directory
     return None
 
@@ -287,7 +317,7 @@ def _batches_of_this_run(
     directory: DatasetDirectory, rows: int, size: int, retry_failed: bool, *, preview: bool
 ) -> list[Batch]:
     """The batches to generate; a retry of a flow run calls the same ones in the same order."""
-    runs: dict[str, list[list[int]]] = directory.metadata.get("flow_runs", {})
+    runs: dict[str, list[list[int]]] = directory.metadata.flow_runs
     own = str(run_id())
     if own in runs:
         return [Batch(*ranges) for ranges in runs[own]]

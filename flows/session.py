@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -15,26 +15,24 @@ from uuid import UUID
 import pyarrow as pa
 from prefect.context import FlowRunContext
 
-from dd_core.column import Batch
-from dd_core.engine import Engine
+from dd_core.dataset.plan import Plan
+from dd_core.dataset.run_config import RunConfig
+from dd_core.designer.results import DroppedRow
+from dd_core.engine.batch_run import BatchRun
+from dd_core.engine.engine import Engine
 from dd_core.errors import DataDesignerGenerationError
-from dd_core.execute import BatchRun
-from dd_core.failed_rows import dropped_rows
-from dd_core.handover import BatchRecord
-from dd_core.journal import merged
 from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
-from dd_core.plan import Plan
-from dd_core.results import DroppedRow
-from dd_core.resume import kept_cells
-from dd_core.run_config import RunConfig
-from dd_core.storage import DatasetDirectory, Part
-from dd_core.tenure import Tenure
-from flows.busy_server import ask_again_soon
-from flows.column_cache import ColumnCache, StoredColumn, cells_of
-from flows.slots import leased_slots
-from flows.suspension import left_when_suspended
-from flows.termination import ended_by_sigterm
+from dd_core.storage.batch import Batch
+from dd_core.storage.directory import DatasetDirectory, Part
+from dd_core.storage.journal import merged
+from dd_core.storage.resume import kept_cells
+
+from .cache.store import ColumnCache, StoredColumn, cells_of
+from .limits.keeper import hold_leases
+from .process.server_retry import retry_quickly
+from .process.sigterm import cancel_on_sigterm
+from .process.suspension import exit_when_suspended
 
 _MOST_KEPT = 1000
 _PREVIEW_ROWS = 10
@@ -63,6 +61,20 @@ class ColumnProgress:
         return self.done + self.skipped + self.dropped
 
 
+@dataclass(frozen=True)
+class BatchProgress:
+    """What another process reports about a batch that it generates."""
+
+    columns: Mapping[str, tuple[int, int, int]]
+    """Cells done, skipped and dropped by column."""
+    dropped: int
+    """Rows dropped."""
+    examples: Sequence[DroppedRow]
+    """Some of the dropped rows."""
+    preview: Sequence[dict[str, Any]]
+    """First rows of the dataset; only in its first batch."""
+
+
 @dataclass
 class DatasetRun:
     """A dataset run: its engine, its directory, and what has come of its batches."""
@@ -81,10 +93,10 @@ class DatasetRun:
     )
     """What the result storage held of each batch when it was opened."""
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
-    elsewhere: dict[int, BatchRecord] = field(default_factory=dict[int, BatchRecord])
-    """How far batches are that other processes are at work on."""
-    tenure: Tenure | None = None
-    """This process's hold on the batch, if it generates a single one for a run elsewhere."""
+    remote: dict[int, BatchProgress] = field(default_factory=dict[int, BatchProgress])
+    """Progress of the batches that other processes are generating."""
+    before_write: Callable[[], Awaitable[None]] | None = None
+    """Awaited before a batch is written; raises if this process must not write it."""
     dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
     dropped_count: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
@@ -130,7 +142,7 @@ class DatasetRun:
         """
         stored = await self.cache.columns(batch)
         run = self.engine.batch_run(batch, self.directory.journal(batch))
-        kept = kept_cells(self.directory, batch, self.engine.plan)
+        kept = kept_cells(self.directory, batch, self.engine.plan.shareable_fingerprints)
         run.restore(merged(kept, cells_of(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
@@ -142,21 +154,21 @@ class DatasetRun:
             count = self._settled.setdefault(name, Counter())
             count.update(done=state.done, skipped=state.skipped, dropped=state.dropped)
             count.update(restored=state.restored)
-        found = dropped_rows(run)
+        found = run.dropped_rows()
         self.dropped_count += len(found)
         self.dropped.extend(found[: _MOST_KEPT - len(self.dropped)])
         missing = _PREVIEW_ROWS - len(self.preview)
         self.preview.extend(table.slice(0, missing).to_pylist())
 
-    def batch_returned(self, record: BatchRecord) -> None:
-        """Keep the figures of a batch that another process has generated."""
-        self.elsewhere.pop(record.index, None)
-        for name, (done, skipped, dropped) in record.columns.items():
+    def batch_returned(self, index: int, progress: BatchProgress) -> None:
+        """Record the figures of a batch that another process has generated."""
+        self.remote.pop(index, None)
+        for name, (done, skipped, dropped) in progress.columns.items():
             count = self._settled.setdefault(name, Counter())
             count.update(done=done, skipped=skipped, dropped=dropped)
-        self.dropped_count += record.dropped
-        self.dropped.extend(record.examples[: _MOST_KEPT - len(self.dropped)])
-        self.preview.extend(record.preview[: _PREVIEW_ROWS - len(self.preview)])
+        self.dropped_count += progress.dropped
+        self.dropped.extend(progress.examples[: _MOST_KEPT - len(self.dropped)])
+        self.preview.extend(progress.preview[: _PREVIEW_ROWS - len(self.preview)])
 
     def progress(self) -> dict[str, ColumnProgress]:
         """Cells of each column so far."""
@@ -165,7 +177,7 @@ class DatasetRun:
             count = self._settled.get(name, Counter())
             states = [run.states[name] for run in self.batches.values()]
             cells = [(state.done, state.skipped, state.dropped) for state in states]
-            cells += [rec.columns[name] for rec in self.elsewhere.values() if name in rec.columns]
+            cells += [each.columns[name] for each in self.remote.values() if name in each.columns]
             columns[name] = ColumnProgress(
                 done=count["done"] + sum(done for done, _, _ in cells),
                 skipped=count["skipped"] + sum(skipped for _, skipped, _ in cells),
@@ -176,7 +188,7 @@ class DatasetRun:
             )
         return columns
 
-    def share(self) -> float:
+    def progress_fraction(self) -> float:
         """Settled cells over all cells, 0 to 1; only those that ask a model, if there are any."""
         plan, progress = self.engine.plan.columns, self.progress()
         asking = [name for name in progress if plan[name].column.get_model_aliases()]
@@ -186,7 +198,7 @@ class DatasetRun:
 
     def usage(self) -> UsageCount:
         """Requests and tokens of this run."""
-        return self.engine.total_usage()
+        return self.engine.usage().total()
 
     @property
     def seconds(self) -> float:
@@ -207,12 +219,12 @@ async def dataset_run(
     Every process that generates goes through this: that of the dataset's flow run, and those of
     batches that run elsewhere.
     """
-    ask_again_soon()
-    with ended_by_sigterm():
+    retry_quickly()
+    with cancel_on_sigterm():
         async with (
             Engine(plan, providers, run_config, directory=directory) as engine,
-            leased_slots(engine, run_id()),
-            left_when_suspended(),
+            hold_leases(engine, run_id()),
+            exit_when_suspended(),
         ):
             rows = sum(batch.size for batch in batches)
             session = DatasetRun(engine, directory, rows, flow_run_id=str(run_id()))
@@ -243,3 +255,20 @@ def current_run() -> DatasetRun:
             "dataset's folder"
         )
     return run
+
+
+Listener = Callable[[DatasetRun], None]
+
+_listener: ContextVar[Listener | None] = ContextVar("dataset_run_listener", default=None)
+
+
+def on_run_start(listener: Listener) -> None:
+    """Have `listener` called with each dataset run that begins in this context."""
+    _listener.set(listener)
+
+
+def notify_run_start(session: DatasetRun) -> None:
+    """Tell the listener, if there is one."""
+    listener = _listener.get()
+    if listener is not None:
+        listener(session)

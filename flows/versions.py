@@ -12,12 +12,12 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.states import Failed
 
-from dd_core.acceptance import GateResult, judge, require_passed
 from dd_core.errors import GatesFailedError
-from dd_core.storage import DatasetDirectory
-from dd_core.versions import Versions
-from flows.gate_table import show_gates
-from flows.session import DatasetRun
+from dd_core.quality.acceptance import GateResult, require_passed
+from dd_core.storage.directory import DatasetDirectory
+
+from .artifacts.gates import show_gates
+from .session import DatasetRun
 
 SCHEDULED = "scheduled"
 """Instead of a version: the date for which the run is scheduled."""
@@ -53,19 +53,15 @@ async def _time_zone(flow_run: FlowRun) -> tzinfo | None:
     return ZoneInfo(named.pop()) if len(named) == 1 else None
 
 
-async def settle(session: DatasetRun, dataset: str) -> Any:
-    """Judge the finished dataset, move `latest` and tell Prefect; a failed state if it fails.
+async def accept_or_fail(session: DatasetRun, dataset: str, results: list[GateResult]) -> Any:
+    """Show the results of the gates and emit an event; returns a failed state if a gate failed.
 
     None if the dataset is accepted, or has neither gates nor versions.
     """
-    directory, engine = session.directory, session.engine
-    results = await engine.in_thread(judge, directory, engine)
+    directory = session.directory
     if not results:
         return None
-    if directory.version is not None:
-        keep = engine.run_config.keep_versions
-        await engine.in_thread(_publish, directory, keep)
-    _tell(dataset, directory, results)
+    _emit_outcome(dataset, directory, results)
     await show_gates(dataset, directory, results)
     try:
         require_passed(directory, results)
@@ -74,14 +70,7 @@ async def settle(session: DatasetRun, dataset: str) -> Any:
     return None
 
 
-def _publish(directory: DatasetDirectory, keep: int | None) -> None:
-    versions = Versions.around(directory)
-    is_latest = versions.settle(directory)
-    if is_latest and keep is not None:  # a back-fill is not to remove what it has just made
-        versions.prune(keep)
-
-
-def _tell(dataset: str, directory: DatasetDirectory, results: list[GateResult]) -> None:
+def _emit_outcome(dataset: str, directory: DatasetDirectory, results: list[GateResult]) -> None:
     """Emit an event that automations can wait for."""
     failed = [str(each) for each in results if not each.passed]
     version = directory.version or ""
@@ -96,7 +85,7 @@ def _tell(dataset: str, directory: DatasetDirectory, results: list[GateResult]) 
             "dataset": dataset,
             "version": version,
             "path": str(directory.path),
-            "rows": directory.metadata.get("actual_num_records"),
+            "rows": directory.metadata.actual_num_records,
             "failed": failed,
             "reason": "\n".join(failed),
         },

@@ -5,6 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 import dd_core.config as dd
+from dd_core.kinds.columns.column import Binding
+from dd_core.models.conversation import ConversationLimits
+
+
+def binding(seed: int = 0, **fields: Any) -> Binding:
+    """A binding with the defaults of a run."""
+    defaults: dict[str, Any] = {
+        "rendering": "secure",
+        "conversation": ConversationLimits(),
+        "max_calls": 1024,
+        "threads": 4,
+    }
+    return Binding(seed=seed, **{**defaults, **fields})
 
 
 def model(url: str, alias: str = "m", *, parallel: int = 8, **fields: Any) -> dd.ModelConfig:

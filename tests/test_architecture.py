@@ -65,7 +65,7 @@ def test_declarations_load_without_what_only_runs_need() -> None:
 
 
 def test_the_command_line_starts_without_prefect() -> None:
-    check = "import sys, flows.cli; print('prefect' in sys.modules)"
+    check = "import sys, flows.cli.main; print('prefect' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
 

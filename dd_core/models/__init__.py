@@ -1,0 +1,1 @@
+"""Model servers: requests, concurrency limits, answers, usage and budgets."""

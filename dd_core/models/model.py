@@ -1,4 +1,4 @@
-"""A model as columns see it: answers to questions, whatever it takes to get them."""
+"""A model as columns see it: sends requests and retries them until there is an answer."""
 
 from __future__ import annotations
 
@@ -18,18 +18,17 @@ from dd_core.errors import (
     ModelNotFoundError,
     ModelRateLimitError,
 )
-from dd_core.media import Block
-from dd_core.models.answers import Images, Reply, Vectors
-from dd_core.models.client import Client
+from dd_core.models.admission.backend import Backend
+from dd_core.models.admission.limiter import Outcome
+from dd_core.models.admission.rate_limit import Tokens
+from dd_core.models.admission.request_queue import CellLimit, RequestQueue
+from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.config import ModelConfig
-from dd_core.models.lane import Lane
-from dd_core.models.limiter import Outcome
-from dd_core.models.places import OpenCells, Places
-from dd_core.models.rates import Tokens
-from dd_core.models.seat import Seat
-from dd_core.models.spending import Spending
 from dd_core.models.telemetry import observed
-from dd_core.models.usage import UsageCount
+from dd_core.models.usage import BudgetTracker, UsageCount
+from dd_core.models.wire.answers import Images, Reply, Vectors
+from dd_core.models.wire.client import Client
+from dd_core.models.wire.media import Block
 
 _logger = logging.getLogger(__name__)
 
@@ -38,28 +37,29 @@ _A = TypeVar("_A", Reply, Vectors, Images)
 _LONGEST_BACKOFF = 30.0
 
 
-class Model(Places):
-    """One alias: its configuration, its servers and the cells that wait for it."""
+class Model:
+    """One alias: its configuration, its backends and the cells that wait for it."""
 
     def __init__(
         self,
         config: ModelConfig,
-        lanes: Sequence[Lane],
-        open_cells: OpenCells,
-        spending: Spending,
+        backends: Sequence[Backend],
+        cell_limit: CellLimit,
+        budget: BudgetTracker,
         max_retries: int = 3,
     ) -> None:
         parallel = config.inference_parameters.max_parallel_requests
-        super().__init__(lanes, parallel, open_cells, spending)
+        self.queue = RequestQueue(backends, parallel, cell_limit, budget)
         self.config = config
         self.max_retries = max_retries
-        """Requests repeated after a failure of the server or the connection, per answer."""
+        """Requests per answer that are repeated after a failure of the server or connection."""
         self.fallback: Model | None = None
-        """What answers in this model's place when no server knows it any more."""
+        """The model that answers when no server knows this one any more."""
         self.usage: dict[str, UsageCount] = {}
         self.answered_at: float | None = None
         """Time of the last answer, in seconds since 1970."""
         self.refuses_response_format = False
+        self._budget = budget
         self._parameters = config.inference_parameters
         self._rng = np.random.default_rng()
 
@@ -69,7 +69,7 @@ class Model(Places):
 
     async def ask(
         self,
-        seat: Seat,
+        slot: RequestSlot,
         messages: list[dict[str, Any]],
         column: str,
         *,
@@ -81,15 +81,15 @@ class Model(Places):
         A 429 is never counted as a failure: the request waits until the server takes it.
         """
         body = self._body({"messages": messages, **fields})
-        return await self._asked(seat, column, lambda client: client.chat(body), max_retries)
+        return await self._asked(slot, column, lambda client: client.chat(body), max_retries)
 
     async def embed(
-        self, seat: Seat, texts: list[str], column: str, *, max_retries: int | None = None
+        self, slot: RequestSlot, texts: list[str], column: str, *, max_retries: int | None = None
     ) -> list[list[float]]:
         """One vector for each text. Raises a `ModelError`."""
         body = self._body({"input": texts})
         answer = await self._asked(
-            seat, column, lambda client: client.embed(body), max_retries, "embeddings"
+            slot, column, lambda client: client.embed(body), max_retries, "embeddings"
         )
         if len(answer.vectors) != len(texts) or not all(answer.vectors):
             raise ModelBadRequestError(
@@ -100,7 +100,7 @@ class Model(Places):
 
     async def draw(
         self,
-        seat: Seat,
+        slot: RequestSlot,
         prompt: str,
         media: list[Block],
         column: str,
@@ -122,7 +122,7 @@ class Model(Places):
             ]
             return Images([*found], answer.usage)
 
-        answer = await self._asked(seat, column, drawn, max_retries, "generate_content")
+        answer = await self._asked(slot, column, drawn, max_retries, "generate_content")
         if not answer.found:
             raise ImageGenerationError(
                 f"model {self.alias!r} answered without an image; check that it generates images"
@@ -131,7 +131,7 @@ class Model(Places):
 
     async def _asked(
         self,
-        seat: Seat,
+        slot: RequestSlot,
         column: str,
         send: Callable[[Client], Awaitable[_A]],
         max_retries: int | None,
@@ -143,20 +143,22 @@ class Model(Places):
         failures = 0
         ended = clock()
         while True:
-            lane = await seat.take()
+            backend = await slot.acquire()
             began = clock()
             usage.waiting += began - ended
             usage.requests += 1
-            seat.was_sent = True
+            slot.was_sent = True
             outcome, retry_after, used = Outcome.OTHER, None, None
             try:
-                with observed(operation, lane.client.provider, self.config.model, column) as seen:
-                    answer = await send(lane.client)
+                with observed(
+                    operation, backend.client.provider, self.config.model, column
+                ) as seen:
+                    answer = await send(backend.client)
                     seen.answered(answer.usage)
                 outcome = Outcome.SUCCESS
                 used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
-                self.spending.answered(answer.usage, self.config.price)
+                self._budget.count_answer(answer.usage, self.config.price)
                 self.answered_at = time.time()
                 return answer
             except ModelRateLimitError as error:
@@ -175,15 +177,15 @@ class Model(Places):
             finally:
                 ended = clock()
                 usage.seconds += ended - began
-                wait = seat.give_back(outcome, retry_after, used)
-            if outcome is Outcome.FAILED and not self._another_is_well(lane):
+                wait = slot.release(outcome, retry_after, used)
+            if outcome is Outcome.FAILED and not self._another_is_well(backend):
                 wait = _backoff(failures)
             await asyncio.sleep(wait)
 
-    def _another_is_well(self, lane: Lane) -> bool:
+    def _another_is_well(self, backend: Backend) -> bool:
         return any(
-            other is not lane and other.health is not None and other.health.is_well
-            for other in self.lanes
+            other is not backend and other.health is not None and other.health.is_well
+            for other in self.queue.backends
         )
 
     def _retire(self, reason: ModelNotFoundError) -> bool:
@@ -194,24 +196,28 @@ class Model(Places):
             _logger.warning(
                 "model %r is asked in place of %r: %s", self.fallback.alias, self.alias, reason
             )
-            self.move_to(self.fallback.lanes)
+            self.queue.move_to(self.fallback.queue.backends)
             self._parameters = self.fallback.config.inference_parameters
         return True
 
     async def ask_in_schema(
-        self, seat: Seat, messages: list[dict[str, Any]], column: str, schema: Mapping[str, Any]
+        self,
+        slot: RequestSlot,
+        messages: list[dict[str, Any]],
+        column: str,
+        schema: Mapping[str, Any],
     ) -> Reply:
         """Like `ask`, and lets the server enforce the schema if it can; remembers when not."""
         if self.refuses_response_format or self.config.structured_output == "prompt":
-            return await self.ask(seat, messages, column)
+            return await self.ask(slot, messages, column)
         wanted = {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}
         try:
-            return await self.ask(seat, messages, column, response_format=wanted)
+            return await self.ask(slot, messages, column, response_format=wanted)
         except ModelBadRequestError:
             if self.config.structured_output == "provider":
                 raise
             self.refuses_response_format = True
-            return await self.ask(seat, messages, column)
+            return await self.ask(slot, messages, column)
 
     def _body(self, asked: Mapping[str, Any]) -> dict[str, Any]:
         parameters = self._parameters

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
-from dd_core.models.answers import Usage
+from dd_core.models.wire.answers import Usage
 
 _tracer = trace.get_tracer("dd_core")
 _meter = metrics.get_meter("dd_core")

@@ -1,11 +1,39 @@
-"""What was asked of a model and what it took."""
+"""What was asked of models, what it cost, and the budget that bounds it."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
 
-from dd_core.models.answers import Usage
+from pydantic import Field
+
+from dd_core.declaration.kind import Declaration
+from dd_core.errors import BudgetExhaustedError, Problem
+from dd_core.models.config import ModelConfig, Price
+from dd_core.models.wire.answers import Usage
+
+_MILLION = 1_000_000
+
+UsageByColumn = Mapping[str, Mapping[str, Mapping[str, float]]]
+"""Counts by model alias and column."""
+Prices = Mapping[str, Price | None]
+"""Prices by model alias; None where the price is unknown."""
+
+
+class Budget(Declaration):
+    """The most that a dataset may use, resumed runs included.
+
+    The run stops cleanly at the first limit that it reaches and keeps everything that was paid for.
+    It continues when the budget is raised.
+    """
+
+    dollars: float | None = Field(default=None, gt=0)
+    """Maximum cost in dollars, by the prices in the model configs."""
+    tokens: int | None = Field(default=None, gt=0)
+    """Maximum number of tokens, input and output."""
+    requests: int | None = Field(default=None, gt=0)
+    """Maximum number of requests, including failed requests and the readiness check."""
 
 
 @dataclass
@@ -24,7 +52,7 @@ class UsageCount:
     seconds: float = 0.0
     """Time in flight, summed over requests."""
     waiting: float = 0.0
-    """Time between the requests of one cell: back-off, and places for further requests."""
+    """Time between the requests of one cell: back-off, and slots for further requests."""
 
     def count(self, usage: Usage) -> None:
         """Add the tokens of one answer."""
@@ -38,3 +66,191 @@ class UsageCount:
         """Add another count, given as a mapping of the same fields."""
         for name, value in asdict(self).items():
             setattr(self, name, value + other.get(name, 0))
+
+
+class UsageLedger:
+    """Usage by model alias and column, of one run or of several together.
+
+    Ledgers are values: `+` and `-` make new ones. The counts of each column are a mapping, so that
+    counts written by another version of this package survive.
+    """
+
+    def __init__(self, counts: UsageByColumn | None = None) -> None:
+        self._counts: dict[str, dict[str, dict[str, float]]] = {
+            alias: {column: {**count} for column, count in columns.items()}
+            for alias, columns in (counts or {}).items()
+        }
+
+    @classmethod
+    def of(cls, counts: Mapping[str, Mapping[str, UsageCount]]) -> UsageLedger:
+        """The ledger of live counts, as they are now."""
+        return cls(
+            {
+                alias: {column: asdict(count) for column, count in columns.items()}
+                for alias, columns in counts.items()
+            }
+        )
+
+    def __iter__(self) -> Iterator[tuple[str, str, Mapping[str, float]]]:
+        """Model alias, column and counts."""
+        for alias, columns in self._counts.items():
+            for column, count in columns.items():
+                yield alias, column, count
+
+    def __bool__(self) -> bool:
+        return bool(self._counts)
+
+    def __add__(self, other: UsageLedger) -> UsageLedger:
+        return self._plus(other, 1)
+
+    def __sub__(self, other: UsageLedger) -> UsageLedger:
+        return self._plus(other, -1)
+
+    def _plus(self, other: UsageLedger, sign: int) -> UsageLedger:
+        result = UsageLedger(self._counts)
+        for alias, columns in other._counts.items():
+            known = result._counts.setdefault(alias, {})
+            for column, count in columns.items():
+                sums = known.setdefault(column, {})
+                for name, value in count.items():
+                    sums[name] = sums.get(name, 0) + sign * value
+        return result
+
+    def total(self) -> UsageCount:
+        """Usage over all models and columns."""
+        total = UsageCount()
+        for _, _, count in self:
+            total.add(count)
+        return total
+
+    def by_column(self) -> dict[str, dict[str, float]]:
+        """Each column's usage over all models."""
+        columns: dict[str, dict[str, float]] = {}
+        for _, column, count in self:
+            known = columns.setdefault(column, {})
+            for name, value in count.items():
+                known[name] = known.get(name, 0.0) + value
+        return columns
+
+    def costs(self, prices: Prices) -> dict[str, float | None]:
+        """Dollars by model alias; None where the price is unknown."""
+        found: dict[str, float | None] = {}
+        for alias, columns in self._counts.items():
+            price = prices.get(alias)
+            each = [cost_of(count, price) for count in columns.values()]
+            found[alias] = None if price is None else sum(cost or 0.0 for cost in each)
+        return found
+
+    def to_dict(self) -> dict[str, dict[str, dict[str, float]]]:
+        """The counts as nested dictionaries, as `metadata.json` holds them."""
+        return UsageLedger(self._counts)._counts
+
+
+class BudgetTracker:
+    """The requests, tokens and dollars that a dataset has used, earlier runs included.
+
+    A request in flight counts with the average of the answers so far, so that a budget is not
+    exceeded while answers are on their way.
+    """
+
+    def __init__(
+        self, budget: Budget | None, on_exhausted: Callable[[BudgetExhaustedError], None]
+    ) -> None:
+        self._budget = budget or Budget()
+        self._on_exhausted = on_exhausted
+        self._in_flight = 0
+        self._answers = 0
+        self._answered = {"tokens": 0.0, "dollars": 0.0}
+        """Usage of this run's answers."""
+        self.spent = {"requests": 0.0, "tokens": 0.0, "dollars": 0.0}
+        """Usage of the dataset; a slot that holds capacity for a request counts as one."""
+
+    def add_earlier(self, usage: UsageLedger, prices: Prices) -> None:
+        """Count the usage of earlier runs or of other processes."""
+        for alias, _, count in usage:
+            self.spent["requests"] += count.get("requests", 0)
+            self.spent["tokens"] += count.get("input_tokens", 0) + count.get("output_tokens", 0)
+            self.spent["dollars"] += cost_of(count, prices.get(alias)) or 0.0
+
+    def allows_request(self) -> bool:
+        """Whether one more request may start.
+
+        If not, and no request is in flight any more, the run is told to stop.
+        """
+        name = self._exhausted()
+        if name is None:
+            return True
+        if self._in_flight == 0:
+            limit = getattr(self._budget, name)
+            reason = BudgetExhaustedError(
+                f"the budget of {limit:,g} {name} is used up ({self.spent[name]:,.6g} so far); "
+                "raise RunConfig.budget and resume to continue"
+            )
+            # Not now: the cell whose request has just ended still has to be stored.
+            asyncio.get_running_loop().call_soon(self._on_exhausted, reason)
+        return False
+
+    def start(self) -> None:
+        """Count a slot that was granted for a request."""
+        self._in_flight += 1
+        self.spent["requests"] += 1
+
+    def count_answer(self, usage: Usage, price: Price | None) -> None:
+        """Count the tokens of an answer."""
+        self._answers += 1
+        counts = {
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "cached_tokens": usage.cached_tokens,
+        }
+        taken = {
+            "tokens": usage.input_tokens + usage.output_tokens,
+            "dollars": cost_of(counts, price) or 0.0,
+        }
+        for name, amount in taken.items():
+            self._answered[name] += amount
+            self.spent[name] += amount
+
+    def finish(self, *, was_sent: bool) -> None:
+        """Count a slot out, whether or not its request was sent."""
+        self._in_flight -= 1
+        self.spent["requests"] -= not was_sent
+
+    def _exhausted(self) -> str | None:
+        """The limit that one more request would exceed."""
+        for name, spent in self.spent.items():
+            limit = getattr(self._budget, name)
+            if limit is None:
+                continue
+            expected = spent + 1
+            if name != "requests":
+                average = self._answered[name] / self._answers if self._answers else 0.0
+                expected = spent + average * (self._in_flight + 1)
+            if expected > limit or spent >= limit:
+                return name
+        return None
+
+
+def cost_of(count: Mapping[str, float], price: Price | None) -> float | None:
+    """The cost of tokens in dollars; None if the price is unknown."""
+    if price is None:
+        return None
+    cached = count.get("cached_tokens", 0)
+    fresh = count.get("input_tokens", 0) - cached
+    rate = price.input if price.cached is None else price.cached
+    total = fresh * price.input + cached * rate + count.get("output_tokens", 0) * price.output
+    return total / _MILLION
+
+
+def budget_problems(budget: Budget | None, models: Mapping[str, ModelConfig]) -> list[Problem]:
+    """A budget in dollars needs the prices of all models."""
+    if budget is None or budget.dollars is None:
+        return []
+    return [
+        Problem(
+            f"model_configs.{alias}.price",
+            "is missing, so budget.dollars cannot be kept; add {input, output} per million tokens",
+        )
+        for alias, model in models.items()
+        if model.price is None
+    ]

@@ -20,7 +20,7 @@ from tests.conformance.answers import PIXEL, answer, texts_of
 from tests.scripted import ScriptedModel
 
 RECIPES = Path(__file__).parent / "recipes"
-ROLLOUTS = Path(__file__).parent.parent / "core" / "rollouts"
+ROLLOUTS = Path(__file__).parent.parent / "dd_core" / "kinds" / "rollouts"
 PROVIDER = dd.ModelProvider(name="scripted", endpoint="http://scripted/v1")
 
 Rows = list[dict[str, Any]]

@@ -24,8 +24,8 @@ from pydantic import SecretStr
 
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError, InvalidConfigError
-from dd_core.column import Column
 from dd_core.errors import ArtifactStorageError
+from dd_core.kinds.columns.column import Column
 from flows import RunSummary, generate_dataset
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
@@ -184,7 +184,7 @@ async def test_rows_that_fail_are_named_in_the_state(
 async def test_a_column_that_failed_for_a_while_goes_on_with_the_failed_cells(
     tmp_path: Path, bench_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from flows.column import generate_column
+    from flows.tasks import generate_column
 
     monkeypatch.setattr("dd_core.models.model._BACKOFF_SECONDS", 0.001)
     monkeypatch.setattr(generate_column, "retry_delay_seconds", [0.2, 0.2, 0.2])

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import dd_core.config as dd
-from flows.profile_report import profile_lines
-from tests.core.test_results import create, reviews
+from flows.artifacts.profile import profile_lines
+from tests.dd_core.designer.test_results import create, reviews
 
 
 def test_the_profile_shows_scores_once_whether_a_model_sums_them_up_or_not(tmp_path: Path) -> None:

@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import FlowRun, TaskRun
 import dd_core.config as dd
 from dd_core.errors import DataDesignerGenerationError
 from flows import generate_dataset
-from flows.column import RETRIES, generate_column
+from flows.tasks import RETRIES, generate_column
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.refusing import refusing

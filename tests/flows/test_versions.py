@@ -32,10 +32,10 @@ from prefect.utilities.callables import parameter_schema
 
 import dd_core.config as dd
 from dd_core import DataDesigner
-from dd_core.config_file import load_config
+from dd_core.dataset.files import load_config
+from dd_core.engine.run import checked_plan
 from dd_core.errors import GatesFailedError, InvalidConfigError
 from dd_core.models.providers import Providers
-from dd_core.run import checked_plan
 from flows import RunSummary, generate_dataset
 from flows.versions import FAILED, SCHEDULED
 from tests.conftest import ServerFactory
@@ -81,9 +81,9 @@ async def test_a_night_that_passes_becomes_the_latest_and_old_ones_go(tmp_path: 
     assert latest(tmp_path) == "2026-11-03", "a back-fill moves nothing, and removes nothing"
     assert (tmp_path / "nights" / "versions" / "2026-10-31").is_dir()
     metadata = DataDesigner(tmp_path).open("nights").directory.metadata
-    assert metadata["accepted"] is True
+    assert metadata.accepted is True
     assert {*metadata} >= {"config_hash", "column_fingerprints", "library_version", "models"}
-    assert metadata["profile"]["topic"]["unique"] <= 4
+    assert metadata.profile["topic"]["unique"] <= 4
 
 
 async def test_a_night_that_fails_is_kept_aside_with_its_reasons(tmp_path: Path) -> None:

@@ -1,0 +1,352 @@
+"""Building a dataset's configuration step by step in Python."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+from pydantic import TypeAdapter, ValidationError
+
+from dd_core.dataset.compatibility import ToolConfig
+from dd_core.dataset.config import BuilderConfig, DataDesignerConfig, JudgeScoreProfilerConfig
+from dd_core.dataset.files import ConfigSource, load_config
+from dd_core.errors import (
+    BuilderConfigurationError,
+    BuilderSerializationError,
+    InvalidColumnTypeError,
+    InvalidConfigError,
+)
+from dd_core.kinds.columns.column import Column
+from dd_core.kinds.constraint import (
+    ColumnInequalityConstraint,
+    Constraint,
+    ScalarInequalityConstraint,
+)
+from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.seeds.seed import (
+    IndexRange,
+    PartitionBlock,
+    SamplingStrategy,
+    SeedConfig,
+    SeedSource,
+)
+from dd_core.models.config import ModelConfig
+from dd_core.models.providers import default_model_configs
+
+if TYPE_CHECKING:
+    from dd_core.dataset.info import Info
+
+
+class ModelsBuilder:
+    """Models by alias, and tools by theirs."""
+
+    def __init__(
+        self,
+        model_configs: list[ModelConfig] | str | Path | None = None,
+        tool_configs: list[ToolConfig] | None = None,
+    ) -> None:
+        if isinstance(model_configs, str | Path):
+            model_configs = load_model_configs(model_configs)
+        self._models = model_configs or default_model_configs()
+        self._tools: list[ToolConfig] = [] if tool_configs is None else tool_configs
+
+    @property
+    def model_configs(self) -> list[ModelConfig]:
+        """The models that columns may name."""
+        return self._models
+
+    @property
+    def tool_configs(self) -> list[ToolConfig]:
+        """The tools that columns may name."""
+        return self._tools
+
+    def add_model_config(self, model_config: ModelConfig) -> Self:
+        """Add a model; its alias must be new."""
+        if any(known.alias == model_config.alias for known in self._models):
+            raise BuilderConfigurationError(
+                f"there is already a model with the alias {model_config.alias!r}; "
+                "choose another alias or delete it first"
+            )
+        self._models.append(model_config)
+        return self
+
+    def delete_model_config(self, alias: str) -> Self:
+        """Remove a model; an unknown alias is ignored."""
+        self._models[:] = [model for model in self._models if model.alias != alias]
+        return self
+
+    def add_tool_config(self, tool_config: ToolConfig) -> Self:
+        """Add tools; their alias must be new."""
+        if any(known.tool_alias == tool_config.tool_alias for known in self._tools):
+            raise BuilderConfigurationError(
+                f"there are already tools with the alias {tool_config.tool_alias!r}; "
+                "choose another alias or delete them first"
+            )
+        self._tools.append(tool_config)
+        return self
+
+    def delete_tool_config(self, alias: str) -> Self:
+        """Remove tools; an unknown alias is ignored."""
+        self._tools[:] = [tool for tool in self._tools if tool.tool_alias != alias]
+        return self
+
+    def get_tool_config(self, alias: str) -> ToolConfig:
+        """The tools of an alias; `KeyError` if there are none."""
+        found = [tool for tool in self._tools if tool.tool_alias == alias]
+        if not found:
+            raise KeyError(alias)
+        return found[0]
+
+
+class DataDesignerConfigBuilder(ModelsBuilder):
+    """Collects columns, models, a seed dataset and constraints; `build` makes the config.
+
+    `model_configs` is a list, or the path of a YAML or JSON file with a `model_configs` list;
+    without one, the default models are there. Every method that adds or deletes returns the
+    builder. Nothing about other columns is checked while adding, so the order is free.
+    """
+
+    def __init__(
+        self,
+        model_configs: list[ModelConfig] | str | Path | None = None,
+        tool_configs: list[ToolConfig] | None = None,
+    ) -> None:
+        super().__init__(model_configs, tool_configs)
+        self._columns: dict[str, Column] = {}
+        self._constraints: list[Constraint] = []
+        self._processors: dict[str, ProcessorConfig] = {}
+        self._profilers: list[JudgeScoreProfilerConfig] = []
+        self._seed: SeedConfig | None = None
+
+    @classmethod
+    def from_config(cls, config: ConfigSource) -> Self:
+        """A builder that holds what a config, a file, an address or YAML text says."""
+        loaded = load_config(config)
+        builder = cls([*(loaded.model_configs or ())], [*(loaded.tool_configs or ())])
+        builder._columns = {column.name: column for column in loaded.columns}
+        builder._constraints = [*(loaded.constraints or ())]
+        builder._processors = {each.name: each for each in loaded.processors or ()}
+        builder._profilers = [*(loaded.profilers or ())]
+        builder._seed = loaded.seed_config
+        return builder
+
+    @property
+    def info(self) -> Info:
+        """Help in the terminal: `info.display("samplers")` or `info.display("model_configs")`."""
+        from dd_core.dataset.info import Info
+        from dd_core.models.providers import default_providers
+
+        return Info(lambda: self._models, default_providers)
+
+    @property
+    def allowed_references(self) -> list[str]:
+        """Names that templates may use: columns and their side effects."""
+        return [
+            name
+            for column in self._columns.values()
+            for name in (column.name, *column.side_effect_columns)
+        ]
+
+    def add_column(
+        self,
+        column_config: Column | None = None,
+        *,
+        name: str | None = None,
+        column_type: str | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Add a column, given as an object or by name, type and fields.
+
+        A column of the same name is replaced and keeps its position.
+        """
+        if column_config is None:
+            if name is None or column_type is None:
+                raise BuilderConfigurationError(
+                    "add_column needs a column configuration, or both name and column_type"
+                )
+            given = {"name": name, "column_type": str(column_type), **fields}
+            column_config = Column.read(given)
+        if not isinstance(column_config, Column):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise InvalidColumnTypeError(
+                f"{type(column_config).__name__!r} is no column configuration; "
+                f"known column types: {', '.join(sorted(Column.kinds))}"
+            )
+        self._columns[column_config.name] = column_config
+        return self
+
+    def delete_column(self, column_name: str) -> Self:
+        """Remove a column; an unknown name is ignored."""
+        column = self._columns.get(column_name)
+        if column is not None and column.is_seed:
+            raise BuilderConfigurationError(
+                f"{column_name!r} comes from the seed dataset and cannot be deleted; drop it"
+            )
+        self._columns.pop(column_name, None)
+        return self
+
+    def add_processor(
+        self,
+        processor_config: ProcessorConfig | None = None,
+        *,
+        processor_type: str | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Add a processor, given as an object or by type and fields.
+
+        One of the same name is replaced, and comes last.
+        """
+        if processor_config is None:
+            if processor_type is None:
+                raise BuilderConfigurationError(
+                    "add_processor needs a processor, or processor_type and its fields"
+                )
+            try:
+                given = {"processor_type": str(processor_type), **fields}
+                processor_config = ProcessorConfig.read(given)
+            except ValueError as error:
+                raise BuilderConfigurationError(str(error)) from None
+        self._processors.pop(processor_config.name, None)
+        self._processors[processor_config.name] = processor_config
+        return self
+
+    def get_processor_configs(self) -> list[ProcessorConfig]:
+        """The processors, in the order in which they are applied."""
+        return [*self._processors.values()]
+
+    def add_profiler(self, profiler_config: JudgeScoreProfilerConfig) -> Self:
+        """Have a model say what it finds in judges' scores when the dataset is there."""
+        if not isinstance(profiler_config, JudgeScoreProfilerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BuilderConfigurationError(
+                f"{type(profiler_config).__name__!r} is no profiler; use JudgeScoreProfilerConfig"
+            )
+        self._profilers.append(profiler_config)
+        return self
+
+    def get_profilers(self) -> list[JudgeScoreProfilerConfig]:
+        """The profilers."""
+        return [*self._profilers]
+
+    def add_constraint(
+        self,
+        constraint: ScalarInequalityConstraint | ColumnInequalityConstraint | None = None,
+        *,
+        constraint_type: str | None = None,
+        **fields: Any,
+    ) -> Self:
+        """Add a constraint, given as an object or by type and fields."""
+        if constraint is None:
+            if constraint_type is None:
+                raise BuilderConfigurationError(
+                    "add_constraint needs a constraint, or constraint_type and its fields"
+                )
+            adapter: TypeAdapter[Any] = TypeAdapter(Constraint)
+            given = {"constraint_type": str(constraint_type), **fields}
+            try:
+                constraint = adapter.validate_python(given)
+            except ValidationError as error:
+                raise BuilderConfigurationError(str(error)) from None
+        self._constraints.append(constraint)  # pyright: ignore[reportArgumentType]
+        return self
+
+    def delete_constraints(self, target_column: str) -> Self:
+        """Remove the constraints on a column; none is fine."""
+        self._constraints = [c for c in self._constraints if c.target_column != target_column]
+        return self
+
+    def with_seed_dataset(
+        self,
+        seed_source: SeedSource,
+        *,
+        sampling_strategy: SamplingStrategy = SamplingStrategy.ORDERED,
+        selection_strategy: IndexRange | PartitionBlock | None = None,
+    ) -> Self:
+        """Build the dataset on the rows of a seed dataset; the last call wins."""
+        self._seed = SeedConfig(
+            source=seed_source,
+            sampling_strategy=sampling_strategy,
+            selection_strategy=selection_strategy,
+        )
+        return self
+
+    def get_column_config(self, name: str) -> Column:
+        """The column of this name; `KeyError` if there is none."""
+        return self._columns[name]
+
+    def get_column_configs(self) -> list[Column]:
+        """All columns in declared order."""
+        return [*self._columns.values()]
+
+    def get_columns_of_type(self, column_type: str) -> list[Column]:
+        """Columns of one type in declared order."""
+        return [column for column in self._columns.values() if column.kind == str(column_type)]
+
+    def get_columns_excluding_type(self, column_type: str) -> list[Column]:
+        """Columns of all other types in declared order."""
+        return [column for column in self._columns.values() if column.kind != str(column_type)]
+
+    def num_columns_of_type(self, column_type: str) -> int:
+        """How many columns are of one type."""
+        return len(self.get_columns_of_type(column_type))
+
+    def get_constraints(self, target_column: str) -> Sequence[Constraint]:
+        """The constraints on a column."""
+        return [c for c in self._constraints if c.target_column == target_column]
+
+    def get_seed_config(self) -> SeedConfig | None:
+        """The seed dataset, if there is one."""
+        return self._seed
+
+    def build(self) -> DataDesignerConfig:
+        """The configuration as it stands."""
+        return DataDesignerConfig(
+            columns=[*self._columns.values()],
+            model_configs=[*self._models],
+            tool_configs=[*self._tools],
+            seed_config=self._seed,
+            constraints=[*self._constraints] or None,
+            processors=[*self._processors.values()] or None,
+            profilers=[*self._profilers] or None,
+        )
+
+    def get_builder_config(self) -> BuilderConfig:
+        """The configuration with the library's version, as it is written to files."""
+        return BuilderConfig.of(self.build())
+
+    def write_config(self, path: str | Path, indent: int = 2) -> None:
+        """Write a YAML or JSON file that `from_config` reads back."""
+        target = Path(path)
+        if self._seed is not None and self._seed.source.kind == "df":
+            raise BuilderSerializationError(
+                "a DataFrame seed cannot be written to a file; "
+                "save it with LocalFileSeedSource.from_dataframe and use that"
+            )
+        if target.suffix in (".yaml", ".yml"):
+            self.get_builder_config().to_yaml(target, indent=indent)
+        elif target.suffix == ".json":
+            self.get_builder_config().to_json(target, indent=indent)
+        else:
+            raise BuilderConfigurationError(f"{target.name!r} must end with .yaml, .yml or .json")
+
+    def __repr__(self) -> str:
+        if not self._columns and self._seed is None:
+            return "DataDesignerConfigBuilder()"
+        lines = [f"    seed_dataset: {self._seed.source.kind}"] if self._seed else []
+        for kind in Column.kinds:
+            names = [column.name for column in self.get_columns_of_type(kind)]
+            if names:
+                lines.append(f"    {kind}: {', '.join(names)}")
+        return "DataDesignerConfigBuilder(\n" + "\n".join(lines) + "\n)"
+
+
+def load_model_configs(source: str | Path) -> list[ModelConfig]:
+    """Models of a YAML or JSON file whose top level has a `model_configs` list."""
+    import yaml
+
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no model config file {str(source)!r}")
+    loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
+        raise InvalidConfigError(f"{path} has no top-level list `model_configs`")
+    return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]

@@ -1,0 +1,98 @@
+"""What is wrong with a configuration as a whole; its parts check themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.gates import ColumnGates, Gates
+from dd_core.dataset.plan import Plan
+from dd_core.errors import Problem
+from dd_core.kinds.columns.column import Column
+from dd_core.kinds.processors.processor import in_stage
+from dd_core.kinds.scope import Scope, known_names, unknown_reference
+from dd_core.models.config import ModelConfig
+
+_GATES = "run_config.gates"
+
+
+def fallback_problems(models: Sequence[ModelConfig]) -> Iterator[Problem]:
+    """A fallback must be another model of the same kind."""
+    kinds = {model.alias: model.generation_type for model in models}
+    for model in models:
+        if model.fallback is None:
+            continue
+        place = f"model_configs.{model.alias}.fallback"
+        if model.fallback not in kinds or model.fallback == model.alias:
+            message = f"{model.fallback!r} is no other model's alias; name another model"
+            yield Problem(place, message)
+        elif kinds[model.fallback] != model.generation_type:
+            yield Problem(place, f"{model.fallback!r} generates {kinds[model.fallback].value!r}")
+
+
+def dataset_problems(
+    config: DataDesignerConfig, models: Sequence[ModelConfig]
+) -> Iterator[Problem]:
+    """A dataset needs columns that are kept, and constraints need columns that are drawn."""
+    if not config.columns:
+        yield Problem("columns", "there are none; declare at least one column or a seed dataset")
+    elif all(column.drop for column in config.columns):
+        yield Problem("columns", "all of them are dropped; set drop to false on at least one")
+    aliases = {model.alias for model in models}
+    for number, profiler in enumerate(config.profilers or ()):
+        if profiler.model_alias not in aliases:
+            message = f"no model has the alias {profiler.model_alias!r}"
+            known = known_names("aliases", aliases)
+            yield Problem(f"profilers.{number}.model_alias", f"{message}; {known}")
+    samplers = {column.name for column in config.columns if column.is_sampled}
+    for constraint in config.constraints or ():
+        if constraint.target_column not in samplers:
+            yield Problem(
+                f"constraints.{constraint.target_column}",
+                f"target_column {constraint.target_column!r} is no sampler column; "
+                "constraints hold for sampler columns only",
+            )
+
+
+def gate_problems(
+    gates: Gates | None, plan: Plan, num_records: int, *, has_versions: bool
+) -> Iterator[Problem]:
+    """Gates that no dataset of this plan could pass, or that cannot be measured."""
+    if gates is None:
+        return
+    late = in_stage(plan.config.processors, "after_generation")
+    if gates.min_rows is not None and gates.min_rows > num_records and not late:
+        message = f"is {gates.min_rows}, but only {num_records} rows are asked for; lower it"
+        yield Problem(f"{_GATES}.min_rows", message)
+    columns = {column.name: column for column in plan.config.columns}
+    shown = frozenset(plan.output_columns)
+    for name, wanted in gates.columns.items():
+        place = f"{_GATES}.columns.{name}"
+        if name in plan.dropped_columns:
+            yield Problem(place, "is a dropped column; set its drop to false to gate it")
+        elif name not in shown:
+            yield unknown_reference(place, name, Scope(columns, shown, {}))
+        else:
+            yield from _column_problems(place, wanted, columns.get(name), has_versions)
+
+
+def _column_problems(
+    place: str, gates: ColumnGates, column: Column | None, has_versions: bool
+) -> Iterator[Problem]:
+    suited = (column or Column).supported_gates  # a side effect is like any column
+    for name in gates.wanted:
+        if name not in suited:
+            kind = f"a column of kind {column.kind!r}" if column else "a side effect"
+            yield Problem(
+                f"{place}.{name}", f"does not suit {kind}; {known_names('gates', suited)}"
+            )
+    if gates.max_drift is not None and not has_versions:
+        message = "compares with the version before, but this dataset has no versions"
+        yield Problem(f"{place}.max_drift", f"{message}; give the run a version, or leave it out")
+    known: Mapping[str, bool] = column.scores_by_name if column else {}
+    for score in (gates.min_mean_scores or {}) if "min_mean_scores" in suited else ():
+        at = f"{place}.min_mean_scores.{score}"
+        if score not in known:
+            yield Problem(at, f"is no score of this judge; {known_names('scores', known)}")
+        elif not known[score]:
+            yield Problem(at, "has options that are no numbers, so there is no mean; leave it out")

@@ -1,0 +1,194 @@
+"""Turns a configuration into a plan: what depends on what, in which order, and each fingerprint.
+
+Everything that can be known to be wrong is found here, all of it at once, before a request is sent.
+A column's fingerprint identifies everything that its values depend on. Columns with equal
+fingerprints have values of the same distribution, so finished values can be reused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import networkx as nx
+
+from dd_core.dataset.checks import dataset_problems, fallback_problems
+from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.graph import cycles_in, graph_of, producers_of, ranks_of
+from dd_core.dataset.plan import Plan, PlannedColumn, digest
+from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
+from dd_core.kinds.columns.column import Column
+from dd_core.kinds.processors.processor import ProcessorConfig, in_stage
+from dd_core.kinds.scope import Scope
+from dd_core.kinds.seeds.seed import SeedRows, SeedTable
+from dd_core.models.config import ModelConfig
+from dd_core.models.pool import provider_problems
+from dd_core.models.providers import Providers, default_model_configs
+from dd_core.templates.template import RenderingMode
+
+
+def compile_plan(
+    config: DataDesignerConfig,
+    providers: Providers,
+    seed: int,
+    *,
+    rendering: RenderingMode = "secure",
+    taken: Iterable[str] = (),
+    managed_assets: Path | None = None,
+) -> Plan:
+    """Check a configuration and plan it; raises `InvalidConfigError` with every problem found.
+
+    `taken` are names of columns that exist but could not be read; they count as known.
+    `managed_assets` is the folder of managed datasets, if not the environment's.
+    """
+    problems: list[Problem] = []
+    config = _located(config, managed_assets)
+    table = _open_seed(config, problems)
+    config = _with_seed_columns(config, table, problems)
+    columns_kept = with_drops(config.columns, config.processors or ())
+    config = config.model_copy(update={"columns": columns_kept})
+    models = tuple(config.model_configs or default_model_configs())
+    columns = {column.name: column for column in config.columns}
+    producer = producers_of(config.columns, problems)
+    scope = Scope(
+        columns=columns,
+        names=frozenset([*producer, *taken]),
+        models={model.alias: model for model in models},
+        constraints=config.constraints or (),
+        rendering=rendering,
+    )
+    for part in [*config.columns, *(config.processors or ())]:
+        problems.extend(part.problems(scope))
+    problems.extend(dataset_problems(config, models))
+    aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
+    aliases |= {profiler.model_alias for profiler in config.profilers or ()}
+    used = _used(models, aliases)
+    problems.extend(fallback_problems(models))
+    problems.extend(provider_problems(used, providers))
+    graph = graph_of(config, producer)
+    problems.extend(cycles_in(graph))
+    if any(problem.level == "error" for problem in problems):
+        raise InvalidConfigError(problem for problem in problems if problem.level == "error")
+    return Plan(
+        config=config,
+        columns=_planned(config, graph, producer, used, table, seed),
+        models=used,
+        seed=seed,
+        warnings=tuple(problems),
+        seed_table=table,
+    )
+
+
+def reseed(plan: Plan, seed: int) -> Plan:
+    """The same plan with another seed. Nothing is checked or opened again."""
+    config = plan.config
+    producer = producers_of(config.columns, [])
+    graph = graph_of(config, producer)
+    columns = _planned(config, graph, producer, plan.models, plan.seed_table, seed)
+    return replace(plan, columns=columns, seed=seed)
+
+
+def _located(config: DataDesignerConfig, assets: Path | None) -> DataDesignerConfig:
+    if assets is None:
+        return config
+    columns = [column.with_managed_assets(assets) for column in config.columns]
+    return config.model_copy(update={"columns": columns})
+
+
+def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable | None:
+    if config.seed_config is None:
+        return None
+    found = [*config.seed_config.source.problems("seed_config.source")]
+    problems.extend(found)
+    if found:
+        return None
+    try:
+        table = config.seed_config.source.open()
+        SeedRows(config.seed_config, table, seed=0)
+    except SeedDatasetError as error:
+        problems.append(Problem("seed_config", str(error)))
+        return None
+    return table
+
+
+def _used(models: Sequence[ModelConfig], aliases: set[str]) -> tuple[ModelConfig, ...]:
+    """The models that columns ask, and those that may answer in their place."""
+    wanted = aliases | {model.fallback for model in models if model.alias in aliases}
+    return tuple(model for model in models if model.alias in wanted)
+
+
+def _with_seed_columns(
+    config: DataDesignerConfig, table: SeedTable | None, problems: list[Problem]
+) -> DataDesignerConfig:
+    if table is None:
+        return config
+    declared = {column.name for column in config.columns}
+    seeds = {column.name for column in config.columns if column.is_seed}
+    problems.extend(
+        Problem(f"columns.{name}", "the seed dataset has a column of this name; rename it")
+        for name in table.columns
+        if name in declared - seeds
+    )
+    missing = [name for name in table.columns if name not in declared]
+    added = [Column.read({"column_type": "seed-dataset", "name": name}) for name in missing]
+    return config.model_copy(update={"columns": [*added, *config.columns]})
+
+
+def _planned(
+    config: DataDesignerConfig,
+    graph: nx.DiGraph[str],
+    producer: Mapping[str, str],
+    models: Sequence[ModelConfig],
+    table: SeedTable | None,
+    seed: int,
+) -> dict[str, PlannedColumn]:
+    columns = {column.name: column for column in config.columns}
+    position = {column.name: index for index, column in enumerate(config.columns)}
+    order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
+    asking = {name for name in order if columns[name].get_model_aliases()}
+    ranks = ranks_of(graph, order, asking)
+    identities = {model.alias: model.identity() for model in models}
+    early = _early(config)
+    constraints = config.constraints or ()
+    planned: dict[str, PlannedColumn] = {}
+    for name in order:
+        column = columns[name]
+        reads = tuple(dict.fromkeys(column.inputs(constraints)))
+        producers = tuple(graph.predecessors(name))
+        content: dict[str, Any] = {
+            "column": column.identity(),
+            "models": {alias: identities[alias] for alias in column.get_model_aliases()},
+            "inputs": {parent: planned[parent].fingerprint for parent in producers},
+            "seed": seed,
+        }
+        content |= column.fingerprint_parts(constraints, config.seed_config, table)
+        if column.is_drawn and early:
+            content["before_batch"] = early
+        planned[name] = PlannedColumn(
+            column=column,
+            reads=reads,
+            producers=producers,
+            required=tuple(dict.fromkeys(producer[name] for name in reads)),
+            fingerprint=digest(content),
+            rank=ranks[name],
+        )
+    return planned
+
+
+def _early(config: DataDesignerConfig) -> list[Any]:
+    """What drawn columns depend on together, if processors change them together."""
+    processors = in_stage(config.processors, "before_batch")
+    drawn = [column.identity() for column in config.columns if column.is_drawn]
+    return [drawn, [each.identity() for each in processors]] if processors else []
+
+
+def with_drops(columns: Sequence[Column], processors: Sequence[ProcessorConfig]) -> list[Column]:
+    """The columns, with `drop` set on those that processors keep out of the dataset."""
+    return [
+        column.changed(drop=True)
+        if not column.drop and any(processor.drops(column.name) for processor in processors)
+        else column
+        for column in columns
+    ]

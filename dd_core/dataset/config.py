@@ -1,0 +1,174 @@
+"""The declaration of a dataset: columns, models, seeds, constraints."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Self, cast
+
+import orjson
+from pydantic import Field, field_validator, model_validator
+
+from dd_core.dataset.compatibility import ToolConfig
+from dd_core.declaration.kind import Declaration
+from dd_core.kinds.columns.column import Column
+from dd_core.kinds.constraint import Constraint
+from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.seeds.seed import SeedConfig
+from dd_core.models.config import ModelConfig
+from dd_core.models.parameters import LIMITS
+
+_HASH_ALGORITHM = "sha256"
+_HASH_VERSION = 2
+_NOT_HASHED = ("skip_health_check", "base_url", "api_key_env_var", "endpoints", "price")
+_LISTS = ("model_configs", "tool_configs", "constraints", "processors")
+
+
+class Exportable(Declaration):
+    """A declaration that can be written to YAML and JSON and read back."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Every field as JSON types."""
+        return self.model_dump(mode="json")
+
+    def to_yaml(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
+        """YAML text, or None when it was written to `path`."""
+        import yaml
+
+        text: str = yaml.safe_dump(self.to_dict(), indent=indent, allow_unicode=True)
+        return _text_or_file(text, path)
+
+    def to_json(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
+        """JSON text, or None when it was written to `path`."""
+        return _text_or_file(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False), path)
+
+
+def _text_or_file(text: str, path: str | Path | None) -> str | None:
+    if path is None:
+        return text
+    Path(path).write_text(text, encoding="utf-8")
+    return None
+
+
+class DataDesignerConfig(Exportable):
+    """What a dataset consists of. How a run is carried out is said by `RunConfig`."""
+
+    columns: list[Column]
+    """The columns, in the order in which they appear in the dataset."""
+    model_configs: list[ModelConfig] | None = None
+    """Models by alias; the defaults, if not given."""
+    tool_configs: list[ToolConfig] | None = None
+    """Tools by alias. They are read and written, but no column can use them yet."""
+    seed_config: SeedConfig | None = None
+    """Rows that the dataset is built on."""
+    constraints: list[Constraint] | None = None
+    """Inequalities that sampler columns satisfy in every row."""
+    profilers: list[JudgeScoreProfilerConfig] | None = None
+    """What models are to find out about the finished dataset."""
+    processors: list[ProcessorConfig] | None = None
+    """What becomes of the rows of a batch when they are all there."""
+
+    @field_validator("columns")
+    @classmethod
+    def _names_are_unique(cls, columns: list[Column]) -> list[Column]:
+        names = [column.name for column in columns]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"more than one column is named {repeated[0]!r}; rename one of them")
+        return columns
+
+    @field_validator("processors")
+    @classmethod
+    def _processors_are_unique(
+        cls, processors: list[ProcessorConfig] | None
+    ) -> list[ProcessorConfig] | None:
+        names = [processor.name for processor in processors or ()]
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise ValueError(f"more than one processor is named {repeated[0]!r}; rename one")
+        return processors
+
+    @field_validator("model_configs")
+    @classmethod
+    def _aliases_are_unique(cls, models: list[ModelConfig] | None) -> list[ModelConfig] | None:
+        aliases = [model.alias for model in models or ()]
+        repeated = sorted({alias for alias in aliases if aliases.count(alias) > 1})
+        if repeated:
+            raise ValueError(f"more than one model has the alias {repeated[0]!r}; rename one")
+        return models
+
+    def fingerprint(self) -> dict[str, str | int]:
+        """Hash of what determines the data; limits and timeouts are not part of it."""
+        columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
+        content = canonical_json(_hashed({**self.to_dict(), "columns": columns}))
+        digest = hashlib.sha256(content).hexdigest()
+        return {
+            "config_hash": f"{_HASH_ALGORITHM}:{digest}",
+            "config_hash_algo": _HASH_ALGORITHM,
+            "config_hash_version": _HASH_VERSION,
+        }
+
+
+def canonical_json(content: Any) -> bytes:
+    """Equal content as equal bytes."""
+    try:
+        return orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
+    except TypeError:  # integers of more than 64 bits
+        return json.dumps(content, sort_keys=True, default=str).encode()
+
+
+def _hashed(config: dict[str, Any]) -> dict[str, Any]:
+    """The config without what does not change the data, in an order that does not matter."""
+    config = {name: value for name, value in config.items() if name != "profilers"}
+    for name in _LISTS:
+        config[name] = config.get(name) or None
+    models: list[dict[str, Any]] = []
+    for model in config["model_configs"] or ():
+        parameters = {
+            name: value
+            for name, value in model["inference_parameters"].items()
+            if name not in LIMITS
+        }
+        kept = {name: value for name, value in model.items() if name not in _NOT_HASHED}
+        models.append(kept | {"inference_parameters": parameters})
+    seed: dict[str, Any] = config.get("seed_config") or {}
+    if seed and seed["source"]["seed_type"] == "hf":
+        source: dict[str, Any] = seed["source"]
+        kept = {name: source[name] for name in source if name not in ("token", "endpoint")}
+        config["seed_config"] = seed | {"source": kept}
+    config["model_configs"] = sorted(models, key=lambda model: model["alias"]) or None
+    return config
+
+
+class BuilderConfig(Exportable):
+    """What a config file holds: the dataset's declaration and the version that wrote it."""
+
+    data_designer: DataDesignerConfig
+    """The dataset."""
+    library_version: str | None = None
+    """Version of the library that wrote the file."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short_form(cls, given: Any) -> Any:
+        if isinstance(given, Mapping) and "columns" in given:
+            return {"data_designer": cast("Mapping[str, Any]", given)}
+        return given  # pyright: ignore[reportUnknownVariableType]
+
+    @classmethod
+    def of(cls, config: DataDesignerConfig) -> Self:
+        """The config with this library's version."""
+        from importlib.metadata import version
+
+        return cls(data_designer=config, library_version=version("prefect-data-designer"))
+
+
+class JudgeScoreProfilerConfig(Declaration):
+    """For each score of each judge: how it is distributed, examples, and a summary by a model."""
+
+    model_alias: str
+    """Alias of the model that writes the summaries."""
+    summary_score_sample_size: int | None = Field(default=20, ge=1)
+    """Reasonings that a summary is made from; no summary, if None."""

@@ -1,0 +1,210 @@
+"""Reading a dataset's configuration from a file, an address, text or a mapping."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import runpy
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import ValidationError
+
+from dd_core.dataset.config import BuilderConfig, DataDesignerConfig
+from dd_core.declaration.kind import Kind
+from dd_core.errors import InvalidConfigError, Problem
+from dd_core.kinds.columns.column import Column
+from dd_core.models.providers import Providers
+
+ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Path
+
+
+@dataclass(frozen=True)
+class DataDesignerScriptParams:
+    """What a configuration that is a Python file is given."""
+
+    argv: tuple[str, ...] = ()
+    """Arguments after `--` on the command line."""
+
+
+_LARGEST_FILE = 10_000_000
+_URL_TIMEOUT = 10.0
+_SUFFIXES = (".yaml", ".yml", ".json")
+
+
+def load_config(
+    source: ConfigSource, providers: Providers | None = None, managed_assets: Path | None = None
+) -> DataDesignerConfig:
+    """The declaration that a source holds; raises `InvalidConfigError` with all problems.
+
+    A source is a config object, a mapping, the path or http(s) address of a YAML or JSON file, or
+    YAML text. Both shapes are read: `{data_designer: {...}}` and the inner mapping by itself.
+    `providers` and `managed_assets` serve to tell what else is wrong with a source that cannot be
+    read.
+    """
+    if isinstance(source, DataDesignerConfig):
+        return source
+    if isinstance(source, BuilderConfig):
+        return source.data_designer
+    raw = _mapping_of(source)
+    inner: Any = raw.get("data_designer", raw)
+    if not isinstance(inner, Mapping) or not (inner.keys() & {"columns", "seed_config"}):
+        raise InvalidConfigError(
+            "it has neither `columns` nor `data_designer`; see docs/first-dataset.md for the form"
+        )
+    content: dict[str, Any] = json.loads(json.dumps({**inner}, default=str))  # pyright: ignore[reportUnknownArgumentType]
+    try:
+        return DataDesignerConfig.model_validate(content)
+    except ValidationError as error:
+        problems = config_problems(error, content)
+        providers = providers or Providers()
+        further = _further_problems(content, problems, providers, managed_assets)
+        raise InvalidConfigError([*problems, *further]) from None
+
+
+def run_script(path: Path, argv: Sequence[str] = ()) -> DataDesignerConfig:
+    """The declaration that a Python file builds.
+
+    The file defines `load_config_builder`, which takes nothing or a `DataDesignerScriptParams` and
+    returns a builder. It is run as it is, so only the command line does this, for its own user.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {str(path)!r}")
+    found = runpy.run_path(str(path)).get("load_config_builder")
+    if not callable(found):
+        raise InvalidConfigError(f"{path} defines no function load_config_builder()")
+    given = [DataDesignerScriptParams((*argv,))][: len(inspect.signature(found).parameters)]
+    built: Any = found(*given)
+    if not hasattr(built, "build"):
+        raise InvalidConfigError(f"load_config_builder() of {path} returned no builder")
+    return built.build()
+
+
+def config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
+    """Pydantic's findings with names instead of positions."""
+    return [
+        Problem(_place(found["loc"], content), _explained(dict(found)))
+        for found in error.errors(include_url=False, include_context=False)
+    ]
+
+
+def _mapping_of(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+    import yaml
+
+    if isinstance(source, Mapping):
+        return source
+    text, name = _text_of(source)
+    try:
+        loaded: Any = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
+    except (ValueError, yaml.YAMLError) as error:
+        raise InvalidConfigError(f"{name} cannot be read: {error}") from None
+    if not isinstance(loaded, Mapping):
+        raise FileNotFoundError(f"there is no config file {name!r}")
+    return loaded  # pyright: ignore[reportUnknownVariableType]
+
+
+def _text_of(source: str | Path) -> tuple[str, str]:
+    """Text and a name for it in messages."""
+    if isinstance(source, str) and source.startswith(("http://", "https://")):
+        return _downloaded(source), source
+    if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
+        return source, "the config text"
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {str(source)!r}")
+    if path.stat().st_size > _LARGEST_FILE:
+        raise InvalidConfigError(f"{path} is larger than {_LARGEST_FILE // 1_000_000} MB")
+    return path.read_text(encoding="utf-8"), str(path)
+
+
+def _downloaded(url: str) -> str:
+    import httpx
+
+    if not httpx.URL(url).path.endswith(_SUFFIXES):
+        raise InvalidConfigError(f"{url} must end with {', '.join(_SUFFIXES)}")
+    try:
+        response = httpx.get(url, timeout=_URL_TIMEOUT, follow_redirects=True)
+        response.raise_for_status()
+    except httpx.HTTPError as error:
+        raise InvalidConfigError(f"{url} cannot be fetched: {error}") from None
+    return response.text
+
+
+def _place(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
+    """`columns.review.prompt` rather than `columns.2.llm-text.prompt`."""
+    words: list[str] = []
+    current: Any = content
+    for step in location:
+        try:
+            current = current[step]
+        except (KeyError, IndexError, TypeError):
+            if step == location[-1] and not _is_tag(step):
+                words.append(str(step))
+            continue
+        words.append(str(step) if isinstance(step, str) else _name_of(current, step))
+    return ".".join(words) or "config"
+
+
+def _name_of(item: Any, position: int) -> str:
+    """Name or alias of a list's member, so that people need not count."""
+    named = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
+    return str(named.get("name") or named.get("alias") or position)
+
+
+def _is_tag(step: int | str) -> bool:
+    """Whether a step only says which kind of a family was chosen."""
+    return isinstance(step, str) and any(step in family.kinds for family in Kind.__subclasses__())
+
+
+def _explained(found: dict[str, Any]) -> str:
+    message = str(found["msg"]).removeprefix("Value error, ")
+    match found["type"]:
+        case "extra_forbidden":
+            return "there is no such field; remove it or correct its name"
+        case "missing":
+            return "is missing; add it"
+        case "union_tag_not_found" | "union_tag_invalid":
+            return message[0].lower() + message[1:]
+        case "value_error":
+            return message
+        case _:
+            shown = repr(found.get("input"))
+            return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
+
+
+def _further_problems(
+    content: dict[str, Any],
+    known: list[Problem],
+    providers: Providers,
+    managed_assets: Path | None,
+) -> list[Problem]:
+    """What else is wrong, as far as can be told while some parts cannot be read."""
+    from dd_core.dataset.compile import compile_plan
+
+    readable: list[Any] = []
+    taken: list[str] = []
+    for position, raw in enumerate(content.get("columns") or []):
+        try:
+            Column.read(raw)
+            readable.append(raw)
+        except (ValueError, AttributeError):
+            taken.append(_name_of(raw, position))
+    broken = {problem.where.split(".")[0] for problem in known}
+    partial = {name: value for name, value in content.items() if name not in broken}
+    partial["columns"] = readable
+    try:
+        config = DataDesignerConfig.model_validate(partial)
+        compile_plan(config, providers, 0, taken=taken, managed_assets=managed_assets)
+    except InvalidConfigError as error:
+        return [problem for problem in error.problems if not _follows(problem, broken)]
+    except (ValidationError, ValueError, KeyError):
+        pass  # KeyError: all is well except that columns which are read from could not be read
+    return []
+
+
+def _follows(problem: Problem, broken: set[str]) -> bool:
+    """Whether a problem is there only because a broken part was left out."""
+    about_models = problem.where.endswith(".model_alias") and "model_configs" in broken
+    return problem.where == "columns" or about_models

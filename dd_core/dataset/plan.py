@@ -1,0 +1,145 @@
+"""A checked configuration, ready to run: columns in order, fingerprints, models, seed.
+
+`compile.py` makes plans.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dd_core.dataset.config import DataDesignerConfig, canonical_json
+from dd_core.dataset.run_config import RunConfig
+from dd_core.errors import Problem
+from dd_core.kinds.columns.column import Binding, Column
+from dd_core.kinds.generators import Generator
+from dd_core.kinds.processors.processor import in_stage
+from dd_core.kinds.seeds.seed import SeedRows, SeedTable
+from dd_core.models.config import ModelConfig, Price
+from dd_core.models.conversation import ConversationLimits
+from dd_core.models.model import Model
+from dd_core.storage.directory import GENERATED_FOLDER, ROWS_FOLDER
+from dd_core.storage.location import Location
+
+_FINGERPRINT_LENGTH = 16
+
+
+@dataclass(frozen=True)
+class PlannedColumn:
+    """A column with its place in the graph."""
+
+    column: Column
+    reads: tuple[str, ...]
+    """Names whose values generating needs, side effects of other columns included."""
+    producers: tuple[str, ...]
+    """Columns that must be finished in a row before this one, for values or for `skip.when`."""
+    required: tuple[str, ...]
+    """Those of the producers whose skip is passed on."""
+    fingerprint: str
+    rank: int
+    """Model cells on the longest way from here to the end of a row, this one included."""
+
+    @property
+    def name(self) -> str:
+        return self.column.name
+
+    @property
+    def outputs(self) -> tuple[str, ...]:
+        return (self.column.name, *self.column.side_effect_columns)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A checked configuration, ready to be run."""
+
+    config: DataDesignerConfig
+    """The configuration with one `seed-dataset` column added for each seed column."""
+    columns: Mapping[str, PlannedColumn]
+    """In an order in which every column comes after what it needs."""
+    models: tuple[ModelConfig, ...]
+    """The models that columns ask."""
+    seed: int
+    warnings: tuple[Problem, ...]
+    seed_table: SeedTable | None = None
+
+    @property
+    def output_columns(self) -> list[str]:
+        """Names in the dataset, in declared order; side effects follow their column."""
+        return [
+            name
+            for column in self.config.columns
+            if not column.drop
+            for name in (column.name, *column.side_effect_columns)
+            if not any(processor.drops(name) for processor in self.config.processors or ())
+        ]
+
+    @property
+    def stored_columns(self) -> list[str]:
+        """The output columns, and dropped ones that are still needed to process the dataset."""
+        late = in_stage(self.config.processors, "after_generation")
+        shown = self.output_columns
+        needed = {name for processor in late for name in processor.reads} - {*shown}
+        return shown + [
+            name for planned in self.columns.values() for name in planned.outputs if name in needed
+        ]
+
+    @property
+    def dropped_columns(self) -> list[str]:
+        """Names of columns that are generated but kept out of the dataset."""
+        return [column.name for column in self.config.columns if column.drop]
+
+    @property
+    def prices(self) -> dict[str, Price | None]:
+        """Prices by model alias; None where the price is unknown."""
+        return {model.alias: model.price for model in self.models}
+
+    @property
+    def shareable_fingerprints(self) -> set[str]:
+        """Fingerprints of the columns whose values other datasets can use."""
+        columns = self.columns.values()
+        return {each.fingerprint for each in columns if not each.column.writes_files}
+
+    @property
+    def parts_folder(self) -> str:
+        """Folder of the parts: apart from the dataset's rows if processors make those of them."""
+        processes = in_stage(self.config.processors, "after_generation")
+        return GENERATED_FOLDER if processes else ROWS_FOLDER
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash over all columns and which of them are in the dataset."""
+        parts = [planned.fingerprint for planned in self.columns.values()]
+        changes = in_stage(self.config.processors, "after_batch")
+        content = [each.identity() for each in changes]
+        return digest([sorted(parts), self.stored_columns, *content])
+
+    def bind(
+        self, models: Mapping[str, Model], run_config: RunConfig, folder: Location | None = None
+    ) -> dict[str, Generator]:
+        """Every column's generator. `folder` is the dataset's; None in a preview."""
+        seed_rows = None
+        if self.seed_table is not None and self.config.seed_config is not None:
+            seed_rows = SeedRows(self.config.seed_config, self.seed_table, self.seed)
+        binding = Binding(
+            seed=self.seed,
+            rendering=run_config.jinja_rendering_engine.value,
+            conversation=ConversationLimits(
+                restarts=run_config.max_conversation_restarts,
+                corrections=run_config.max_conversation_correction_steps,
+            ),
+            max_calls=run_config.max_in_flight_tasks,
+            threads=run_config.non_inference_max_parallel_workers,
+            models=models,
+            constraints=self.config.constraints or (),
+            seed_rows=seed_rows,
+            columns={name: planned.column for name, planned in self.columns.items()},
+            folder=folder,
+        )
+        return {name: planned.column.bind(binding) for name, planned in self.columns.items()}
+
+
+def digest(content: Any) -> str:
+    """A short hash: equal content gives equal text."""
+    return hashlib.sha256(canonical_json(content)).hexdigest()[:_FINGERPRINT_LENGTH]

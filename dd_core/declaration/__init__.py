@@ -1,0 +1,1 @@
+"""How configuration classes register, validate and identify themselves."""

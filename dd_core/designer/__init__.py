@@ -1,0 +1,1 @@
+"""The Python API: `DataDesigner`, its results, estimates and publishing."""

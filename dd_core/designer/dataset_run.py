@@ -1,0 +1,101 @@
+"""The sequence of a dataset run, shared by the library and the Prefect flow.
+
+After the dataset has been opened: check the models, generate the missing batches, process, profile,
+record, check the result, evaluate the gates, and move `latest` if the dataset has versions. Callers
+differ only in how batches are generated and in what they show; they override `RunSteps`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from dd_core.engine.engine import Engine
+from dd_core.engine.processing import process_dataset
+from dd_core.engine.run import record_outcome, require_ready, require_rows
+from dd_core.quality.acceptance import GateResult, evaluate_gates
+from dd_core.quality.analysis import profile_in_run
+from dd_core.storage.batch import Batch
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.versions import settle_version
+
+
+@dataclass(frozen=True)
+class RunResult:
+    """What a run came to."""
+
+    rows_written: int
+    """Rows generated and kept, before processors filtered them."""
+    gates: list[GateResult]
+    """Results of the gates; empty if the dataset has neither gates nor versions."""
+
+
+class RunSteps:
+    """The steps of a run that callers may replace or extend."""
+
+    def __init__(self, engine: Engine, directory: DatasetDirectory, requested: int) -> None:
+        self.engine = engine
+        self.directory = directory
+        self.requested = requested
+        """Rows requested for the dataset."""
+
+    @property
+    def dropped(self) -> Sequence[DroppedRow]:
+        """Rows dropped in this run, or the first of them."""
+        return ()
+
+    async def needs_models(self, batches: Sequence[Batch]) -> bool:
+        """Whether the models must be checked before the run."""
+        return bool(batches)
+
+    async def generate(self, batches: Sequence[Batch]) -> None:
+        """Generate and write the batches."""
+        raise NotImplementedError
+
+    async def process(self) -> None:
+        """Run the processors that work on the dataset as a whole."""
+        await self.engine.run_in_thread(process_dataset, self.directory, self.engine.plan)
+
+    async def profile(self) -> None:
+        """Run the configured profilers, which ask models."""
+        engine = self.engine
+        await profile_in_run(
+            self.directory,
+            engine.plan,
+            self.requested,
+            engine.usage_of_all_runs,
+            engine.models,
+            engine.run_in_thread,
+        )
+
+    async def recorded(self, rows_written: int) -> None:
+        """Called when the outcome has been recorded, before it is checked."""
+
+
+async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
+    """Generate the missing batches of an open dataset and finish the dataset.
+
+    Raises `DataDesignerGenerationError` if the run was stopped by an error or produced no rows. A
+    failed gate is a result, not an exception.
+    """
+    engine, directory = steps.engine, steps.directory
+    if await steps.needs_models(batches):
+        await require_ready(engine)
+    await steps.generate(batches)
+    await steps.process()
+    await steps.profile()
+    written = record_outcome(directory, engine)
+    await steps.recorded(written)
+    require_rows(engine, written > 0, steps.dropped)
+    results = await engine.run_in_thread(
+        evaluate_gates,
+        directory,
+        engine.plan,
+        engine.run_config.gates,
+        stopped=engine.stopped_by,
+    )
+    if directory.version is not None:
+        keep = engine.run_config.keep_versions
+        await engine.run_in_thread(settle_version, directory, keep)
+    return RunResult(written, results)

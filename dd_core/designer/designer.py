@@ -1,0 +1,315 @@
+"""The library's door: preview, create and validate datasets without an orchestrator."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+
+from dd_core.dataset.builder import DataDesignerConfigBuilder
+from dd_core.dataset.compatibility import LocalStdioMCPProvider, MCPProvider
+from dd_core.dataset.compile import compile_plan
+from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.files import ConfigSource, load_config
+from dd_core.dataset.plan import Plan
+from dd_core.dataset.run_config import RunConfig
+from dd_core.designer.blocking import blocking
+from dd_core.designer.dataset_run import RunSteps, complete_run
+from dd_core.designer.estimate import Estimate, estimate_from
+from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
+from dd_core.designer.workbench import Workbench
+from dd_core.engine.batch_run import BatchRun
+from dd_core.engine.batches import finish_columns, generate_batches
+from dd_core.engine.engine import Engine
+from dd_core.engine.outcome import BatchOutcome
+from dd_core.engine.processing import output_table, process_in_memory, side_tables
+from dd_core.engine.run import open_dataset, record_progress_sometimes, require_ready, require_rows
+from dd_core.errors import BuilderConfigurationError
+from dd_core.models.config import ModelConfig, ModelProvider
+from dd_core.models.providers import Providers, default_model_configs, default_providers
+from dd_core.models.secrets import SecretResolver
+from dd_core.quality.acceptance import require_passed
+from dd_core.quality.analysis import judge_profiles
+from dd_core.storage.batch import Batch
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.location import Location
+from dd_core.storage.resume import ResumeMode
+from dd_core.storage.versions import current
+
+if TYPE_CHECKING:
+    from dd_core.dataset.info import Info
+
+
+_logger = logging.getLogger(__name__)
+
+Configured = DataDesignerConfigBuilder | ConfigSource
+"""Whatever says what to generate: a builder, a config, or where one is written."""
+
+
+class DataDesigner:
+    """Generates datasets from declarations.
+
+    `artifact_path` is the folder that datasets are written to. `model_providers` replaces the
+    default providers, `secret_resolver` the way in which their keys are found (environment
+    variables, then the text itself). `managed_assets_path` is the folder of managed datasets, if
+    not the environment's. `transport` takes the place of the network in tests.
+    `mcp_providers` are kept for tools, which are not run yet; `auto_configure_logging` changes
+    nothing, because logging is the application's business.
+    """
+
+    def __init__(
+        self,
+        artifact_path: str | Path | None = None,
+        *,
+        model_providers: Sequence[ModelProvider] | None = None,
+        secret_resolver: SecretResolver | None = None,
+        run_config: RunConfig | None = None,
+        managed_assets_path: str | Path | None = None,
+        seed_readers: None = None,
+        person_reader: None = None,
+        mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
+        auto_configure_logging: bool = True,
+        transport: httpx.AsyncBaseTransport | None = None,
+    ) -> None:
+        self.artifact_path = artifact_path or "artifacts"
+        self.secret_resolver = secret_resolver
+        self.providers = Providers(model_providers, secret_resolver)
+        self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
+        if seed_readers is not None or person_reader is not None:
+            raise BuilderConfigurationError(
+                "seed_readers and person_reader are not used; declare a seed source or a sampler "
+                "of your own, see docs/own-kinds.md"
+            )
+        self.mcp_providers = [*(mcp_providers or ())]
+        self._run_config = run_config or RunConfig()
+        self._transport = transport
+
+    @property
+    def info(self) -> Info:
+        """Help in the terminal, such as `info.display("model_providers")`."""
+        from dd_core.dataset.info import Info
+
+        return Info(default_model_configs, lambda: [*self.providers.all()])
+
+    @property
+    def run_config(self) -> RunConfig:
+        """How runs are carried out."""
+        return self._run_config
+
+    def set_run_config(self, run_config: RunConfig) -> None:
+        """Change how later runs are carried out."""
+        self._run_config = run_config
+
+    def validate(self, config: Configured) -> None:
+        """Check a configuration without asking any model; raises `InvalidConfigError`."""
+        self._plan(config, seed=0)
+
+    def check_models(
+        self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
+    ) -> None:
+        """Ask every model that the columns use one small question; raises what it answers.
+
+        What may pass is tried `max_attempts` times, after pauses of attempt x backoff seconds.
+        """
+        if max_attempts < 1 or retry_backoff_seconds < 0:
+            raise ValueError("max_attempts must be at least 1, retry_backoff_seconds at least 0")
+        plan = self._plan(config, seed=0)
+
+        async def check() -> None:
+            async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                await engine.models.check(
+                    images=True, attempts=max_attempts, backoff=retry_backoff_seconds
+                )
+
+        blocking(check)
+
+    def get_models(self, aliases: Sequence[str]) -> Workbench:
+        """Default models by alias, to try functions for custom columns with."""
+        configs = self.get_default_model_configs()
+        return Workbench(aliases, configs, self.providers, self._run_config)
+
+    def get_default_model_configs(self) -> list[ModelConfig]:
+        """The models of configurations that name none."""
+        return default_model_configs()
+
+    def get_default_model_providers(self) -> list[ModelProvider]:
+        """The providers of designers that are given none."""
+        return default_providers()
+
+    @property
+    def model_provider_registry(self) -> Providers:
+        """The providers by name."""
+        return self.providers
+
+    def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
+        """Generate a few rows in memory."""
+        return blocking(lambda: self.apreview(config, num_records=num_records))
+
+    async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
+        """Like `preview`, for callers with a running event loop."""
+        seed = self._run_config.seed
+        plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
+        rendering = self._run_config.jinja_rendering_engine.value
+        async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+            await require_ready(engine)
+            outcome = await _generate_in_memory(engine, num_records)
+            require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
+            side = side_tables(outcome, plan, rendering)
+            table = process_in_memory(plan, output_table(outcome, plan))
+            return PreviewResults(
+                table=table,
+                plan=plan,
+                seed=plan.seed,
+                usage=engine.usage().to_dict(),
+                dropped=outcome.dropped_rows,
+                processor_artifacts={name: each.to_pylist() for name, each in side.items()},
+                num_requested=num_records,
+                profiles=await judge_profiles(plan, table, engine.models, engine.run_in_thread),
+            )
+
+    def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
+        """Generate a few rows and say what `num_records` will take: time, tokens, dollars."""
+
+        async def probe() -> Estimate:
+            plan = self._plan(config, seed=0)
+            async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                await require_ready(engine)
+                outcome = await _generate_in_memory(engine, probe_rows)
+                require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
+                return estimate_from(engine, probe_rows, num_records)
+
+        return blocking(probe)
+
+    def create(
+        self,
+        config: Configured,
+        *,
+        num_records: int = 10,
+        dataset_name: str = "dataset",
+        resume: ResumeMode | str = ResumeMode.NEVER,
+        artifact_path: str | Path | None = None,
+        on_batch_complete: Callable[[Location], None] | None = None,
+        retry_failed: bool = False,
+    ) -> DatasetCreationResults:
+        """Generate a dataset on disk.
+
+        `resume` says what to do when the dataset exists: `never` makes a new one beside it,
+        `always` and `if_possible` continue it; `retry_failed` then also generates rows anew that
+        were given up before. `on_batch_complete` gets each written file.
+        Raises `InvalidConfigError` before anything is spent, `DataDesignerGenerationError` when
+        the run was stopped or ended without rows, `GatesFailedError` when the dataset did not pass
+        its gates; what was finished is kept.
+        """
+        return blocking(
+            lambda: self.acreate(
+                config,
+                num_records=num_records,
+                dataset_name=dataset_name,
+                resume=resume,
+                artifact_path=artifact_path,
+                on_batch_complete=on_batch_complete,
+                retry_failed=retry_failed,
+            )
+        )
+
+    async def acreate(
+        self,
+        config: Configured,
+        *,
+        num_records: int = 10,
+        dataset_name: str = "dataset",
+        resume: ResumeMode | str = ResumeMode.NEVER,
+        artifact_path: str | Path | None = None,
+        on_batch_complete: Callable[[Location], None] | None = None,
+        retry_failed: bool = False,
+    ) -> DatasetCreationResults:
+        """Like `create`, for callers with an event loop."""
+        plan, directory = open_dataset(
+            self._config_of(config),
+            self.providers,
+            self._run_config,
+            artifact_path=artifact_path or self.artifact_path,
+            dataset_name=dataset_name,
+            num_records=num_records,
+            resume=ResumeMode(resume),
+            managed_assets=self.managed_assets_path,
+        )
+        settings = self._run_config
+        batches = directory.missing(num_records, settings.buffer_size, retry_failed=retry_failed)
+        async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
+            steps = _LibrarySteps(engine, directory, num_records, on_batch_complete)
+            result = await complete_run(steps, batches)
+            if result.rows_written < num_records:
+                _logger.warning("%d of %d rows were generated", result.rows_written, num_records)
+            require_passed(directory, result.gates)
+            return DatasetCreationResults(
+                directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+            )
+
+    def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
+        """The results of a dataset that is there already, made by whatever run: the latest version
+        if it has versions and none is named. Raises `ArtifactStorageError` if there is none.
+        """
+        return open_results(
+            current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
+        )
+
+    def _plan(self, config: Configured, seed: int) -> Plan:
+        plan = compile_plan(
+            self._config_of(config),
+            self.providers,
+            seed,
+            rendering=self._run_config.jinja_rendering_engine.value,
+            managed_assets=self.managed_assets_path,
+        )
+        for warning in plan.warnings:
+            _logger.warning("%s", warning)
+        return plan
+
+    def _config_of(self, config: Configured) -> DataDesignerConfig:
+        if isinstance(config, DataDesignerConfigBuilder):
+            return config.build()
+        return load_config(config, self.providers, self.managed_assets_path)
+
+
+async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
+    run = engine.batch_run(Batch(0, 0, rows))
+    run.start()
+    try:
+        await finish_columns(run)
+    finally:
+        await run.close()
+    return run.outcome()
+
+
+class _LibrarySteps(RunSteps):
+    """A run in this process, without an orchestrator."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        directory: DatasetDirectory,
+        requested: int,
+        on_batch_complete: Callable[[Location], None] | None,
+    ) -> None:
+        super().__init__(engine, directory, requested)
+        self._on_batch_complete = on_batch_complete
+        self._dropped: list[DroppedRow] = []
+
+    @property
+    def dropped(self) -> Sequence[DroppedRow]:
+        return self._dropped
+
+    async def generate(self, batches: Sequence[Batch]) -> None:
+        await generate_batches(self.engine, self.directory, batches, self._written)
+
+    def _written(self, run: BatchRun, path: Location | None) -> None:
+        self._dropped.extend(run.dropped_rows())
+        record_progress_sometimes(self.directory, self.engine)
+        if self._on_batch_complete is not None and path is not None:
+            self._on_batch_complete(path)

@@ -1,0 +1,91 @@
+"""What a dataset will take, told from a handful of rows."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from dd_core.engine.engine import Engine
+from dd_core.models.config import ModelConfig
+from dd_core.models.usage import UsageCount, UsageLedger, cost_of
+
+
+@dataclass(frozen=True)
+class ModelEstimate:
+    """What a dataset will ask of one model."""
+
+    alias: str
+    requests: float
+    input_tokens: float
+    output_tokens: float
+    seconds: float
+    """Wall time that this model alone needs, at its limits."""
+    dollars: float | None
+    """None where the price is not known."""
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a dataset will take. The probe's rows are few, so these are orders of magnitude."""
+
+    num_records: int
+    probe_rows: int
+    """Rows that the estimate was made from."""
+    models: tuple[ModelEstimate, ...] = field(default_factory=tuple)
+
+    @property
+    def seconds(self) -> float:
+        """Wall time: models work at the same time, so the slowest one decides."""
+        return max((model.seconds for model in self.models), default=0.0)
+
+    @property
+    def tokens(self) -> float:
+        """Tokens, sent and received, over all models."""
+        return sum(model.input_tokens + model.output_tokens for model in self.models)
+
+    @property
+    def dollars(self) -> float | None:
+        """Dollars over all models; None if a price is not known."""
+        costs = [model.dollars for model in self.models]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
+
+
+def estimate_from(engine: Engine, probe_rows: int, num_records: int) -> Estimate:
+    """Scale what an engine asked for `probe_rows` rows up to `num_records`."""
+    found: list[ModelEstimate] = []
+    for alias, model in engine.models.items():
+        total = UsageLedger.of({alias: model.usage}).total()
+        if total.requests:
+            found.append(_scaled(model.config, total, num_records / max(1, probe_rows)))
+    return Estimate(num_records, probe_rows, tuple(found))
+
+
+def _scaled(config: ModelConfig, count: UsageCount, factor: float) -> ModelEstimate:
+    requests = count.requests * factor
+    sent, received = count.input_tokens * factor, count.output_tokens * factor
+    counts = {
+        "input_tokens": sent,
+        "output_tokens": received,
+        "cached_tokens": count.cached_tokens * factor,
+    }
+    parameters = config.inference_parameters
+    amounts = {
+        "requests": requests,
+        "tokens": sent + received,
+        "input_tokens": sent,
+        "output_tokens": received,
+    }
+    by_rates = [
+        amounts[name] / per_minute * 60
+        for name, per_minute in parameters.rates().items()
+        if per_minute is not None
+    ]
+    by_latency = count.seconds * factor / parameters.max_parallel_requests
+    return ModelEstimate(
+        alias=config.alias,
+        requests=requests,
+        input_tokens=sent,
+        output_tokens=received,
+        seconds=max([by_latency, *by_rates]),
+        dollars=cost_of(counts, config.price),
+    )

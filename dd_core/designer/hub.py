@@ -1,0 +1,143 @@
+"""Uploads datasets to Hugging Face."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dd_core.errors import ArtifactStorageError, DataDesignerError
+from dd_core.models.secrets import default_resolver
+from dd_core.storage.directory import CONFIG, DatasetDirectory
+from dd_core.storage.location import Location, files_in, location_of
+
+if TYPE_CHECKING:
+    from huggingface_hub import CommitOperationAdd, HfApi
+
+
+_TAGS = ("synthetic", "datadesigner")
+_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
+
+
+class HuggingFaceHubClient:
+    """A hub of datasets.
+
+    `token` is a token or the name of the environment variable that holds it; without one, that of
+    `HF_TOKEN` or of the machine's login. `endpoint` is the hub's address, if not the environment's.
+    """
+
+    def __init__(self, token: str | None = None, endpoint: str | None = None) -> None:
+        self._token = token
+        self._endpoint = endpoint
+
+    def push_to_hub_from_folder(
+        self,
+        dataset_path: str | Location,
+        repo_id: str,
+        description: str,
+        *,
+        private: bool = False,
+        tags: Sequence[str] | None = None,
+    ) -> str:
+        """Upload a dataset's folder in one commit; returns the address of the repository.
+
+        Rows go to `data/`, images to `images/`, what processors made to folders of their names.
+        Raises `ArtifactStorageError` when there is nothing to upload or the hub refuses.
+        """
+        directory = DatasetDirectory(location_of(dataset_path))
+        if not directory.files():
+            raise ArtifactStorageError(f"{dataset_path} has no rows to upload")
+        if repo_id.count("/") != 1 or not all(repo_id.split("/")):
+            raise ArtifactStorageError(f"repo_id {repo_id!r} must have the form <user>/<name>")
+        api = self._api()
+        uploads = [*_uploads(directory, card(directory, repo_id, description, tags))]
+        from httpx import HTTPError
+        from huggingface_hub.errors import HfHubHTTPError
+
+        try:
+            url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+            message = f"Upload {directory.count_rows():,} records"
+            api.create_commit(repo_id, uploads, commit_message=message, repo_type="dataset")
+        except (HfHubHTTPError, HTTPError, ValueError) as error:
+            raise ArtifactStorageError(f"{repo_id!r} was not uploaded: {error}") from error
+        return str(url)
+
+    def _api(self) -> HfApi:
+        from huggingface_hub import HfApi
+
+        try:
+            token = default_resolver.resolve(self._token) if self._token else None
+        except DataDesignerError as error:
+            raise ArtifactStorageError(f"token: {error}") from None
+        return HfApi(endpoint=self._endpoint, token=token)
+
+
+def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperationAdd]:
+    from huggingface_hub import CommitOperationAdd
+
+    def file(path: Location, place: str) -> CommitOperationAdd:
+        content = path if isinstance(path, Path) else path.read_bytes()
+        return CommitOperationAdd(place, content)
+
+    yield CommitOperationAdd("README.md", readme.encode())
+    names: dict[str, list[str]] = {"data": []}
+    for path in directory.files():
+        names["data"].append(f"data/{path.name}")
+        yield file(path, f"data/{path.name}")
+    for folder in files_in(directory.path / "images", "*"):
+        for path in files_in(folder, "*"):
+            yield file(path, f"images/{folder.name}/{path.name}")
+    for name, paths in directory.processor_files().items():
+        names[name] = [f"{name}/{path.name}" for path in paths]
+        for path in paths:
+            yield file(path, f"{name}/{path.name}")
+    yield file(directory.path / CONFIG, CONFIG)
+    metadata = {**directory.metadata.to_json(), "file_paths": names}
+    for private in ("flow_runs", "answered_at", "processed", "parts_folder"):
+        metadata.pop(private, None)
+    options = orjson.OPT_INDENT_2 | orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS
+    yield CommitOperationAdd("metadata.json", orjson.dumps(metadata, option=options))
+
+
+def card(
+    directory: DatasetDirectory, repo_id: str, description: str, tags: Sequence[str] | None = None
+) -> str:
+    """The text of a dataset's README: what the hub is told, and what people read."""
+    import yaml
+
+    rows = directory.count_rows()
+    size = next((name for most, name in _SIZES if rows < most), "1M<n<10M")
+    configs: list[Mapping[str, Any]] = [
+        {"config_name": "data", "data_files": "data/*.parquet", "default": True}
+    ]
+    configs += [
+        {"config_name": name, "data_files": f"{name}/*.parquet"}
+        for name in directory.processor_files()
+    ]
+    head = {
+        "tags": [*dict.fromkeys([*_TAGS, *(tags or ())])],
+        "size_categories": [size],
+        "configs": configs,
+    }
+    schema: Any = next(directory.tables()).schema
+    columns = "\n".join(f"| `{field.name}` | `{field.type}` |" for field in schema)
+    return f"""---
+{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---
+# {directory.metadata.dataset_name or repo_id.split("/")[1]}
+
+{description}
+
+{rows:,} synthetic records. `builder_config.json` is the configuration that they were made from.
+
+```python
+from datasets import load_dataset
+
+dataset = load_dataset("{repo_id}", "data", split="train")
+```
+
+| column | type |
+|---|---|
+{columns}
+"""

@@ -1,0 +1,296 @@
+"""What a run hands back: a dataset on disk, or a preview in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dd_core.dataset.builder import DataDesignerConfigBuilder
+from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.plan import Plan
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
+from dd_core.kinds.seeds.dataframe import DataFrameSeedSource
+from dd_core.kinds.seeds.local import LocalFileSeedSource
+from dd_core.kinds.statistics import JudgeProfile
+from dd_core.models.usage import UsageLedger
+from dd_core.quality.report import DatasetProfilerResults
+from dd_core.storage.arrow import concatenated, parquet_facts, read_parquet, to_frame
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.location import Location, files_in
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+
+Usage = dict[str, dict[str, dict[str, float]]]
+"""Requests and tokens by model alias and column."""
+
+
+@dataclass(frozen=True)
+class SeedColumns:
+    """The columns of a dataset that come from its seed dataset."""
+
+    seed_column_names: list[str]
+
+
+class _Results:
+    """What both kinds of results can do."""
+
+    plan: Plan
+
+    @property
+    def dataset_metadata(self) -> SeedColumns:
+        """Which columns came from the seed dataset."""
+        columns = self.plan.config.columns
+        seeds = [each.name for each in columns if each.is_seed]
+        return SeedColumns(seeds)
+
+    @property
+    def task_traces(self) -> None:
+        """Kept for scripts that ask; times are in `metadata.json` and the run's summary."""
+        return
+
+    @cached_property
+    def _next_record(self) -> Iterator[int]:
+        return count()
+
+    def _records(self) -> int:
+        raise NotImplementedError
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
+        raise NotImplementedError
+
+    def display_sample_record(
+        self,
+        index: int | None = None,
+        *,
+        syntax_highlighting_theme: str = "dracula",
+        background_color: str | None = None,
+        processors_to_display: Sequence[str] | None = None,
+        hide_seed_columns: bool = False,
+        include_traces: bool = True,
+        save_path: str | Path | None = None,
+        theme: str = "dark",
+        display_width: int = 110,
+    ) -> None:
+        """Show one row in the terminal, or write it to a `.html` or `.svg` file.
+
+        Without `index` each call shows the next row, and after the last the first again. Raises
+        `IndexError` if there is no such row.
+        """
+        from dd_core.designer.record_view import RecordStyle, record_view
+        from dd_core.quality.report import show
+
+        total = self._records()
+        if total == 0:
+            raise IndexError("the dataset has no rows")
+        chosen = next(self._next_record) % total if index is None else index
+        if not -total <= chosen < total:
+            raise IndexError(f"there is no row {chosen}; the dataset has {total}")
+        style = RecordStyle(
+            syntax_highlighting_theme, background_color, hide_seed_columns, include_traces
+        )
+        chosen %= total
+        made = self._made(chosen, [*(processors_to_display or ())])
+        view = record_view(self.plan, self._record(chosen), made, style, chosen)
+        show(view, save_path, width=display_width, theme=theme, title=f"record {chosen}")
+
+    def _builder(self) -> DataDesignerConfigBuilder:
+        return DataDesignerConfigBuilder([*(self.plan.config.model_configs or ())])
+
+
+@dataclass(frozen=True)
+class PreviewResults(_Results):
+    """Rows in memory."""
+
+    table: pa.Table
+    plan: Plan
+    seed: int
+    usage: Usage = field(default_factory=dict[str, Any])
+    dropped: tuple[DroppedRow, ...] = ()
+    processor_artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, Any])
+    """What processors made beside the dataset, by their names."""
+    num_requested: int = 0
+    profiles: tuple[JudgeProfile, ...] = ()
+
+    @cached_property
+    def dataset(self) -> pd.DataFrame:
+        """The rows as a DataFrame with Arrow types."""
+        return to_frame(self.table)
+
+    @cached_property
+    def analysis(self) -> DatasetProfilerResults:
+        """What the rows are like."""
+        from dd_core.quality.analysis import analyse
+
+        usage = UsageLedger(self.usage)
+        return analyse(self.table, self.plan, self.num_requested, usage, self.profiles)
+
+    def records(self) -> list[dict[str, Any]]:
+        """The rows as mappings."""
+        rows: Any = self.dataset.to_dict("records")
+        return rows
+
+    def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
+        """A builder with the same models whose seed is these rows, or some of their columns."""
+        return _seeded(self._builder(), self.dataset, columns)
+
+    def _records(self) -> int:
+        return self.table.num_rows
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        return self.table.slice(index, 1).to_pylist()[0]
+
+    def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
+        return {name: self.processor_artifacts[name][index] for name in names}
+
+
+@dataclass(frozen=True)
+class DatasetCreationResults(_Results):
+    """A dataset on disk."""
+
+    directory: DatasetDirectory
+    plan: Plan
+    num_requested: int
+    usage: Usage = field(default_factory=dict[str, Any])
+    dropped: tuple[DroppedRow, ...] = ()
+    """Rows dropped in this run; rows dropped before a resume are only counted in the metadata."""
+
+    @property
+    def artifact_storage(self) -> DatasetDirectory:
+        """The dataset's directory and what is in it."""
+        return self.directory
+
+    @property
+    def dataset_path(self) -> Location:
+        """The dataset's directory."""
+        return self.directory.path
+
+    @property
+    def seed(self) -> int:
+        """Seed that generates the same sampled rows again."""
+        return self.plan.seed
+
+    @property
+    def usage_of_all_runs(self) -> Usage:
+        """Requests and tokens of this run and of those that it continued."""
+        return UsageLedger(self.directory.metadata.usage).to_dict()
+
+    @property
+    def dollars(self) -> dict[str, float | None]:
+        """What the dataset has cost by model alias; None where the price is not known."""
+        return dict(self.directory.metadata.dollars)
+
+    def get_path_to_processor_artifacts(self, processor_name: str) -> Location:
+        """The folder with what a processor made beside the dataset."""
+        made = self.directory.processor_files()
+        if processor_name not in made:
+            raise ArtifactStorageError(
+                f"processor {processor_name!r} made nothing; those that did: {[*made]}"
+            )
+        return made[processor_name][0].parent
+
+    def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
+        """What a processor made beside the dataset."""
+        folder = self.get_path_to_processor_artifacts(processor_name)
+        return to_frame(concatenated([read_parquet(path) for path in files_in(folder, "*")]))
+
+    def count_records(self) -> int:
+        """Rows in the dataset, from the files' metadata."""
+        return self.directory.count_rows()
+
+    def load_dataset(self) -> pd.DataFrame:
+        """All rows, in row order, as a DataFrame with Arrow types."""
+        tables = [*self.directory.tables()]
+        if not tables:
+            raise DataDesignerGenerationError(f"{self.dataset_path} has no rows")
+        return to_frame(concatenated(tables))
+
+    def load_analysis(self) -> DatasetProfilerResults:
+        """What the dataset is like: as the run found it, or computed now from the files."""
+        from dd_core.quality.analysis import load_analysis
+
+        return load_analysis(self.directory, self.plan, self.num_requested)
+
+    def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
+        """Write the dataset to one `jsonl`, `csv` or `parquet` file, a batch at a time."""
+        from dd_core.storage.export import export
+
+        return export(self.directory.tables, path, format)
+
+    def push_to_hub(
+        self,
+        repo_id: str,
+        description: str,
+        *,
+        token: str | None = None,
+        private: bool = False,
+        tags: Sequence[str] | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """Upload the dataset to Hugging Face; returns its address.
+
+        `token` is a token or the name of the environment variable that holds it.
+        """
+        from dd_core.designer.hub import HuggingFaceHubClient
+
+        return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
+            self.dataset_path, repo_id, description, private=private, tags=tags
+        )
+
+    def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
+        """A builder with the same models whose seed is this dataset, or some of its columns."""
+        if columns is not None:
+            return _seeded(self._builder(), self.load_dataset(), columns)
+        files = self.dataset_path / "parquet-files" / "*.parquet"
+        return self._builder().with_seed_dataset(LocalFileSeedSource(path=str(files)))
+
+    def _records(self) -> int:
+        return self.count_records()
+
+    def _record(self, index: int) -> Mapping[str, Any]:
+        return _row_of(self.directory.files(), index)
+
+    def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
+        made = {name: self.get_path_to_processor_artifacts(name) for name in names}
+        return {name: _row_of(files_in(path, "*"), index) for name, path in made.items()}
+
+
+def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
+    """The results of a dataset on disk, from what it says about itself."""
+    written: dict[str, Any] = directory.config().get("data_designer", {})
+    seed: dict[str, Any] | None = written.get("seed_config")
+    if seed is not None and seed["source"]["seed_type"] == "df":
+        written["seed_config"] = None  # a data frame is not written
+    config = DataDesignerConfig.model_validate(written)
+    plan = Plan(config=config, columns={}, models=(), seed=directory.seed or 0, warnings=())
+    target = directory.metadata.target_num_records
+    return DatasetCreationResults(directory, plan, target)
+
+
+def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:
+    """One row of several files, reading only the file that has it."""
+    for path in files:
+        rows, _ = parquet_facts(path)
+        if index < rows:
+            return read_parquet(path).slice(index, 1).to_pylist()[0]
+        index -= rows
+    raise IndexError("there is no such row")
+
+
+def _seeded(
+    builder: DataDesignerConfigBuilder, frame: pd.DataFrame, columns: Sequence[str] | None
+) -> DataDesignerConfigBuilder:
+    names = [*(frame.columns if columns is None else columns)]
+    if unknown := [name for name in names if name not in frame.columns]:
+        raise ValueError(f"column {unknown[0]!r} is not in the dataset; it has {[*frame.columns]}")
+    return builder.with_seed_dataset(DataFrameSeedSource(df=frame[names]))

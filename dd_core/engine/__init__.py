@@ -1,0 +1,1 @@
+"""Runs a plan: batches, cells, dispatch and early stop."""

@@ -1,0 +1,313 @@
+"""Runs one batch: every cell starts as soon as the inputs of its own row are available.
+
+A finished cell wakes the cells of its row that waited for it. How generators are started on what is
+ready is in `dispatch.py`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from dd_core.engine.cells import CellState, ColumnState, trusted_cells
+from dd_core.engine.context import RunContext
+from dd_core.engine.dispatch import Dispatcher
+from dd_core.engine.outcome import BatchOutcome
+from dd_core.engine.values import BatchValues
+from dd_core.errors import ColumnIncompleteError, DataDesignerError
+from dd_core.kinds.generators import WholeColumn
+from dd_core.kinds.processors.processor import in_stage
+from dd_core.storage.arrow import Values
+from dd_core.storage.batch import Batch
+from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.journal import Journal, JournalledCells
+
+
+class BatchRun:
+    """A running batch: `start` it, await its columns, then take its `outcome`."""
+
+    def __init__(self, context: RunContext, batch: Batch, journal: Journal | None = None) -> None:
+        self.batch = batch
+        self.plan = plan = context.plan
+        self.stopped_by: DataDesignerError | None = None
+        self._context = context
+        self._journal = journal
+        self._values = BatchValues(batch.size)
+        self._dispatcher = Dispatcher(batch, self._values, self, context, journal)
+        start = self._dispatcher.start_cell
+        self.states: dict[str, ColumnState] = {
+            name: ColumnState(planned, context.generators[name], batch.size, start)
+            for name, planned in plan.columns.items()
+        }
+        """All columns, each after the columns that it needs."""
+        self._early = in_stage(plan.config.processors, "before_batch")
+        self._undrawn = {name for name, each in plan.columns.items() if each.column.is_drawn}
+        for state in self.states.values():
+            state.connect(self.states)
+            if not isinstance(state.generator, WholeColumn):
+                self._values.expect(state.planned.outputs)
+
+    def restore(self, cells: JournalledCells) -> None:
+        """Take over finished cells, by column fingerprint and row of the dataset."""
+        for state, row, values in trusted_cells(self.states, cells, self.batch):
+            self._store(state, row, values)
+            state.restored += 1
+
+    def start(self) -> None:
+        """Set all columns to work."""
+        self._context.running.add(self)
+        for state in self.states.values():
+            state.announce()
+        for state in self.states.values():
+            for row in range(self.batch.size) if state.restored else ():
+                if state.status[row] == CellState.DONE:
+                    self._wake_row(state, row)
+        for state in self.states.values():
+            if not state.planned.producers:
+                self._columns_complete(state)
+            if state.open == 0:
+                self._finished(state)
+
+    async def column(self, name: str) -> None:
+        """Await one column. Called again after it raised, it tries the failed cells again.
+
+        Raises `ColumnIncompleteError` when the cells that are left failed in a way that a later
+        try may mend, and whatever stopped the batch when that cut the column short.
+        """
+        state = self.states[name]
+        if state.is_reported:  # not what failed before anybody awaited the column
+            state.is_reported = False
+            for row in state.take_failed():
+                state.status[row] = CellState.WAITING
+                self._dispatcher.queue(state, row)
+        await state.settled()
+        if self.stopped_by is not None and state.was_interrupted:
+            raise self.stopped_by
+        if state.failed:
+            state.is_reported = True
+            example = next(iter(state.failed.values()))
+            raise ColumnIncompleteError(
+                f"{len(state.failed)} cells of column {name!r} failed for now, for example: "
+                f"{example}"
+            )
+
+    def give_up(self, name: str) -> None:
+        """Drop the rows whose cells of this column still fail."""
+        state = self.states[name]
+        for row, error in state.take_failed().items():
+            self._drop(state, row, error)
+
+    def stop(self, reason: DataDesignerError) -> None:
+        """Stop at once and keep the rows that are complete."""
+        if self.stopped_by is not None:
+            return
+        self.stopped_by = reason
+        for state in self.states.values():
+            state.was_interrupted = state.open > 0
+        for row in range(self.batch.size):
+            self._abandon(row)
+        self._dispatcher.cancel()
+
+    async def close(self) -> None:
+        """End all work; the journal stays."""
+        self._context.running.discard(self)
+        self.save()
+        if any(state.open for state in self.states.values()):
+            # First, so that no cell is started in the place of one that is ended.
+            for row in range(self.batch.size):
+                self._abandon(row)
+        try:
+            await self._dispatcher.end()
+        finally:  # whoever is told to end twice ends without waiting
+            await self._close_journal()
+        states = self.states.values()
+        self._context.add_timings({s.name: s.timings for s in states if s.timings.cells})
+
+    async def _close_journal(self) -> None:
+        if self._journal is None:
+            return
+        try:
+            if self._journal.is_remote:  # other batches of this process go on meanwhile
+                self._journal.flush()
+                await asyncio.to_thread(self._journal.wait)
+        finally:
+            self._journal.close()
+
+    def save(self) -> None:
+        """Write what is finished to the journal at once."""
+        if self._journal is not None:
+            self._journal.flush()
+
+    @property
+    def has_journal(self) -> bool:
+        """Whether there are finished cells in storage that are not worth losing."""
+        return self._journal is not None and self._journal.has_lines
+
+    def discard_journal(self) -> None:
+        """Forget the finished cells on disk, because they are in a part now."""
+        if self._journal is not None:
+            self._journal.remove()
+
+    def release(self) -> None:
+        """Let go of the rows, which are in a part now, without waiting for the garbage collector:
+        it looks seldom, and states refer to each other."""
+        for state in self.states.values():
+            state.disconnect()
+        self.states.clear()
+        self._values.clear()
+
+    def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
+        """What a cell's generator is given."""
+        return self._values.row(state.planned.reads, row)
+
+    def values(self, name: str) -> Values:
+        """Values of a column or side effect over all rows of the batch."""
+        return self._values.column(name)
+
+    def outcome(self) -> BatchOutcome:
+        """What the batch came to."""
+        return BatchOutcome(
+            batch=self.batch,
+            rows=self.surviving_rows(),
+            values=self._values,
+            dropped_rows=self.dropped_rows(),
+            is_complete=self.stopped_by is None,
+        )
+
+    def dropped_rows(self) -> tuple[DroppedRow, ...]:
+        """Rows that failed permanently, and why."""
+        return tuple(
+            DroppedRow.of(self.batch.start + row, name, error)
+            for name, state in self.states.items()
+            for row, error in sorted(state.failures.items())
+        )
+
+    def surviving_rows(self) -> Sequence[int]:
+        """Rows, counted from the batch's start, that are complete in every column."""
+        kept = (CellState.DONE, CellState.SKIPPED)
+        cut = [state.status for state in self.states.values() if state.done + state.skipped
+               < self.batch.size]  # fmt: skip
+        rows = range(self.batch.size)
+        return [row for row in rows if all(status[row] in kept for status in cut)] if cut else rows
+
+    def _columns_complete(self, state: ColumnState) -> None:
+        """Every column that this one needs as a whole is there."""
+        if self.stopped_by is not None:
+            return
+        if isinstance(state.generator, WholeColumn):
+            self._dispatcher.generate_whole(state, state.generator)
+            return
+        for row in range(self.batch.size):
+            if state.missing[row] == 0:
+                self._admit(state, row)
+
+    def _wake_row(self, state: ColumnState, row: int) -> None:
+        """A cell has its value: cells of its row may have waited for it."""
+        for child in state.row_children:
+            child.missing[row] -= 1
+            if child.missing[row] == 0 and child.incomplete == 0:
+                self._admit(child, row)
+
+    def _admit(self, state: ColumnState, row: int) -> None:
+        """All inputs of a cell are there: skip it or queue it."""
+        if state.status[row] != CellState.WAITING:
+            return
+        if state.may_skip and state.skips(row, self._values):
+            skip = state.planned.column.skip
+            value = skip.value if skip is not None else None
+            self.complete(state, row, {state.name: value}, CellState.SKIPPED)
+        else:
+            self._dispatcher.queue(state, row)
+
+    def complete(
+        self,
+        state: ColumnState,
+        row: int,
+        values: Mapping[str, Any],
+        status: CellState = CellState.DONE,
+    ) -> None:
+        """A cell has its value and those of its side effects."""
+        self._store(state, row, values, status)
+        self._wake_row(state, row)
+        if state.open == 0:
+            self._finished(state)
+        else:
+            state.wake_if_stuck()
+
+    def _finished(self, state: ColumnState) -> None:
+        if state.is_finished:
+            return
+        state.is_finished = True
+        state.wake()
+        early = bool(self._early) and state.planned.column.is_drawn  # released when it was drawn
+        self._release(
+            child
+            for child in state.column_children
+            if not (early and child.planned.column.is_drawn)
+        )
+
+    def _release(self, children: Iterable[ColumnState]) -> None:
+        """A column that others need as a whole is there."""
+        for child in children:
+            child.incomplete -= 1
+            if child.incomplete == 0:
+                self._columns_complete(child)
+
+    def complete_whole(self, state: ColumnState, values: Values) -> None:
+        """A column that comes as a whole is there."""
+        self._values.put_column(state.name, values)
+        if not (self._early and state.planned.column.is_drawn):
+            state.settle_all()
+            self._finished(state)
+            return
+        self._undrawn.discard(state.name)
+        self._release(child for child in state.column_children if child.planned.column.is_drawn)
+        if not self._undrawn:
+            columns = self.plan.columns.items()
+            drawn = [name for name, planned in columns if planned.column.is_drawn]
+            draws = {name: self._values.column(name) for name in drawn}
+            self._dispatcher.process_draws(self._early, draws, self._draws_processed)
+
+    def _draws_processed(self, draws: Mapping[str, Values]) -> None:
+        """The values that processors have given to all drawn columns are there."""
+        for name, values in draws.items():
+            self._values.put_column(name, values)
+            self.states[name].settle_all()
+        for name in draws:
+            self._finished(self.states[name])
+
+    def failed(self, state: ColumnState, row: int, error: Exception) -> None:
+        """Keep the cell for another try, drop its row, or stop the run, as the error demands."""
+        if not state.wanted(row):
+            return
+        if isinstance(error, DataDesignerError) and error.fatal:
+            self._context.stop(error)
+        elif isinstance(error, DataDesignerError) and error.retryable:
+            state.fail_for_now(row, error)
+        else:
+            self._drop(state, row, error)
+
+    def _drop(self, state: ColumnState, row: int, error: Exception) -> None:
+        """The row cannot be completed: all its unfinished cells go."""
+        state.failures[row] = error
+        self._abandon(row)
+        self._context.count_failure(state.name, error)
+
+    def _abandon(self, row: int) -> None:
+        for state in self.states.values():
+            if state.drop(row):
+                if state.open == 0:
+                    self._finished(state)
+                else:
+                    state.wake_if_stuck()
+
+    def _store(
+        self,
+        state: ColumnState,
+        row: int,
+        values: Mapping[str, Any],
+        status: CellState = CellState.DONE,
+    ) -> None:
+        self._values.put(state.planned.outputs, row, values)
+        state.settle(row, status)

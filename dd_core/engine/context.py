@@ -1,0 +1,115 @@
+"""What an engine lends to its batches: threads, the stop signal, error rates, timings."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Generator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import ParamSpec, Protocol, TypeVar
+
+from dd_core.dataset.plan import Plan
+from dd_core.dataset.run_config import RunConfig
+from dd_core.engine.accounting import ColumnTimings
+from dd_core.engine.error_rates import ErrorRates
+from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
+from dd_core.kinds.generators import Generator as ColumnGenerator
+from dd_core.models.admission.request_queue import CellLimit, RequestQueue
+from dd_core.templates.template import RenderingMode
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+class StoppableBatch(Protocol):
+    """A running batch, as the context sees it."""
+
+    def stop(self, reason: DataDesignerError) -> None:
+        """Stop immediately and keep the rows that are complete."""
+        ...
+
+
+class RunContext:
+    """State that all batches of a run share. The engine creates it; batches borrow it."""
+
+    def __init__(self, plan: Plan, run_config: RunConfig) -> None:
+        self.plan = plan
+        self.rendering: RenderingMode = run_config.jinja_rendering_engine.value
+        self.error_rates = ErrorRates(run_config)
+        self.generators: dict[str, ColumnGenerator] = {}
+        """Each column's generator; filled when the models are ready."""
+        self.queues: Sequence[RequestQueue] = ()
+        """The models' queues; filled when the models are ready."""
+        self.running: set[StoppableBatch] = set()
+        """Batches that are running."""
+        self.stopped_by: DataDesignerError | None = None
+        self.on_stop: Callable[[], None] | None = None
+        """Called once when the run is stopped."""
+        self.cell_limit = CellLimit(run_config.max_in_flight_tasks)
+        self.timings: dict[str, ColumnTimings] = {}
+        self._threads = ThreadPoolExecutor(
+            run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
+        )
+        self._queues_to_pump: set[RequestQueue] = set()
+
+    async def run_in_thread(
+        self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Run work that sends no requests in the run's thread pool."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+
+    def submit(self, function: Callable[[], None]) -> None:
+        """Start work in the thread pool without waiting for it."""
+        self._threads.submit(function)
+
+    def close(self) -> None:
+        """Close the thread pool."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
+
+    def pump_soon(self, queue: RequestQueue) -> None:
+        """Let a model start cells once all cells that are ready now are queued."""
+        if not self._queues_to_pump:
+            asyncio.get_running_loop().call_soon(self._pump)
+        self._queues_to_pump.add(queue)
+
+    def _pump(self) -> None:
+        queues, self._queues_to_pump = self._queues_to_pump, set()
+        for queue in queues:
+            queue.pump()
+
+    @contextmanager
+    def open_cell(self) -> Generator[None]:
+        """Count a running cell, and let others start if the limit had been reached."""
+        limit = self.cell_limit
+        limit.count += 1
+        try:
+            yield
+        finally:
+            was_full = limit.count >= limit.maximum
+            limit.count -= 1
+            if was_full:
+                for queue in self.queues:
+                    self.pump_soon(queue)
+
+    def count_failure(self, column: str, error: Exception) -> None:
+        """Count a cell that failed permanently; too many of them stop the run."""
+        self.error_rates.count_failure(column, error)
+        reason = self.error_rates.stop_reason(column)
+        if reason is not None:
+            self.stop(DataDesignerEarlyShutdownError(reason))
+
+    def stop(self, reason: DataDesignerError) -> None:
+        """Stop all batches immediately; complete rows and finished cells are kept."""
+        if self.stopped_by is not None:
+            return
+        self.stopped_by = reason
+        if self.on_stop is not None:
+            self.on_stop()
+        for batch in [*self.running]:
+            batch.stop(reason)
+
+    def add_timings(self, timings: Mapping[str, ColumnTimings]) -> None:
+        """Add what the cells of a batch spent their time on."""
+        for column, each in timings.items():
+            self.timings.setdefault(column, ColumnTimings()).add(each)

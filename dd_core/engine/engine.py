@@ -1,0 +1,208 @@
+"""Runs a plan: owns the models, the threads and the batches of one dataset run."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
+
+from dd_core.dataset.plan import Plan
+from dd_core.dataset.run_config import RunConfig
+from dd_core.engine.accounting import ColumnTimings, RemoteUsage
+from dd_core.engine.batch_run import BatchRun
+from dd_core.engine.context import RunContext
+from dd_core.engine.gc_pause import GcFreeze
+from dd_core.engine.processing import batch_tables
+from dd_core.errors import DataDesignerError
+from dd_core.models.pool import ModelPool
+from dd_core.models.providers import Providers
+from dd_core.models.telemetry import count_rows
+from dd_core.models.usage import BudgetTracker, UsageLedger
+from dd_core.storage.arrow import load_libraries
+from dd_core.storage.batch import Batch, BatchTables, Part
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.journal import Journal
+
+if TYPE_CHECKING:
+    import httpx
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+_RECENTLY = 600.0
+"""Seconds for which an earlier answer proves that a model is ready."""
+
+
+class Engine:
+    """The running side of a plan. Use as an async context manager.
+
+    `directory` is the dataset's directory; None for a preview, which leaves nothing on disk. Usage
+    of earlier runs of the dataset counts toward the budget.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        providers: Providers,
+        run_config: RunConfig,
+        transport: httpx.AsyncBaseTransport | None = None,
+        directory: DatasetDirectory | None = None,
+    ) -> None:
+        self.plan = plan
+        self.run_config = run_config
+        self.earlier_usage = UsageLedger(directory.metadata.usage if directory else None)
+        self.remote = RemoteUsage()
+        """Usage of other processes that generate batches of this run."""
+        self.folder = directory.path if directory else None
+        self.next_progress_at = 0.0
+        """When the progress is next written to the metadata, on the monotonic clock."""
+        self._context = RunContext(plan, run_config)
+        self._context.on_stop = self._cancel_check
+        self._answered_at = dict(directory.metadata.answered_at) if directory else {}
+        self.budget = BudgetTracker(run_config.budget, self.stop)
+        self.models = ModelPool(
+            plan.models,
+            providers,
+            self._context.cell_limit,
+            transport=transport,
+            budget=self.budget,
+            max_retries=run_config.max_request_retries,
+            tuning=run_config.request_admission,
+        )
+        self.budget.add_earlier(self.earlier_usage, plan.prices)
+        self._check: asyncio.Task[None] | None = None
+        # In a folder, one thread writes: the memory that each writing thread claims stays claimed.
+        writers = 1 if isinstance(self.folder, Path) else run_config.max_concurrent_row_groups
+        self._writers = ThreadPoolExecutor(writers, thread_name_prefix="dd-write")
+        self._gc_freeze = GcFreeze()
+
+    async def __aenter__(self) -> Engine:
+        await self.models.__aenter__()
+        self._context.queues = [model.queue for model in self.models.values()]
+        self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
+        self._gc_freeze.freeze()
+        self._context.submit(self._load)  # while the readiness check waits for the models
+        return self
+
+    def _load(self) -> None:
+        load_libraries()
+        self._gc_freeze.freeze()
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._gc_freeze.unfreeze()
+        await self.end_batches()
+        self._context.close()
+        self._writers.shutdown(wait=False, cancel_futures=True)
+        await self.models.__aexit__(*exc)
+
+    async def end_batches(self) -> None:
+        """End all batches that are still running."""
+        running = [batch for batch in self._context.running if isinstance(batch, BatchRun)]
+        for batch in running:
+            batch.save()
+        for batch in running:
+            await batch.close()
+
+    @property
+    def stopped_by(self) -> DataDesignerError | None:
+        """Why the run was stopped early; None if it was not."""
+        return self._context.stopped_by
+
+    def stop(self, reason: DataDesignerError) -> None:
+        """Stop all batches immediately; complete rows and finished cells are kept."""
+        self._context.stop(reason)
+
+    async def check_models(self) -> None:
+        """Send every model one small request; raises what is wrong, an empty budget included.
+
+        Nothing is sent if the budget limits requests: the first cells are the check then. A model
+        that answered an earlier run of the dataset a few minutes ago is not asked either.
+        """
+        if self.run_config.budget is not None and self.run_config.budget.requests is not None:
+            return
+        recent = time.time() - _RECENTLY
+        known = {alias for alias, when in self._answered_at.items() if when > recent}
+        self._check = asyncio.create_task(self.models.check(known=known))
+        try:
+            await self._check
+        except asyncio.CancelledError:
+            if self.stopped_by is None:
+                raise
+            raise self.stopped_by from None
+
+    def _cancel_check(self) -> None:
+        if self._check is not None:
+            self._check.cancel()
+
+    def batch_run(self, batch: Batch, journal: Journal | None = None) -> BatchRun:
+        """A batch of this run, ready to be started."""
+        return BatchRun(self._context, batch, journal)
+
+    async def run_in_thread(
+        self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs
+    ) -> _T:
+        """Run work that sends no requests in the run's thread pool."""
+        return await self._context.run_in_thread(function, *args, **kwargs)
+
+    async def write_part(
+        self, directory: DatasetDirectory, run: BatchRun
+    ) -> tuple[Part, BatchTables]:
+        """Write a finished batch in a thread; returns its part and the tables that were written."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._writers, self._write, directory, run)
+
+    def _write(self, directory: DatasetDirectory, run: BatchRun) -> tuple[Part, BatchTables]:
+        tables = batch_tables(
+            run.outcome(),
+            self.plan,
+            self._context.rendering,
+            preserve_dropped=self.run_config.preserve_dropped_columns,
+        )
+        part = directory.write_part(tables)
+        if part.rows:
+            count_rows(part.rows, len(part.dropped))
+            # Retrying failed rows later needs the other cells of those rows.
+            if part.complete and not part.dropped:
+                if run.has_journal:
+                    directory.sync_parts()
+                run.discard_journal()
+        return part, tables
+
+    def timings(self) -> dict[str, ColumnTimings]:
+        """What the cells of each column that asks a model spent their time on so far."""
+        found: dict[str, ColumnTimings] = {}
+        for column, timings in self._context.timings.items():
+            counts = [
+                model.usage[column] for model in self.models.values() if column in model.usage
+            ]
+            in_flight = sum(count.seconds for count in counts)
+            waiting = sum(count.waiting for count in counts)
+            computing = max(0.0, timings.computing - in_flight - waiting)
+            if counts:
+                found[column] = replace(
+                    timings, in_flight=in_flight, retries=waiting, computing=computing
+                )
+        for column, timings in self.remote.timings.items():
+            found.setdefault(column, ColumnTimings()).add(timings)
+        return found
+
+    def answered_at(self) -> dict[str, float]:
+        """When each model last answered a run of the dataset, in seconds since 1970."""
+        now = {alias: model.answered_at for alias, model in self.models.items()}
+        return self._answered_at | {alias: when for alias, when in now.items() if when is not None}
+
+    def local_usage(self) -> UsageLedger:
+        """Usage of this run in this process."""
+        return UsageLedger.of({alias: model.usage for alias, model in self.models.items()})
+
+    def usage(self) -> UsageLedger:
+        """Usage of this run, in all processes."""
+        return self.local_usage() + self.remote.total
+
+    def usage_of_all_runs(self) -> UsageLedger:
+        """Usage of this run and of the earlier runs of the dataset."""
+        return self.earlier_usage + self.usage()

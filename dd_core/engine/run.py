@@ -1,0 +1,191 @@
+"""Steps of a dataset run around its batches: open the dataset, record progress, check results."""
+
+from __future__ import annotations
+
+import logging
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Any
+
+from dd_core.dataset.checks import gate_problems
+from dd_core.dataset.compile import compile_plan, reseed
+from dd_core.dataset.config import BuilderConfig, DataDesignerConfig
+from dd_core.dataset.plan import Plan
+from dd_core.dataset.run_config import RunConfig
+from dd_core.engine.engine import Engine
+from dd_core.errors import (
+    BudgetExhaustedError,
+    DataDesignerEarlyShutdownError,
+    DataDesignerError,
+    DataDesignerGenerationError,
+    InvalidConfigError,
+)
+from dd_core.models.providers import Providers
+from dd_core.models.usage import budget_problems
+from dd_core.storage.directory import CONFIG, DatasetDirectory
+from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.location import Location
+from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
+
+_logger = logging.getLogger(__name__)
+_SECONDS_BETWEEN_RECORDS = 1.0
+_MOST_TIME_FOR_RECORDS = 1 / 20
+"""Share of the run's time: with many parts, recording the progress takes seconds."""
+
+
+def open_dataset(
+    config: DataDesignerConfig,
+    providers: Providers,
+    run_config: RunConfig,
+    *,
+    artifact_path: str | Location,
+    dataset_name: str,
+    num_records: int,
+    resume: ResumeMode,
+    managed_assets: Path | None = None,
+    version: str | None = None,
+) -> tuple[Plan, DatasetDirectory]:
+    """Check the configuration, then choose the dataset's directory and seed.
+
+    A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
+    continued there.
+    """
+    is_versioned = version is not None
+    unseeded = check_plan(
+        config, providers, run_config, num_records, has_versions=is_versioned, assets=managed_assets
+    )
+    hashes = config.fingerprint()
+    placed = DatasetDirectory.place(artifact_path, dataset_name, version)
+    expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
+    directory = choose_directory(placed, resume, run_config.seed, expected)
+    stored = directory.seed if directory.seed is not None else secrets.randbits(32)
+    plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
+    for warning in plan.warnings:
+        _logger.warning("%s", warning)
+    require_room_for(directory, num_records)
+    first_target = directory.metadata.original_target_num_records or num_records
+    directory.write_metadata(
+        **hashes,
+        **_origin(plan),
+        plan_hash=unseeded.fingerprint,
+        dataset_name=dataset_name if is_versioned else directory.path.name,
+        version=version,
+        seed=plan.seed,
+        target_num_records=num_records,
+        original_target_num_records=first_target,
+        buffer_size=run_config.buffer_size,
+        preserve_dropped_columns=run_config.preserve_dropped_columns,
+        parts_folder=plan.parts_folder,
+        column_fingerprints={name: each.fingerprint for name, each in plan.columns.items()},
+    )
+    directory.copy_metadata()
+    directory.write_text(CONFIG, BuilderConfig.of(plan.config).to_json() or "")
+    return plan, directory
+
+
+def check_plan(
+    config: DataDesignerConfig,
+    providers: Providers,
+    run_config: RunConfig,
+    num_records: int,
+    *,
+    has_versions: bool,
+    assets: Path | None = None,
+) -> Plan:
+    """The plan with a seed of 0; raises everything that is wrong with the config and its run."""
+    rendering = run_config.jinja_rendering_engine.value
+    plan = compile_plan(config, providers, 0, rendering=rendering, managed_assets=assets)
+    problems = budget_problems(run_config.budget, {model.alias: model for model in plan.models})
+    problems += gate_problems(run_config.gates, plan, num_records, has_versions=has_versions)
+    if problems:
+        raise InvalidConfigError(problems)
+    return plan
+
+
+def _origin(plan: Plan) -> dict[str, Any]:
+    """What the dataset is made by and from, and the start of the run."""
+    table = plan.seed_table
+    return {
+        "library_version": version_of("prefect-data-designer"),
+        "models": {
+            model.alias: {"model": model.model, "provider": model.provider} for model in plan.models
+        },
+        "seed_source_hash": table.content_hash() if table is not None else None,
+        "started_at": datetime.now(UTC).isoformat(timespec="seconds"),
+    }
+
+
+def record_progress_sometimes(directory: DatasetDirectory, engine: Engine) -> None:
+    """Record the progress unless that was done a moment ago: it looks at every part."""
+    began = time.monotonic()
+    if began > engine.next_progress_at:
+        record_progress(directory, engine)
+        now = time.monotonic()
+        pause = max(_SECONDS_BETWEEN_RECORDS, (now - began) / _MOST_TIME_FOR_RECORDS)
+        engine.next_progress_at = now + pause
+
+
+def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
+    """Write what is in storage and what it cost to the metadata; returns the rows generated."""
+    parts = directory.parts()
+    rows = sum(part.rows for part in parts)
+    files = [part.path for part in parts] if directory.holds_parts else directory.files()
+    usage = engine.usage_of_all_runs()
+    # The rest of the usage is in no record of a batch.
+    if recorded := engine.remote.before + engine.remote.total:
+        directory.metadata.usage_in_batches = recorded.to_dict()
+    directory.write_metadata(
+        actual_num_records=rows if directory.holds_parts else directory.count_rows(),
+        generated_num_records=rows,
+        total_num_batches=len(parts),
+        num_completed_batches=sum(part.complete for part in parts),
+        file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
+        usage=usage.to_dict(),
+        answered_at=engine.answered_at(),
+        dollars=usage.costs(engine.plan.prices),
+    )
+    return rows
+
+
+def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
+    """Write the outcome of a run to the metadata; returns the number of rows generated."""
+    directory.tidy()
+    directory.write_metadata(times={name: asdict(t) for name, t in engine.timings().items()})
+    return record_progress(directory, engine)
+
+
+async def require_ready(engine: Engine) -> None:
+    """Check every model before the run; raises what is wrong with it."""
+    try:
+        await engine.check_models()
+    except BudgetExhaustedError:
+        raise
+    except DataDesignerError as error:
+        raise DataDesignerGenerationError(f"the models are not ready: {error}") from error
+
+
+def require_rows(engine: Engine, has_rows: bool, dropped: Sequence[DroppedRow]) -> None:
+    """Raise if the run was stopped by an error or produced no rows."""
+    stopped = engine.stopped_by
+    if stopped is not None and not isinstance(stopped, DataDesignerEarlyShutdownError):
+        raise DataDesignerGenerationError(
+            f"the run was stopped: {stopped}. Finished work is kept; "
+            "run again with resume='if_possible' to continue"
+        ) from stopped
+    if has_rows:
+        if stopped is not None:
+            _logger.warning("the run was stopped early: %s", stopped)
+        return
+    if stopped is not None:
+        raise stopped
+    if dropped:
+        first = dropped[0]
+        raise DataDesignerGenerationError(
+            f"no rows were generated; the first failure was in column {first.column!r}, "
+            f"row {first.row}: {first.error}: {first.message}"
+        )

@@ -1,0 +1,58 @@
+"""The contracts for custom kinds: `from dd_core.extend import Column, RowColumn, ...`.
+
+A kind is a subclass of one of five base classes that declares the family's tag as a `Literal`:
+`Column`, `SamplerParams`, `SeedSource`, `ValidatorParams` or `ProcessorConfig`. See
+docs/own-kinds.md.
+"""
+
+from __future__ import annotations
+
+from dd_core.declaration.kind import Declaration
+from dd_core.errors import Problem
+from dd_core.kinds.columns.column import Binding, Column, SkipConfig
+from dd_core.kinds.draws import Draws
+from dd_core.kinds.generators import CellColumn, GroupColumn, Row, RowColumn, WholeColumn
+from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.samplers.sampler import SamplerParams, Siblings, Support
+from dd_core.kinds.scope import Scope, template_problems, template_references, unknown_reference
+from dd_core.kinds.seeds.seed import SeedSource, SeedTable
+from dd_core.kinds.statistics import ColumnStatistics, ColumnView
+from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict
+from dd_core.models.admission.slot import RequestSlot
+from dd_core.storage.arrow import Values
+from dd_core.storage.batch import Batch
+from dd_core.templates.template import Condition, Template
+
+__all__ = [
+    "Batch",
+    "Binding",
+    "CellColumn",
+    "Column",
+    "ColumnStatistics",
+    "ColumnView",
+    "Condition",
+    "Declaration",
+    "Draws",
+    "GroupColumn",
+    "Problem",
+    "ProcessorConfig",
+    "RequestSlot",
+    "Row",
+    "RowColumn",
+    "SamplerParams",
+    "Scope",
+    "SeedSource",
+    "SeedTable",
+    "Siblings",
+    "SkipConfig",
+    "Support",
+    "Template",
+    "Validator",
+    "ValidatorParams",
+    "Values",
+    "Verdict",
+    "WholeColumn",
+    "template_problems",
+    "template_references",
+    "unknown_reference",
+]

@@ -1,0 +1,1 @@
+"""Columns, samplers, seed sources, validators and processors: one file per kind."""

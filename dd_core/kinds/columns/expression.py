@@ -1,0 +1,93 @@
+"""Values computed from other columns of the row by a Jinja expression."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any, Literal, Self
+
+from pydantic import field_validator, model_validator
+
+from dd_core.errors import Problem, UserTemplateError
+from dd_core.kinds.columns.column import Binding, Column
+from dd_core.kinds.generators import Row, RowColumn
+from dd_core.kinds.scope import Scope, template_problems, template_references
+from dd_core.templates.template import Template, references
+
+
+class ExpressionColumnConfig(Column):
+    """A template rendered once a row and read as the given type."""
+
+    column_type: Literal["expression"] = "expression"
+    expr: str
+    """Jinja template, for example `{{ price * quantity }}`."""
+    dtype: Literal["int", "float", "str", "bool"] = "str"
+    """Type of the values."""
+
+    @field_validator("expr")
+    @classmethod
+    def _compiles(cls, expr: str) -> str:
+        if not expr.strip():
+            raise ValueError("expr must not be blank; write a template such as {{ a }}-{{ b }}")
+        references(expr)
+        return expr
+
+    @model_validator(mode="after")
+    def _skip_value_has_the_type(self) -> Self:
+        if self.skip is not None and self.skip.value is not None:
+            try:
+                value = _cast(str(self.skip.value), self.dtype)
+            except ValueError:
+                raise ValueError(
+                    f"skip.value {self.skip.value!r} is no {self.dtype}; change it or dtype"
+                ) from None
+            if value != self.skip.value or type(value) is not type(self.skip.value):
+                object.__setattr__(self, "skip", self.skip.changed(value=value))
+        return self
+
+    @property
+    def required_columns(self) -> list[str]:
+        """Columns that the expression refers to."""
+        return template_references(self.expr)
+
+    def problems(self, scope: Scope) -> Iterator[Problem]:
+        """What keeps the expression from being rendered."""
+        yield from super().problems(scope)
+        yield from template_problems(f"columns.{self.name}.expr", self.expr, scope)
+
+    def bind(self, binding: Binding) -> RowColumn:
+        """The compiled expression."""
+        engine = binding.rendering
+        return _Expression(Template.compile(self.expr, engine=engine), self.dtype)
+
+
+class _Expression(RowColumn):
+    def __init__(self, template: Template, dtype: str) -> None:
+        self._template = template
+        self._dtype = dtype
+
+    def generate(self, rows: Sequence[Row]) -> list[Any]:
+        """One value a row; rows that render blank or to another type are dropped."""
+        render, dtype = self._template.render, self._dtype
+        values: list[Any] = []
+        for row in rows:
+            try:
+                values.append(_cast(render(row), dtype))
+            except UserTemplateError as error:
+                values.append(error)
+            except ValueError:
+                message = f"the expression gave {render(row)[:80]!r}, which is no {dtype}"
+                values.append(UserTemplateError(message))
+        return values
+
+
+def _cast(text: str, dtype: str) -> Any:
+    if dtype == "str":
+        return text
+    if dtype == "float":
+        return float(text)
+    if dtype == "int":
+        return int(float(text))
+    try:
+        return bool(int(float(text)))
+    except ValueError:
+        return text.strip().lower() == "true"

@@ -1,0 +1,89 @@
+"""Scores given by a language model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+from pydantic import Field, field_validator
+
+from dd_core.declaration.kind import Declaration
+from dd_core.kinds.columns._answers import extract_json, json_instructions
+from dd_core.kinds.columns._llm import LLMColumn
+from dd_core.kinds.columns._schema import Rubric
+from dd_core.models.conversation import AnswerFormat
+
+if TYPE_CHECKING:
+    from dd_core.kinds.statistics import ColumnStatistics, ColumnView, Distribution
+
+
+class Score(Declaration):
+    """One thing to be judged, and the scale for it."""
+
+    name: str = Field(min_length=1)
+    """Name of the score in the value."""
+    description: str
+    """What is judged."""
+    options: dict[int | str, str] = Field(min_length=1)
+    """Each possible score and what it means."""
+
+    @field_validator("options", mode="before")
+    @classmethod
+    def _integers_stay_integers(cls, options: Any) -> Any:
+        """Files turn integer keys into text; when all of them look like integers, they were."""
+        if not isinstance(options, dict):
+            return options
+        given = cast("dict[Any, Any]", options)
+        try:
+            return {int(key): meaning for key, meaning in given.items()}
+        except (TypeError, ValueError):
+            return given
+
+
+class LLMJudgeColumnConfig(LLMColumn):
+    """For each score `{reasoning, score}`, the reasoning first."""
+
+    supported_gates: ClassVar[tuple[str, ...]] = (*LLMColumn.supported_gates, "min_mean_scores")
+
+    column_type: Literal["llm-judge"] = "llm-judge"
+    scores: list[Score] = Field(min_length=1)
+    """What to judge, and on which scale."""
+
+    @field_validator("scores")
+    @classmethod
+    def _names_are_unique(cls, scores: list[Score]) -> list[Score]:
+        names = [score.name for score in scores]
+        if len(set(names)) < len(names):
+            raise ValueError("two scores have the same name; rename one of them")
+        return scores
+
+    @property
+    def scores_by_name(self) -> Mapping[str, bool]:
+        """The scores, which are numbers if all of their options are."""
+        return {
+            score.name: all(isinstance(option, int) for option in score.options)
+            for score in self.scores
+        }
+
+    @property
+    def score_descriptions(self) -> Mapping[str, str]:
+        """What each score measures."""
+        return {score.name: score.description for score in self.scores}
+
+    def statistics(self, view: ColumnView) -> ColumnStatistics:
+        """How often each score was given, too."""
+        from dd_core.kinds.statistics import LLMJudgeColumnStatistics
+
+        scores: dict[str, Distribution] = {
+            score.name: view.member([score.name, "score"]) for score in self.scores
+        }
+        return LLMJudgeColumnStatistics(**dict(super().statistics(view)), scores=scores)
+
+    def answer_format(self) -> AnswerFormat:
+        """The answer's JSON, its scores brought to the options' own values."""
+        rubric = Rubric(self.scores)
+        return AnswerFormat(lambda text: rubric.parse(extract_json(text)), rubric.schema)
+
+    def instructions(self) -> str:
+        """Ask for JSON with a reasoning and a score for each criterion."""
+        return json_instructions(Rubric(self.scores).schema)

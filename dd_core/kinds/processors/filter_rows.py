@@ -1,0 +1,66 @@
+"""Rows that satisfy a condition."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import field_validator
+
+from dd_core.errors import Problem, UserTemplateError
+from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.templates.template import Condition
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_logger = logging.getLogger(__name__)
+
+
+class FilterRowsProcessorConfig(ProcessorConfig):
+    """Keeps the rows of the finished dataset for which a condition is true."""
+
+    processor_type: Literal["filter_rows"] = "filter_rows"
+    condition: str
+    """Jinja condition, such as `{{ verdict.helpful.score >= 2 }}`, over any columns, dropped ones
+    included. A row for which it cannot be evaluated is not kept."""
+
+    @field_validator("condition")
+    @classmethod
+    def _compiles(cls, condition: str) -> str:
+        Condition.compile(condition)
+        return condition
+
+    @property
+    def reads(self) -> list[str]:
+        """Columns that the condition refers to."""
+        return sorted(Condition.compile(self.condition).references)
+
+    def problems(self, scope: Scope) -> Iterator[Problem]:
+        """Names must exist."""
+        for name in scope.unknown(self.reads):
+            yield unknown_reference(f"processors.{self.name}.condition", name, scope)
+
+    def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        """The tables without the rows that are not kept."""
+        import pyarrow as pa
+
+        condition = Condition.compile(self.condition)
+        failed: list[UserTemplateError] = []
+
+        def keeps(row: dict[str, Any]) -> bool:
+            try:
+                return condition.holds(row)
+            except UserTemplateError as error:
+                failed.append(error)
+                return False
+
+        for table in tables:
+            kept = [keeps(row) for row in table.select(self.reads).to_pylist()]
+            yield table.filter(pa.array(kept, pa.bool_()))
+        if failed:
+            message = "processor %r: %d rows are not kept, because the condition failed: %s"
+            _logger.warning(message, self.name, len(failed), failed[0])

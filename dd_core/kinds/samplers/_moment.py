@@ -1,0 +1,77 @@
+"""What samplers of points in time share: they are datetime64[s] while drawn, text once stored."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from dd_core.errors import SamplerError
+from dd_core.kinds.samplers._scalar import objects
+from dd_core.kinds.samplers.sampler import SamplerParams, Support
+from dd_core.storage.arrow import Values
+
+_TOO_LATE = np.datetime64("10000-01-01", "s")
+_PROBE = datetime(2024, 11, 23, 21, 34, 56)
+
+
+class MomentSampler(SamplerParams):
+    """Base of samplers whose values are points in time; `convert_to` is a strftime pattern."""
+
+    def conversion_problem(self, convert_to: str) -> str | None:
+        """A pattern must have directives, and its text must be readable again."""
+        try:
+            text = _PROBE.strftime(convert_to)
+            datetime.strptime(text, convert_to)
+        except ValueError:
+            return f"{convert_to!r} is no strftime pattern; use one such as '%Y-%m-%d %H:%M'"
+        if text == convert_to:
+            return f"{convert_to!r} has no directive; use a strftime pattern such as '%Y-%m-%d'"
+        return None
+
+    def support(self, convert_to: str | None) -> Support:
+        """Points in time."""
+        return Support("time")
+
+    def finish(self, values: Values, convert_to: str | None) -> NDArray[np.object_]:
+        """Text by the strftime pattern, ISO 8601 to the second if there is none."""
+        moments: NDArray[np.datetime64] = np.asarray(values, dtype="datetime64[s]")
+        seconds, places = np.unique(moments.view(np.int64), return_inverse=True)  # sorts quicker
+        distinct = seconds.view(moments.dtype)
+        if distinct.size and distinct[-1] >= _TOO_LATE:
+            raise SamplerError(
+                f"{distinct[-1]} is after the year 9999; use an earlier end or a smaller dt_max"
+            )
+        if convert_to is None:
+            return np.datetime_as_string(distinct, unit="s").astype(object)[places]
+        return objects([moment.strftime(convert_to) for moment in distinct.tolist()])[places]
+
+
+def parse_moment(text: str) -> np.datetime64:
+    """A point in time to the second; texts that are not ISO 8601 are read by pandas.
+
+    Raises `ValueError` for a text that is no point in time.
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        moment = _read_by_pandas(text)
+    if moment.tzinfo is not None:
+        moment = moment.astimezone(UTC).replace(tzinfo=None)  # type: ignore[operator]
+    return np.datetime64(moment, "s")
+
+
+def _read_by_pandas(text: str) -> datetime:
+    import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
+
+    try:
+        moment: Any = pd.to_datetime(text)  # pyright: ignore[reportUnknownMemberType]
+    except (ValueError, OverflowError):
+        moment = None
+    if not isinstance(moment, pd.Timestamp):
+        raise ValueError(
+            f"{text!r} is no date or time; write it like 2024-01-31 or 2024-01-31T12:00"
+        )
+    return moment.to_pydatetime(warn=False)

@@ -1,0 +1,35 @@
+"""Numbers of successes among a number of trials."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field
+
+from dd_core.kinds.draws import Draws
+from dd_core.kinds.samplers._scalar import ScalarSampler
+from dd_core.storage.arrow import Values
+
+
+class BinomialSamplerParams(ScalarSampler):
+    """Binomial distribution: how many of `n` trials succeed."""
+
+    sampler_type: Literal["binomial"] = "binomial"
+    n: int = Field(ge=0, lt=2**63)
+    """Number of trials."""
+    p: float = Field(ge=0, le=1)
+    """Probability that a trial succeeds."""
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """0 and `n`, unless only one of them can occur."""
+        return (self.n if self.p == 1 else 0, 0 if self.p == 0 else self.n)
+
+    def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.int64]:
+        """Whole numbers, shape (draws.size,)."""
+        return draws.blockwise(
+            lambda random, count: random.binomial(self.n, self.p, count).astype(np.int64)
+        )

@@ -1,0 +1,236 @@
+"""People from managed datasets, which agree with the statistics of their country."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from functools import lru_cache
+from pathlib import Path
+from threading import Lock
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, PrivateAttr, field_validator
+
+from dd_core.errors import Problem, SamplerError
+from dd_core.kinds.draws import Draws, permutation
+from dd_core.kinds.samplers._people.age import ADULT_AGE, GREATEST_AGE, AgeRange
+from dd_core.kinds.samplers._people.person_contact import contact_of
+from dd_core.kinds.samplers._people.person_data import PersonFile, Wanted, dataset_path
+from dd_core.kinds.samplers._scalar import objects
+from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
+from dd_core.storage.arrow import Values
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+Locale = Literal[
+    "en_US",
+    "en_IN",
+    "en_SG",
+    "fr_FR",
+    "hi_Deva_IN",
+    "hi_Latn_IN",
+    "ja_JP",
+    "ko_KR",
+    "pt_BR",
+]
+
+PERSONAL = """
+    uuid first_name middle_name last_name sex age marital_status postcode city district region
+    country street_name street_number unit bachelors_field education_level occupation locale
+    birth_date state email_address phone_number national_id ethnic_background industry
+    preferred_english_name first_name_heritage name_heritage is_first_gen_immigrant household_type
+    monthly_income_eur area blood_pressure_status blood_sugar_status bmi_status drinking_status
+    economic_activity_status family_type housing_tenure housing_type income_bracket military_status
+    smoking_status waist_status race education_degree first_language second_language third_language
+    zone religion
+""".split()  # noqa: SIM905  (a list of quoted names is hard to read)
+"""What a person's dict holds, in this order, as far as the dataset has it."""
+PERSONA = """
+    persona detailed_persona professional_persona career_goals_and_ambitions cultural_background
+    arts_persona culinary_persona finance_persona healthcare_persona sports_persona travel_persona
+    hobbies_and_interests hobbies_and_interests_list skills_and_expertise skills_and_expertise_list
+    openness conscientiousness extraversion agreeableness neuroticism aspects digital_skill
+    family_persona religious_persona religious_background linguistic_persona linguistic_background
+""".split()  # noqa: SIM905
+"""What it holds besides with synthetic personas."""
+_NEEDED = ("first_name", "last_name", "age")
+
+PAGE = 4096
+"""Rows of the generated dataset whose people are fetched together, because it takes a pass through
+the file."""
+
+
+class PersonSamplerParams(SamplerParams):
+    """A person of the locale's managed dataset in every row, as a dict.
+
+    The people come in a random order and none comes twice before everybody who satisfies the
+    filters has come once.
+    """
+
+    distribution_type = "other"
+
+    sampler_type: Literal["person"] = "person"
+    locale: Locale = "en_US"
+    """Whose people; the file `<managed assets>/datasets/<locale>.parquet` must be there."""
+    sex: Literal["Male", "Female"] | None = None
+    """Only people of this sex."""
+    city: str | list[str] | None = None
+    """Only people who live in this city, or one of these."""
+    age_range: AgeRange = Field(default=[ADULT_AGE, GREATEST_AGE])
+    """Least and greatest age in years, both included."""
+    select_field_values: dict[str, list[str]] | None = None
+    """Only people who have one of the listed values in each of these fields."""
+    with_synthetic_personas: bool = False
+    """Also the fields that describe the person in words."""
+
+    _assets: Path | None = PrivateAttr(default=None)
+
+    @field_validator("city")
+    @classmethod
+    def _some_city(cls, city: str | list[str] | None) -> str | list[str] | None:
+        if city == []:
+            raise ValueError("city must not be an empty list; leave it out for any city")
+        return city
+
+    @field_validator("select_field_values")
+    @classmethod
+    def _some_value(cls, fields: dict[str, list[str]] | None) -> dict[str, list[str]] | None:
+        for name, values in (fields or {}).items():
+            if not values:
+                raise ValueError(f"the list of {name!r} must not be empty; leave the field out")
+        return fields
+
+    def located(self, assets: Path) -> Self:
+        """A copy that looks for the people below the folder."""
+        copy = self.model_copy()
+        copy._assets = assets
+        return copy
+
+    def content_hash(self) -> str:
+        """Which people the file holds."""
+        return self._file().digest
+
+    def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
+        """A file that is missing or lacks something, and filters that nobody satisfies."""
+        path = dataset_path(self._assets, self.locale)
+        if not path.is_file():
+            yield Problem(
+                f"{place}.locale",
+                f"the people of {self.locale!r} are not here: there is no file {str(path)!r}; put "
+                "it there, name the folder that has datasets/ in DATA_DESIGNER_MANAGED_ASSETS_PATH "
+                "or in managed_assets_path, or use person_from_faker",
+            )
+            return
+        try:
+            yield from self._data_problems(place, self._file())
+        except SamplerError as error:
+            yield Problem(place, str(error))
+
+    def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
+        """People as dicts, shape (draws.size,)."""
+        file = self._file()
+        people: list[dict[str, Any]] = []
+        stop = draws.start + draws.size
+        for page in range(draws.start // PAGE, -(-stop // PAGE)):
+            first = max(draws.start - page * PAGE, 0)
+            count = min(stop - page * PAGE, PAGE) - first
+            with _READING:
+                fetched = _page(
+                    file, self._wanted(file), self._keys(file), draws.seed, draws.column, page
+                )
+            people += self._people(*fetched, first, count, f"{draws.seed}/{draws.column}")
+        return objects(people)
+
+    def _file(self) -> PersonFile:
+        return PersonFile.at(dataset_path(self._assets, self.locale))
+
+    def _people(
+        self,
+        table: pa.Table,
+        places: NDArray[np.int64],
+        numbers: NDArray[np.uint32],
+        first: int,
+        count: int,
+        key: str,
+    ) -> Iterator[dict[str, Any]]:
+        """Finished dicts of `count` rows of a page."""
+        chosen = places[first : first + count]
+        for number, held in zip(numbers[chosen], table.take(chosen).to_pylist(), strict=True):
+            person: dict[str, Any] = {"locale": self.locale, **held}
+            if self.locale == "en_US" and "region" in person:
+                person["state"] = person.pop("region")
+            person = {**contact_of(person, self.locale, f"{key}/{number}"), **person}
+            yield {name: person[name] for name in [*PERSONAL, *PERSONA] if name in person}
+
+    def _keys(self, file: PersonFile) -> tuple[str, ...]:
+        wanted = {*PERSONAL, *(PERSONA if self.with_synthetic_personas else ())}
+        return tuple(name for name in file.columns if name in wanted)
+
+    def _wanted(self, file: PersonFile) -> Wanted:
+        """The filters by the columns of the file."""
+        low, high = self.age_range
+        wanted: list[tuple[str, tuple[str | int, ...]]] = [("age", tuple(range(low, high + 1)))]
+        if self.sex is not None:
+            wanted.append(("sex", (self.sex,)))
+        if self.city is not None:
+            cities = [self.city] if isinstance(self.city, str) else self.city
+            wanted.append(("city", tuple(cities)))
+        for field, values in (self.select_field_values or {}).items():
+            wanted.append((self._column_of(field, file), tuple(values)))
+        return tuple(wanted)
+
+    def _column_of(self, field: str, file: PersonFile) -> str:
+        is_region = self.locale == "en_US" and field == "state" and "region" in file.columns
+        return "region" if is_region else field
+
+    def _data_problems(self, place: str, file: PersonFile) -> Iterator[Problem]:
+        from difflib import get_close_matches
+
+        missing = [name for name in _NEEDED if name not in file.columns]
+        if missing:
+            names = ", ".join(repr(name) for name in missing)
+            yield Problem(f"{place}.locale", f"{file.path!r} has no {names}; get a complete file")
+            return
+        wanted = self._wanted(file)
+        unknown = [name for name, _ in wanted if name not in file.columns]
+        for name in unknown:
+            field = "select_field_values" if name in (self.select_field_values or {}) else name
+            close = get_close_matches(name, file.columns, n=1)
+            fix = f"did you mean {close[0]!r}?" if close else f"it has {', '.join(file.columns)}"
+            yield Problem(
+                f"{place}.{field}", f"the people of {self.locale!r} have no field {name!r}; {fix}"
+            )
+        if not unknown and not file.matching(wanted).size:
+            told = self.model_dump(
+                exclude={"sampler_type", "with_synthetic_personas"}, exclude_none=True
+            )
+            yield Problem(place, f"nobody in the dataset satisfies {told}; widen the filters")
+
+
+_READING = Lock()  # batches that need the same page must not all fetch it
+
+
+@lru_cache(maxsize=8)
+def _page(
+    file: PersonFile, wanted: Wanted, columns: tuple[str, ...], seed: int, column: str, page: int
+) -> tuple[pa.Table, NDArray[np.int64], NDArray[np.uint32]]:
+    """The people of a page: each once, where in the table each row's is, and their numbers."""
+    matching = file.matching(wanted)
+    size = len(matching)
+    if not size:
+        raise SamplerError(f"nobody in {file.path!r} satisfies the filters of column {column!r}")
+    rows = np.arange(page * PAGE, (page + 1) * PAGE)
+    chosen = np.empty(PAGE, dtype=np.uint32)
+    for cycle in range(rows[0] // size, rows[-1] // size + 1):
+        here = rows // size == cycle
+        chosen[here] = matching[_order(seed, column, cycle, size)[rows[here] % size]]
+    numbers, places = np.unique(chosen, return_inverse=True)
+    return file.rows(numbers, columns), places, numbers
+
+
+@lru_cache(maxsize=4)
+def _order(seed: int, column: str, cycle: int, size: int) -> NDArray[np.uint32]:
+    return permutation(seed, f"{column}/people", cycle, size).astype(np.uint32)

@@ -1,0 +1,181 @@
+"""Tables in Parquet, CSV and JSON files, wherever these are."""
+
+# pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
+# pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
+# pyright: reportUnknownParameterType=false
+# (pyarrow and fsspec come without types)
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+
+from pydantic import SecretStr
+
+from dd_core.errors import SeedDatasetError
+from dd_core.kinds.seeds._table import ArrowSeedTable
+from dd_core.kinds.seeds.seed import SeedTable
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
+
+Stamp: TypeAlias = tuple[str, str, int]
+"""A file's path, its version or time of change, and its size in bytes."""
+
+
+@dataclass(frozen=True)
+class LocalFiles:
+    """A file on this machine, or `folder/*.suffix`."""
+
+    path: str
+
+    def paths(self) -> list[Path]:
+        """The files that are there."""
+        path = Path(self.path)
+        if "*" in path.name:
+            return sorted(path.parent.glob(path.name))
+        return [path] if path.is_file() else []
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """What tells the files' present content from another."""
+        stats = [(str(path), path.stat()) for path in self.paths()]
+        return tuple((name, str(stat.st_mtime_ns), stat.st_size) for name, stat in stats)
+
+    def open(self, name: str) -> BinaryIO:
+        """A file's bytes."""
+        return Path(name).open("rb")
+
+
+@dataclass(frozen=True)
+class RemoteFiles:
+    """A file or pattern at an address that fsspec knows, such as `s3://bucket/*.parquet`."""
+
+    path: str
+    token: SecretStr | None = None
+    endpoint: str | None = None
+    """For `hf://` only: the hub's address."""
+
+    def stamps(self) -> tuple[Stamp, ...]:
+        """What tells the files' present content from another."""
+        system, path = self._system()
+        system.invalidate_cache()
+        found = sorted(system.glob(path)) if "*" in path else [path]
+        return tuple(self._stamp(system, name) for name in found)
+
+    def open(self, name: str) -> BinaryIO:
+        """A file's bytes, fetched in one go."""
+        system, _ = self._system()
+        return io.BytesIO(system.cat_file(name))
+
+    def _stamp(self, system: Any, name: str) -> Stamp:
+        facts: dict[str, Any] = system.info(name)
+        keys = ("ETag", "etag", "blob_id", "generation", "LastModified", "mtime", "created")
+        version = next((facts[key] for key in keys if facts.get(key)), "")
+        return name, str(version), int(facts.get("size") or 0)
+
+    def _system(self) -> tuple[Any, str]:
+        if self.path.startswith("hf://"):
+            from huggingface_hub import HfFileSystem
+
+            token = self.token.get_secret_value() if self.token else False
+            system = HfFileSystem(endpoint=self.endpoint, token=token)
+            return system, self.path.removeprefix("hf://")
+        from fsspec.core import url_to_fs
+
+        return url_to_fs(self.path)
+
+
+def open_table(files: LocalFiles | RemoteFiles) -> SeedTable:
+    """The files' rows, read once a process for as long as the files do not change."""
+    try:
+        stamps = files.stamps()
+    except Exception as error:  # each file system has errors of its own
+        raise _unreadable(files.path, error) from error
+    if not stamps:
+        raise SeedDatasetError(f"no file is at {files.path!r} (any more); check the path")
+    return ArrowSeedTable(*_read(files, stamps))
+
+
+def _unreadable(name: str, error: Exception) -> SeedDatasetError:
+    reason = str(error) or type(error).__name__
+    return SeedDatasetError(f"seed file {name!r} cannot be read: {reason}")
+
+
+@lru_cache(maxsize=4)
+def _read(files: LocalFiles | RemoteFiles, stamps: Sequence[Stamp]) -> tuple[pa.Table, str]:
+    """The files' rows and the hash of their content, taken together so that they agree."""
+    import pyarrow as pa
+
+    name = files.path
+    digest = hashlib.blake2b(digest_size=16)
+    try:
+        tables: list[pa.Table] = []
+        for name, _, size in stamps:
+            with files.open(name) as file:
+                digest.update(
+                    hashlib.file_digest(cast("io.BufferedReader", file), "blake2b").digest()
+                )
+                file.seek(0)
+                tables.append(_READERS[suffix_of(name)](file, size))
+        return pa.concat_tables(tables, promote_options="permissive"), digest.hexdigest()
+    except Exception as error:  # each file system has errors of its own
+        raise _unreadable(name, error) from error
+
+
+def suffix_of(name: str) -> str:
+    """The end of a file's name that says its format; `ValueError` if it is none of `SUFFIXES`."""
+    suffix = PurePosixPath(name).suffix
+    if suffix not in SUFFIXES:
+        raise ValueError(f"path {name!r} must end in one of {', '.join(SUFFIXES)}")
+    return suffix
+
+
+def _read_parquet(file: BinaryIO, size: int) -> pa.Table:
+    import pyarrow.parquet as pq
+
+    return pq.ParquetFile(file).read()  # `read_table` would add columns for folders like a=1
+
+
+def _read_csv(file: BinaryIO, size: int) -> pa.Table:
+    from pyarrow import csv
+
+    return csv.read_csv(
+        file,
+        # One block, because types are guessed from the first block only.
+        read_options=csv.ReadOptions(block_size=min(size + 1, 2**31 - 1)),
+        parse_options=csv.ParseOptions(newlines_in_values=True),
+        convert_options=csv.ConvertOptions(
+            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
+        ),
+    )
+
+
+def _read_json(file: BinaryIO, size: int) -> pa.Table:
+    import orjson
+    import pyarrow as pa
+
+    content = file.read()
+    if content.lstrip().startswith(b"["):
+        records = orjson.loads(content)
+    else:
+        records = [orjson.loads(line) for line in content.splitlines() if line.strip()]
+    if not all(isinstance(record, dict) for record in records):
+        raise ValueError("every record must be a JSON object")
+    names = dict.fromkeys(name for record in records for name in record)
+    return pa.table({name: [record.get(name) for record in records] for name in names})
+
+
+_READERS = {
+    ".parquet": _read_parquet,
+    ".csv": _read_csv,
+    ".json": _read_json,
+    ".jsonl": _read_json,
+}

@@ -1,0 +1,153 @@
+"""Seed rows from what coding agents leave behind: a row for each conversation."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Iterator
+from enum import StrEnum
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any, Literal, Self
+
+import numpy as np
+import orjson
+from numpy.typing import NDArray
+from pydantic import model_validator
+
+from dd_core.errors import Problem, SeedDatasetError
+from dd_core.kinds.seeds.rollouts.atif import Atif
+from dd_core.kinds.seeds.rollouts.claude_code import ClaudeCode
+from dd_core.kinds.seeds.rollouts.codex import Codex
+from dd_core.kinds.seeds.rollouts.hermes_agent import HermesAgent
+from dd_core.kinds.seeds.rollouts.pi_coding_agent import PiCodingAgent
+from dd_core.kinds.seeds.rollouts.trace import MalformedRolloutError, Reader, Record, Trace
+from dd_core.kinds.seeds.seed import SeedSource, SeedTable
+
+_logger = logging.getLogger(__name__)
+
+
+class AgentRolloutFormat(StrEnum):
+    """Whose files they are."""
+
+    ATIF = "atif"
+    CLAUDE_CODE = "claude_code"
+    CODEX = "codex"
+    HERMES_AGENT = "hermes_agent"
+    PI_CODING_AGENT = "pi_coding_agent"
+
+
+_READERS: dict[AgentRolloutFormat, Reader] = {
+    AgentRolloutFormat.ATIF: Atif(),
+    AgentRolloutFormat.CLAUDE_CODE: ClaudeCode(),
+    AgentRolloutFormat.CODEX: Codex(),
+    AgentRolloutFormat.HERMES_AGENT: HermesAgent(),
+    AgentRolloutFormat.PI_CODING_AGENT: PiCodingAgent(),
+}
+
+
+class AgentRolloutSeedSource(SeedSource):
+    """Conversations of coding agents with tools, in a form that is the same for all formats."""
+
+    seed_type: Literal["agent_rollout"] = "agent_rollout"
+    format: AgentRolloutFormat
+    """Whose files they are: `atif`, `claude_code`, `codex`, `hermes_agent`, `pi_coding_agent`."""
+    path: str | None = None
+    """The folder; where the agent keeps its files, if not given."""
+    file_pattern: str | None = None
+    """Which names files must have, with `*` and `?`; the format's, if not given."""
+    recursive: bool = True
+    """Whether files in folders within the folder count."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _path_is_whole(cls, given: Any) -> Any:
+        if isinstance(given, dict) and given.get("path") is not None:  # pyright: ignore
+            path = Path(str(given["path"])).expanduser().absolute()  # pyright: ignore
+            return {**given, "path": str(path)}  # pyright: ignore
+        return given  # pyright: ignore
+
+    @model_validator(mode="after")
+    def _is_somewhere(self) -> Self:
+        if self.path is None and self.reader.default_path is None:
+            raise ValueError(f"path is required for the format {self.format.value!r}")
+        if self.file_pattern is not None and ("/" in self.file_pattern or not self.file_pattern):
+            raise ValueError("file_pattern is for names; it must have no slash and not be empty")
+        if self.path is not None and not Path(self.path).is_dir():
+            raise ValueError(f"there is no folder {self.path!r}; check the path")
+        return self
+
+    @property
+    def reader(self) -> Reader:
+        """What knows the format."""
+        return _READERS[self.format]
+
+    @property
+    def root(self) -> Path:
+        """The folder."""
+        return Path(self.path or self.reader.default_path or "").expanduser().resolve()
+
+    def problems(self, place: str) -> Iterator[Problem]:
+        """There must be files."""
+        if not self.root.is_dir():
+            yield Problem(f"{place}.path", f"there is no folder {str(self.root)!r}; set path")
+        elif not self.files():
+            message = f"no {self.format.value} file in {str(self.root)!r} matches {self._pattern!r}"
+            yield Problem(f"{place}.file_pattern", message)
+
+    @property
+    def _pattern(self) -> str:
+        return self.file_pattern or self.reader.default_pattern
+
+    def files(self) -> list[Path]:
+        """The format's files in order of their paths; links out of the folder are left out."""
+        root = self.root
+        paths = root.rglob("*") if self.recursive else root.glob("*")
+        return sorted(
+            path
+            for path in paths
+            if fnmatchcase(path.name, self._pattern)
+            and path.is_file()
+            and path.resolve().is_relative_to(root)
+            and self.reader.wants(path, root)
+        )
+
+    def open(self) -> SeedTable:
+        """The table of the conversations; files that are malformed are left out with a warning."""
+        rows: list[Record] = []
+        for path in self.files():
+            rows += [trace.row(self.format.value, path) for trace in self._traces(path)]
+        if not rows:
+            raise SeedDatasetError(f"there is no readable rollout in {str(self.root)!r}")
+        return _Rollouts(rows)
+
+    def _traces(self, path: Path) -> list[Trace]:
+        try:
+            return self.reader.read(path, self.root)
+        except MalformedRolloutError as error:
+            _logger.warning("seed file %r is left out: %s", str(path), error)
+            return []
+        except (AttributeError, TypeError) as error:  # something is not of the type it should be
+            _logger.warning("seed file %r is left out: %s", str(path), error)
+            return []
+        except OSError as error:
+            raise SeedDatasetError(f"seed file {str(path)!r} cannot be read: {error}") from error
+
+
+class _Rollouts(SeedTable):
+    def __init__(self, rows: list[Record]) -> None:
+        self.columns = [*rows[0]]
+        self.num_rows = len(rows)
+        self._rows = rows
+
+    def take(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
+        """Values of one column."""
+        return [self._rows[row][column] for row in rows.tolist()]
+
+    def content_hash(self) -> str:
+        """Of everything that the rows hold but where the files are."""
+        digest = hashlib.blake2b(digest_size=16)
+        for row in self._rows:
+            kept = {name: value for name, value in row.items() if name != "source_path"}
+            digest.update(orjson.dumps(kept, option=orjson.OPT_SORT_KEYS, default=str))
+        return digest.hexdigest()

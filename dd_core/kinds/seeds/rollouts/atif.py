@@ -1,0 +1,103 @@
+"""The Agent Trajectory Interchange Format: one JSON object a file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from dd_core.kinds.seeds.rollouts.trace import (
+    MalformedRolloutError,
+    Message,
+    Record,
+    Trace,
+    json_object,
+    message,
+    optional_text,
+    record_of,
+    records_of,
+    span,
+    tool_call,
+)
+
+_ROLES = {"system": "system", "user": "user", "agent": "assistant"}
+
+
+class Atif:
+    """Standalone files; there is no folder in which they are by default."""
+
+    default_path = None
+    default_pattern = "*.json"
+
+    def wants(self, path: Path, root: Path) -> bool:
+        """Every JSON file."""
+        return path.suffix == ".json"
+
+    def read(self, path: Path, root: Path) -> list[Trace]:
+        """The trace of a file."""
+        whole = json_object(path)
+        version, session = whole.get("schema_version"), optional_text(whole.get("session_id"))
+        about, listed = record_of(whole.get("agent")), records_of(whole.get("steps"))
+        if not str(version).upper().startswith("ATIF") or session is None:
+            raise MalformedRolloutError("schema_version or session_id is missing")
+        if not about or not listed:
+            raise MalformedRolloutError("agent must be an object and steps a list of objects")
+        _require_sequence(listed)
+        started, ended = span(listed)
+        extra = record_of(whole.get("extra")) | record_of(about.get("extra"))
+        return [
+            Trace(
+                trace_id=session,
+                cwd=optional_text(extra.get("cwd")),
+                project_path=optional_text(extra.get("project_path")),
+                git_branch=optional_text(extra.get("git_branch")),
+                started_at=started,
+                ended_at=ended,
+                messages=[each for step in listed for each in _messages(step)],
+                source_meta={
+                    "schema_version": version,
+                    "step_count": len(listed),
+                    "agent_name": about.get("name"),
+                    "version": about.get("version"),
+                    "model_name": about.get("model_name"),
+                    "notes": whole.get("notes"),
+                    "final_metrics": whole.get("final_metrics"),
+                    "continued_trajectory_ref": whole.get("continued_trajectory_ref"),
+                },
+            )
+        ]
+
+
+def _require_sequence(steps: list[Record]) -> None:
+    for number, step in enumerate(steps, start=1):
+        if step.get("step_id") != number:
+            raise MalformedRolloutError(f"step {number} has no step_id {number}")
+
+
+def _messages(step: Record) -> list[Message]:
+    role = _ROLES.get(str(step.get("source")))
+    if role is None:
+        raise MalformedRolloutError(f"step {step['step_id']} has no known source")
+    calls: list[Record] = [
+        tool_call(call.get("tool_call_id"), call.get("function_name"), call.get("arguments", ""))
+        for call in records_of(step.get("tool_calls"))
+    ]
+    if role != "assistant" and (calls or step.get("reasoning_content")):
+        raise MalformedRolloutError(f"step {step['step_id']}, not the agent's, has calls")
+    made = [
+        message(
+            role,
+            step.get("message"),
+            reasoning=optional_text(step.get("reasoning_content")),
+            tool_calls=calls,
+        )
+    ]
+    known = {call["id"] for call in calls}
+    for result in records_of(record_of(step.get("observation")).get("results")):
+        source = result.get("source_call_id")
+        if source is not None and source not in known:
+            raise MalformedRolloutError(f"step {step['step_id']} has no call {source!r}")
+        answered = source or (next(iter(known)) if len(known) == 1 else None)
+        if answered is None:
+            made.append(message("system", result.get("content")))
+        else:
+            made.append(message("tool", result.get("content"), tool_call_id=answered))
+    return made

@@ -1,0 +1,124 @@
+"""Sessions of Claude Code: one event a line, sidechains in files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dd_core.kinds.seeds.rollouts.trace import (
+    MalformedRolloutError,
+    Message,
+    Record,
+    Trace,
+    distinct,
+    first_text,
+    json_lines,
+    json_object,
+    message,
+    optional_text,
+    record_of,
+    records_of,
+    span,
+    text_of,
+    tool_call,
+)
+
+_HISTORY = "history.jsonl"
+_INDEX = "sessions-index.json"
+
+
+class ClaudeCode:
+    """Files of `~/.claude/projects`."""
+
+    default_path = "~/.claude/projects"
+    default_pattern = "*.jsonl"
+
+    def wants(self, path: Path, root: Path) -> bool:
+        """All but kept results of tools and the history of prompts."""
+        is_kept_result = "tool-results" in path.relative_to(root).parts[:-1]
+        return path.suffix == ".jsonl" and path.name != _HISTORY and not is_kept_result
+
+    def read(self, path: Path, root: Path) -> list[Trace]:
+        """The trace of a file."""
+        records = json_lines(path)
+        session = first_text(records, "sessionId") or path.stem
+        agent = first_text(records, "agentId")
+        side = any(record.get("isSidechain") is True for record in records)
+        indexed = _indexed(path, root, session)
+        messages = [each for record in records for each in _messages(record)]
+        if not messages:
+            raise MalformedRolloutError("it has no messages")
+        started, ended = span(records)
+        return [
+            Trace(
+                trace_id=f"{session}:{agent}" if side and agent else session,
+                root_session_id=session,
+                agent_id=agent,
+                is_sidechain=side,
+                cwd=first_text(records, "cwd"),
+                project_path=optional_text(indexed.get("projectPath")),
+                git_branch=first_text(records, "gitBranch"),
+                started_at=started,
+                ended_at=ended,
+                messages=messages,
+                source_meta={
+                    "record_count": len(records),
+                    "record_types": distinct(record.get("type") for record in records),
+                    "claude_versions": distinct(record.get("version") for record in records),
+                    "summary": indexed.get("summary") or first_text(records, "summary"),
+                    "first_prompt": indexed.get("firstPrompt"),
+                },
+            )
+        ]
+
+
+def _indexed(path: Path, root: Path, session: str) -> Record:
+    """What the index of a folder, or of one above it, says of a session."""
+    for folder in path.parents:
+        if (folder / _INDEX).is_file():
+            try:
+                entries = json_object(folder / _INDEX).get("entries")
+            except (MalformedRolloutError, OSError):
+                entries = None
+            for entry in records_of(entries):
+                if entry.get("sessionId") == session:
+                    return entry
+        if folder == root:
+            break
+    return {}
+
+
+def _messages(record: Record) -> Iterator[Message]:
+    said = record_of(record.get("message"))
+    if record.get("type") not in ("user", "assistant") or not said:
+        return
+    role = str(said.get("role") or record["type"])
+    content: Any = said.get("content")
+    if not isinstance(content, list):
+        yield message(role, content)
+        return
+    yield from _of_blocks(role, records_of(content))  # pyright: ignore[reportUnknownArgumentType]
+
+
+def _of_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
+    spoken: list[Record] = []
+    thoughts: list[str] = []
+    calls: list[Record] = []
+    for block in blocks:
+        match block.get("type"):
+            case "tool_result":
+                call = optional_text(block.get("tool_use_id"))
+                if call is None:
+                    raise MalformedRolloutError("a tool_result has no tool_use_id")
+                yield message("tool", block.get("content"), tool_call_id=call)
+            case "tool_use":
+                calls.append(tool_call(block.get("id"), block.get("name"), block.get("input", {})))
+            case "thinking":
+                thoughts.append(text_of(block.get("thinking")))
+            case "redacted_thinking":
+                pass
+            case _:
+                spoken.append(block)
+    if spoken or thoughts or calls:
+        yield message(role, spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)

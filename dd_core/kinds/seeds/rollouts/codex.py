@@ -1,0 +1,115 @@
+"""Sessions of Codex: `rollout-*.jsonl`, one event a line."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from dd_core.kinds.seeds.rollouts.trace import (
+    MalformedRolloutError,
+    Message,
+    Record,
+    Trace,
+    distinct,
+    json_lines,
+    message,
+    optional_text,
+    parts,
+    record_of,
+    span,
+    text_of,
+    tool_call,
+)
+
+_CALLS = ("function_call", "custom_tool_call", "apply_patch_call", "local_shell_call")
+_OUTPUTS = tuple(f"{call}_output" for call in _CALLS)
+
+
+class Codex:
+    """Files of `~/.codex/sessions`."""
+
+    default_path = "~/.codex/sessions"
+    default_pattern = "*.jsonl"
+
+    def wants(self, path: Path, root: Path) -> bool:
+        """Rollouts only."""
+        return path.name.startswith("rollout-") and path.suffix == ".jsonl"
+
+    def read(self, path: Path, root: Path) -> list[Trace]:
+        """The trace of a file."""
+        records = json_lines(path)
+        heads = [_payload(each) for each in records if each.get("type") == "session_meta"]
+        about = heads[0] if heads else Record()
+        items = [_payload(each) for each in records if each.get("type") == "response_item"]
+        conversation = _Conversation()
+        messages = [each for record in records for each in conversation.messages(record)]
+        if not messages:
+            raise MalformedRolloutError("it has no messages")
+        started, ended = span(records)
+        branch = record_of(about.get("git")).get("branch")
+        return [
+            Trace(
+                trace_id=optional_text(about.get("id")) or path.stem,
+                cwd=optional_text(about.get("cwd")),
+                git_branch=optional_text(about.get("git_branch") or branch),
+                started_at=optional_text(about.get("timestamp")) or started,
+                ended_at=ended,
+                messages=messages,
+                source_meta={
+                    "record_count": len(records),
+                    "record_types": distinct(record.get("type") for record in records),
+                    "response_item_types": distinct(item.get("type") for item in items),
+                    "unattached_reasoning": conversation.thoughts,
+                    **{
+                        key: about.get(key)
+                        for key in ("originator", "cli_version", "model_provider", "source")
+                    },
+                },
+            )
+        ]
+
+
+class _Conversation:
+    """Messages in their order; what was thought belongs to what the agent does next."""
+
+    def __init__(self) -> None:
+        self.thoughts: list[str] = []
+
+    def messages(self, record: Record) -> Iterator[Message]:
+        """What an event adds."""
+        item = _payload(record)
+        kind = item.get("type")
+        if record.get("type") == "event_msg":
+            if kind == "agent_reasoning":
+                self._think(text_of(item.get("text")))
+        elif record.get("type") != "response_item":
+            return
+        elif kind == "reasoning":
+            self._think(text_of(item.get("summary")) or text_of(item.get("content")))
+        elif kind == "message":
+            role = str(item.get("role"))
+            reasoning = self._spoken() if role == "assistant" else None
+            yield message(role, parts(item.get("content")), reasoning=reasoning)
+        elif kind in _CALLS:
+            asked: Any = item.get("arguments", item.get("input", item.get("action", "")))
+            name = item.get("name") or str(kind).removesuffix("_call")
+            call = tool_call(item.get("call_id") or item.get("id"), name, asked)
+            yield message("assistant", "", reasoning=self._spoken(), tool_calls=[call])
+        elif kind in _OUTPUTS:
+            call_id = optional_text(item.get("call_id"))
+            if call_id is None:
+                raise MalformedRolloutError("an output has no call_id")
+            yield message("tool", item.get("output"), tool_call_id=call_id)
+
+    def _think(self, text: str) -> None:
+        if text and text not in self.thoughts:  # summaries come as an event and as an item
+            self.thoughts.append(text)
+
+    def _spoken(self) -> str:
+        thoughts, self.thoughts = self.thoughts, []
+        return "\n\n".join(thoughts)
+
+
+def _payload(record: Record) -> Record:
+    return record_of(record.get("payload"))

@@ -1,0 +1,134 @@
+"""Sessions of Hermes Agent: logs of its command line, and transcripts of its gateways."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from dd_core.kinds.seeds.rollouts.trace import (
+    MalformedRolloutError,
+    Message,
+    Record,
+    Trace,
+    json_lines,
+    json_object,
+    message,
+    optional_text,
+    record_of,
+    records_of,
+    span,
+    tool_call,
+)
+
+_INDEX = "sessions.json"
+_KEPT = ("model", "base_url", "platform")
+_KEPT_OF_INDEX = (
+    *("session_key", "display_name", "platform", "chat_type", "origin", "input_tokens"),
+    *("output_tokens", "total_tokens", "last_prompt_tokens", "cache_read_tokens"),
+    *("cache_write_tokens", "estimated_cost_usd", "cost_status", "memory_flushed"),
+)
+
+
+class HermesAgent:
+    """Files of `~/.hermes/sessions`."""
+
+    default_path = "~/.hermes/sessions"
+    default_pattern = "*.json*"
+
+    def wants(self, path: Path, root: Path) -> bool:
+        """`session_*.json` and every `*.jsonl`."""
+        is_log = path.suffix == ".json" and path.name.startswith("session_")
+        return is_log or path.suffix == ".jsonl"
+
+    def read(self, path: Path, root: Path) -> list[Trace]:
+        """The trace of a file."""
+        return [_log(path) if path.suffix == ".json" else _transcript(path)]
+
+
+def _log(path: Path) -> Trace:
+    whole = json_object(path)
+    records = records_of(whole.get("messages"))
+    prompt = optional_text(whole.get("system_prompt"))
+    opening = [message("system", prompt)] if prompt else []
+    return Trace(
+        trace_id=optional_text(whole.get("session_id")) or path.stem.removeprefix("session_"),
+        started_at=optional_text(whole.get("session_start")),
+        ended_at=optional_text(whole.get("last_updated")),
+        messages=[*opening, *_messages(records)],
+        source_meta={
+            "session_format": "cli_session_log",
+            **_facts(records, whole.get("tools")),
+            **{key: whole.get(key) for key in _KEPT},
+            "has_system_prompt": bool(prompt),
+            "system_prompt_chars": len(prompt or ""),
+        },
+    )
+
+
+def _transcript(path: Path) -> Trace:
+    records = json_lines(path)
+    about = _first(each for each in records if each.get("role") == "session_meta")
+    entry = _index_entry(path)
+    started, ended = span(records)
+    return Trace(
+        trace_id=path.stem,
+        started_at=optional_text(entry.get("created_at")) or started,
+        ended_at=optional_text(entry.get("updated_at")) or ended,
+        messages=_messages(records),
+        source_meta={
+            "session_format": "gateway_transcript",
+            **_facts(records, about.get("tools")),
+            **{key: about.get(key) for key in _KEPT},
+            **{key: entry[key] for key in _KEPT_OF_INDEX if key in entry},
+        },
+    )
+
+
+def _index_entry(path: Path) -> Record:
+    try:
+        entries = json_object(path.with_name(_INDEX)).values()
+    except (MalformedRolloutError, OSError):
+        return {}
+    return _first(e for e in records_of([*entries]) if e.get("session_id") == path.stem)
+
+
+def _first(records: Iterable[Record]) -> Record:
+    return next(iter(records), Record())
+
+
+def _facts(records: Sequence[Record], tools: Any) -> Record:
+    listed = records_of(tools)
+    functions = [record_of(each.get("function", each)) for each in listed]
+    return {
+        "record_count": len(records),
+        "available_tool_count": len(listed),
+        "available_tool_names": [each.get("name") for each in functions],
+        "finish_reasons": [each["finish_reason"] for each in records if each.get("finish_reason")],
+        "tools": json.dumps(listed, sort_keys=True) if listed else None,
+    }
+
+
+def _messages(records: Sequence[Record]) -> list[Message]:
+    made: list[Message] = []
+    for record in records:
+        role = record.get("role")
+        if role in ("user", "assistant", "system", "developer", "tool"):
+            calls: list[Record] = []
+            for call in records_of(record.get("tool_calls")):
+                function = record_of(call.get("function"))
+                named, given = function.get("name"), function.get("arguments", "")
+                calls.append(tool_call(call.get("call_id") or call.get("id"), named, given))
+            made.append(
+                message(
+                    str(role),
+                    record.get("content"),
+                    reasoning=optional_text(record.get("reasoning")),
+                    tool_calls=calls,
+                    tool_call_id=optional_text(record.get("tool_call_id")),
+                )
+            )
+    if not made:
+        raise MalformedRolloutError("it has no messages")
+    return made

@@ -1,0 +1,88 @@
+"""Verdicts of a function of the user's."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+from typing import Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
+
+from dd_core.declaration.user_code import imported, name_of, source_hash
+from dd_core.errors import ValidationColumnError
+from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
+
+_F = TypeVar("_F", bound=Callable[..., Any])
+_MARK = "is_validation_function"
+
+
+def validation_function(function: _F) -> _F:
+    """Mark a function so that files may name it as `package.module:function`."""
+    setattr(function, _MARK, True)
+    return function
+
+
+def _function(given: Any) -> Any:
+    if isinstance(given, str):
+        found = imported(given)
+        if not getattr(found, _MARK, False):
+            raise ValueError(f"{given!r} is not marked; put @validation_function above it")
+        return found
+    if not callable(given):
+        raise ValueError(f"{given!r} is no function")
+    return cast("Any", given)
+
+
+class LocalCallableValidatorParams(ValidatorParams):
+    """A function that takes a DataFrame of the target columns and returns one with `is_valid`."""
+
+    validator_type: Literal["local_callable"] = "local_callable"
+    validation_function: Annotated[
+        Any,
+        BeforeValidator(_function),
+        PlainSerializer(name_of),
+        WithJsonSchema({"type": "string", "description": "package.module:function"}),
+    ]
+    """The function, or `package.module:function` in a file."""
+    output_schema: dict[str, Any] | None = None
+    """JSON schema that `{"data": [verdicts]}` must satisfy."""
+
+    def identity(self) -> dict[str, Any]:
+        """The declaration, and the function's source."""
+        return {**super().identity(), "source": source_hash(self.validation_function)}
+
+    def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
+        """The validator, which calls the function with up to `batch_size` rows."""
+        return _Callable(self, targets, batch_size)
+
+
+class _Callable(Validator):
+    def __init__(
+        self, params: LocalCallableValidatorParams, targets: Sequence[str], batch_size: int
+    ) -> None:
+        self.group_size = batch_size
+        self._params = params
+        self._targets = [*targets]
+
+    async def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
+        """Whatever columns the function returns."""
+        import pandas as pd
+
+        frame = pd.DataFrame([*rows], columns=self._targets, index=range(len(rows)))
+        try:
+            returned: Any = await asyncio.to_thread(self._params.validation_function, frame)
+        except Exception as error:
+            raise ValidationColumnError(
+                f"the validation function failed: {type(error).__name__}: {error}"
+            ) from error
+        if not isinstance(returned, pd.DataFrame) or "is_valid" not in returned.columns:
+            raise ValidationColumnError(
+                "the validation function must return a DataFrame with a column `is_valid`"
+            )
+        chosen: Any = returned
+        verdicts: list[dict[str, Any]] = chosen.to_dict("records")
+        for verdict in verdicts:
+            verdict["is_valid"] = None if verdict["is_valid"] is None else bool(verdict["is_valid"])
+        if self._params.output_schema is not None:
+            require_schema({"data": verdicts}, self._params.output_schema)
+        return [*verdicts]

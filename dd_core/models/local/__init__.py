@@ -1,0 +1,1 @@
+"""The embedded model and the process that serves it."""

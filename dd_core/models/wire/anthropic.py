@@ -1,0 +1,93 @@
+"""The wire format of Anthropic's Messages API."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import orjson
+
+from dd_core.errors import ModelUnsupportedCapabilityError
+from dd_core.models.wire.answers import Reply, Usage
+from dd_core.models.wire.media import Block
+
+_VERSION = "2023-06-01"
+_MAX_TOKENS = 4096
+_KEPT = ("model", "temperature", "top_p", "top_k", "thinking", "metadata", "service_tier")
+_TRANSLATED = ("messages", "max_tokens", "stop")
+_DROPPED = ("n", "response_format", "frequency_penalty", "presence_penalty", "seed")
+
+
+class AnthropicWire:
+    """Routes, headers and bodies. There are no embeddings and no images."""
+
+    embeddings: str | None = None
+    images: str | None = None
+
+    def __init__(self, base: str) -> None:
+        self.chat = f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
+
+    def headers(self, key: str | None) -> dict[str, str]:
+        """What authenticates a request."""
+        return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
+
+    def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
+        """The system messages go to the top, and `max_tokens` is not optional."""
+        messages: list[dict[str, Any]] = body["messages"]
+        system = [_text_of(message["content"]) for message in messages if _is_system(message)]
+        stop: Any = body.get("stop")
+        known = {*_KEPT, *_TRANSLATED, *_DROPPED}
+        request: dict[str, Any] = {
+            **{name: value for name, value in body.items() if name in _KEPT or name not in known},
+            "max_tokens": body.get("max_tokens") or _MAX_TOKENS,
+            "messages": [_translated(message) for message in messages if not _is_system(message)],
+        }
+        if system:
+            request["system"] = "\n\n".join(system)
+        if stop:
+            request["stop_sequences"] = [stop] if isinstance(stop, str) else stop
+        return request
+
+    def reply(self, content: bytes) -> Reply:
+        """Text blocks are the answer, thinking blocks the reasoning."""
+        answer: dict[str, Any] = orjson.loads(content)
+        blocks: list[dict[str, Any]] = answer["content"]
+        texts = [block["text"] for block in blocks if block["type"] == "text"]
+        thoughts = [block["thinking"] for block in blocks if block["type"] == "thinking"]
+        used: dict[str, int] = answer.get("usage") or {}
+        cached = used.get("cache_read_input_tokens") or 0
+        return Reply(
+            text="\n".join(texts).strip(),
+            reasoning="\n".join(thoughts) or None,
+            finish_reason=answer.get("stop_reason"),
+            usage=Usage(
+                input_tokens=(used.get("input_tokens") or 0) + cached,
+                output_tokens=used.get("output_tokens") or 0,
+                cached_tokens=cached,
+            ),
+        )
+
+
+def _is_system(message: Mapping[str, Any]) -> bool:
+    return message["role"] in ("system", "developer")
+
+
+def _text_of(content: Any) -> str:
+    if isinstance(content, str):
+        return content
+    return "\n".join(block.get("text", "") for block in cast("list[Block]", content))
+
+
+def _translated(message: dict[str, Any]) -> dict[str, Any]:
+    content: Any = message["content"]
+    if not isinstance(content, str):
+        content = [_block(block) for block in content]
+    return {"role": message["role"], "content": content}
+
+
+def _block(block: Block) -> Block:
+    if block["type"] in ("text", "image"):
+        return block
+    raise ModelUnsupportedCapabilityError(
+        f"this provider takes no {block['type']}; use another model for columns that show some"
+    )

@@ -1,0 +1,1 @@
+"""Measures a dataset: profile, report, gates and drift."""

@@ -1,0 +1,180 @@
+"""Profiles datasets: the figures when they are asked for, what models have to say in the run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
+
+import orjson
+
+from dd_core.dataset.plan import Plan
+from dd_core.errors import DataDesignerProfilingError
+from dd_core.kinds.statistics import (
+    AnyStatistics,
+    CategoricalDistribution,
+    JudgeProfile,
+    LLMColumnStatistics,
+    NumericalDistribution,
+    SamplerColumnStatistics,
+    ValidationColumnStatistics,
+)
+from dd_core.models.model import Model
+from dd_core.models.usage import UsageLedger
+from dd_core.quality.judge_scores import score_profiles, summarize
+from dd_core.quality.report import DatasetProfilerResults
+from dd_core.quality.view import DatasetView
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.location import Location, content_of
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dd_core.kinds.columns.column import Column
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+_FILE = "analysis.json"
+_MOST_CATEGORIES = 10
+
+
+def analyse(
+    source: Sequence[Location] | pa.Table,
+    plan: Plan,
+    target: int,
+    usage: UsageLedger,
+    profiles: Sequence[JudgeProfile] = (),
+) -> DatasetProfilerResults:
+    """The figures of a dataset that has rows; blocks for as long as the files take to read."""
+    with DatasetView(source) as view:
+        present: list[str] = view.schema.names
+        profiled = _profiled(plan, present)
+        used = usage.by_column()
+        figures = [view.statistics_of(column, used.get(column.name, {})) for column in profiled]
+        names = {column.name for column in profiled}
+        others = [name for name in present if name not in names]
+        return DatasetProfilerResults(
+            num_records=view.ask("SELECT count(*) FROM records")[0][0],
+            target_num_records=target,
+            column_statistics=figures,
+            side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])] or None,
+            column_profiles=[*profiles] or None,
+        )
+
+
+def _profiled(plan: Plan, present: Sequence[str]) -> list[Column]:
+    columns = [column for column in plan.config.columns if column.name in present]
+    generated = [each for each in columns if not each.is_seed]
+    return generated or columns  # a dataset that only processes a seed is still one
+
+
+class RunInThread(Protocol):
+    """Runs blocking work in a thread."""
+
+    async def __call__(self, function: Callable[_P, _T], *args: _P.args, **kwargs: _P.kwargs) -> _T:
+        """The result of `function(*args, **kwargs)`."""
+        ...
+
+
+async def judge_profiles(
+    plan: Plan,
+    source: Sequence[Location] | pa.Table,
+    models: Mapping[str, Model],
+    run_in_thread: RunInThread,
+) -> tuple[JudgeProfile, ...]:
+    """What the configured profilers find, with summaries written by models."""
+    columns = plan.config.columns
+    judges = [column for column in columns if column.score_descriptions and not column.drop]
+    found: list[JudgeProfile] = []
+    for profiler in plan.config.profilers or ():
+        size = profiler.summary_score_sample_size
+        profiles = await run_in_thread(_scores, source, judges, size)
+        model = models[profiler.model_alias]
+        found += await summarize(model, profiler, judges, profiles)
+    return tuple(found)
+
+
+def _scores(
+    source: Sequence[Location] | pa.Table, judges: Sequence[Column], size: int | None
+) -> list[JudgeProfile]:
+    import duckdb
+
+    try:
+        with DatasetView(source) as view:
+            return score_profiles(view, judges, size)
+    except duckdb.Error as error:
+        raise DataDesignerProfilingError(f"the scores cannot be profiled: {error}") from error
+
+
+async def profile_in_run(
+    directory: DatasetDirectory,
+    plan: Plan,
+    target: int,
+    usage: Callable[[], UsageLedger],
+    models: Mapping[str, Model],
+    run_in_thread: RunInThread,
+) -> None:
+    """Write the analysis of a finished dataset if profilers are configured."""
+    files = directory.files()
+    if not plan.config.profilers or not files:
+        return
+    profiles = await judge_profiles(plan, files, models, run_in_thread)
+    analysis = await run_in_thread(analyse, files, plan, target, usage(), profiles)
+    _write(directory, analysis)
+
+
+def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> DatasetProfilerResults:
+    """The analysis of a dataset on disk: as it was written, or made now if the files changed."""
+    files = directory.files()
+    if not files:
+        raise DataDesignerProfilingError(f"{directory.path} has no rows to profile")
+    stored = _read(directory)
+    if stored.get("of") == directory.stamps():
+        with suppress(ValueError):
+            return DatasetProfilerResults.model_validate(stored["analysis"])
+    analysis = analyse(files, plan, target, UsageLedger(directory.metadata.usage))
+    _write(directory, analysis)
+    return analysis
+
+
+def _write(directory: DatasetDirectory, analysis: DatasetProfilerResults) -> None:
+    content = {"of": directory.stamps(), "analysis": analysis.model_dump(mode="json")}
+    options = orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+    directory.write_text(_FILE, orjson.dumps(content, option=options, default=str).decode())
+
+
+def _read(directory: DatasetDirectory) -> Mapping[str, Any]:
+    try:
+        return orjson.loads(content_of(directory.path / _FILE))
+    except (OSError, ValueError):
+        return {}
+
+
+def profile_of(analysis: DatasetProfilerResults) -> dict[str, dict[str, Any]]:
+    """The figures of each column that tell versions apart at a glance."""
+    return {each.column_name: _figures(each) for each in analysis.column_statistics}
+
+
+def _figures(column: AnyStatistics) -> dict[str, Any]:
+    known: dict[str, Any] = {
+        "type": column.simple_dtype,
+        "null": column.num_null,
+        "unique": column.num_unique,
+    }
+    if isinstance(column, ValidationColumnStatistics):
+        known["valid"] = column.num_valid_records
+    if isinstance(column, LLMColumnStatistics):
+        known["output_tokens_mean"] = column.output_tokens_mean
+    if isinstance(column, SamplerColumnStatistics):
+        known |= _distribution(column.distribution)
+    return known
+
+
+def _distribution(found: Any) -> Mapping[str, Any]:
+    if isinstance(found, NumericalDistribution):
+        return {name: getattr(found, name) for name in ("min", "max", "mean", "stddev")}
+    if isinstance(found, CategoricalDistribution):
+        shown = [*zip(found.histogram.categories, found.histogram.counts, strict=True)]
+        return {"most_common": {str(value): count for value, count in shown[:_MOST_CATEGORIES]}}
+    return {}

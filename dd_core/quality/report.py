@@ -1,0 +1,208 @@
+"""Shows what a dataset is like: tables in the terminal, in HTML or as SVG."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console, Group, RenderableType
+from rich.panel import Panel
+from rich.table import Table
+from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
+from rich.text import Text
+
+from dd_core.kinds.statistics import (
+    AnyStatistics,
+    CategoricalDistribution,
+    Figure,
+    JudgeProfile,
+    LLMColumnStatistics,
+    LLMJudgeColumnStatistics,
+    NumericalDistribution,
+    Result,
+    SamplerColumnStatistics,
+    ScoreProfile,
+    ValidationColumnStatistics,
+    percent,
+)
+
+OVERVIEW, PROFILERS = "overview", "column_profilers"
+_BAR = 24
+_MOST_SHOWN = 8
+
+
+class DatasetProfilerResults(Result):
+    """What a dataset is like."""
+
+    num_records: int
+    target_num_records: int
+    column_statistics: Sequence[AnyStatistics]
+    """Of the configured columns that are in the dataset, in its order."""
+    side_effect_column_names: list[str] | None = None
+    """All other columns: traces, reasonings, seed columns, dropped columns that were kept."""
+    column_profiles: list[JudgeProfile] | None = None
+
+    @property
+    def percent_complete(self) -> Figure:
+        """Records in the dataset per hundred asked for."""
+        return percent(self.num_records, self.target_num_records)
+
+    @property
+    def column_types(self) -> list[str]:
+        """The types of the columns, each once, sorted."""
+        return sorted({each.column_type for each in self.column_statistics})
+
+    def to_report(
+        self,
+        save_path: str | Path | None = None,
+        include_sections: Collection[str] | None = None,
+    ) -> None:
+        """Show it in the terminal, or write it to a `.html` or `.svg` file.
+
+        `include_sections` names some of `overview`, `column_profilers` and the columns' types; all
+        of them are shown, if not given.
+        """
+
+        show(report(self, include_sections), save_path, title="dataset profile")
+
+    def get_column_statistics_by_type(self, column_type: str) -> list[AnyStatistics]:
+        """The statistics of the columns of one type."""
+        return [each for each in self.column_statistics if each.column_type == str(column_type)]
+
+
+def show(
+    content: RenderableType,
+    save_path: str | Path | None = None,
+    *,
+    width: int | None = None,
+    theme: str = "dark",
+    title: str = "dataset",
+) -> None:
+    """Print to the terminal, or write a `.html` or `.svg` file."""
+    if save_path is None:
+        Console(width=width).print(content)
+        return
+    import io
+
+    path = Path(save_path)
+    console = Console(record=True, width=width or 110, file=io.StringIO(), force_jupyter=False)
+    console.print(content)
+    colours = MONOKAI if theme == "dark" else DEFAULT_TERMINAL_THEME
+    if path.suffix == ".html":
+        console.save_html(str(path), theme=colours)
+    elif path.suffix == ".svg":
+        console.save_svg(str(path), title=title, theme=colours)
+    else:
+        raise ValueError(f"save_path {str(save_path)!r} must end in .html or .svg")
+
+
+def report(
+    analysis: DatasetProfilerResults, include_sections: Collection[str] | None = None
+) -> RenderableType:
+    """The sections, in the order overview, types of columns, profilers."""
+    known = {OVERVIEW, PROFILERS, *analysis.column_types}
+    wanted = known if include_sections is None else {str(each) for each in include_sections}
+    if unknown := sorted(wanted - known):
+        raise ValueError(f"section {unknown[0]!r} does not exist; sections: {sorted(known)}")
+    return Group(*_sections(analysis, wanted))
+
+
+def _sections(
+    analysis: DatasetProfilerResults, wanted: Collection[str]
+) -> Iterator[RenderableType]:
+    if OVERVIEW in wanted:
+        yield _overview(analysis)
+    for kind in analysis.column_types:
+        if kind in wanted:
+            yield _columns(kind, analysis.get_column_statistics_by_type(kind))
+    if PROFILERS in wanted:
+        for profile in analysis.column_profiles or ():
+            yield _judge(profile)
+    if any(isinstance(each, LLMColumnStatistics) for each in analysis.column_statistics):
+        yield Text("Tokens are estimated from lengths; means are the provider's counts.", "dim")
+
+
+def _overview(analysis: DatasetProfilerResults) -> Table:
+    table = Table(title="Dataset", show_header=False)
+    table.add_row("records", f"{analysis.num_records:,} of {analysis.target_num_records:,}")
+    table.add_row("complete", f"{_number(analysis.percent_complete)} %")
+    table.add_row("columns", str(len(analysis.column_statistics)))
+    if analysis.side_effect_column_names:
+        table.add_row("further columns", ", ".join(analysis.side_effect_column_names))
+    return table
+
+
+def _columns(kind: str, columns: Sequence[AnyStatistics]) -> Table:
+    heads = ["column", "type", "unique", "null"]
+    heads += [head for head, _ in _details(columns[0])]
+    table = Table(title=f"{kind} columns")
+    for head in heads:
+        table.add_column(head)
+    for each in columns:
+        unique = f"{_number(each.num_unique)} ({_number(each.percent_unique)} %)"
+        null = f"{_number(each.num_null)} ({_number(each.percent_null)} %)"
+        details = [value for _, value in _details(each)]
+        row = [each.column_name, each.simple_dtype, unique, null, *details]
+        table.add_row(*(Text(cell) for cell in row))
+    return table
+
+
+def _details(each: AnyStatistics) -> list[tuple[str, str]]:
+    if isinstance(each, LLMColumnStatistics):
+        given = [each.input_tokens_mean, each.input_tokens_stddev]
+        made = [each.output_tokens_mean, each.output_tokens_stddev]
+        return [
+            ("input tokens", " ± ".join(map(_number, given))),
+            ("output tokens", " ± ".join(map(_number, made))),
+            *(_scores(each) if isinstance(each, LLMJudgeColumnStatistics) else ()),
+        ]
+    if isinstance(each, SamplerColumnStatistics):
+        return [("sampler", each.sampler_type), ("distribution", _described(each.distribution))]
+    if isinstance(each, ValidationColumnStatistics):
+        valid = f"{_number(each.num_valid_records)} ({_number(each.percent_valid)} %)"
+        return [("valid", valid)]
+    return []
+
+
+def _scores(each: LLMJudgeColumnStatistics) -> Iterator[tuple[str, str]]:
+    found = [f"{name} {_described(score)}" for name, score in each.scores.items()]
+    yield "scores", "; ".join(found)
+
+
+def _described(distribution: Any) -> str:
+    if isinstance(distribution, NumericalDistribution):
+        return (
+            f"{_number(distribution.min)} to {_number(distribution.max)}, mean "
+            f"{_number(distribution.mean)} ± {_number(distribution.stddev)}, "
+            f"median {_number(distribution.median)}"
+        )
+    if isinstance(distribution, CategoricalDistribution):
+        histogram = distribution.histogram
+        pairs = [*zip(histogram.categories, histogram.counts, strict=True)]
+        more = f", {len(pairs) - _MOST_SHOWN} more" if len(pairs) > _MOST_SHOWN else ""
+        return ", ".join(f"{value}: {count:,}" for value, count in pairs[:_MOST_SHOWN]) + more
+    return "--" if distribution else ""
+
+
+def _judge(profile: JudgeProfile) -> Panel:
+    parts = [part for score in profile.scores for part in _score(score)]
+    return Panel(Group(*parts), title=Text(profile.column_name))
+
+
+def _score(score: ScoreProfile) -> Iterator[RenderableType]:
+    table = Table(title=Text(score.score_name), show_header=False, box=None)
+    most = max(score.counts.values(), default=1)
+    for value, count in score.counts.items():
+        table.add_row(Text(value), "█" * max(1, round(_BAR * count / most)), f"{count:,}")
+    yield table
+    if score.distribution is not None:
+        yield Text(_described(score.distribution), "dim")
+    if score.summary:
+        yield Text(score.summary)
+
+
+def _number(value: Any) -> str:
+    if isinstance(value, float):
+        return f"{value:,.2f}".rstrip("0").rstrip(".")
+    return f"{value:,}" if isinstance(value, int) else str(value)

@@ -1,0 +1,299 @@
+"""Computes what a dataset is like, with DuckDB over its Parquet files: memory stays flat."""
+
+# pyright: reportUnknownMemberType=false
+
+from __future__ import annotations
+
+import logging
+import statistics
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from dd_core.errors import DataDesignerProfilingError, UserTemplateError
+from dd_core.kinds.statistics import (
+    NOT_COMPUTED,
+    CategoricalDistribution,
+    CategoricalHistogram,
+    ColumnStatistics,
+    Count,
+    Distribution,
+    Figure,
+    NumericalDistribution,
+)
+from dd_core.storage.location import Location, readable
+from dd_core.templates.template import RenderingMode, Template, references
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from dd_core.kinds.columns.column import Column
+
+
+_T = TypeVar("_T")
+_logger = logging.getLogger(__name__)
+_MOST_CATEGORIES = 1000
+_PROMPT_ROWS = 1000
+_SAMPLE_SEED = 42
+_CHARACTERS_PER_TOKEN = 4.0
+_MEMORY = "1GB"
+
+UsageOfColumn = Mapping[str, float]
+"""Requests and tokens that a column took."""
+
+
+class DatasetView:
+    """A dataset that is asked for figures. Use as a context manager."""
+
+    def __init__(self, source: Sequence[Location] | pa.Table) -> None:
+        import duckdb
+        import pyarrow as pa
+
+        self._rows = duckdb.connect(
+            ":memory:", config={"memory_limit": _MEMORY, "autoinstall_known_extensions": False}
+        )
+        try:
+            if isinstance(source, pa.Table):
+                self.schema: Any = source.schema
+                self._rows.register("records", source)
+            else:
+                self.schema = _schema_of(source)
+                files = [self._known(path) for path in source]
+                relation = self._rows.read_parquet(
+                    files, union_by_name=True, hive_partitioning=False
+                )
+                relation.create_view("records")
+        except (duckdb.Error, pa.ArrowException, OSError) as error:
+            self._rows.close()
+            raise DataDesignerProfilingError(f"the dataset cannot be read: {error}") from error
+
+    def _known(self, path: Location) -> str:
+        """The name under which DuckDB reads a file."""
+        if not isinstance(path, Path) and not self._rows.filesystem_is_registered(path.protocol):
+            self._rows.register_filesystem(path.fs)
+        return str(path)
+
+    def __enter__(self) -> DatasetView:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._rows.close()
+
+    def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
+        """The rows of an answer."""
+        return self._rows.execute(query, [*values]).fetchall()
+
+    def records(self, columns: Sequence[str], most: int) -> list[dict[str, Any]]:
+        """Some rows, always the same ones."""
+        listed = ", ".join(map(quoted, columns))
+        sample = f"USING SAMPLE reservoir({most} ROWS) REPEATABLE ({_SAMPLE_SEED})"
+        found = self._rows.execute(f"SELECT {listed} FROM records {sample}")
+        return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
+
+    def is_text(self, column: str) -> bool:
+        """Whether a column holds text, which may be JSON."""
+        return str(self.schema.field(column).type) in ("string", "large_string")
+
+    def statistics_of(
+        self, column: Column, usage: UsageOfColumn, rendering: RenderingMode = "secure"
+    ) -> ColumnStatistics:
+        """The figures of one column."""
+        return column.statistics(_View(self, column, usage, rendering))
+
+
+class _View:
+    """One column's values."""
+
+    def __init__(
+        self, dataset: DatasetView, column: Column, usage: UsageOfColumn, rendering: RenderingMode
+    ) -> None:
+        self._dataset = dataset
+        self._column = column
+        self._usage = usage
+        self._rendering: RenderingMode = rendering
+        self._name = quoted(column.name)
+
+    def general(self) -> Mapping[str, Any]:
+        """The figures that every column has."""
+        kind: Any = self._dataset.schema.field(self._column.name).type
+        counts = _attempted(self._counts) or [NOT_COMPUTED] * 3
+        return {
+            "column_name": self._column.name,
+            "column_type": self._column.kind,
+            "num_records": counts[0],
+            "num_null": counts[1],
+            "num_unique": counts[2],
+            "pyarrow_dtype": str(kind),
+            "simple_dtype": simple_type(kind),
+        }
+
+    def _counts(self) -> list[Any]:
+        # Hashes of 8 bytes, because distinct values themselves may be as large as the dataset.
+        query = f"""SELECT count(*), count(*) - count({self._name}),
+            count(DISTINCT hash({self._name})) FILTER (WHERE {self._name} IS NOT NULL)
+            FROM records"""
+        return [*self._dataset.ask(query)[0]]
+
+    def categorical(self) -> Distribution:
+        """The values as categories."""
+        query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
+        return _attempted(lambda: categories(self._dataset, query)) or NOT_COMPUTED
+
+    def numerical(self) -> Distribution:
+        """The values as numbers."""
+        query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
+        return _attempted(lambda: numbers(self._dataset, query)) or NOT_COMPUTED
+
+    def member(self, path: Sequence[str]) -> Distribution:
+        """A member of structured values as categories, which are texts."""
+
+        def counted() -> Distribution:
+            value = member(self._dataset, self._column.name, path)
+            query = f"SELECT {value} FROM records WHERE {value} IS NOT NULL"
+            return categories(self._dataset, query)
+
+        return _attempted(counted) or NOT_COMPUTED
+
+    def count_valid(self, targets: Sequence[str]) -> Count:
+        """Records whose verdicts are all true."""
+
+        def count() -> int:
+            keys = [*map(self._verdict, targets)] if len(targets) > 1 else [self._verdict(None)]
+            query = f"SELECT count(*) FROM records WHERE {' AND '.join(keys)}"
+            return int(self._dataset.ask(query)[0][0])
+
+        found = _attempted(count)
+        return NOT_COMPUTED if found is None else found
+
+    def _verdict(self, target: str | None) -> str:
+        path = ["is_valid"] if target is None else [target, "is_valid"]
+        return f"coalesce({member(self._dataset, self._column.name, path)} = 'true', false)"
+
+    def tokens(self, templates: Sequence[str]) -> Mapping[str, Any]:
+        """Tokens of prompts and answers."""
+        names = ("mean", "median", "stddev")
+        found: dict[str, Figure] = {}
+        for side, lengths in (("input", lambda: self._prompts(templates)), ("output", self._texts)):
+            figures = _attempted(lambda side=side, lengths=lengths: self._scaled(side, lengths()))
+            given = figures or (NOT_COMPUTED,) * 3
+            found |= {
+                f"{side}_tokens_{name}": each for name, each in zip(names, given, strict=True)
+            }
+        return found
+
+    def _scaled(self, side: str, lengths: tuple[float, float, float]) -> tuple[float, ...]:
+        """Lengths in characters as tokens, with the provider's mean if it counted any."""
+        requests = self._usage.get("requests", 0)
+        counted = self._usage.get(f"{side}_tokens", 0) / requests if requests else 0.0
+        mean = lengths[0]
+        share = counted / mean if counted and mean else 1 / _CHARACTERS_PER_TOKEN
+        return tuple(round(length * share, 2) for length in lengths)
+
+    def _prompts(self, templates: Sequence[str]) -> tuple[float, float, float]:
+        names = sorted({name for source in templates for name in references(source)})
+        compiled = [Template.compile(source, engine=self._rendering) for source in templates]
+        one: list[dict[str, Any]] = [{}]
+        rows = self._dataset.records(names, _PROMPT_ROWS) if names else one
+        lengths = [float(sum(len(each.render(row)) for each in compiled)) for row in rows]
+        spread = statistics.stdev(lengths) if len(lengths) > 1 else 0.0
+        return statistics.fmean(lengths), statistics.median(lengths), spread
+
+    def _texts(self) -> tuple[float, float, float]:
+        text = self._name if self._dataset.is_text(self._column.name) else f"to_json({self._name})"
+        query = f"""SELECT avg(n), median(n), coalesce(stddev_samp(n), 0)
+            FROM (SELECT length({text}) AS n FROM records WHERE {self._name} IS NOT NULL)"""
+        mean, median, spread = self._dataset.ask(query)[0]
+        return float(mean), float(median), float(spread)
+
+
+def _attempted(figure: Callable[[], _T]) -> _T | None:
+    """The figure, or None if it cannot be computed; a statistic is never worth a dataset."""
+    import duckdb
+
+    try:
+        return figure()
+    except (duckdb.Error, ValueError, TypeError, KeyError, UserTemplateError) as error:
+        _logger.debug("a statistic was not computed: %s", error)
+        return None
+
+
+def categories(dataset: DatasetView, query: str) -> CategoricalDistribution:
+    """How often each value of a query's only column occurs."""
+    found = dataset.ask(
+        f"SELECT value, count(*) AS n FROM ({query}) AS t(value) GROUP BY value "
+        f"ORDER BY n DESC, CAST(value AS VARCHAR) LIMIT {_MOST_CATEGORIES}"
+    )
+    if not found:
+        raise ValueError("there are no values")
+    histogram = CategoricalHistogram(
+        categories=[value for value, _ in found], counts=[count for _, count in found]
+    )
+    return CategoricalDistribution(
+        most_common_value=found[0][0], least_common_value=found[-1][0], histogram=histogram
+    )
+
+
+def numbers(dataset: DatasetView, query: str) -> NumericalDistribution:
+    """The distribution of a query's only column."""
+    low, high, mean, spread, median = dataset.ask(
+        "SELECT min(v), max(v), avg(v), coalesce(stddev_samp(v), 0), median(v) "
+        f"FROM (SELECT CAST(value AS DOUBLE) AS v FROM ({query}) AS t(value))"
+    )[0]
+    if low is None:
+        raise ValueError("there are no values")
+    return NumericalDistribution(min=low, max=high, mean=mean, stddev=spread, median=median)
+
+
+def quoted(name: str) -> str:
+    """A name as SQL has it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def member(dataset: DatasetView, column: str, path: Sequence[str]) -> str:
+    """SQL for a member of a structured column, as text; JSON text is looked into as well."""
+    if dataset.is_text(column):
+        pointer = "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
+        return f"json_extract_string({quoted(column)}, {_literal(pointer)})"
+    inner = quoted(column)
+    for key in path:
+        inner = f"struct_extract({inner}, {_literal(key)})"
+    return f"CAST({inner} AS VARCHAR)"
+
+
+def _literal(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
+
+
+def _schema_of(paths: Sequence[Location]) -> pa.Schema:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    parquet: Any = pq
+    schemas = [parquet.read_schema(readable(path)).remove_metadata() for path in paths]
+    return pa.unify_schemas(schemas, promote_options="permissive")
+
+
+def simple_type(kind: Any) -> str:
+    """The type's name as people say it: int, float, string, list[int], dict and so on."""
+    import pyarrow as pa
+
+    types: Any = pa.types
+    named = {
+        "bool": [types.is_boolean],
+        "int": [types.is_integer],
+        "float": [types.is_floating, types.is_decimal],
+        "string": [types.is_string, types.is_large_string],
+        "timestamp": [types.is_timestamp],
+        "date": [types.is_date],
+        "time": [types.is_time],
+        "duration": [types.is_duration],
+        "bytes": [types.is_binary, types.is_large_binary],
+        "dict": [types.is_struct, types.is_map],
+        "null": [types.is_null],
+    }
+    for name, checks in named.items():
+        if any(check(kind) for check in checks):
+            return name
+    if types.is_list(kind) or types.is_large_list(kind):
+        return f"list[{simple_type(kind.value_type)}]"
+    return str(kind)

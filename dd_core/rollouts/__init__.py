@@ -1,1 +1,0 @@
-"""Readers of what coding agents leave behind: one module for each format, `trace.py` for all."""

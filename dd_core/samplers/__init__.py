@@ -1,5 +1,0 @@
-"""The kinds of sampler: declaring one in a module of this folder is registering it."""
-
-from dd_core.kind import import_kinds
-
-import_kinds(__name__, __path__)

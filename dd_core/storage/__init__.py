@@ -1,0 +1,1 @@
+"""Datasets on disk and in object storage: parts, journals and versions."""

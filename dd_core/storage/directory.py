@@ -1,0 +1,300 @@
+"""A dataset in a folder or in object storage: its parts, its journals and its metadata.
+
+A part is one batch as one Parquet file. It appears atomically and says in its own metadata which
+rows it stands for, so the files alone are the truth about what is finished.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from dd_core.errors import ArtifactStorageError
+from dd_core.storage.arrow import parquet_bytes, parquet_facts, read_parquet
+from dd_core.storage.batch import (
+    ROWS_KEY,
+    Batch,
+    BatchTables,
+    Part,
+    gaps,
+    missing_batches,
+    read_part,
+)
+from dd_core.storage.dropped_rows import failures_table
+from dd_core.storage.journal import Journal, segments
+from dd_core.storage.location import (
+    Location,
+    content_of,
+    files_in,
+    listed,
+    location_of,
+    put,
+    remove_tree,
+    replace_folder,
+    stamps,
+    sync_folder,
+)
+from dd_core.storage.metadata import DatasetMetadata
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+
+_logger = logging.getLogger(__name__)
+
+_FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
+ROWS_FOLDER = "parquet-files"
+GENERATED_FOLDER = "generated-files"
+_DROPPED = "dropped-columns-parquet-files"
+_FAILED = "failed-rows"
+_PROCESSORS = "processors-files"
+JOURNAL = "journal"
+CONFIG = "builder_config.json"
+METADATA = "metadata.json"
+_COPY = "metadata.copy.json"
+"""The metadata as the latest run found them, in case the other file is damaged."""
+VERSIONS = "versions"
+"""Folder with the versions of a dataset that has versions."""
+
+
+class DatasetDirectory:
+    """`<artifact path>/<dataset name>/` and what is in it."""
+
+    def __init__(self, path: Location, version: str | None = None) -> None:
+        self.path = path
+        self.version = version
+        """Which version of a dataset this is, if it has versions."""
+        self.metadata = self._read_metadata()
+
+    @classmethod
+    def place(
+        cls, artifact_path: str | Location, name: str, version: str | None = None
+    ) -> DatasetDirectory:
+        """The directory of a dataset or of a version of it, whether it exists or not."""
+        for what, folder in [("dataset_name", name), ("version", version)]:
+            if folder in ("", ".", "..") or _FORBIDDEN.search(folder or ""):
+                raise ArtifactStorageError(
+                    f"{what} {folder!r} cannot be a folder; "
+                    'leave out < > : " / \\ | ? * and control characters'
+                )
+        path = location_of(artifact_path) / name
+        return cls(path) if version is None else cls(path / VERSIONS / version, version)
+
+    @property
+    def has_content(self) -> bool:
+        """Whether anything is there already."""
+        return self.path.is_dir() and any(self.path.iterdir())
+
+    @property
+    def accepted(self) -> bool | None:
+        """Whether a finished version passed its gates; None if it is not finished."""
+        return self.metadata.accepted
+
+    @property
+    def parts_folder(self) -> str:
+        """Where parts are: with the dataset's rows, unless processors make these of the parts."""
+        return self.metadata.parts_folder or ROWS_FOLDER
+
+    @property
+    def holds_parts(self) -> bool:
+        """Whether the parts are the dataset's files."""
+        return self.parts_folder == ROWS_FOLDER
+
+    @property
+    def seed(self) -> int | None:
+        """The seed that the dataset was begun with."""
+        return self.metadata.seed
+
+    def parts(self) -> list[Part]:
+        """Readable parts in row order."""
+        found = [
+            part
+            for path, state in listed(self.path / self.parts_folder, "batch_*.parquet")
+            if (part := read_part(path, state)) is not None
+        ]
+        return sorted(found, key=lambda part: part.start)
+
+    def part(self, index: int) -> Part | None:
+        """The part of a batch, if it is there."""
+        found = listed(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
+        return read_part(*found[0]) if found else None
+
+    def missing(
+        self, num_records: int, buffer_size: int, *, retry_failed: bool = False
+    ) -> list[Batch]:
+        """The batches that are still to be generated, in row order.
+
+        With `retry_failed`, batches of which rows were given up are among them.
+        """
+        return missing_batches(self.parts(), num_records, buffer_size, retry_failed=retry_failed)
+
+    def journal(self, batch: Batch) -> Journal:
+        """The journal of a batch."""
+        return Journal(self.path / JOURNAL, batch)
+
+    def write_part(self, tables: BatchTables) -> Part:
+        """Write the tables of a batch; returns the part, which has no file if it has no rows."""
+        batch, rows = tables.batch, tables.rows.num_rows
+        dropped = sorted({row.row for row in tables.dropped_rows})
+        facts: dict[str, Any] = {"start": batch.start, "stop": batch.stop}
+        facts |= {"complete": tables.is_complete, "dropped": dropped}
+        self._write_failures(tables)
+        if rows:  # an empty file would have no types
+            if tables.dropped_columns is not None:
+                self._write(tables.dropped_columns, _DROPPED, batch.index, facts)
+            self._write(tables.rows, self.parts_folder, batch.index, facts)
+            for name, table in tables.side_tables.items():
+                self._write(table, f"{_PROCESSORS}/{name}", batch.index, facts)
+        path = self.path / self.parts_folder / f"batch_{batch.index:05d}.parquet"
+        return Part(
+            index=batch.index,
+            start=batch.start,
+            stop=batch.stop,
+            rows=rows,
+            complete=tables.is_complete,
+            path=path,
+            dropped=tuple(dropped),
+        )
+
+    def sync_parts(self) -> None:
+        """Make sure that written parts survive a power failure."""
+        sync_folder(self.path / self.parts_folder)
+
+    def failed_rows(self) -> Iterator[pa.Table]:
+        """The tables of rows that were given up, in row order."""
+        for path in files_in(self.path / _FAILED, "batch_*.parquet"):
+            yield read_parquet(path)
+
+    def write_metadata(self, **fields: Any) -> None:
+        """Add fields to `metadata.json`; the file is replaced as a whole."""
+        self.metadata.set(**fields)
+        put(self.path / METADATA, self._metadata_as_text())
+
+    def copy_metadata(self) -> None:
+        """Keep a copy of the metadata as they are now."""
+        put(self.path / _COPY, self._metadata_as_text())
+
+    def _metadata_as_text(self) -> bytes:
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+        return orjson.dumps(self.metadata.to_json(), option=options)
+
+    def tidy(self) -> None:
+        """Remove journals whose rows are all in parts, and files that were never finished."""
+        if isinstance(self.path, Path):
+            for pattern in (".*.partial", "*/.*.partial"):
+                for leftover in self.path.glob(pattern):
+                    leftover.unlink(missing_ok=True)
+        covered = [
+            (part.start, part.stop) for part in self.parts() if part.complete and not part.dropped
+        ]
+        for segment, start, stop in segments(self.path / JOURNAL):
+            if not any(first < stop and last > start for first, last in gaps(covered, stop)):
+                segment.unlink(missing_ok=True)
+        with suppress(OSError):
+            (self.path / JOURNAL).rmdir()  # object storage has no folders to remove
+
+    def write_text(self, name: str, text: str) -> Location:
+        """Write a small file beside the parts."""
+        put(self.path / name, text.encode())
+        return self.path / name
+
+    def remove(self) -> None:
+        """Remove the dataset."""
+        remove_tree(self.path)
+
+    def read_text(self, name: str) -> str | None:
+        """A small file beside the parts; None if it is not there."""
+        try:
+            return content_of(self.path / name).decode()
+        except FileNotFoundError:
+            return None
+
+    def config(self) -> dict[str, Any]:
+        """The configuration as it was written, seed columns included."""
+        try:
+            return dict(orjson.loads(content_of(self.path / CONFIG)))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactStorageError(f"{self.path} is no dataset: {error}") from error
+
+    def names(self, folder: str) -> list[str]:
+        """Names of the files in a folder beside the parts."""
+        return [path.name for path in files_in(self.path / folder, "*")]
+
+    def files(self) -> list[Location]:
+        """The files with the dataset's rows, in row order."""
+        if self.holds_parts:
+            return [part.path for part in self.parts()]
+        return files_in(self.path / ROWS_FOLDER, "batch_*.parquet")
+
+    def stamps(self) -> list[list[Any]]:
+        """What changes when one of the files does, as JSON gives it back."""
+        return stamps(listed(self.path / ROWS_FOLDER, "batch_*.parquet"))
+
+    def tables(self) -> Iterator[pa.Table]:
+        """The files' tables."""
+        for path in self.files():
+            yield read_parquet(path)
+
+    def count_rows(self) -> int:
+        """Rows in the dataset, from the files' metadata."""
+        if self.holds_parts:
+            return sum(part.rows for part in self.parts())
+        return sum(parquet_facts(path)[0] for path in self.files())
+
+    def processor_files(self) -> dict[str, list[Location]]:
+        """The files that processors made beside the dataset, by the processors' names."""
+        folders = files_in(self.path / _PROCESSORS, "*")
+        found = {folder.name: files_in(folder, "batch_*.parquet") for folder in folders}
+        return {name: paths for name, paths in found.items() if paths}
+
+    def replace_files(self, folder: Path) -> None:
+        """Let the files of a folder be those with the dataset's rows."""
+        replace_folder(self.path / ROWS_FOLDER, folder)
+
+    def _write_failures(self, tables: BatchTables) -> None:
+        index = tables.batch.index
+        if tables.dropped_rows:
+            self._write(failures_table(tables.dropped_rows), _FAILED, index, {})
+        else:
+            (self.path / _FAILED / f"batch_{index:05d}.parquet").unlink(missing_ok=True)
+
+    def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> None:
+        # One call into the system is cheaper than one a page of a column.
+        content = parquet_bytes(table, {ROWS_KEY: orjson.dumps(facts)})
+        put(self.path / folder / f"batch_{index:05d}.parquet", content)
+
+    def beside(self) -> DatasetDirectory:
+        """A directory beside this one that does not exist yet."""
+        stamp = datetime.now().strftime("%m-%d-%Y_%H%M%S")
+        path = self.path.with_name(f"{self.path.name}_{stamp}")
+        number = 1
+        while path.exists():
+            number += 1
+            path = self.path.with_name(f"{self.path.name}_{stamp}_{number}")
+        return DatasetDirectory(path)
+
+    def _read_metadata(self) -> DatasetMetadata:
+        try:
+            return _parse_metadata(content_of(self.path / METADATA))
+        except FileNotFoundError:
+            return DatasetMetadata()
+        except (ValueError, TypeError) as error:
+            _logger.warning("%s is damaged, using its copy: %s", self.path / METADATA, error)
+        try:
+            return _parse_metadata(content_of(self.path / _COPY))
+        except (OSError, ValueError, TypeError) as error:
+            raise ArtifactStorageError(
+                f"{self.path / METADATA} is damaged, and so is its copy ({error}); repair it, or "
+                "remove it and pass the dataset's seed as RunConfig.seed"
+            ) from error
+
+
+def _parse_metadata(content: bytes) -> DatasetMetadata:
+    return DatasetMetadata.model_validate(orjson.loads(content))

@@ -1,0 +1,244 @@
+"""Finished cells in storage, so that an answer is paid for once whatever dies.
+
+Each attempt at a batch writes segments of its own: one JSON line a cell, with the fingerprint of
+its column, so that cells of unchanged columns are found again after an edit. In a folder, an
+attempt appends to one segment; lines are handed to the operating system at once and reach the disk
+within a second. Object storage cannot append: there the lines of every second are a new segment.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from pathlib import Path
+from typing import Any, Protocol
+
+from dd_core.storage.batch import Batch
+from dd_core.storage.json_codec import decoded, encoded
+from dd_core.storage.location import Location, files_in
+
+_logger = logging.getLogger(__name__)
+
+_SYNC_SECONDS = 0.5
+_WRITE_SECONDS = 0.1
+_UPLOAD_SECONDS = 0.5
+
+JournalledCells = dict[str, dict[int, dict[str, Any]]]
+"""Values by column fingerprint and row index of the dataset."""
+
+
+class Journal:
+    """The journal of one batch: segments in a directory."""
+
+    def __init__(self, directory: Location, batch: Batch) -> None:
+        self._directory = directory
+        self._batch = batch
+        self._pending: list[bytes] = []
+        self.has_lines = False
+        """Whether cells were noted in this attempt."""
+        self._timer: asyncio.TimerHandle | None = None
+        stem = f"rows-{batch.start:09d}-{batch.stop:09d}"
+        self._segments: _Segments
+        if isinstance(directory, Path):
+            self._segments = _AppendedSegment(directory, stem)
+        else:
+            self._segments = _UploadedSegments(directory, stem)
+
+    def add(self, fingerprint: str, row: int, values: Mapping[str, Any]) -> None:
+        """Note a finished cell; `row` counts from the start of the dataset."""
+        self._pending.append(encoded((fingerprint, row, values)) + b"\n")
+        self.has_lines = True
+        if self._timer is None:
+            loop = asyncio.get_running_loop()
+            self._timer = loop.call_later(self._segments.pause, self._write)
+
+    def flush(self) -> None:
+        """Write what is pending."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._write()
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether to close it is to wait for a network."""
+        return not isinstance(self._directory, Path)
+
+    def wait(self) -> None:
+        """Wait until what was written is safe; may be called from another thread."""
+        self._segments.wait()
+
+    def close(self) -> None:
+        """Write what is pending, and see to it that it is safe."""
+        self.flush()
+        self._segments.close()
+
+    def remove(self) -> None:
+        """Delete the segments that this batch covers; its part holds their cells now."""
+        self.close()
+        for segment, start, stop in segments(self._directory):
+            if self._batch.start <= start and stop <= self._batch.stop:
+                segment.unlink(missing_ok=True)
+
+    def _write(self) -> None:
+        self._timer = None
+        if self._pending:
+            lines, self._pending = b"".join(self._pending), []
+            self._segments.write(lines)
+
+
+class _Segments(Protocol):
+    """Where the lines of one attempt go."""
+
+    pause: float
+    """Seconds for which lines are gathered."""
+
+    def write(self, lines: bytes) -> None:
+        """Keep lines."""
+        ...
+
+    def wait(self) -> None:
+        """Wait until what was written is on its way no longer."""
+        ...
+
+    def close(self) -> None:
+        """See to it that everything is safe."""
+        ...
+
+
+class _AppendedSegment:
+    """One file that grows."""
+
+    pause = _WRITE_SECONDS
+
+    def __init__(self, directory: Path, stem: str) -> None:
+        self._directory = directory
+        self._stem = stem
+        self._file: int | None = None
+        self._synced = 0.0
+
+    def write(self, lines: bytes) -> None:
+        if self._file is None:
+            self._file = self._open()
+        os.write(self._file, lines)
+        loop = _running_loop()
+        if loop is None:
+            os.fsync(self._file)
+        elif loop.time() - self._synced > _SYNC_SECONDS:
+            self._synced = loop.time()
+            loop.run_in_executor(None, _sync_copy(self._file))
+
+    def wait(self) -> None:
+        """Lines are with the operating system at once."""
+
+    def close(self) -> None:
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _open(self) -> int:
+        self._directory.mkdir(parents=True, exist_ok=True)
+        number = 0
+        while True:
+            path = self._directory / f"{self._stem}.{number:03d}.jsonl"
+            try:
+                return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
+            except FileExistsError:
+                number += 1
+
+
+class _UploadedSegments:
+    """An object for each time that lines are written."""
+
+    pause = _UPLOAD_SECONDS
+
+    def __init__(self, directory: Location, stem: str) -> None:
+        self._directory = directory
+        self._attempt = f"{stem}.{secrets.token_hex(4)}"
+        self._number = 0
+        self._uploads: list[Future[None]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="dd-journal")
+
+    def write(self, lines: bytes) -> None:
+        path = self._directory / f"{self._attempt}-{self._number:05d}.jsonl"
+        self._number += 1
+        self._uploads = [each for each in self._uploads if not each.done()]
+        self._uploads.append(self._thread.submit(_upload, path, lines))
+
+    def wait(self) -> None:
+        wait(self._uploads)
+
+    def close(self) -> None:
+        self.wait()
+        self._thread.shutdown()
+
+
+def _upload(path: Location, lines: bytes) -> None:
+    for pause in (0.5, 2.0, 8.0, None):
+        try:
+            path.write_bytes(lines)
+        except Exception as error:  # storages raise what they like
+            if pause is None:
+                _logger.warning("finished cells could not be kept in %s: %s", path, error)
+                return
+            time.sleep(pause)
+        else:
+            return
+
+
+def cells_in(directory: Location, batch: Batch) -> JournalledCells:
+    """What earlier attempts finished of a batch's rows, whatever batches they ran in."""
+    found: JournalledCells = {}
+    for segment, start, stop in segments(directory):
+        if start < batch.stop and stop > batch.start:
+            _read_segment(segment, batch, found)
+    return found
+
+
+def merged(cells: JournalledCells, more: JournalledCells) -> JournalledCells:
+    """Cells of two places together; those of the first count where both have one."""
+    found = {fingerprint: {**rows} for fingerprint, rows in cells.items()}
+    for fingerprint, rows in more.items():
+        found[fingerprint] = {**rows, **found.get(fingerprint, {})}
+    return found
+
+
+def segments(directory: Location) -> Iterator[tuple[Location, int, int]]:
+    """The segments in a directory, oldest first, with the range of rows they were begun for."""
+    for path in files_in(directory, "rows-*-*.jsonl"):
+        _, start, rest = path.name.split("-", 2)
+        yield path, int(start), int(rest.split(".")[0])
+
+
+def _read_segment(segment: Location, batch: Batch, found: JournalledCells) -> None:
+    with segment.open("rb") as lines:
+        for line in lines:
+            try:
+                fingerprint, row, values = decoded(line)
+            except ValueError:
+                continue  # the line that was being written when the process died
+            if batch.start <= row < batch.stop:
+                found.setdefault(fingerprint, {})[row] = values
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
+
+
+def _sync_copy(file: int) -> Callable[[], None]:
+    copy = os.dup(file)
+
+    def sync() -> None:
+        try:
+            os.fsync(copy)
+        finally:
+            os.close(copy)
+
+    return sync

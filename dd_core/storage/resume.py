@@ -1,0 +1,121 @@
+"""Which directory a run works in, the one that is there or a fresh one, and what it takes over."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from enum import StrEnum
+
+from dd_core.errors import ArtifactStorageError
+from dd_core.storage.batch import Batch
+from dd_core.storage.directory import JOURNAL, METADATA, VERSIONS, DatasetDirectory
+from dd_core.storage.journal import JournalledCells, cells_in, merged
+from dd_core.storage.location import Location
+
+_DIFFERENT = {
+    "config_hash": "it was generated from another configuration",
+    "plan_hash": "its seed data or code that it uses has changed since",
+}
+
+
+class ResumeMode(StrEnum):
+    """What to do with a dataset directory that exists already."""
+
+    NEVER = "never"
+    ALWAYS = "always"
+    IF_POSSIBLE = "if_possible"
+
+
+def choose_directory(
+    placed: DatasetDirectory, mode: ResumeMode, seed: int | None, hashes: Mapping[str, str]
+) -> DatasetDirectory:
+    """The directory itself, or a fresh one beside it, as the resume mode asks.
+
+    `hashes` must be what the metadata says, if they say it. A directory that is begun because they
+    differ has this one's seed, so that columns that are the same have the same values.
+    A version has its place, so it is always continued.
+    """
+    if placed.version is not None:
+        _require_no_rows_above(placed)
+        mode = ResumeMode.ALWAYS if placed.has_content else ResumeMode.NEVER
+    if mode is ResumeMode.ALWAYS and not placed.has_content:
+        raise ArtifactStorageError(
+            f"there is nothing to resume in {placed.path}; use resume='if_possible' or 'never'"
+        )
+    if not placed.has_content:
+        return placed
+    if mode is ResumeMode.NEVER:
+        return placed.beside()
+    obstacle = _obstacle(placed, seed, hashes)
+    if obstacle is None:
+        return placed
+    if mode is ResumeMode.ALWAYS:
+        raise ArtifactStorageError(
+            f"{placed.path} cannot be resumed: {obstacle}; {_way_out(placed)}"
+        )
+    beside = placed.beside()
+    if placed.seed is not None:
+        beside.metadata.set(seed=placed.seed, begun_beside=placed.path.name)
+    return beside
+
+
+def kept_cells(
+    directory: DatasetDirectory, batch: Batch, fingerprints: Collection[str]
+) -> JournalledCells:
+    """Finished cells of a batch's rows that journals hold.
+
+    A dataset that was begun next to others, because the configuration had changed, also takes over
+    the cells of the others. `fingerprints` are those of the columns whose values may be shared
+    between datasets.
+    """
+    found = cells_in(directory.path / JOURNAL, batch)
+    for folder in _folders_beside(directory):
+        others = cells_in(folder / JOURNAL, batch)
+        shared = {key: others[key] for key in others if key in fingerprints}
+        found = merged(found, shared)
+    return found
+
+
+def _folders_beside(directory: DatasetDirectory) -> list[Location]:
+    base, path = directory.metadata.begun_beside, directory.path
+    if base is None:
+        return []
+    names = [each.name for each in path.parent.iterdir() if each.name != path.name]
+    return [path.parent / name for name in names if f"{name}_".startswith(f"{base}_")]
+
+
+def require_room_for(directory: DatasetDirectory, num_records: int) -> None:
+    """Raise when the dataset already has or wants more rows than asked for."""
+    target = directory.metadata.target_num_records
+    if num_records < target:
+        raise ArtifactStorageError(
+            f"{directory.path} was begun with num_records={target}; ask for at least as many, "
+            f"or {_way_out(directory)}"
+        )
+
+
+def _way_out(directory: DatasetDirectory) -> str:
+    if directory.version is not None:
+        return "name another version, or remove this one"
+    return "use resume='never' for a new dataset"
+
+
+def _require_no_rows_above(version: DatasetDirectory) -> None:
+    dataset = version.path.parent.parent
+    if (dataset / METADATA).exists():
+        raise ArtifactStorageError(
+            f"{dataset} holds a dataset without versions; choose another dataset_name, "
+            "or move it away"
+        )
+
+
+def _obstacle(
+    directory: DatasetDirectory, seed: int | None, hashes: Mapping[str, str]
+) -> str | None:
+    if (directory.path / VERSIONS).is_dir():
+        return "it holds versions, so name one"
+    for name, value in hashes.items():
+        if getattr(directory.metadata, name) not in (None, value):
+            return _DIFFERENT[name]
+    if seed is not None and directory.seed is not None and seed != directory.seed:
+        return f"it was begun with seed {directory.seed}"
+    return None

@@ -1,0 +1,161 @@
+"""The versions of a dataset: `<dataset>/versions/<version>/`, and which of them is the latest.
+
+`latest.json` names it. A file rather than a link, because object storage has no links; its path is
+relative, so that the folder can be moved.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import orjson
+
+from dd_core.errors import ArtifactStorageError
+from dd_core.storage.directory import VERSIONS, DatasetDirectory
+from dd_core.storage.location import content_of
+
+_LATEST = "latest.json"
+_NUMBER = re.compile(r"(\d+)")
+_ABANDONED = timedelta(days=7)
+
+
+class Versions:
+    """What is below a dataset's folder if the dataset has versions."""
+
+    def __init__(self, place: DatasetDirectory) -> None:
+        self._place = place
+        self._folder = place.path / VERSIONS
+
+    @classmethod
+    def around(cls, version: DatasetDirectory) -> Versions:
+        """All versions of the dataset that this is a version of."""
+        return cls(DatasetDirectory(version.path.parent.parent))
+
+    def names(self) -> list[str]:
+        """The versions in order: by name, where numbers within names count as numbers."""
+        if not self._folder.is_dir():
+            return []
+        folders = [path.name for path in self._folder.iterdir() if path.is_dir()]
+        return sorted(folders, key=_order)
+
+    def directory(self, name: str) -> DatasetDirectory:
+        """The directory of a version."""
+        return DatasetDirectory(self._folder / name, name)
+
+    @property
+    def latest(self) -> str | None:
+        """The newest accepted version; None if there is none."""
+        try:
+            found: dict[str, Any] = orjson.loads(content_of(self._place.path / _LATEST))
+            return str(found["version"])
+        except FileNotFoundError:
+            return None
+        except (ValueError, KeyError, TypeError) as error:
+            raise ArtifactStorageError(
+                f"{self._place.path / _LATEST} is damaged: {error}; remove it and run again"
+            ) from error
+
+    def before(self, version: str) -> DatasetDirectory | None:
+        """The newest accepted version that comes before one."""
+        earlier = [name for name in self.names() if _order(name) < _order(version)]
+        for name in reversed(earlier):
+            if (directory := self.directory(name)).accepted:
+                return directory
+        return None
+
+    def settle(self, version: DatasetDirectory) -> bool:
+        """Let `latest` follow what became of a version; returns whether that is the latest now.
+
+        A version that is older than the latest changes nothing, nor does one that failed, unless
+        it was the latest itself: then the one before it is again.
+        """
+        name, latest = version.path.name, self.latest
+        if version.accepted and (latest is None or _order(latest) <= _order(name)):
+            self._point_to(version)
+            return True
+        if not version.accepted and latest == name:
+            former = self.before(name)
+            if former is not None:
+                self._point_to(former)
+            else:
+                (self._place.path / _LATEST).unlink()
+        return False
+
+    def prune(self, keep: int) -> list[str]:
+        """Remove what is older than the newest `keep` accepted versions; returns the names.
+
+        The latest stays, and so does what is not finished, unless it was begun a week ago.
+        """
+        found = {name: self.directory(name) for name in reversed(self.names())}
+        accepted = [name for name, directory in found.items() if directory.accepted]
+        if len(accepted) < keep:
+            return []
+        oldest, latest = _order(accepted[keep - 1]), self.latest
+        removed = [
+            name
+            for name, directory in found.items()
+            if _order(name) < oldest and name != latest and _is_settled(directory)
+        ]
+        for name in removed:
+            found[name].remove()
+        return removed
+
+    def _point_to(self, version: DatasetDirectory) -> None:
+        content = {
+            "version": version.path.name,
+            "path": f"{VERSIONS}/{version.path.name}",
+            "rows": version.metadata.actual_num_records,
+            "since": datetime.now(UTC).isoformat(timespec="seconds"),
+        }
+        self._place.write_text(_LATEST, orjson.dumps(content, option=orjson.OPT_INDENT_2).decode())
+
+
+def settle_version(version: DatasetDirectory, keep: int | None) -> None:
+    """Let `latest` follow the outcome of a version; if it is the latest now, remove older ones.
+
+    `keep` is the number of accepted versions to keep; None keeps all.
+    """
+    versions = Versions.around(version)
+    is_latest = versions.settle(version)
+    if is_latest and keep is not None:  # a back-fill must not remove what it has just made
+        versions.prune(keep)
+
+
+def current(place: DatasetDirectory) -> DatasetDirectory:
+    """The dataset at a place: its latest version, if it has versions."""
+    versions = Versions(place)
+    latest = versions.latest
+    if latest is not None:
+        return versions.directory(latest)
+    if names := versions.names():
+        raise ArtifactStorageError(
+            f"no version of {place.path} is accepted yet; open one of {names} by its name"
+        )
+    return place
+
+
+def dates(first: str, last: str) -> Iterator[str]:
+    """The days from one ISO date to another as names of versions, both included."""
+    try:
+        day, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last).date()
+    except ValueError as error:
+        raise ArtifactStorageError(f"{error}; write dates like 2026-11-24") from None
+    while day <= end:
+        yield day.isoformat()
+        day += timedelta(days=1)
+
+
+def _order(name: str) -> list[tuple[int, str]]:
+    """Sorts `v9` before `v10`, and dates by time."""
+    pieces = _NUMBER.split(name)
+    return [(int(piece), "") if at % 2 else (-1, piece) for at, piece in enumerate(pieces)]
+
+
+def _is_settled(directory: DatasetDirectory) -> bool:
+    if directory.accepted is not None:
+        return True
+    begun = directory.metadata.started_at
+    return begun is None or datetime.now(UTC) - datetime.fromisoformat(begun) > _ABANDONED

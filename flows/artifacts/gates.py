@@ -1,0 +1,33 @@
+"""What became of a dataset's gates, as a table in Prefect's UI."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from prefect.artifacts import acreate_markdown_artifact
+
+from dd_core.quality.acceptance import GateResult
+from dd_core.storage.directory import DatasetDirectory
+
+from .markdown import artifact_key
+
+
+async def show_gates(
+    dataset: str, directory: DatasetDirectory, results: Sequence[GateResult]
+) -> None:
+    """Write the artifact `<dataset>-gates`, one row a gate, those that failed first."""
+    version = f", version {directory.version}" if directory.version else ""
+    failed = sum(not each.passed for each in results)
+    verdict = f"Not accepted: {failed} of {len(results)} gates failed" if failed else "Accepted"
+    lines = [f"# {dataset}{version}", "", f"{verdict}.", ""]
+    lines += ["| gate | found | wanted | | |", "| --- | --- | --- | --- | --- |"]
+    for each in sorted(results, key=lambda each: each.passed):
+        cells = [each.gate, each.shown, each.wanted, "passed" if each.passed else "**failed**"]
+        lines.append("| " + " | ".join(_cell(cell) for cell in [*cells, each.note]) + " |")
+    await acreate_markdown_artifact(
+        "\n".join(lines), key=artifact_key(dataset, "gates"), description=verdict
+    )
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())

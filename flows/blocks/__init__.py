@@ -1,0 +1,1 @@
+"""Block types, and the storage and providers resolved from them."""

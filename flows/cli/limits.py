@@ -1,0 +1,115 @@
+"""`ddflows limits`: the request limits that all runs of a workspace share."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeVar
+
+import click
+
+from .options import reports_errors
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from prefect.client.orchestration import PrefectClient
+
+
+_T = TypeVar("_T")
+
+
+@click.group(invoke_without_command=True)
+@click.option("--free-orphans", is_flag=True, help="Give back the slots of runs that are gone.")
+@click.pass_context
+@reports_errors
+def limits(context: click.Context, free_orphans: bool) -> None:
+    """Show each model's limit in Prefect and which runs hold its slots."""
+    if context.invoked_subcommand is not None:
+        return
+    if free_orphans:
+        click.echo(f"{_with_client(_free)} slots freed")
+    _with_client(_show)
+
+
+@limits.command("set")
+@click.argument("alias")
+@click.argument("requests", type=click.IntRange(min=0), required=False)
+@click.option(
+    "--per-minute", type=click.IntRange(min=1), help="Requests that may be started in a minute."
+)
+@reports_errors
+def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
+    """Let REQUESTS of the model ALIAS be in flight at once, over all runs; 0 pauses it."""
+    from ..limits.tag_limits import set_limit, set_rate
+
+    if requests is None and per_minute is None:
+        raise click.UsageError("give the number of requests, --per-minute, or both")
+
+    async def change(client: PrefectClient) -> None:
+        if requests is not None:
+            await set_limit(client, alias, requests)
+        if per_minute is not None:
+            await set_rate(client, alias, per_minute)
+
+    _with_client(change)
+    _with_client(_show)
+
+
+@limits.command()
+@click.argument("alias")
+@reports_errors
+def free(alias: str) -> None:
+    """Give back the slots of the model ALIAS whose runs are gone, and count the rest anew."""
+
+    async def free_one(client: PrefectClient) -> int:
+        return await _free(client, alias)
+
+    click.echo(f"{_with_client(free_one)} slots freed")
+
+
+def _with_client(work: Callable[[PrefectClient], Awaitable[_T]]) -> _T:
+    from prefect.client.orchestration import get_client
+
+    async def run() -> _T:
+        async with get_client() as client:
+            return await work(client)
+
+    return asyncio.run(run())
+
+
+async def _free(client: PrefectClient, alias: str | None = None) -> int:
+    from ..limits.leases import correct_count, free_dead
+    from ..limits.tag_limits import alias_limits, aliases_in, read_limits
+
+    found = await read_limits(client)
+    aliases = aliases_in(found) if alias is None else [alias]
+    freed = await free_dead(client, alias_limits(found, aliases))
+    return freed + sum([max(0, await correct_count(client, each)) for each in aliases])
+
+
+async def _show(client: PrefectClient) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from ..limits.leases import live_runs
+    from ..limits.tag_limits import alias_limits, aliases_in, rates_a_minute, read_limits
+
+    found = await read_limits(client)
+    states = alias_limits(found, aliases_in(found))
+    rates = await rates_a_minute(client, states)
+    runs = await live_runs(client) if any(state.held for state in states.values()) else {}
+    table = Table("model", "limit", "held", "a minute", "by", "waiting")
+    for alias, state in states.items():
+        names = {holder: runs[holder].name if holder in runs else "(gone)" for holder in state.held}
+        names |= {each: runs[each].name for each in state.waiting if each in runs}
+        by = [f"{names[holder]}: {slots}" for holder, slots in state.held.items()]
+        by += [f"tasks of others: {state.others}"] if state.others else []
+        waiting = [names.get(holder, "(gone)") for holder in state.waiting]
+        rate = f"{rates[alias]:,.0f}" if alias in rates else ""
+        table.add_row(
+            alias, str(state.limit), str(state.live), rate, ", ".join(by), ", ".join(waiting)
+        )
+    if states:
+        Console().print(table)
+    else:
+        click.echo("No run has created a limit yet; set one with `ddflows limits set ALIAS N`.")

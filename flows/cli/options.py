@@ -1,0 +1,109 @@
+"""Arguments and options that several commands of `ddflows` share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+
+import click
+
+if TYPE_CHECKING:
+    from dd_core.dataset.config import DataDesignerConfig
+    from dd_core.dataset.run_config import RunConfig
+
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+
+def config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
+    """The argument CONFIG; a Python file is given what follows `--`."""
+
+    @click.argument("config", metavar="CONFIG")
+    @click.argument("script_args", nargs=-1, metavar="[-- ARGS...]")
+    @wraps(command)
+    def configured(config: str, script_args: tuple[str, ...], **options: Any) -> _T:
+        return command(config=reports_errors(_read_config)(config, script_args), **options)
+
+    return configured
+
+
+def _read_config(config: str, script_args: tuple[str, ...]) -> DataDesignerConfig | str:
+    from dd_core.dataset.files import run_script
+
+    if config.endswith(".py"):
+        return run_script(Path(config), script_args)
+    if script_args:
+        raise click.UsageError(f"only a Python file takes arguments, not {config!r}")
+    return config
+
+
+providers_option = click.option(
+    "--providers", type=click.Path(exists=True, dir_okay=False), help="YAML file of providers."
+)
+run_config_option = click.option(
+    "-c",
+    "--run-config",
+    type=click.Path(exists=True, dir_okay=False),
+    help="YAML file of run settings.",
+)
+seed_option = click.option("--seed", type=int, help="Same seed, same sampled rows.")
+dataset_option = click.option("-d", "--dataset-name", default="dataset", show_default=True)
+artifacts_option = click.option(
+    "-o",
+    "--artifact-path",
+    default="artifacts",
+    show_default=True,
+    help="Folder or address of datasets, or block:NAME for a storage block.",
+)
+version_option = click.option(
+    "--version",
+    metavar="NAME",
+    help="Make or continue this version of the dataset, such as 2026-11-24.",
+)
+
+
+def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
+    """The run settings of a YAML file, with a seed."""
+    from dd_core.dataset.run_config import RunConfig
+
+    given: dict[str, Any] = {}
+    if path is not None:
+        import yaml
+
+        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    if seed is not None:
+        given["seed"] = seed
+    return RunConfig.model_validate(given)
+
+
+def read_providers(path: str | None) -> list[Any] | None:
+    """The providers of a YAML file."""
+    if path is None:
+        return None
+    import yaml
+
+    from dd_core.models.config import ModelProvider
+
+    loaded: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+    listed: list[Any] = loaded.get("providers", []) if "providers" in loaded else loaded
+    return [ModelProvider.model_validate(item) for item in listed]
+
+
+def reports_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Turn the errors that we raise on purpose into a message and exit code 1."""
+
+    @wraps(command)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        from pydantic import ValidationError
+
+        from dd_core.errors import DataDesignerError
+
+        try:
+            return command(*args, **kwargs)
+        except (DataDesignerError, FileNotFoundError, ValidationError) as error:
+            raise click.ClickException(str(error)) from None
+
+    return guarded

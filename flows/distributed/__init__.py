@@ -1,0 +1,1 @@
+"""Batches as deployment runs on other machines."""

@@ -1,0 +1,170 @@
+"""The flow runs of a deployment that generate batches: starting, watching and ending them."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from typing import Any
+from uuid import UUID
+
+import httpx
+from prefect import get_client
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterDeploymentId,
+    FlowRunFilterId,
+    FlowRunFilterParentFlowRunId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.deployments.flow_runs import arun_deployment
+from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Cancelling, Crashed
+
+from dd_core.errors import DataDesignerGenerationError
+from dd_core.storage.batch import Batch
+
+from ..session import DatasetRun
+from .records import BatchRecord
+
+_PAGE = 200
+"""Flow runs that Prefect gives in one answer."""
+_PAUSE = 5.0
+_UNTIL_NOTED = 60.0
+"""Seconds that batches wait for a worker before that is said."""
+_PARAMETERS = {"dataset", "index", "start", "size", "folder", "attempt"}
+
+
+async def require_deployment(name: str) -> None:
+    """Raise unless there is a deployment of `generate-batch` of that name."""
+    wanted = f"batches_on={name!r} must name a deployment of the flow generate-batch"
+    if "/" not in name:
+        raise DataDesignerGenerationError(f"{wanted}, such as 'generate-batch/workers'")
+    async with get_client() as client:
+        try:
+            deployment = await client.read_deployment_by_name(name)
+        except ObjectNotFound:
+            raise DataDesignerGenerationError(
+                f"{wanted}, and there is none of that name; create it with `prefect deploy`"
+            ) from None
+    schema: dict[str, Any] = deployment.parameter_openapi_schema or {}
+    if not {*schema.get("properties", {})} >= _PARAMETERS:
+        raise DataDesignerGenerationError(f"{wanted}; that is one of another flow")
+
+
+class DeploymentRuns:
+    """The runs of one deployment for one dataset."""
+
+    def __init__(self, deployment: str, dataset: str, session: DatasetRun) -> None:
+        self._deployment = deployment
+        self._dataset = dataset
+        self._folder = session.address
+        self._waiting_since: float | None = None
+        self._is_away = False
+
+    async def start(self, batch: Batch, record: BatchRecord) -> UUID:
+        """A run that makes this try. One that was started for it before is returned again."""
+        while True:
+            try:
+                run = await arun_deployment(
+                    self._deployment,
+                    parameters={
+                        "dataset": self._dataset,
+                        "index": batch.index,
+                        "start": batch.start,
+                        "size": batch.size,
+                        "folder": self._folder,
+                        "attempt": record.attempt,
+                    },
+                    flow_run_name=f"{self._dataset}[{batch.index}]",
+                    tags=[f"try {record.attempt}"] if record.attempt > 1 else None,
+                    timeout=0,
+                    as_subflow=True,
+                    idempotency_key=record.key,
+                )
+            except (httpx.TransportError, PrefectHTTPStatusError) as error:
+                self._note_absence(error)
+                await asyncio.sleep(_PAUSE)
+            else:
+                self._is_away = False
+                return run.id
+
+    async def states(self, ids: Sequence[UUID]) -> dict[UUID, State]:
+        """The states of runs; nothing, if Prefect does not answer."""
+        found: dict[UUID, State] = {}
+        try:
+            async with get_client() as client:
+                for first in range(0, len(ids), _PAGE):
+                    chunk = FlowRunFilterId(any_=[*ids[first : first + _PAGE]])
+                    runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=chunk))
+                    found |= {run.id: run.state for run in runs if run.state is not None}
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
+            self._note_absence(error)
+            return {}
+        self._is_away = False
+        self._note_waiting(found)
+        return found
+
+    async def give_up(self, flow_run_id: UUID, why: str) -> None:
+        """Let a run that was lost show it, which also frees what it holds at the server."""
+        await self._set(flow_run_id, Crashed(message=f"Taken for lost: {why}."))
+
+    async def cancel(self, flow_run_id: UUID) -> None:
+        """Cancel a run that no worker has taken yet."""
+        await self._set(flow_run_id, Cancelled(message="The dataset's run was stopped."))
+
+    async def _set(self, flow_run_id: UUID, state: State) -> None:
+        """Set the state of a run that has not ended."""
+        try:
+            async with get_client() as client:
+                run = await client.read_flow_run(flow_run_id)
+                if run.state is not None and not run.state.is_final():
+                    await client.set_flow_run_state(flow_run_id, state, force=True)
+        except (httpx.TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
+            self._note_absence(error)
+
+    def _note_absence(self, error: Exception) -> None:
+        if not self._is_away:
+            self._is_away = True
+            get_run_logger().warning(
+                "Prefect's server does not answer (%s); batches at work go on", error
+            )
+
+    def _note_waiting(self, states: dict[UUID, State]) -> None:
+        if not states or not all(state.is_scheduled() for state in states.values()):
+            self._waiting_since = None
+            return
+        now = time.monotonic()
+        if self._waiting_since is None:
+            self._waiting_since = now
+        elif now - self._waiting_since > _UNTIL_NOTED:
+            self._waiting_since = now + 10 * _UNTIL_NOTED
+            get_run_logger().warning(
+                "no worker has taken a batch for %.0f s; is one running for the work pool of %r?",
+                _UNTIL_NOTED,
+                self._deployment,
+            )
+
+
+async def cancel_batches(flow: Any, flow_run: FlowRun, state: State) -> None:
+    """Cancel the runs of batches that a dataset's run has started elsewhere."""
+    async with get_client() as client:
+        while runs := await _active_children(client, flow_run.id):
+            for run in runs:
+                await client.set_flow_run_state(run.id, Cancelling(), force=False)
+
+
+async def _active_children(client: PrefectClient, parent: UUID) -> list[FlowRun]:
+    active = [StateType.SCHEDULED, StateType.PENDING, StateType.RUNNING]
+    return await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(
+            parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
+            # Batches within the process of the dataset's run end with that.
+            deployment_id=FlowRunFilterDeploymentId(is_null_=False),
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=active)),
+        )
+    )

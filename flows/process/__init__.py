@@ -1,0 +1,1 @@
+"""A run's process: SIGTERM, suspension, liveness and a busy server."""
