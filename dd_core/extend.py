@@ -14,7 +14,7 @@ from dd_core.kinds.draws import Draws
 from dd_core.kinds.generators import CellColumn, GroupColumn, Row, RowColumn, WholeColumn
 from dd_core.kinds.processors.processor import ProcessorConfig
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings, Support
-from dd_core.kinds.scope import Scope, template_problems, template_references, unknown_reference
+from dd_core.kinds.scope import Scope, check_template, find_references, report_unknown
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 from dd_core.kinds.statistics import ColumnStatistics, ColumnView
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict
@@ -52,7 +52,7 @@ __all__ = [
     "Values",
     "Verdict",
     "WholeColumn",
-    "template_problems",
-    "template_references",
-    "unknown_reference",
+    "check_template",
+    "find_references",
+    "report_unknown",
 ]

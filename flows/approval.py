@@ -18,7 +18,7 @@ from pydantic import Field
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.storage.batch import Batch
 
-from .artifacts.markdown import artifact_key
+from .artifacts.markdown import make_artifact_key
 from .session import DatasetRun, is_deployed
 
 PREVIEW_ROWS = 10
@@ -47,7 +47,7 @@ def ask_with(asker: Asker) -> None:
     _asker.set(asker)
 
 
-def preview_first(batches: list[Batch]) -> list[Batch]:
+def put_preview_first(batches: list[Batch]) -> list[Batch]:
     """The same rows with a small batch at the start."""
     if not batches or batches[0].size <= PREVIEW_ROWS:
         return batches
@@ -93,7 +93,7 @@ async def require_approval(session: DatasetRun, dataset: str) -> None:
 
 async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
     made = session.preview_artifact
-    page = f"artifact/{made}" if made else f"key/{artifact_key(dataset, 'preview')}"
+    page = f"artifact/{made}" if made else f"key/{make_artifact_key(dataset, 'preview')}"
     get_run_logger().info("Waiting for approval of the preview: /artifacts/%s, then Resume", page)
     left = session.rows - sum(part.rows for part in session.parts.values())
     text = (

@@ -19,11 +19,11 @@ from dd_core.engine.batches import finish_columns
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
 
-from .cache.keys import column_keys, part_key
-from .cache.results import BesideResults, GivenKey, require_results, result_storage
+from .cache.keys import make_column_keys, make_part_key
+from .cache.results import BesideResults, GivenKey, get_result_storage, require_results
 from .distributed.worker import remote_batch
-from .process.suspension import paused_with_its_dataset
-from .session import DatasetRun, current_run
+from .process.suspension import pause_with_dataset
+from .session import DatasetRun, get_current_run
 from .tasks import generate_column, write_part
 
 
@@ -67,9 +67,9 @@ async def generate_batch(
     """
     batch = Batch(index, start, size)
     if not folder:
-        session = current_run()
+        session = get_current_run()
         session.batch_started(index)
-        async with paused_with_its_dataset():
+        async with pause_with_dataset():
             return await _generated(session, batch, dataset)
     async with remote_batch(folder, batch, attempt) as session:
         return await _generated(session, batch, dataset)
@@ -79,10 +79,10 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
     """Columns that the result storage holds are taken from it and shown as Cached."""
     plan, index = session.engine.plan, batch.index
     if index not in session.batches:  # its part was there already
-        return manifest_of(plan, session.parts[index])
+        return make_manifest(plan, session.parts[index])
     run, stored = session.batches[index], session.stored[index]
-    storage = await result_storage()
-    keys = column_keys(plan, batch, session.directory.path)
+    storage = await get_result_storage()
+    keys = make_column_keys(plan, batch, session.directory.path)
     reusable = session.cache.reusable(stored)
     await session.cache.keep({name: stored[name] for name in reusable})
     policy = GivenKey().configure(key_storage=BesideResults.of(storage))
@@ -91,7 +91,7 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
     await run.close()
     if session.before_write is not None:
         await session.before_write()
-    key = part_key(plan, batch)
+    key = make_part_key(plan, batch)
     writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
     # Quoted, because Prefect looks for task results inside everything else.
     table = await writing(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
@@ -102,10 +102,10 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
     await require_results(storage, [*keys.values(), key])
     part = session.parts[index]
     get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, batch.size)
-    return manifest_of(plan, part)
+    return make_manifest(plan, part)
 
 
-def manifest_of(plan: Plan, part: Part) -> BatchManifest:
+def make_manifest(plan: Plan, part: Part) -> BatchManifest:
     """A part as the batch's result."""
     return BatchManifest(
         fingerprint=plan.fingerprint,

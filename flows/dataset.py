@@ -18,26 +18,26 @@ from dd_core.dataset.plan import Plan
 from dd_core.designer.dataset_run import RunResult, RunSteps, complete_run
 from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
-from dd_core.kinds.processors.processor import in_stage
+from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
-from dd_core.storage.location import Location, files_in
+from dd_core.storage.location import Location, list_paths
 
-from .approval import preview_first, require_approvable, require_approval
-from .artifacts.markdown import duration
+from .approval import put_preview_first, require_approvable, require_approval
+from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
-from .artifacts.progress import shown_progress, tag_run
-from .artifacts.summary import RunSummary, short_of_rows, show_preview, show_summary
+from .artifacts.progress import publish_progress, tag_run
+from .artifacts.summary import RunSummary, explain_missing_rows, show_preview, show_summary
 from .batch import BatchManifest, generate_batch
 from .blocks.providers import load_providers, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
-from .session import DatasetRun, dataset_run, notify_run_start, run_id
+from .session import DatasetRun, get_run_id, notify_run_start, open_run
 from .tasks import process, profile
-from .versions import accept_or_fail, version_of_this_run
+from .versions import accept_or_fail, resolve_version
 
 
 @flow(
@@ -92,12 +92,12 @@ async def generate_dataset(
         await require_deployment(batches_on)
     plan, directory = _opened(
         load_config(config, providers), providers, chosen, place.location, dataset_name,
-        num_records, resume, await version_of_this_run(version),
+        num_records, resume, await resolve_version(version),
     )  # fmt: skip
     batches = _batches_of_this_run(
         directory, num_records, chosen.buffer_size, retry_failed, preview=approve_after_preview
     )
-    async with dataset_run(plan, providers, chosen, directory, batches) as session:
+    async with open_run(plan, providers, chosen, directory, batches) as session:
         _log_start(session, len(batches))
         if batches_on is not None:
             session.address = place.address_of(directory.path)
@@ -148,7 +148,7 @@ class _FlowSteps(RunSteps):
     async def generate(self, batches: Sequence[Batch]) -> None:
         session, dataset = self._session, self._dataset
         await tag_run(session, dataset)
-        async with shown_progress(session, dataset):
+        async with publish_progress(session, dataset):
             if self._batches_on is not None:
                 await generate_on_workers(session, batches, self._batches_on, dataset)
                 return
@@ -159,7 +159,7 @@ class _FlowSteps(RunSteps):
             await _generate(session, batches[first:], dataset, retry_failed=self._retry_failed)
 
     async def process(self) -> None:
-        if in_stage(self.engine.plan.config.processors, "after_generation"):
+        if select_stage(self.engine.plan.config.processors, "after_generation"):
             await process(cast("RunSteps", quote(self)))
 
     async def profile(self) -> None:
@@ -170,9 +170,12 @@ class _FlowSteps(RunSteps):
         session, asked = self._session, self.requested
         self.summary = _summarize(session, rows_written, asked)
         get_run_logger().info(
-            "%d of %d rows in %s, %d requests", rows_written, asked, duration(session.seconds),
+            "%d of %d rows in %s, %d requests",
+            rows_written,
+            asked,
+            format_duration(session.seconds),
             self.summary.requests,
-        )  # fmt: skip
+        )
         await show_summary(session, self._dataset, self.summary)
         await show_profile(session, self._dataset, asked)
 
@@ -289,7 +292,7 @@ async def _conclude(session: DatasetRun, steps: _FlowSteps, result: RunResult, d
         if (days := session.engine.run_config.cache_days) is not None:
             await session.cache.remove_older(days)
         return steps.summary
-    name, message = short_of_rows(session, result.rows_written, steps.requested)
+    name, message = explain_missing_rows(session, result.rows_written, steps.requested)
     get_run_logger().warning("%s", message)
     state: State[RunSummary] = Completed(name=name, message=message, data=steps.summary)
     return state
@@ -303,12 +306,12 @@ def _total(costs: dict[str, float | None]) -> float | None:
 def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirectory | None:
     """The directory that an earlier attempt of this same flow run has begun."""
     placed = DatasetDirectory.place(artifact_path, name)
-    for path in files_in(placed.path.parent, f"{placed.path.name}*"):
+    for path in list_paths(placed.path.parent, f"{placed.path.name}*"):
         try:
             directory = DatasetDirectory(path)
         except (ArtifactStorageError, NotADirectoryError):
             continue
-        if str(run_id()) in directory.metadata.flow_runs:
+        if str(get_run_id()) in directory.metadata.flow_runs:
             return directory
     return None
 
@@ -318,11 +321,11 @@ def _batches_of_this_run(
 ) -> list[Batch]:
     """The batches to generate; a retry of a flow run calls the same ones in the same order."""
     runs: dict[str, list[list[int]]] = directory.metadata.flow_runs
-    own = str(run_id())
+    own = str(get_run_id())
     if own in runs:
         return [Batch(*ranges) for ranges in runs[own]]
     batches = directory.missing(rows, size, retry_failed=retry_failed)
-    batches = preview_first(batches) if preview else batches
+    batches = put_preview_first(batches) if preview else batches
     latest = {own: [[batch.index, batch.start, batch.size] for batch in batches]}
     directory.write_metadata(flow_runs={**runs, **latest})
     return batches

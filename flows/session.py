@@ -25,10 +25,10 @@ from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
-from dd_core.storage.journal import merged
-from dd_core.storage.resume import kept_cells
+from dd_core.storage.journal import merge_cells
+from dd_core.storage.resume import find_kept_cells
 
-from .cache.store import ColumnCache, StoredColumn, cells_of
+from .cache.store import ColumnCache, StoredColumn, collect_cells
 from .limits.keeper import hold_leases
 from .process.server_retry import retry_quickly
 from .process.sigterm import cancel_on_sigterm
@@ -142,8 +142,8 @@ class DatasetRun:
         """
         stored = await self.cache.columns(batch)
         run = self.engine.batch_run(batch, self.directory.journal(batch))
-        kept = kept_cells(self.directory, batch, self.engine.plan.shareable_fingerprints)
-        run.restore(merged(kept, cells_of(run, stored)))
+        kept = find_kept_cells(self.directory, batch, self.engine.plan.shareable_fingerprints)
+        run.restore(merge_cells(kept, collect_cells(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
 
@@ -207,7 +207,7 @@ class DatasetRun:
 
 
 @asynccontextmanager
-async def dataset_run(
+async def open_run(
     plan: Plan,
     providers: Providers,
     run_config: RunConfig,
@@ -223,16 +223,16 @@ async def dataset_run(
     with cancel_on_sigterm():
         async with (
             Engine(plan, providers, run_config, directory=directory) as engine,
-            hold_leases(engine, run_id()),
+            hold_leases(engine, get_run_id()),
             exit_when_suspended(),
         ):
             rows = sum(batch.size for batch in batches)
-            session = DatasetRun(engine, directory, rows, flow_run_id=str(run_id()))
+            session = DatasetRun(engine, directory, rows, flow_run_id=str(get_run_id()))
             session.make_current()
             yield session
 
 
-def run_id() -> UUID:
+def get_run_id() -> UUID:
     """Id of the flow run that this is called in."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
@@ -246,7 +246,7 @@ def is_deployed() -> bool:
     return run is not None and run.deployment_id is not None
 
 
-def current_run() -> DatasetRun:
+def get_current_run() -> DatasetRun:
     """The dataset run that the calling flow is part of."""
     run = _current.get(None)
     if run is None:

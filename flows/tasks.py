@@ -17,10 +17,10 @@ from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.cells import ColumnState
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 
-from .artifacts.summary import rows_after_processing
-from .cache.column_table import column_table
+from .artifacts.summary import list_processed_rows
+from .cache.column_table import make_column_table
 from .cache.results import GivenKey
-from .limits.tag_limits import tag_of
+from .limits.tag_limits import make_tag
 from .session import DatasetRun
 
 RETRIES = 3
@@ -43,7 +43,7 @@ def _show_models(task_run: TaskRun, state: ColumnState) -> None:
     """
     aliases = state.planned.column.get_model_aliases()
     if aliases:
-        task_run.tags = [*task_run.tags, *map(tag_of, aliases)]
+        task_run.tags = [*task_run.tags, *map(make_tag, aliases)]
         emit_task_run_state_change_event(task_run, task_run.state, Running())
 
 
@@ -89,7 +89,7 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
         state.skipped,
         state.restored,
     )
-    return column_table(run, state)
+    return make_column_table(run, state)
 
 
 @task(
@@ -110,7 +110,7 @@ async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
 async def process(steps: RunSteps) -> None:
     """Run the processors that work on the dataset as a whole."""
     await RunSteps.process(steps)
-    for name, rows in rows_after_processing(steps.directory).items():
+    for name, rows in list_processed_rows(steps.directory).items():
         get_run_logger().info("%s: %s rows", name, rows)
 
 

@@ -27,7 +27,7 @@ FAILED = "data-designer.dataset.gates-failed"
 """Event: a dataset or version did not."""
 
 
-async def version_of_this_run(version: str | None) -> str | None:
+async def resolve_version(version: str | None) -> str | None:
     """The version that a run makes: the same one however late it starts or is retried."""
     if version != SCHEDULED:
         return version

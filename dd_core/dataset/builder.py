@@ -32,7 +32,7 @@ from dd_core.kinds.seeds.seed import (
     SeedSource,
 )
 from dd_core.models.config import ModelConfig
-from dd_core.models.providers import default_model_configs
+from dd_core.models.providers import load_default_models
 
 if TYPE_CHECKING:
     from dd_core.dataset.info import Info
@@ -48,7 +48,7 @@ class ModelsBuilder:
     ) -> None:
         if isinstance(model_configs, str | Path):
             model_configs = load_model_configs(model_configs)
-        self._models = model_configs or default_model_configs()
+        self._models = model_configs or load_default_models()
         self._tools: list[ToolConfig] = [] if tool_configs is None else tool_configs
 
     @property
@@ -135,9 +135,9 @@ class DataDesignerConfigBuilder(ModelsBuilder):
     def info(self) -> Info:
         """Help in the terminal: `info.display("samplers")` or `info.display("model_configs")`."""
         from dd_core.dataset.info import Info
-        from dd_core.models.providers import default_providers
+        from dd_core.models.providers import load_default_providers
 
-        return Info(lambda: self._models, default_providers)
+        return Info(lambda: self._models, load_default_providers)
 
     @property
     def allowed_references(self) -> list[str]:

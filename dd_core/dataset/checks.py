@@ -9,14 +9,14 @@ from dd_core.dataset.gates import ColumnGates, Gates
 from dd_core.dataset.plan import Plan
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Column
-from dd_core.kinds.processors.processor import in_stage
-from dd_core.kinds.scope import Scope, known_names, unknown_reference
+from dd_core.kinds.processors.processor import select_stage
+from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.models.config import ModelConfig
 
 _GATES = "run_config.gates"
 
 
-def fallback_problems(models: Sequence[ModelConfig]) -> Iterator[Problem]:
+def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
     """A fallback must be another model of the same kind."""
     kinds = {model.alias: model.generation_type for model in models}
     for model in models:
@@ -30,9 +30,7 @@ def fallback_problems(models: Sequence[ModelConfig]) -> Iterator[Problem]:
             yield Problem(place, f"{model.fallback!r} generates {kinds[model.fallback].value!r}")
 
 
-def dataset_problems(
-    config: DataDesignerConfig, models: Sequence[ModelConfig]
-) -> Iterator[Problem]:
+def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> Iterator[Problem]:
     """A dataset needs columns that are kept, and constraints need columns that are drawn."""
     if not config.columns:
         yield Problem("columns", "there are none; declare at least one column or a seed dataset")
@@ -42,7 +40,7 @@ def dataset_problems(
     for number, profiler in enumerate(config.profilers or ()):
         if profiler.model_alias not in aliases:
             message = f"no model has the alias {profiler.model_alias!r}"
-            known = known_names("aliases", aliases)
+            known = list_known("aliases", aliases)
             yield Problem(f"profilers.{number}.model_alias", f"{message}; {known}")
     samplers = {column.name for column in config.columns if column.is_sampled}
     for constraint in config.constraints or ():
@@ -54,13 +52,13 @@ def dataset_problems(
             )
 
 
-def gate_problems(
+def check_gates(
     gates: Gates | None, plan: Plan, num_records: int, *, has_versions: bool
 ) -> Iterator[Problem]:
     """Gates that no dataset of this plan could pass, or that cannot be measured."""
     if gates is None:
         return
-    late = in_stage(plan.config.processors, "after_generation")
+    late = select_stage(plan.config.processors, "after_generation")
     if gates.min_rows is not None and gates.min_rows > num_records and not late:
         message = f"is {gates.min_rows}, but only {num_records} rows are asked for; lower it"
         yield Problem(f"{_GATES}.min_rows", message)
@@ -71,7 +69,7 @@ def gate_problems(
         if name in plan.dropped_columns:
             yield Problem(place, "is a dropped column; set its drop to false to gate it")
         elif name not in shown:
-            yield unknown_reference(place, name, Scope(columns, shown, {}))
+            yield report_unknown(place, name, Scope(columns, shown, {}))
         else:
             yield from _column_problems(place, wanted, columns.get(name), has_versions)
 
@@ -83,9 +81,7 @@ def _column_problems(
     for name in gates.wanted:
         if name not in suited:
             kind = f"a column of kind {column.kind!r}" if column else "a side effect"
-            yield Problem(
-                f"{place}.{name}", f"does not suit {kind}; {known_names('gates', suited)}"
-            )
+            yield Problem(f"{place}.{name}", f"does not suit {kind}; {list_known('gates', suited)}")
     if gates.max_drift is not None and not has_versions:
         message = "compares with the version before, but this dataset has no versions"
         yield Problem(f"{place}.max_drift", f"{message}; give the run a version, or leave it out")
@@ -93,6 +89,6 @@ def _column_problems(
     for score in (gates.min_mean_scores or {}) if "min_mean_scores" in suited else ():
         at = f"{place}.min_mean_scores.{score}"
         if score not in known:
-            yield Problem(at, f"is no score of this judge; {known_names('scores', known)}")
+            yield Problem(at, f"is no score of this judge; {list_known('scores', known)}")
         elif not known[score]:
             yield Problem(at, "has options that are no numbers, so there is no mean; leave it out")

@@ -9,7 +9,7 @@ from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from dd_core.declaration.kind import Declaration
 from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
-from dd_core.models.secrets import shown_secret
+from dd_core.models.secrets import mask_secret
 
 
 class ThrottleConfig(Declaration):
@@ -47,7 +47,7 @@ class MCPProvider(Declaration):
 
     @field_serializer("api_key")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return shown_secret(value)
+        return mask_secret(value)
 
 
 class LocalStdioMCPProvider(Declaration):

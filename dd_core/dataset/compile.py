@@ -14,18 +14,18 @@ from typing import Any
 
 import networkx as nx
 
-from dd_core.dataset.checks import dataset_problems, fallback_problems
+from dd_core.dataset.checks import check_dataset, check_fallbacks
 from dd_core.dataset.config import DataDesignerConfig
-from dd_core.dataset.graph import cycles_in, graph_of, producers_of, ranks_of
+from dd_core.dataset.graph import build_graph, compute_ranks, find_cycles, find_producers
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
 from dd_core.kinds.columns.column import Column
-from dd_core.kinds.processors.processor import ProcessorConfig, in_stage
+from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
 from dd_core.kinds.scope import Scope
 from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig
-from dd_core.models.pool import provider_problems
-from dd_core.models.providers import Providers, default_model_configs
+from dd_core.models.pool import check_providers
+from dd_core.models.providers import Providers, load_default_models
 from dd_core.templates.template import RenderingMode
 
 
@@ -47,11 +47,11 @@ def compile_plan(
     config = _located(config, managed_assets)
     table = _open_seed(config, problems)
     config = _with_seed_columns(config, table, problems)
-    columns_kept = with_drops(config.columns, config.processors or ())
+    columns_kept = mark_dropped(config.columns, config.processors or ())
     config = config.model_copy(update={"columns": columns_kept})
-    models = tuple(config.model_configs or default_model_configs())
+    models = tuple(config.model_configs or load_default_models())
     columns = {column.name: column for column in config.columns}
-    producer = producers_of(config.columns, problems)
+    producer = find_producers(config.columns, problems)
     scope = Scope(
         columns=columns,
         names=frozenset([*producer, *taken]),
@@ -61,14 +61,14 @@ def compile_plan(
     )
     for part in [*config.columns, *(config.processors or ())]:
         problems.extend(part.problems(scope))
-    problems.extend(dataset_problems(config, models))
+    problems.extend(check_dataset(config, models))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     aliases |= {profiler.model_alias for profiler in config.profilers or ()}
     used = _used(models, aliases)
-    problems.extend(fallback_problems(models))
-    problems.extend(provider_problems(used, providers))
-    graph = graph_of(config, producer)
-    problems.extend(cycles_in(graph))
+    problems.extend(check_fallbacks(models))
+    problems.extend(check_providers(used, providers))
+    graph = build_graph(config, producer)
+    problems.extend(find_cycles(graph))
     if any(problem.level == "error" for problem in problems):
         raise InvalidConfigError(problem for problem in problems if problem.level == "error")
     return Plan(
@@ -84,8 +84,8 @@ def compile_plan(
 def reseed(plan: Plan, seed: int) -> Plan:
     """The same plan with another seed. Nothing is checked or opened again."""
     config = plan.config
-    producer = producers_of(config.columns, [])
-    graph = graph_of(config, producer)
+    producer = find_producers(config.columns, [])
+    graph = build_graph(config, producer)
     columns = _planned(config, graph, producer, plan.models, plan.seed_table, seed)
     return replace(plan, columns=columns, seed=seed)
 
@@ -148,7 +148,7 @@ def _planned(
     position = {column.name: index for index, column in enumerate(config.columns)}
     order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
     asking = {name for name in order if columns[name].get_model_aliases()}
-    ranks = ranks_of(graph, order, asking)
+    ranks = compute_ranks(graph, order, asking)
     identities = {model.alias: model.identity() for model in models}
     early = _early(config)
     constraints = config.constraints or ()
@@ -179,12 +179,12 @@ def _planned(
 
 def _early(config: DataDesignerConfig) -> list[Any]:
     """What drawn columns depend on together, if processors change them together."""
-    processors = in_stage(config.processors, "before_batch")
+    processors = select_stage(config.processors, "before_batch")
     drawn = [column.identity() for column in config.columns if column.is_drawn]
     return [drawn, [each.identity() for each in processors]] if processors else []
 
 
-def with_drops(columns: Sequence[Column], processors: Sequence[ProcessorConfig]) -> list[Column]:
+def mark_dropped(columns: Sequence[Column], processors: Sequence[ProcessorConfig]) -> list[Column]:
     """The columns, with `drop` set on those that processors keep out of the dataset."""
     return [
         column.changed(drop=True)

@@ -102,7 +102,7 @@ class DataDesignerConfig(Exportable):
     def fingerprint(self) -> dict[str, str | int]:
         """Hash of what determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
-        content = canonical_json(_hashed({**self.to_dict(), "columns": columns}))
+        content = encode_canonical(_hashed({**self.to_dict(), "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
         return {
             "config_hash": f"{_HASH_ALGORITHM}:{digest}",
@@ -111,7 +111,7 @@ class DataDesignerConfig(Exportable):
         }
 
 
-def canonical_json(content: Any) -> bytes:
+def encode_canonical(content: Any) -> bytes:
     """Equal content as equal bytes."""
     try:
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)

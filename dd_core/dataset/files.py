@@ -58,7 +58,7 @@ def load_config(
     try:
         return DataDesignerConfig.model_validate(content)
     except ValidationError as error:
-        problems = config_problems(error, content)
+        problems = find_config_problems(error, content)
         providers = providers or Providers()
         further = _further_problems(content, problems, providers, managed_assets)
         raise InvalidConfigError([*problems, *further]) from None
@@ -82,7 +82,7 @@ def run_script(path: Path, argv: Sequence[str] = ()) -> DataDesignerConfig:
     return built.build()
 
 
-def config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
+def find_config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
     """Pydantic's findings with names instead of positions."""
     return [
         Problem(_place(found["loc"], content), _explained(dict(found)))

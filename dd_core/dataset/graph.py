@@ -11,7 +11,7 @@ from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Column
 
 
-def producers_of(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
+def find_producers(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
     """The column that provides each name."""
     producer = {column.name: column.name for column in columns}
     for column in columns:
@@ -24,7 +24,7 @@ def producers_of(columns: Sequence[Column], problems: list[Problem]) -> dict[str
     return producer
 
 
-def graph_of(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
+def build_graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
     """An edge from each column to those that need it, for values or for `skip.when`."""
     graph: nx.DiGraph[str] = nx.DiGraph()
     for column in config.columns:
@@ -36,7 +36,7 @@ def graph_of(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGr
     return graph
 
 
-def cycles_in(graph: nx.DiGraph[str]) -> Iterator[Problem]:
+def find_cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
     """A problem for each circle of columns."""
     for members in nx.strongly_connected_components(graph):
         first = next(iter(members))
@@ -49,7 +49,7 @@ def cycles_in(graph: nx.DiGraph[str]) -> Iterator[Problem]:
             )
 
 
-def ranks_of(
+def compute_ranks(
     graph: nx.DiGraph[str], order: Sequence[str], asking: Container[str]
 ) -> dict[str, int]:
     """For each column the model cells on the longest way from it to the end of a row."""

@@ -10,12 +10,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from dd_core.dataset.config import DataDesignerConfig, canonical_json
+from dd_core.dataset.config import DataDesignerConfig, encode_canonical
 from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import Generator
-from dd_core.kinds.processors.processor import in_stage
+from dd_core.kinds.processors.processor import select_stage
 from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig, Price
 from dd_core.models.conversation import ConversationLimits
@@ -78,7 +78,7 @@ class Plan:
     @property
     def stored_columns(self) -> list[str]:
         """The output columns, and dropped ones that are still needed to process the dataset."""
-        late = in_stage(self.config.processors, "after_generation")
+        late = select_stage(self.config.processors, "after_generation")
         shown = self.output_columns
         needed = {name for processor in late for name in processor.reads} - {*shown}
         return shown + [
@@ -104,14 +104,14 @@ class Plan:
     @property
     def parts_folder(self) -> str:
         """Folder of the parts: apart from the dataset's rows if processors make those of them."""
-        processes = in_stage(self.config.processors, "after_generation")
+        processes = select_stage(self.config.processors, "after_generation")
         return GENERATED_FOLDER if processes else ROWS_FOLDER
 
     @property
     def fingerprint(self) -> str:
         """Hash over all columns and which of them are in the dataset."""
         parts = [planned.fingerprint for planned in self.columns.values()]
-        changes = in_stage(self.config.processors, "after_batch")
+        changes = select_stage(self.config.processors, "after_batch")
         content = [each.identity() for each in changes]
         return digest([sorted(parts), self.stored_columns, *content])
 
@@ -142,4 +142,4 @@ class Plan:
 
 def digest(content: Any) -> str:
     """A short hash: equal content gives equal text."""
-    return hashlib.sha256(canonical_json(content)).hexdigest()[:_FINGERPRINT_LENGTH]
+    return hashlib.sha256(encode_canonical(content)).hexdigest()[:_FINGERPRINT_LENGTH]

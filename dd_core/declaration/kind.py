@@ -27,7 +27,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
-from dd_core.declaration.user_code import source_hash
+from dd_core.declaration.user_code import hash_source
 
 
 class Declaration(BaseModel):
@@ -157,7 +157,7 @@ class Kind(Declaration):
         """The hash of the code of a kind that somebody else declared; nothing for ours."""
         kind = type(self)
         own = not kind.__module__.startswith("dd_core.")
-        return {"code": source_hash(kind)} if own else {}
+        return {"code": hash_source(kind)} if own else {}
 
 
 def _rebuild() -> None:

@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z_]\w*")
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 
 
-def source_hash(thing: Callable[..., Any]) -> str | None:
+def hash_source(thing: Callable[..., Any]) -> str | None:
     """Hash of a function's or class's source, so that an edited one is another; None if unknown.
 
     Functions, classes, constants and imports of the same file that it uses count too, and theirs,
@@ -133,7 +133,7 @@ def _is_constant(value: Any) -> bool:
     return isinstance(value, _CONSTANTS)
 
 
-def positional_parameters(function: Callable[..., Any]) -> list[str]:
+def list_parameters(function: Callable[..., Any]) -> list[str]:
     """Names of the parameters that a generator is called with."""
     return [
         name
@@ -142,7 +142,7 @@ def positional_parameters(function: Callable[..., Any]) -> list[str]:
     ]
 
 
-def imported(name: str) -> Any:
+def import_object(name: str) -> Any:
     """What `package.module:function` names; raises `ValueError`.
 
     Importing runs the module, so names belong only into configurations of the same owner.
@@ -159,7 +159,7 @@ def imported(name: str) -> Any:
     return found
 
 
-def name_of(function: Callable[..., Any]) -> str:
+def get_import_name(function: Callable[..., Any]) -> str:
     """`module:function`, which `function_named` finds again, or the bare name if it cannot."""
     path = getattr(function, "__qualname__", type(function).__qualname__)
     module = getattr(function, "__module__", "__main__")

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 _T = TypeVar("_T")
 
 
-def blocking(work: Callable[[], Awaitable[_T]]) -> _T:
+def run_blocking(work: Callable[[], Awaitable[_T]]) -> _T:
     """Run async work to its end, also where an event loop is running already (notebooks)."""
 
     async def run() -> _T:

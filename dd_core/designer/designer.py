@@ -17,29 +17,29 @@ from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
-from dd_core.designer.blocking import blocking
+from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import RunSteps, complete_run
-from dd_core.designer.estimate import Estimate, estimate_from
+from dd_core.designer.estimate import Estimate, make_estimate
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.workbench import Workbench
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import finish_columns, generate_batches
 from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome
-from dd_core.engine.processing import output_table, process_in_memory, side_tables
+from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
 from dd_core.engine.run import open_dataset, record_progress_sometimes, require_ready, require_rows
 from dd_core.errors import BuilderConfigurationError
 from dd_core.models.config import ModelConfig, ModelProvider
-from dd_core.models.providers import Providers, default_model_configs, default_providers
+from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.secrets import SecretResolver
 from dd_core.quality.acceptance import require_passed
-from dd_core.quality.analysis import judge_profiles
+from dd_core.quality.analysis import profile_judges
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
 from dd_core.storage.resume import ResumeMode
-from dd_core.storage.versions import current
+from dd_core.storage.versions import find_current
 
 if TYPE_CHECKING:
     from dd_core.dataset.info import Info
@@ -94,7 +94,7 @@ class DataDesigner:
         """Help in the terminal, such as `info.display("model_providers")`."""
         from dd_core.dataset.info import Info
 
-        return Info(default_model_configs, lambda: [*self.providers.all()])
+        return Info(load_default_models, lambda: [*self.providers.all()])
 
     @property
     def run_config(self) -> RunConfig:
@@ -126,7 +126,7 @@ class DataDesigner:
                     images=True, attempts=max_attempts, backoff=retry_backoff_seconds
                 )
 
-        blocking(check)
+        run_blocking(check)
 
     def get_models(self, aliases: Sequence[str]) -> Workbench:
         """Default models by alias, to try functions for custom columns with."""
@@ -135,11 +135,11 @@ class DataDesigner:
 
     def get_default_model_configs(self) -> list[ModelConfig]:
         """The models of configurations that name none."""
-        return default_model_configs()
+        return load_default_models()
 
     def get_default_model_providers(self) -> list[ModelProvider]:
         """The providers of designers that are given none."""
-        return default_providers()
+        return load_default_providers()
 
     @property
     def model_provider_registry(self) -> Providers:
@@ -148,7 +148,7 @@ class DataDesigner:
 
     def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Generate a few rows in memory."""
-        return blocking(lambda: self.apreview(config, num_records=num_records))
+        return run_blocking(lambda: self.apreview(config, num_records=num_records))
 
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
@@ -159,8 +159,8 @@ class DataDesigner:
             await require_ready(engine)
             outcome = await _generate_in_memory(engine, num_records)
             require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
-            side = side_tables(outcome, plan, rendering)
-            table = process_in_memory(plan, output_table(outcome, plan))
+            side = build_side_tables(outcome, plan, rendering)
+            table = process_in_memory(plan, build_output_table(outcome, plan))
             return PreviewResults(
                 table=table,
                 plan=plan,
@@ -169,7 +169,7 @@ class DataDesigner:
                 dropped=outcome.dropped_rows,
                 processor_artifacts={name: each.to_pylist() for name, each in side.items()},
                 num_requested=num_records,
-                profiles=await judge_profiles(plan, table, engine.models, engine.run_in_thread),
+                profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
             )
 
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
@@ -181,9 +181,9 @@ class DataDesigner:
                 await require_ready(engine)
                 outcome = await _generate_in_memory(engine, probe_rows)
                 require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
-                return estimate_from(engine, probe_rows, num_records)
+                return make_estimate(engine, probe_rows, num_records)
 
-        return blocking(probe)
+        return run_blocking(probe)
 
     def create(
         self,
@@ -205,7 +205,7 @@ class DataDesigner:
         the run was stopped or ended without rows, `GatesFailedError` when the dataset did not pass
         its gates; what was finished is kept.
         """
-        return blocking(
+        return run_blocking(
             lambda: self.acreate(
                 config,
                 num_records=num_records,
@@ -256,7 +256,7 @@ class DataDesigner:
         if it has versions and none is named. Raises `ArtifactStorageError` if there is none.
         """
         return open_results(
-            current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
+            find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
         )
 
     def _plan(self, config: Configured, seed: int) -> Plan:

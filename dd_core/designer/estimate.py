@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 from dd_core.engine.engine import Engine
 from dd_core.models.config import ModelConfig
-from dd_core.models.usage import UsageCount, UsageLedger, cost_of
+from dd_core.models.usage import UsageCount, UsageLedger, compute_cost
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,7 @@ class Estimate:
         return sum(known) if len(known) == len(costs) else None
 
 
-def estimate_from(engine: Engine, probe_rows: int, num_records: int) -> Estimate:
+def make_estimate(engine: Engine, probe_rows: int, num_records: int) -> Estimate:
     """Scale what an engine asked for `probe_rows` rows up to `num_records`."""
     found: list[ModelEstimate] = []
     for alias, model in engine.models.items():
@@ -87,5 +87,5 @@ def _scaled(config: ModelConfig, count: UsageCount, factor: float) -> ModelEstim
         input_tokens=sent,
         output_tokens=received,
         seconds=max([by_latency, *by_rates]),
-        dollars=cost_of(counts, config.price),
+        dollars=compute_cost(counts, config.price),
     )

@@ -11,7 +11,7 @@ import orjson
 from dd_core.errors import ArtifactStorageError, DataDesignerError
 from dd_core.models.secrets import default_resolver
 from dd_core.storage.directory import CONFIG, DatasetDirectory
-from dd_core.storage.location import Location, files_in, location_of
+from dd_core.storage.location import Location, list_paths, parse_location
 
 if TYPE_CHECKING:
     from huggingface_hub import CommitOperationAdd, HfApi
@@ -46,13 +46,13 @@ class HuggingFaceHubClient:
         Rows go to `data/`, images to `images/`, what processors made to folders of their names.
         Raises `ArtifactStorageError` when there is nothing to upload or the hub refuses.
         """
-        directory = DatasetDirectory(location_of(dataset_path))
+        directory = DatasetDirectory(parse_location(dataset_path))
         if not directory.files():
             raise ArtifactStorageError(f"{dataset_path} has no rows to upload")
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):
             raise ArtifactStorageError(f"repo_id {repo_id!r} must have the form <user>/<name>")
         api = self._api()
-        uploads = [*_uploads(directory, card(directory, repo_id, description, tags))]
+        uploads = [*_uploads(directory, format_card(directory, repo_id, description, tags))]
         from httpx import HTTPError
         from huggingface_hub.errors import HfHubHTTPError
 
@@ -86,8 +86,8 @@ def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperati
     for path in directory.files():
         names["data"].append(f"data/{path.name}")
         yield file(path, f"data/{path.name}")
-    for folder in files_in(directory.path / "images", "*"):
-        for path in files_in(folder, "*"):
+    for folder in list_paths(directory.path / "images", "*"):
+        for path in list_paths(folder, "*"):
             yield file(path, f"images/{folder.name}/{path.name}")
     for name, paths in directory.processor_files().items():
         names[name] = [f"{name}/{path.name}" for path in paths]
@@ -101,7 +101,7 @@ def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperati
     yield CommitOperationAdd("metadata.json", orjson.dumps(metadata, option=options))
 
 
-def card(
+def format_card(
     directory: DatasetDirectory, repo_id: str, description: str, tags: Sequence[str] | None = None
 ) -> str:
     """The text of a dataset's README: what the hub is told, and what people read."""

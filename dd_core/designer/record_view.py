@@ -13,7 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
-from dd_core.storage.json_codec import as_json
+from dd_core.storage.json_codec import dump_json
 
 if TYPE_CHECKING:
     from dd_core.dataset.plan import Plan
@@ -32,7 +32,7 @@ class RecordStyle:
     include_traces: bool = True
 
 
-def record_view(
+def render_record(
     plan: Plan,
     record: Mapping[str, Any],
     made: Mapping[str, Any],
@@ -89,4 +89,4 @@ def _text(value: Any) -> Text:
         if len(items) > _LONGEST_VECTOR and all(isinstance(each, float) for each in items):
             first = ", ".join(f"{each:.4g}" for each in items[:_LONGEST_VECTOR])
             return Text(f"[{first}, ...] ({len(items)} numbers)")
-    return Text(as_json(value, orjson.OPT_INDENT_2).decode())  # pyright: ignore[reportUnknownArgumentType]
+    return Text(dump_json(value, orjson.OPT_INDENT_2).decode())  # pyright: ignore[reportUnknownArgumentType]

@@ -18,10 +18,10 @@ from dd_core.kinds.seeds.local import LocalFileSeedSource
 from dd_core.kinds.statistics import JudgeProfile
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.report import DatasetProfilerResults
-from dd_core.storage.arrow import concatenated, parquet_facts, read_parquet, to_frame
+from dd_core.storage.arrow import concatenate, read_parquet, read_parquet_facts, to_frame
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
-from dd_core.storage.location import Location, files_in
+from dd_core.storage.location import Location, list_paths
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ class _Results:
         Without `index` each call shows the next row, and after the last the first again. Raises
         `IndexError` if there is no such row.
         """
-        from dd_core.designer.record_view import RecordStyle, record_view
+        from dd_core.designer.record_view import RecordStyle, render_record
         from dd_core.quality.report import show
 
         total = self._records()
@@ -101,7 +101,7 @@ class _Results:
         )
         chosen %= total
         made = self._made(chosen, [*(processors_to_display or ())])
-        view = record_view(self.plan, self._record(chosen), made, style, chosen)
+        view = render_record(self.plan, self._record(chosen), made, style, chosen)
         show(view, save_path, width=display_width, theme=theme, title=f"record {chosen}")
 
     def _builder(self) -> DataDesignerConfigBuilder:
@@ -130,10 +130,10 @@ class PreviewResults(_Results):
     @cached_property
     def analysis(self) -> DatasetProfilerResults:
         """What the rows are like."""
-        from dd_core.quality.analysis import analyse
+        from dd_core.quality.analysis import analyze
 
         usage = UsageLedger(self.usage)
-        return analyse(self.table, self.plan, self.num_requested, usage, self.profiles)
+        return analyze(self.table, self.plan, self.num_requested, usage, self.profiles)
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as mappings."""
@@ -202,7 +202,7 @@ class DatasetCreationResults(_Results):
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """What a processor made beside the dataset."""
         folder = self.get_path_to_processor_artifacts(processor_name)
-        return to_frame(concatenated([read_parquet(path) for path in files_in(folder, "*")]))
+        return to_frame(concatenate([read_parquet(path) for path in list_paths(folder, "*")]))
 
     def count_records(self) -> int:
         """Rows in the dataset, from the files' metadata."""
@@ -213,7 +213,7 @@ class DatasetCreationResults(_Results):
         tables = [*self.directory.tables()]
         if not tables:
             raise DataDesignerGenerationError(f"{self.dataset_path} has no rows")
-        return to_frame(concatenated(tables))
+        return to_frame(concatenate(tables))
 
     def load_analysis(self) -> DatasetProfilerResults:
         """What the dataset is like: as the run found it, or computed now from the files."""
@@ -262,7 +262,7 @@ class DatasetCreationResults(_Results):
 
     def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
         made = {name: self.get_path_to_processor_artifacts(name) for name in names}
-        return {name: _row_of(files_in(path, "*"), index) for name, path in made.items()}
+        return {name: _row_of(list_paths(path, "*"), index) for name, path in made.items()}
 
 
 def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
@@ -280,7 +280,7 @@ def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
 def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:
     """One row of several files, reading only the file that has it."""
     for path in files:
-        rows, _ = parquet_facts(path)
+        rows, _ = read_parquet_facts(path)
         if index < rows:
             return read_parquet(path).slice(index, 1).to_pylist()[0]
         index -= rows

@@ -10,14 +10,14 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from dd_core.engine.cells import CellState, ColumnState, trusted_cells
+from dd_core.engine.cells import CellState, ColumnState, select_trusted_cells
 from dd_core.engine.context import RunContext
 from dd_core.engine.dispatch import Dispatcher
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.values import BatchValues
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.kinds.generators import WholeColumn
-from dd_core.kinds.processors.processor import in_stage
+from dd_core.kinds.processors.processor import select_stage
 from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch
 from dd_core.storage.dropped_rows import DroppedRow
@@ -41,7 +41,7 @@ class BatchRun:
             for name, planned in plan.columns.items()
         }
         """All columns, each after the columns that it needs."""
-        self._early = in_stage(plan.config.processors, "before_batch")
+        self._early = select_stage(plan.config.processors, "before_batch")
         self._undrawn = {name for name, each in plan.columns.items() if each.column.is_drawn}
         for state in self.states.values():
             state.connect(self.states)
@@ -50,7 +50,7 @@ class BatchRun:
 
     def restore(self, cells: JournalledCells) -> None:
         """Take over finished cells, by column fingerprint and row of the dataset."""
-        for state, row, values in trusted_cells(self.states, cells, self.batch):
+        for state, row, values in select_trusted_cells(self.states, cells, self.batch):
             self._store(state, row, values)
             state.restored += 1
 

@@ -13,7 +13,7 @@ from dd_core.kinds.generators import WholeColumn
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
 from dd_core.storage.location import Location
-from dd_core.storage.resume import kept_cells
+from dd_core.storage.resume import find_kept_cells
 
 SALVAGE_ROUNDS = 2
 """Further tries of cells that failed for now, once nothing else of their column is left."""
@@ -68,7 +68,7 @@ async def generate_batch(
 def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:
     """A batch at work that has taken over what journals hold."""
     run = engine.batch_run(batch, directory.journal(batch))
-    run.restore(kept_cells(directory, batch, engine.plan.shareable_fingerprints))
+    run.restore(find_kept_cells(directory, batch, engine.plan.shareable_fingerprints))
     run.start()
     return run
 

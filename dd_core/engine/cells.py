@@ -216,7 +216,7 @@ class ColumnState:
             self.wake()
 
 
-def trusted_cells(
+def select_trusted_cells(
     states: Mapping[str, ColumnState], cells: JournalledCells, batch: Batch
 ) -> Iterator[tuple[ColumnState, int, Mapping[str, Any]]]:
     """The journalled cells that can be taken over, with their rows counted from the batch's start.

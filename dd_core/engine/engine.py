@@ -16,7 +16,7 @@ from dd_core.engine.accounting import ColumnTimings, RemoteUsage
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.context import RunContext
 from dd_core.engine.gc_pause import GcFreeze
-from dd_core.engine.processing import batch_tables
+from dd_core.engine.processing import build_tables
 from dd_core.errors import DataDesignerError
 from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
@@ -156,7 +156,7 @@ class Engine:
         return await loop.run_in_executor(self._writers, self._write, directory, run)
 
     def _write(self, directory: DatasetDirectory, run: BatchRun) -> tuple[Part, BatchTables]:
-        tables = batch_tables(
+        tables = build_tables(
             run.outcome(),
             self.plan,
             self._context.rendering,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dd_core.engine.values import BatchValues
-from dd_core.storage.arrow import array_of
+from dd_core.storage.arrow import to_array
 from dd_core.storage.batch import Batch
 from dd_core.storage.dropped_rows import DroppedRow
 
@@ -33,7 +33,7 @@ class BatchOutcome:
         import pyarrow as pa
 
         chosen = None if len(self.rows) == self.batch.size else self.rows
-        arrays: list[Any] = [array_of(self.values.column(name), chosen) for name in names]
+        arrays: list[Any] = [to_array(self.values.column(name), chosen) for name in names]
         return pa.Table.from_arrays(arrays, names=[*names])
 
     def records(self, names: Sequence[str]) -> list[dict[str, Any]]:

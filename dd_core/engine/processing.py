@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.errors import DataDesignerGenerationError
-from dd_core.kinds.processors.processor import ProcessorConfig, in_stage
-from dd_core.storage.arrow import Values, array_of, parquet_facts, read_parquet, write_parquet
+from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
+from dd_core.storage.arrow import Values, read_parquet, read_parquet_facts, to_array, write_parquet
 from dd_core.storage.batch import BatchTables
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.location import Location, listed, stamps
+from dd_core.storage.location import Location, list_files, stamp_files
 from dd_core.templates.template import RenderingMode
 
 if TYPE_CHECKING:
@@ -27,14 +27,14 @@ def process_draws(
     """The sampled and seeded columns of a batch as the processors want them."""
     import pyarrow as pa
 
-    arrays: list[Any] = [array_of(values) for values in draws.values()]
+    arrays: list[Any] = [to_array(values) for values in draws.values()]
     table = pa.Table.from_arrays(arrays, names=[*draws])
     for processor in processors:
         table = _same_shape(processor, table, _guarded(processor, processor.before_batch, table))
     return {name: table.column(name).to_pylist() for name in draws}
 
 
-def batch_tables(
+def build_tables(
     outcome: BatchOutcome, plan: Plan, rendering: RenderingMode, *, preserve_dropped: bool
 ) -> BatchTables:
     """The tables of a batch as they are stored, after its processors."""
@@ -43,9 +43,9 @@ def batch_tables(
     return BatchTables(
         batch=outcome.batch,
         is_complete=outcome.is_complete,
-        rows=output_table(outcome, plan) if has_rows else _empty_table(plan),
+        rows=build_output_table(outcome, plan) if has_rows else _empty_table(plan),
         dropped_columns=outcome.table(plan.dropped_columns) if keeps_dropped else None,
-        side_tables=side_tables(outcome, plan, rendering) if has_rows else {},
+        side_tables=build_side_tables(outcome, plan, rendering) if has_rows else {},
         dropped_rows=outcome.dropped_rows,
     )
 
@@ -57,15 +57,17 @@ def _empty_table(plan: Plan) -> pa.Table:
     return pa.table({name: pa.nulls(0) for name in plan.stored_columns})
 
 
-def output_table(outcome: BatchOutcome, plan: Plan) -> pa.Table:
+def build_output_table(outcome: BatchOutcome, plan: Plan) -> pa.Table:
     """The finished rows of a batch, after the `after_batch` processors."""
     table = outcome.table(plan.stored_columns)
-    for processor in in_stage(plan.config.processors, "after_batch"):
+    for processor in select_stage(plan.config.processors, "after_batch"):
         table = _same_shape(processor, table, _guarded(processor, processor.after_batch, table))
     return table
 
 
-def side_tables(outcome: BatchOutcome, plan: Plan, rendering: RenderingMode) -> dict[str, pa.Table]:
+def build_side_tables(
+    outcome: BatchOutcome, plan: Plan, rendering: RenderingMode
+) -> dict[str, pa.Table]:
     """What processors make of the finished rows beside the dataset, by processor name."""
     import pyarrow as pa
 
@@ -81,7 +83,7 @@ def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
     """A dataset that is one table in memory, as processors want it."""
     import pyarrow as pa
 
-    for processor in in_stage(plan.config.processors, "after_generation"):
+    for processor in select_stage(plan.config.processors, "after_generation"):
         changed = [*_guarded(processor, processor.after_generation, [table])]
         table = pa.concat_tables(changed, promote_options="permissive") if changed else table[:0]
     return _output(plan, table)
@@ -92,11 +94,11 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
 
     What was generated stays. Each processor reads what the one before it wrote, a batch at a time.
     """
-    processors = in_stage(plan.config.processors, "after_generation")
+    processors = select_stage(plan.config.processors, "after_generation")
     if not processors:
         return
     generated = [part.path for part in directory.parts() if part.rows]
-    found = stamps(listed(directory.path / directory.parts_folder, "batch_*.parquet"))
+    found = stamp_files(list_files(directory.path / directory.parts_folder, "batch_*.parquet"))
     if not generated or directory.metadata.processed.get("of") == found:
         return
     steps: list[dict[str, Any]] = []
@@ -125,7 +127,7 @@ class _Tables:
             yield read_parquet(path)
 
     def rows(self) -> int:
-        return sum(parquet_facts(path)[0] for path in self._paths)
+        return sum(read_parquet_facts(path)[0] for path in self._paths)
 
 
 def _written(

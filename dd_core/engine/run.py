@@ -12,7 +12,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from dd_core.dataset.checks import gate_problems
+from dd_core.dataset.checks import check_gates
 from dd_core.dataset.compile import compile_plan, reseed
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig
 from dd_core.dataset.plan import Plan
@@ -26,7 +26,7 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.models.providers import Providers
-from dd_core.models.usage import budget_problems
+from dd_core.models.usage import check_budget
 from dd_core.storage.directory import CONFIG, DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
@@ -100,8 +100,8 @@ def check_plan(
     """The plan with a seed of 0; raises everything that is wrong with the config and its run."""
     rendering = run_config.jinja_rendering_engine.value
     plan = compile_plan(config, providers, 0, rendering=rendering, managed_assets=assets)
-    problems = budget_problems(run_config.budget, {model.alias: model for model in plan.models})
-    problems += gate_problems(run_config.gates, plan, num_records, has_versions=has_versions)
+    problems = check_budget(run_config.budget, {model.alias: model for model in plan.models})
+    problems += check_gates(run_config.gates, plan, num_records, has_versions=has_versions)
     if problems:
         raise InvalidConfigError(problems)
     return plan

@@ -118,7 +118,7 @@ class _Generators(threading.local):
 _generators = _Generators()
 
 
-def permutation(seed: int, name: str, cycle: int, size: int) -> NDArray[np.int64]:
+def permute(seed: int, name: str, cycle: int, size: int) -> NDArray[np.int64]:
     """The order in which a shuffled seed dataset of `size` rows is read in its n-th cycle."""
     digest = hashlib.blake2b(f"{seed}/{cycle}/{name}".encode(), digest_size=16).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))

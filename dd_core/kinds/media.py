@@ -15,15 +15,15 @@ from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from dd_core.declaration.kind import Kind
 from dd_core.errors import MediaError, Problem
-from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.models.wire.media import (
     Block,
     Encoded,
-    encoded,
-    image_format_of_base64,
+    detect_base64_image,
+    encode_media,
     split_data_uri,
 )
-from dd_core.storage.location import Location, within
+from dd_core.storage.location import Location, resolve_within
 
 _MOST_BYTES = 50_000_000
 
@@ -156,7 +156,7 @@ class ImageContext(ModalityContext):
                 return {"type": "url", "url": item}
             if (suffix := self.named_format(item)) and len(item) < 4096:
                 return self.base64_source(_file(item, self.media_type(suffix), folders))
-        found = image_format_of_base64(item)
+        found = detect_base64_image(item)
         if self.format is None and found is None:
             raise ValueError("it is no address, no path of an image, and no base64 of a known kind")
         return self.base64_source(Encoded(item, self.media_type(found) if found else None))
@@ -232,17 +232,17 @@ def _tagged(item: Any) -> Any:
 MediaContexts = Annotated[list[ModalityContext], BeforeValidator(_with_modality)]
 
 
-def media_problems(
+def check_media(
     column: str, contexts: Iterable[ModalityContext] | None, scope: Scope
 ) -> Iterator[Problem]:
     """Contexts whose column nothing provides."""
     for context in contexts or ():
         if scope.unknown([context.column_name]):
             place = f"columns.{column}.multi_modal_context"
-            yield unknown_reference(place, context.column_name, scope)
+            yield report_unknown(place, context.column_name, scope)
 
 
-def media_blocks(
+def build_blocks(
     contexts: Iterable[ModalityContext], row: Mapping[str, Any], folders: Sequence[Location]
 ) -> list[Block]:
     """The blocks of all contexts of a row, in order."""
@@ -252,7 +252,7 @@ def media_blocks(
     return blocks
 
 
-def media_folders(folder: Location | None) -> list[Location]:
+def list_media_folders(folder: Location | None) -> list[Location]:
     """Where files of media may lie: the dataset's folder, then the current one."""
     return [*([folder] if folder else []), Path.cwd()]
 
@@ -279,11 +279,11 @@ def _is_address(text: str) -> bool:
 
 def _file(name: str, media_type: str, folders: Sequence[Location]) -> Encoded:
     for folder in folders:
-        path = within(folder, name)
+        path = resolve_within(folder, name)
         if path is not None and path.is_file():
             if path.stat().st_size > _MOST_BYTES:
                 raise ValueError(f"the file is larger than {_MOST_BYTES // 1_000_000} MB")
-            return encoded(path.read_bytes(), media_type)
+            return encode_media(path.read_bytes(), media_type)
     raise ValueError(
         "there is no such file in the dataset's folder or the current one; files elsewhere "
         "are not read"

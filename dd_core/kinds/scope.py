@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from dd_core.declaration.kind import Kind
 from dd_core.errors import Problem, UserTemplateError
-from dd_core.templates.template import RenderingMode, Template, references
+from dd_core.templates.template import RenderingMode, Template, list_references
 
 if TYPE_CHECKING:
     from dd_core.kinds.constraint import Constraint
@@ -37,12 +37,12 @@ class Scope:
         return [name for name in names if name not in self.names]
 
 
-def template_references(source: str | None) -> list[str]:
+def find_references(source: str | None) -> list[str]:
     """Names that a template uses, sorted; none for None."""
-    return sorted(references(source)) if source else []
+    return sorted(list_references(source)) if source else []
 
 
-def known_names(what: str, names: Collection[str]) -> str:
+def list_known(what: str, names: Collection[str]) -> str:
     """The end of an error message that lists what could have been meant."""
     if not names:
         return f"there are no {what}"
@@ -50,7 +50,7 @@ def known_names(what: str, names: Collection[str]) -> str:
     return f"known {what}: {listed}" + (" ..." if len(names) > 20 else "")
 
 
-def template_problems(place: str, source: str | None, scope: Scope) -> Iterator[Problem]:
+def check_template(place: str, source: str | None, scope: Scope) -> Iterator[Problem]:
     """What keeps a template from being rendered: a rule that it breaks, or unknown names."""
     if not source:
         return
@@ -59,14 +59,14 @@ def template_problems(place: str, source: str | None, scope: Scope) -> Iterator[
     except UserTemplateError as error:
         yield Problem(place, str(error))
         return
-    for name in scope.unknown(template_references(source)):
-        yield unknown_reference(place, name, scope)
+    for name in scope.unknown(find_references(source)):
+        yield report_unknown(place, name, scope)
 
 
-def unknown_reference(place: str, name: str, scope: Scope) -> Problem:
+def report_unknown(place: str, name: str, scope: Scope) -> Problem:
     """The problem of a template that uses a name which nothing provides."""
     from difflib import get_close_matches
 
     close = get_close_matches(name, scope.names, n=1)
-    fix = f"did you mean {close[0]!r}?" if close else known_names("columns", scope.names)
+    fix = f"did you mean {close[0]!r}?" if close else list_known("columns", scope.names)
     return Problem(place, f"refers to {name!r}, which is no column; {fix}")

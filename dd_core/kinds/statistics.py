@@ -69,12 +69,12 @@ class ColumnStatistics(Result):
     @property
     def percent_null(self) -> Figure:
         """Share of nulls, 0 to 100."""
-        return percent(self.num_null, self.num_records)
+        return compute_percent(self.num_null, self.num_records)
 
     @property
     def percent_unique(self) -> Figure:
         """Distinct values per hundred records."""
-        return percent(self.num_unique, self.num_records)
+        return compute_percent(self.num_unique, self.num_records)
 
 
 class LLMColumnStatistics(ColumnStatistics):
@@ -112,7 +112,7 @@ class ValidationColumnStatistics(ColumnStatistics):
     @property
     def percent_valid(self) -> Figure:
         """Share of valid records, 0 to 100."""
-        return percent(self.num_valid_records, self.num_records)
+        return compute_percent(self.num_valid_records, self.num_records)
 
 
 class ScoreSample(Result):
@@ -179,7 +179,7 @@ class ColumnView(Protocol):
         ...
 
 
-def percent(part: Count, whole: Count) -> Figure:
+def compute_percent(part: Count, whole: Count) -> Figure:
     """`part` of `whole`, in hundredths."""
     if isinstance(part, str) or isinstance(whole, str) or whole == 0:
         return NOT_COMPUTED

@@ -14,7 +14,7 @@ from pydantic import (
 
 from dd_core.declaration.kind import Declaration
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
-from dd_core.models.secrets import BLOCK_PREFIX, key_reference, shown_secret
+from dd_core.models.secrets import BLOCK_PREFIX, mask_secret, parse_key_reference
 
 
 class Price(Declaration):
@@ -62,7 +62,7 @@ class ModelProvider(Declaration):
     def key_reference(self) -> str | None:
         """Where the key is to be found: the variable or block that `api_key` names; None for a
         literal key or no key."""
-        return key_reference(self.api_key.get_secret_value()) if self.api_key else None
+        return parse_key_reference(self.api_key.get_secret_value()) if self.api_key else None
 
     @property
     def names_block(self) -> bool:
@@ -71,7 +71,7 @@ class ModelProvider(Declaration):
 
     @field_serializer("api_key")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return shown_secret(value)
+        return mask_secret(value)
 
     @field_validator("provider_type")
     @classmethod

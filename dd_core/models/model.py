@@ -24,7 +24,7 @@ from dd_core.models.admission.rate_limit import Tokens
 from dd_core.models.admission.request_queue import CellLimit, RequestQueue
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.config import ModelConfig
-from dd_core.models.telemetry import observed
+from dd_core.models.telemetry import observe
 from dd_core.models.usage import BudgetTracker, UsageCount
 from dd_core.models.wire.answers import Images, Reply, Vectors
 from dd_core.models.wire.client import Client
@@ -150,9 +150,7 @@ class Model:
             slot.was_sent = True
             outcome, retry_after, used = Outcome.OTHER, None, None
             try:
-                with observed(
-                    operation, backend.client.provider, self.config.model, column
-                ) as seen:
+                with observe(operation, backend.client.provider, self.config.model, column) as seen:
                     answer = await send(backend.client)
                     seen.answered(answer.usage)
                 outcome = Outcome.SUCCESS

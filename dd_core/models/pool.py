@@ -98,9 +98,9 @@ class ModelPool(Mapping[str, Model]):
             return upstream
         from dataclasses import replace
 
-        from dd_core.models.local.launcher import shared_local_server
+        from dd_core.models.local.launcher import get_shared_server
 
-        server = await shared_local_server()
+        server = await get_shared_server()
         return replace(upstream, url=server.url)
 
     def __getitem__(self, alias: str) -> Model:
@@ -165,7 +165,7 @@ class ModelPool(Mapping[str, Model]):
             model.usage.pop(name, None)
 
 
-def provider_problems(configs: Iterable[ModelConfig], providers: Providers) -> Iterator[Problem]:
+def check_providers(configs: Iterable[ModelConfig], providers: Providers) -> Iterator[Problem]:
     """What keeps models from being asked, found before a run."""
     for config in configs:
         problem = providers.problem(config)

@@ -18,7 +18,7 @@ from dd_core.models.secrets import SecretResolver, default_resolver
 
 
 @cache
-def built_in_providers() -> tuple[ModelProvider, ...]:
+def get_built_in_providers() -> tuple[ModelProvider, ...]:
     """The providers that need not be declared; made on first use, because that takes time."""
 
     def remote(name: str, endpoint: str, key: str) -> ModelProvider:
@@ -32,21 +32,21 @@ def built_in_providers() -> tuple[ModelProvider, ...]:
 
 
 @cache
-def local_provider() -> ModelProvider:
+def get_local_provider() -> ModelProvider:
     """The small model on this machine."""
     return ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
 
 
-def home_directory() -> Path:
+def get_home_directory() -> Path:
     """Where a user's default providers and models are kept."""
     return Path(os.environ.get("DATA_DESIGNER_HOME") or Path.home() / ".data-designer")
 
 
-def default_providers() -> list[ModelProvider]:
+def load_default_providers() -> list[ModelProvider]:
     """The providers of the user's `model_providers.yaml`, or the built-in ones."""
-    path = home_directory() / "model_providers.yaml"
+    path = get_home_directory() / "model_providers.yaml"
     if not path.is_file():
-        return [*built_in_providers()]
+        return [*get_built_in_providers()]
     import yaml
 
     loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
@@ -74,7 +74,7 @@ class Providers:
         resolver: SecretResolver | None = None,
     ) -> None:
         self._resolver = resolver
-        given = default_providers() if providers is None else [*providers]
+        given = load_default_providers() if providers is None else [*providers]
         names = [provider.name for provider in given]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
@@ -82,8 +82,8 @@ class Providers:
                 [Problem("model_providers", f"two providers are named {repeated[0]!r}; rename one")]
             )
         self._default = given[0].name if given else None
-        self._by_name = {provider.name: provider for provider in [local_provider(), *given]}
-        for provider in built_in_providers():
+        self._by_name = {provider.name: provider for provider in [get_local_provider(), *given]}
+        for provider in get_built_in_providers():
             self._by_name.setdefault(provider.name, provider)
 
     def all(self) -> list[ModelProvider]:
@@ -184,9 +184,9 @@ _BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {
 }
 
 
-def default_model_configs() -> list[ModelConfig]:
+def load_default_models() -> list[ModelConfig]:
     """The models of the user's `model_configs.yaml`, or the built-in ones."""
-    path = home_directory() / "model_configs.yaml"
+    path = get_home_directory() / "model_configs.yaml"
     if path.is_file():
         import yaml
 

@@ -16,15 +16,15 @@ BLOCK_PREFIX = "block:"
 """Begins a reference that names a Secret block of Prefect."""
 
 
-def key_reference(secret: str) -> str | None:
+def parse_key_reference(secret: str) -> str | None:
     """The text itself if it names a variable or a block; None for a literal key or nothing."""
     is_variable = secret.isupper() and "_" in secret
     return secret if is_variable or secret.startswith(BLOCK_PREFIX) else None
 
 
-def shown_secret(secret: SecretStr | None) -> str | None:
+def mask_secret(secret: SecretStr | None) -> str | None:
     """A secret as it may be written: names of variables and blocks as they are, keys masked."""
-    return None if secret is None else key_reference(secret.get_secret_value()) or str(secret)
+    return None if secret is None else parse_key_reference(secret.get_secret_value()) or str(secret)
 
 
 class SecretResolver(Protocol):
@@ -102,7 +102,7 @@ class DefaultResolver:
                 f"{secret!r} names a block of Prefect, which only flows can read; name an "
                 "environment variable to run without Prefect"
             )
-        if key_reference(secret) is not None:
+        if parse_key_reference(secret) is not None:
             return EnvironmentResolver().resolve(secret)
         return secret
 

@@ -44,7 +44,7 @@ class Observed:
 
 
 @contextmanager
-def observed(operation: str, provider: str, model: str, column: str) -> Generator[Observed]:
+def observe(operation: str, provider: str, model: str, column: str) -> Generator[Observed]:
     """Measure one request; `operation` is chat, embeddings or generate_content."""
     attributes = {
         "gen_ai.operation.name": operation,

@@ -137,7 +137,7 @@ class UsageLedger:
         found: dict[str, float | None] = {}
         for alias, columns in self._counts.items():
             price = prices.get(alias)
-            each = [cost_of(count, price) for count in columns.values()]
+            each = [compute_cost(count, price) for count in columns.values()]
             found[alias] = None if price is None else sum(cost or 0.0 for cost in each)
         return found
 
@@ -170,7 +170,7 @@ class BudgetTracker:
         for alias, _, count in usage:
             self.spent["requests"] += count.get("requests", 0)
             self.spent["tokens"] += count.get("input_tokens", 0) + count.get("output_tokens", 0)
-            self.spent["dollars"] += cost_of(count, prices.get(alias)) or 0.0
+            self.spent["dollars"] += compute_cost(count, prices.get(alias)) or 0.0
 
     def allows_request(self) -> bool:
         """Whether one more request may start.
@@ -205,7 +205,7 @@ class BudgetTracker:
         }
         taken = {
             "tokens": usage.input_tokens + usage.output_tokens,
-            "dollars": cost_of(counts, price) or 0.0,
+            "dollars": compute_cost(counts, price) or 0.0,
         }
         for name, amount in taken.items():
             self._answered[name] += amount
@@ -231,7 +231,7 @@ class BudgetTracker:
         return None
 
 
-def cost_of(count: Mapping[str, float], price: Price | None) -> float | None:
+def compute_cost(count: Mapping[str, float], price: Price | None) -> float | None:
     """The cost of tokens in dollars; None if the price is unknown."""
     if price is None:
         return None
@@ -242,7 +242,7 @@ def cost_of(count: Mapping[str, float], price: Price | None) -> float | None:
     return total / _MILLION
 
 
-def budget_problems(budget: Budget | None, models: Mapping[str, ModelConfig]) -> list[Problem]:
+def check_budget(budget: Budget | None, models: Mapping[str, ModelConfig]) -> list[Problem]:
     """A budget in dollars needs the prices of all models."""
     if budget is None or budget.dollars is None:
         return []

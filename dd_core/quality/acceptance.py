@@ -13,9 +13,9 @@ from dd_core.dataset.plan import Plan
 from dd_core.errors import DataDesignerProfilingError, GatesFailedError
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.statistics import Result, ValidationColumnStatistics
-from dd_core.quality.analysis import load_analysis, profile_of
-from dd_core.quality.drift import Drift, drift, score_drift
-from dd_core.quality.view import DatasetView, member, quoted
+from dd_core.quality.analysis import load_analysis, summarize_profile
+from dd_core.quality.drift import Drift, measure_drift, measure_score_drift
+from dd_core.quality.view import DatasetView, quote_name, select_member
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.versions import Versions
 
@@ -122,7 +122,7 @@ def require_passed(directory: DatasetDirectory, results: Sequence[GateResult]) -
 def _profile(directory: DatasetDirectory, plan: Plan) -> dict[str, Any]:
     target = directory.metadata.target_num_records
     try:
-        return profile_of(load_analysis(directory, plan, target))
+        return summarize_profile(load_analysis(directory, plan, target))
     except DataDesignerProfilingError:  # no rows
         return {}
 
@@ -196,7 +196,11 @@ class _Measuring:
         compared: list[Drift] = []
 
         def size(view: DatasetView) -> float | None:
-            each = score_drift(view, before, name, scores) if scores else drift(view, before, name)
+            each = (
+                measure_score_drift(view, before, name, scores)
+                if scores
+                else measure_drift(view, before, name)
+            )
             compared.extend([each] if each else [])
             return each.size if each else None
 
@@ -223,7 +227,7 @@ def _at_least(gate: str, found: float | None, note: str, least: float) -> GateRe
 
 
 def _null_share(view: DatasetView, name: str) -> float | None:
-    rows, values = view.ask(f"SELECT count(*), count({quoted(name)}) FROM records")[0]
+    rows, values = view.ask(f"SELECT count(*), count({quote_name(name)}) FROM records")[0]
     return 1 - values / rows if rows else None
 
 
@@ -232,8 +236,8 @@ def _duplicates(view: DatasetView, names: Sequence[str]) -> float | None:
 
     Where there are very many, one part of the hashes is looked at after the other.
     """
-    key = f"hash({', '.join(map(quoted, names))})"
-    kept = f"{quoted(names[0])} IS NOT NULL" if len(names) == 1 else "true"
+    key = f"hash({', '.join(map(quote_name, names))})"
+    kept = f"{quote_name(names[0])} IS NOT NULL" if len(names) == 1 else "true"
     values = int(view.ask(f"SELECT count(*) FROM records WHERE {kept}")[0][0])
     shares = max(1, math.ceil(values / _MOST_HASHES))
     hashes = f"SELECT {key} AS h FROM records WHERE {kept} AND {key} % {shares} = ?"
@@ -252,7 +256,7 @@ def _valid_share(view: DatasetView, column: Column) -> float | None:
 
 
 def _mean_score(view: DatasetView, column: str, score: str) -> float | None:
-    value = member(view, column, [score, "score"])
+    value = select_member(view, column, [score, "score"])
     mean = view.ask(f"SELECT avg(TRY_CAST({value} AS DOUBLE)) FROM records")[0][0]
     return None if mean is None else float(mean)
 

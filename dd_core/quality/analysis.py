@@ -21,11 +21,11 @@ from dd_core.kinds.statistics import (
 )
 from dd_core.models.model import Model
 from dd_core.models.usage import UsageLedger
-from dd_core.quality.judge_scores import score_profiles, summarize
+from dd_core.quality.judge_scores import profile_scores, summarize
 from dd_core.quality.report import DatasetProfilerResults
 from dd_core.quality.view import DatasetView
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.location import Location, content_of
+from dd_core.storage.location import Location, read_content
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -39,7 +39,7 @@ _FILE = "analysis.json"
 _MOST_CATEGORIES = 10
 
 
-def analyse(
+def analyze(
     source: Sequence[Location] | pa.Table,
     plan: Plan,
     target: int,
@@ -77,7 +77,7 @@ class RunInThread(Protocol):
         ...
 
 
-async def judge_profiles(
+async def profile_judges(
     plan: Plan,
     source: Sequence[Location] | pa.Table,
     models: Mapping[str, Model],
@@ -102,7 +102,7 @@ def _scores(
 
     try:
         with DatasetView(source) as view:
-            return score_profiles(view, judges, size)
+            return profile_scores(view, judges, size)
     except duckdb.Error as error:
         raise DataDesignerProfilingError(f"the scores cannot be profiled: {error}") from error
 
@@ -119,8 +119,8 @@ async def profile_in_run(
     files = directory.files()
     if not plan.config.profilers or not files:
         return
-    profiles = await judge_profiles(plan, files, models, run_in_thread)
-    analysis = await run_in_thread(analyse, files, plan, target, usage(), profiles)
+    profiles = await profile_judges(plan, files, models, run_in_thread)
+    analysis = await run_in_thread(analyze, files, plan, target, usage(), profiles)
     _write(directory, analysis)
 
 
@@ -133,7 +133,7 @@ def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> Datas
     if stored.get("of") == directory.stamps():
         with suppress(ValueError):
             return DatasetProfilerResults.model_validate(stored["analysis"])
-    analysis = analyse(files, plan, target, UsageLedger(directory.metadata.usage))
+    analysis = analyze(files, plan, target, UsageLedger(directory.metadata.usage))
     _write(directory, analysis)
     return analysis
 
@@ -146,12 +146,12 @@ def _write(directory: DatasetDirectory, analysis: DatasetProfilerResults) -> Non
 
 def _read(directory: DatasetDirectory) -> Mapping[str, Any]:
     try:
-        return orjson.loads(content_of(directory.path / _FILE))
+        return orjson.loads(read_content(directory.path / _FILE))
     except (OSError, ValueError):
         return {}
 
 
-def profile_of(analysis: DatasetProfilerResults) -> dict[str, dict[str, Any]]:
+def summarize_profile(analysis: DatasetProfilerResults) -> dict[str, dict[str, Any]]:
     """The figures of each column that tell versions apart at a glance."""
     return {each.column_name: _figures(each) for each in analysis.column_statistics}
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from dd_core.quality.view import DatasetView, member, quoted, simple_type
+from dd_core.quality.view import DatasetView, quote_name, select_member, simplify_type
 
 SIGNIFICANT = 0.01
 """Differences that chance makes at least as often as this do not count."""
@@ -54,12 +54,12 @@ class Drift:
 _NEW = Drift(0.0, 1.0, "the version before has no such scores")
 
 
-def drift(now: DatasetView, before: DatasetView, column: str) -> Drift | None:
+def measure_drift(now: DatasetView, before: DatasetView, column: str) -> Drift | None:
     """The drift of a column; None if its values have structure, which is not compared."""
     kinds = {_kind(view, column) for view in (now, before)}
     if "structure" in kinds:
         return None
-    name = quoted(column)
+    name = quote_name(column)
     if kinds <= {"number"}:
         return _numbers(now, before, f"CAST({name} AS DOUBLE)", "values")
     if kinds <= {"time"}:
@@ -70,7 +70,9 @@ def drift(now: DatasetView, before: DatasetView, column: str) -> Drift | None:
     return _categories(now, before, text)
 
 
-def score_drift(now: DatasetView, before: DatasetView, column: str, scores: Sequence[str]) -> Drift:
+def measure_score_drift(
+    now: DatasetView, before: DatasetView, column: str, scores: Sequence[str]
+) -> Drift:
     """The largest drift of a judge's scores that is not chance, or else the largest.
 
     Scores that the version before did not have are left out.
@@ -79,7 +81,7 @@ def score_drift(now: DatasetView, before: DatasetView, column: str, scores: Sequ
     for score in scores:
         if not _has_score(before, column, score):
             continue
-        ours, theirs = (member(view, column, [score, "score"]) for view in (now, before))
+        ours, theirs = (select_member(view, column, [score, "score"]) for view in (now, before))
         each = _categories(now, before, ours, theirs)
         found.append(Drift(each.size, each.chance, f"{score}: {each.how}"))
     return max(found, key=lambda each: (each.counted, each.size), default=_NEW)
@@ -89,14 +91,14 @@ def _has_score(view: DatasetView, column: str, score: str) -> bool:
     import duckdb
 
     try:
-        value = member(view, column, [score, "score"])
+        value = select_member(view, column, [score, "score"])
         return bool(view.ask(f"SELECT count({value}) FROM records")[0][0])
     except duckdb.Error:  # a structure without such a member
         return False
 
 
 def _kind(view: DatasetView, column: str) -> str:
-    return _SIMPLE.get(simple_type(view.schema.field(column).type), "structure")
+    return _SIMPLE.get(simplify_type(view.schema.field(column).type), "structure")
 
 
 def _has_categories(view: DatasetView, text: str) -> bool:

@@ -20,7 +20,7 @@ from dd_core.kinds.statistics import (
 )
 from dd_core.models.handle import ModelHandle
 from dd_core.models.model import Model
-from dd_core.quality.view import DatasetView, categories, member, numbers
+from dd_core.quality.view import DatasetView, count_categories, select_member, summarize_numbers
 
 _logger = logging.getLogger(__name__)
 _SHOWN = 20
@@ -34,7 +34,7 @@ The scores and the judge's reasons, as JSON:
 Say in fewer than 75 words, in plain prose, what the records do well and badly in this respect."""
 
 
-def score_profiles(
+def profile_scores(
     view: DatasetView, judges: Sequence[Column], sample_size: int | None
 ) -> list[JudgeProfile]:
     """The scores of some judges, without summaries."""
@@ -51,8 +51,8 @@ def score_profiles(
 
 
 def _profile(view: DatasetView, column: str, score: str, size: int) -> ScoreProfile:
-    value = member(view, column, [score, "score"])
-    reason = member(view, column, [score, "reasoning"])
+    value = select_member(view, column, [score, "score"])
+    reason = select_member(view, column, [score, "reasoning"])
     scored = f"SELECT {value} AS value, {reason} AS reason FROM records WHERE {value} IS NOT NULL"
     counted = view.ask(f"SELECT value, count(*) FROM ({scored}) GROUP BY value")
     counts = {str(value): int(count) for value, count in counted}
@@ -61,7 +61,7 @@ def _profile(view: DatasetView, column: str, score: str, size: int) -> ScoreProf
     distribution: NumericalDistribution | CategoricalDistribution | None = None
     if counts:
         only = f"SELECT value FROM ({scored})"
-        distribution = numbers(view, only) if numeric else categories(view, only)
+        distribution = summarize_numbers(view, only) if numeric else count_categories(view, only)
     samples = [
         ScoreSample(score=each, reasoning=str(reasoning or ""))
         for each, share in _shares(counts, size).items()

@@ -24,7 +24,7 @@ from dd_core.kinds.statistics import (
     SamplerColumnStatistics,
     ScoreProfile,
     ValidationColumnStatistics,
-    percent,
+    compute_percent,
 )
 
 OVERVIEW, PROFILERS = "overview", "column_profilers"
@@ -46,7 +46,7 @@ class DatasetProfilerResults(Result):
     @property
     def percent_complete(self) -> Figure:
         """Records in the dataset per hundred asked for."""
-        return percent(self.num_records, self.target_num_records)
+        return compute_percent(self.num_records, self.target_num_records)
 
     @property
     def column_types(self) -> list[str]:
@@ -64,7 +64,7 @@ class DatasetProfilerResults(Result):
         of them are shown, if not given.
         """
 
-        show(report(self, include_sections), save_path, title="dataset profile")
+        show(render_report(self, include_sections), save_path, title="dataset profile")
 
     def get_column_statistics_by_type(self, column_type: str) -> list[AnyStatistics]:
         """The statistics of the columns of one type."""
@@ -97,7 +97,7 @@ def show(
         raise ValueError(f"save_path {str(save_path)!r} must end in .html or .svg")
 
 
-def report(
+def render_report(
     analysis: DatasetProfilerResults, include_sections: Collection[str] | None = None
 ) -> RenderableType:
     """The sections, in the order overview, types of columns, profilers."""

@@ -21,8 +21,8 @@ from dd_core.kinds.statistics import (
     Figure,
     NumericalDistribution,
 )
-from dd_core.storage.location import Location, readable
-from dd_core.templates.template import RenderingMode, Template, references
+from dd_core.storage.location import Location, open_readable
+from dd_core.templates.template import RenderingMode, Template, list_references
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -85,7 +85,7 @@ class DatasetView:
 
     def records(self, columns: Sequence[str], most: int) -> list[dict[str, Any]]:
         """Some rows, always the same ones."""
-        listed = ", ".join(map(quoted, columns))
+        listed = ", ".join(map(quote_name, columns))
         sample = f"USING SAMPLE reservoir({most} ROWS) REPEATABLE ({_SAMPLE_SEED})"
         found = self._rows.execute(f"SELECT {listed} FROM records {sample}")
         return [dict(zip(columns, row, strict=True)) for row in found.fetchall()]
@@ -111,7 +111,7 @@ class _View:
         self._column = column
         self._usage = usage
         self._rendering: RenderingMode = rendering
-        self._name = quoted(column.name)
+        self._name = quote_name(column.name)
 
     def general(self) -> Mapping[str, Any]:
         """The figures that every column has."""
@@ -124,7 +124,7 @@ class _View:
             "num_null": counts[1],
             "num_unique": counts[2],
             "pyarrow_dtype": str(kind),
-            "simple_dtype": simple_type(kind),
+            "simple_dtype": simplify_type(kind),
         }
 
     def _counts(self) -> list[Any]:
@@ -137,20 +137,20 @@ class _View:
     def categorical(self) -> Distribution:
         """The values as categories."""
         query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
-        return _attempted(lambda: categories(self._dataset, query)) or NOT_COMPUTED
+        return _attempted(lambda: count_categories(self._dataset, query)) or NOT_COMPUTED
 
     def numerical(self) -> Distribution:
         """The values as numbers."""
         query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
-        return _attempted(lambda: numbers(self._dataset, query)) or NOT_COMPUTED
+        return _attempted(lambda: summarize_numbers(self._dataset, query)) or NOT_COMPUTED
 
     def member(self, path: Sequence[str]) -> Distribution:
         """A member of structured values as categories, which are texts."""
 
         def counted() -> Distribution:
-            value = member(self._dataset, self._column.name, path)
+            value = select_member(self._dataset, self._column.name, path)
             query = f"SELECT {value} FROM records WHERE {value} IS NOT NULL"
-            return categories(self._dataset, query)
+            return count_categories(self._dataset, query)
 
         return _attempted(counted) or NOT_COMPUTED
 
@@ -167,7 +167,7 @@ class _View:
 
     def _verdict(self, target: str | None) -> str:
         path = ["is_valid"] if target is None else [target, "is_valid"]
-        return f"coalesce({member(self._dataset, self._column.name, path)} = 'true', false)"
+        return f"coalesce({select_member(self._dataset, self._column.name, path)} = 'true', false)"
 
     def tokens(self, templates: Sequence[str]) -> Mapping[str, Any]:
         """Tokens of prompts and answers."""
@@ -190,7 +190,7 @@ class _View:
         return tuple(round(length * share, 2) for length in lengths)
 
     def _prompts(self, templates: Sequence[str]) -> tuple[float, float, float]:
-        names = sorted({name for source in templates for name in references(source)})
+        names = sorted({name for source in templates for name in list_references(source)})
         compiled = [Template.compile(source, engine=self._rendering) for source in templates]
         one: list[dict[str, Any]] = [{}]
         rows = self._dataset.records(names, _PROMPT_ROWS) if names else one
@@ -217,7 +217,7 @@ def _attempted(figure: Callable[[], _T]) -> _T | None:
         return None
 
 
-def categories(dataset: DatasetView, query: str) -> CategoricalDistribution:
+def count_categories(dataset: DatasetView, query: str) -> CategoricalDistribution:
     """How often each value of a query's only column occurs."""
     found = dataset.ask(
         f"SELECT value, count(*) AS n FROM ({query}) AS t(value) GROUP BY value "
@@ -233,7 +233,7 @@ def categories(dataset: DatasetView, query: str) -> CategoricalDistribution:
     )
 
 
-def numbers(dataset: DatasetView, query: str) -> NumericalDistribution:
+def summarize_numbers(dataset: DatasetView, query: str) -> NumericalDistribution:
     """The distribution of a query's only column."""
     low, high, mean, spread, median = dataset.ask(
         "SELECT min(v), max(v), avg(v), coalesce(stddev_samp(v), 0), median(v) "
@@ -244,17 +244,17 @@ def numbers(dataset: DatasetView, query: str) -> NumericalDistribution:
     return NumericalDistribution(min=low, max=high, mean=mean, stddev=spread, median=median)
 
 
-def quoted(name: str) -> str:
+def quote_name(name: str) -> str:
     """A name as SQL has it."""
     return '"' + name.replace('"', '""') + '"'
 
 
-def member(dataset: DatasetView, column: str, path: Sequence[str]) -> str:
+def select_member(dataset: DatasetView, column: str, path: Sequence[str]) -> str:
     """SQL for a member of a structured column, as text; JSON text is looked into as well."""
     if dataset.is_text(column):
         pointer = "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
-        return f"json_extract_string({quoted(column)}, {_literal(pointer)})"
-    inner = quoted(column)
+        return f"json_extract_string({quote_name(column)}, {_literal(pointer)})"
+    inner = quote_name(column)
     for key in path:
         inner = f"struct_extract({inner}, {_literal(key)})"
     return f"CAST({inner} AS VARCHAR)"
@@ -269,11 +269,11 @@ def _schema_of(paths: Sequence[Location]) -> pa.Schema:
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    schemas = [parquet.read_schema(readable(path)).remove_metadata() for path in paths]
+    schemas = [parquet.read_schema(open_readable(path)).remove_metadata() for path in paths]
     return pa.unify_schemas(schemas, promote_options="permissive")
 
 
-def simple_type(kind: Any) -> str:
+def simplify_type(kind: Any) -> str:
     """The type's name as people say it: int, float, string, list[int], dict and so on."""
     import pyarrow as pa
 
@@ -295,5 +295,5 @@ def simple_type(kind: Any) -> str:
         if any(check(kind) for check in checks):
             return name
     if types.is_list(kind) or types.is_large_list(kind):
-        return f"list[{simple_type(kind.value_type)}]"
+        return f"list[{simplify_type(kind.value_type)}]"
     return str(kind)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 import numpy as np
 
-from dd_core.storage.json_codec import as_json
-from dd_core.storage.location import readable
+from dd_core.storage.json_codec import dump_json
+from dd_core.storage.location import open_readable
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ Values: TypeAlias = "list[Any] | NDArray[np.generic]"
 """One column's values over a batch, in row order."""
 
 
-def array_of(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]:
+def to_array(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]:
     """Values as an Arrow array; values without a common type become JSON text."""
     import pyarrow as pa
 
@@ -58,7 +58,7 @@ def _array(values: Sequence[Any]) -> Any:
     return given.StructArray.from_arrays(arrays, names=[*keys])
 
 
-def common_schema(schemas: Sequence[pa.Schema]) -> pa.Schema:
+def unify_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
     """A schema that all tables can be brought to; columns without a common type become text."""
     import pyarrow as pa
 
@@ -80,7 +80,7 @@ def _common_field(name: str, fields: Sequence[Any]) -> Any:
         return pa.field(name, pa.string())
 
 
-def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
+def fit_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
     """The table with the columns of a schema; missing ones are null, structure becomes JSON."""
     import pyarrow as pa
 
@@ -99,12 +99,12 @@ def fitted(table: pa.Table, schema: pa.Schema) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=schema)
 
 
-def concatenated(tables: list[pa.Table]) -> pa.Table:
+def concatenate(tables: list[pa.Table]) -> pa.Table:
     """One table; columns whose types differ between parts are brought to a common one."""
     import pyarrow as pa
 
-    schema = common_schema([table.schema for table in tables])
-    return pa.concat_tables([fitted(table, schema) for table in tables])
+    schema = unify_schemas([table.schema for table in tables])
+    return pa.concat_tables([fit_table(table, schema) for table in tables])
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
@@ -139,7 +139,7 @@ def read_parquet(source: Any) -> pa.Table:
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    return parquet.read_table(readable(source), partitioning=None)
+    return parquet.read_table(open_readable(source), partitioning=None)
 
 
 def write_parquet(table: pa.Table, target: Any) -> None:
@@ -150,7 +150,7 @@ def write_parquet(table: pa.Table, target: Any) -> None:
     parquet.write_table(table, target)
 
 
-def parquet_bytes(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
+def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
     """A table as the content of a Parquet file, with `facts` in the file's metadata."""
     import pyarrow as pa
 
@@ -160,19 +160,19 @@ def parquet_bytes(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
     return memoryview(content.getvalue())
 
 
-def parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
+def read_parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
     """Number of rows and metadata of a Parquet file, from its footer."""
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    footer = parquet.read_metadata(readable(path))
+    footer = parquet.read_metadata(open_readable(path))
     return footer.num_rows, footer.metadata or {}
 
 
 def _as_text(value: Any) -> str | None:
     if value is None or isinstance(value, str):
         return value
-    return as_json(value).decode()
+    return dump_json(value).decode()
 
 
 def _has_empty_struct(kind: Any) -> bool:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.storage.arrow import parquet_facts
+from dd_core.storage.arrow import read_parquet_facts
 from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
 
@@ -82,14 +82,14 @@ def read_part(path: Location, state: tuple[Any, ...]) -> Part | None:
 
 @lru_cache(maxsize=_PARTS_KNOWN)
 def _read_part(path: Location, _state: tuple[Any, ...]) -> Part:
-    rows, metadata = parquet_facts(path)
+    rows, metadata = read_parquet_facts(path)
     index = int(path.stem.removeprefix("batch_"))
     facts = orjson.loads(metadata[ROWS_KEY])
     dropped = tuple(facts.get("dropped", ()))
     return Part(index, facts["start"], facts["stop"], rows, facts["complete"], path, dropped)
 
 
-def gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
+def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
     """Row ranges below `stop` that no range covers; ranges are sorted."""
     position = 0
     for start, end in covered:
@@ -100,7 +100,7 @@ def gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, i
         yield position, stop
 
 
-def missing_batches(
+def find_missing(
     parts: Sequence[Part], num_records: int, buffer_size: int, *, retry_failed: bool = False
 ) -> list[Batch]:
     """The batches that are still to be generated, in row order.
@@ -113,7 +113,7 @@ def missing_batches(
         for part in parts
         if not part.complete or (retry_failed and part.dropped)
     ]
-    for start, stop in gaps([(part.start, part.stop) for part in parts], num_records):
+    for start, stop in find_gaps([(part.start, part.stop) for part in parts], num_records):
         for first in range(start, stop, buffer_size):
             index = first // buffer_size
             if first % buffer_size or index in indexes:

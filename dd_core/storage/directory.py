@@ -17,28 +17,28 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
-from dd_core.storage.arrow import parquet_bytes, parquet_facts, read_parquet
+from dd_core.storage.arrow import encode_parquet, read_parquet, read_parquet_facts
 from dd_core.storage.batch import (
     ROWS_KEY,
     Batch,
     BatchTables,
     Part,
-    gaps,
-    missing_batches,
+    find_gaps,
+    find_missing,
     read_part,
 )
-from dd_core.storage.dropped_rows import failures_table
-from dd_core.storage.journal import Journal, segments
+from dd_core.storage.dropped_rows import build_failures_table
+from dd_core.storage.journal import Journal, list_segments
 from dd_core.storage.location import (
     Location,
-    content_of,
-    files_in,
-    listed,
-    location_of,
+    list_files,
+    list_paths,
+    parse_location,
     put,
+    read_content,
     remove_tree,
     replace_folder,
-    stamps,
+    stamp_files,
     sync_folder,
 )
 from dd_core.storage.metadata import DatasetMetadata
@@ -84,7 +84,7 @@ class DatasetDirectory:
                     f"{what} {folder!r} cannot be a folder; "
                     'leave out < > : " / \\ | ? * and control characters'
                 )
-        path = location_of(artifact_path) / name
+        path = parse_location(artifact_path) / name
         return cls(path) if version is None else cls(path / VERSIONS / version, version)
 
     @property
@@ -116,14 +116,14 @@ class DatasetDirectory:
         """Readable parts in row order."""
         found = [
             part
-            for path, state in listed(self.path / self.parts_folder, "batch_*.parquet")
+            for path, state in list_files(self.path / self.parts_folder, "batch_*.parquet")
             if (part := read_part(path, state)) is not None
         ]
         return sorted(found, key=lambda part: part.start)
 
     def part(self, index: int) -> Part | None:
         """The part of a batch, if it is there."""
-        found = listed(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
+        found = list_files(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
         return read_part(*found[0]) if found else None
 
     def missing(
@@ -133,7 +133,7 @@ class DatasetDirectory:
 
         With `retry_failed`, batches of which rows were given up are among them.
         """
-        return missing_batches(self.parts(), num_records, buffer_size, retry_failed=retry_failed)
+        return find_missing(self.parts(), num_records, buffer_size, retry_failed=retry_failed)
 
     def journal(self, batch: Batch) -> Journal:
         """The journal of a batch."""
@@ -169,7 +169,7 @@ class DatasetDirectory:
 
     def failed_rows(self) -> Iterator[pa.Table]:
         """The tables of rows that were given up, in row order."""
-        for path in files_in(self.path / _FAILED, "batch_*.parquet"):
+        for path in list_paths(self.path / _FAILED, "batch_*.parquet"):
             yield read_parquet(path)
 
     def write_metadata(self, **fields: Any) -> None:
@@ -194,8 +194,8 @@ class DatasetDirectory:
         covered = [
             (part.start, part.stop) for part in self.parts() if part.complete and not part.dropped
         ]
-        for segment, start, stop in segments(self.path / JOURNAL):
-            if not any(first < stop and last > start for first, last in gaps(covered, stop)):
+        for segment, start, stop in list_segments(self.path / JOURNAL):
+            if not any(first < stop and last > start for first, last in find_gaps(covered, stop)):
                 segment.unlink(missing_ok=True)
         with suppress(OSError):
             (self.path / JOURNAL).rmdir()  # object storage has no folders to remove
@@ -212,30 +212,30 @@ class DatasetDirectory:
     def read_text(self, name: str) -> str | None:
         """A small file beside the parts; None if it is not there."""
         try:
-            return content_of(self.path / name).decode()
+            return read_content(self.path / name).decode()
         except FileNotFoundError:
             return None
 
     def config(self) -> dict[str, Any]:
         """The configuration as it was written, seed columns included."""
         try:
-            return dict(orjson.loads(content_of(self.path / CONFIG)))
+            return dict(orjson.loads(read_content(self.path / CONFIG)))
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactStorageError(f"{self.path} is no dataset: {error}") from error
 
     def names(self, folder: str) -> list[str]:
         """Names of the files in a folder beside the parts."""
-        return [path.name for path in files_in(self.path / folder, "*")]
+        return [path.name for path in list_paths(self.path / folder, "*")]
 
     def files(self) -> list[Location]:
         """The files with the dataset's rows, in row order."""
         if self.holds_parts:
             return [part.path for part in self.parts()]
-        return files_in(self.path / ROWS_FOLDER, "batch_*.parquet")
+        return list_paths(self.path / ROWS_FOLDER, "batch_*.parquet")
 
     def stamps(self) -> list[list[Any]]:
         """What changes when one of the files does, as JSON gives it back."""
-        return stamps(listed(self.path / ROWS_FOLDER, "batch_*.parquet"))
+        return stamp_files(list_files(self.path / ROWS_FOLDER, "batch_*.parquet"))
 
     def tables(self) -> Iterator[pa.Table]:
         """The files' tables."""
@@ -246,12 +246,12 @@ class DatasetDirectory:
         """Rows in the dataset, from the files' metadata."""
         if self.holds_parts:
             return sum(part.rows for part in self.parts())
-        return sum(parquet_facts(path)[0] for path in self.files())
+        return sum(read_parquet_facts(path)[0] for path in self.files())
 
     def processor_files(self) -> dict[str, list[Location]]:
         """The files that processors made beside the dataset, by the processors' names."""
-        folders = files_in(self.path / _PROCESSORS, "*")
-        found = {folder.name: files_in(folder, "batch_*.parquet") for folder in folders}
+        folders = list_paths(self.path / _PROCESSORS, "*")
+        found = {folder.name: list_paths(folder, "batch_*.parquet") for folder in folders}
         return {name: paths for name, paths in found.items() if paths}
 
     def replace_files(self, folder: Path) -> None:
@@ -261,13 +261,13 @@ class DatasetDirectory:
     def _write_failures(self, tables: BatchTables) -> None:
         index = tables.batch.index
         if tables.dropped_rows:
-            self._write(failures_table(tables.dropped_rows), _FAILED, index, {})
+            self._write(build_failures_table(tables.dropped_rows), _FAILED, index, {})
         else:
             (self.path / _FAILED / f"batch_{index:05d}.parquet").unlink(missing_ok=True)
 
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> None:
         # One call into the system is cheaper than one a page of a column.
-        content = parquet_bytes(table, {ROWS_KEY: orjson.dumps(facts)})
+        content = encode_parquet(table, {ROWS_KEY: orjson.dumps(facts)})
         put(self.path / folder / f"batch_{index:05d}.parquet", content)
 
     def beside(self) -> DatasetDirectory:
@@ -282,13 +282,13 @@ class DatasetDirectory:
 
     def _read_metadata(self) -> DatasetMetadata:
         try:
-            return _parse_metadata(content_of(self.path / METADATA))
+            return _parse_metadata(read_content(self.path / METADATA))
         except FileNotFoundError:
             return DatasetMetadata()
         except (ValueError, TypeError) as error:
             _logger.warning("%s is damaged, using its copy: %s", self.path / METADATA, error)
         try:
-            return _parse_metadata(content_of(self.path / _COPY))
+            return _parse_metadata(read_content(self.path / _COPY))
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactStorageError(
                 f"{self.path / METADATA} is damaged, and so is its copy ({error}); repair it, or "

@@ -42,7 +42,7 @@ class DroppedRow:
         )
 
 
-def failures_table(rows: Sequence[DroppedRow]) -> pa.Table:
+def build_failures_table(rows: Sequence[DroppedRow]) -> pa.Table:
     """Dropped rows as a table, one row each."""
     import pyarrow as pa
 

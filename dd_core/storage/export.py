@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
-from dd_core.storage.arrow import common_schema, fitted
-from dd_core.storage.json_codec import as_json
+from dd_core.storage.arrow import fit_table, unify_schemas
+from dd_core.storage.json_codec import dump_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,11 +33,11 @@ def export(
         raise ArtifactStorageError(
             f"format {name!r} is not known; use {', '.join(_WRITERS)}, or a path that ends so"
         )
-    schema = common_schema([table.schema for table in tables()])
+    schema = unify_schemas([table.schema for table in tables()])
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.partial")
     try:
-        _WRITERS[name]((fitted(table, schema) for table in tables()), schema, staged)
+        _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
         staged.replace(target)
     finally:
         staged.unlink(missing_ok=True)
@@ -48,7 +48,7 @@ def _write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> N
     with path.open("wb") as file:
         for table in tables:
             for record in table.to_pylist():
-                file.write(as_json(record, orjson.OPT_APPEND_NEWLINE))
+                file.write(dump_json(record, orjson.OPT_APPEND_NEWLINE))
 
 
 def _write_csv(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
@@ -65,7 +65,7 @@ def _write_csv(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> Non
     )
     with csv.CSVWriter(path, flat) as writer:
         for table in tables:
-            writer.write_table(fitted(table, flat))
+            writer.write_table(fit_table(table, flat))
 
 
 def _write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from dd_core.storage.batch import Batch
-from dd_core.storage.json_codec import decoded, encoded
-from dd_core.storage.location import Location, files_in
+from dd_core.storage.json_codec import decode_value, encode_value
+from dd_core.storage.location import Location, list_paths
 
 _logger = logging.getLogger(__name__)
 
@@ -51,7 +51,7 @@ class Journal:
 
     def add(self, fingerprint: str, row: int, values: Mapping[str, Any]) -> None:
         """Note a finished cell; `row` counts from the start of the dataset."""
-        self._pending.append(encoded((fingerprint, row, values)) + b"\n")
+        self._pending.append(encode_value((fingerprint, row, values)) + b"\n")
         self.has_lines = True
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ class Journal:
     def remove(self) -> None:
         """Delete the segments that this batch covers; its part holds their cells now."""
         self.close()
-        for segment, start, stop in segments(self._directory):
+        for segment, start, stop in list_segments(self._directory):
             if self._batch.start <= start and stop <= self._batch.stop:
                 segment.unlink(missing_ok=True)
 
@@ -190,16 +190,16 @@ def _upload(path: Location, lines: bytes) -> None:
             return
 
 
-def cells_in(directory: Location, batch: Batch) -> JournalledCells:
+def read_cells(directory: Location, batch: Batch) -> JournalledCells:
     """What earlier attempts finished of a batch's rows, whatever batches they ran in."""
     found: JournalledCells = {}
-    for segment, start, stop in segments(directory):
+    for segment, start, stop in list_segments(directory):
         if start < batch.stop and stop > batch.start:
             _read_segment(segment, batch, found)
     return found
 
 
-def merged(cells: JournalledCells, more: JournalledCells) -> JournalledCells:
+def merge_cells(cells: JournalledCells, more: JournalledCells) -> JournalledCells:
     """Cells of two places together; those of the first count where both have one."""
     found = {fingerprint: {**rows} for fingerprint, rows in cells.items()}
     for fingerprint, rows in more.items():
@@ -207,9 +207,9 @@ def merged(cells: JournalledCells, more: JournalledCells) -> JournalledCells:
     return found
 
 
-def segments(directory: Location) -> Iterator[tuple[Location, int, int]]:
+def list_segments(directory: Location) -> Iterator[tuple[Location, int, int]]:
     """The segments in a directory, oldest first, with the range of rows they were begun for."""
-    for path in files_in(directory, "rows-*-*.jsonl"):
+    for path in list_paths(directory, "rows-*-*.jsonl"):
         _, start, rest = path.name.split("-", 2)
         yield path, int(start), int(rest.split(".")[0])
 
@@ -218,7 +218,7 @@ def _read_segment(segment: Location, batch: Batch, found: JournalledCells) -> No
     with segment.open("rb") as lines:
         for line in lines:
             try:
-                fingerprint, row, values = decoded(line)
+                fingerprint, row, values = decode_value(line)
             except ValueError:
                 continue  # the line that was being written when the process died
             if batch.start <= row < batch.stop:

@@ -37,7 +37,7 @@ _READERS = {name: read for name, _, read in _KINDS.values()} | {"int": int, "flo
 _LARGEST = 2**63
 
 
-def as_json(value: object, options: int = 0) -> bytes:
+def dump_json(value: object, options: int = 0) -> bytes:
     """A value as JSON for others, with these options of orjson; what JSON lacks becomes text."""
     try:
         return orjson.dumps(value, str, options | orjson.OPT_NON_STR_KEYS)
@@ -52,7 +52,7 @@ def as_json(value: object, options: int = 0) -> bytes:
         return f"{text}\n".encode() if options & orjson.OPT_APPEND_NEWLINE else text.encode()
 
 
-def encoded(value: object) -> bytes:
+def encode_value(value: object) -> bytes:
     """A value as JSON. Tuples and arrays become lists, keys and unknown objects become text."""
     try:
         content = orjson.dumps(value, _marked, _OPTIONS)
@@ -63,8 +63,8 @@ def encoded(value: object) -> bytes:
     return content
 
 
-def decoded(content: bytes | str) -> Any:
-    """The value that `encoded` wrote; raises `ValueError` if it is no JSON."""
+def decode_value(content: bytes | str) -> Any:
+    """The value that `encode_value` wrote; raises `ValueError` if it is no JSON."""
     value = orjson.loads(content)
     mark = _MARK.encode() if isinstance(content, bytes) else _MARK
     return _restored(value) if mark in content else value  # pyright: ignore[reportOperatorIssue]

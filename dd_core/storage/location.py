@@ -35,7 +35,7 @@ def is_remote(address: str | Location) -> bool:
     return found is not None and found[1].lower() not in _HERE
 
 
-def location_of(address: str | Location, options: Mapping[str, Any] | None = None) -> Location:
+def parse_location(address: str | Location, options: Mapping[str, Any] | None = None) -> Location:
     """The folder or the prefix that an address names.
 
     `options` are those of the fsspec filesystem; without them it takes its credentials from where
@@ -67,7 +67,7 @@ def put(path: Location, content: bytes | memoryview) -> None:
         path.write_bytes(bytes(content))  # an object appears when it has been sent
         return
     path.parent.mkdir(parents=True, exist_ok=True)
-    staged = staged_beside(path)
+    staged = stage_path(path)
     with staged.open("wb") as file:
         file.write(content)
         file.flush()
@@ -75,7 +75,7 @@ def put(path: Location, content: bytes | memoryview) -> None:
     staged.replace(path)
 
 
-def content_of(path: Location) -> bytes:
+def read_content(path: Location) -> bytes:
     """A file as `put` has left it: in object storage with one request, between two of which the
     object could be replaced."""
     if isinstance(path, Path):
@@ -84,13 +84,13 @@ def content_of(path: Location) -> bytes:
     return content
 
 
-def staged_beside(path: Path) -> Path:
+def stage_path(path: Path) -> Path:
     """Where a file is written before it takes its place: hidden, so that readers pass over it, and
     no other process's, on whatever machine."""
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
-def listed(folder: Location, pattern: str) -> list[tuple[Location, tuple[Any, ...]]]:
+def list_files(folder: Location, pattern: str) -> list[tuple[Location, tuple[Any, ...]]]:
     """The files of a folder whose names fit, in order, each with what changes when it is replaced.
 
     One request to object storage, however many files there are.
@@ -117,12 +117,12 @@ def listed(folder: Location, pattern: str) -> list[tuple[Location, tuple[Any, ..
     return found
 
 
-def files_in(folder: Location, pattern: str) -> list[Location]:
+def list_paths(folder: Location, pattern: str) -> list[Location]:
     """The files of a folder whose names fit, in order."""
-    return [path for path, _ in listed(folder, pattern)]
+    return [path for path, _ in list_files(folder, pattern)]
 
 
-def within(folder: Location, name: str) -> Location | None:
+def resolve_within(folder: Location, name: str) -> Location | None:
     """The file of this name in a folder or below it; None if the name leads out of the folder."""
     if isinstance(folder, Path):
         path = (folder / name).resolve()
@@ -163,17 +163,17 @@ def replace_folder(folder: Location, by: Path) -> None:
     files = sorted(by.iterdir())
     for file in files:
         put(folder / file.name, file.read_bytes())
-    for path in files_in(folder, "*"):
+    for path in list_paths(folder, "*"):
         if path.name not in {file.name for file in files}:
             path.unlink()
 
 
-def stamps(files: Iterable[tuple[Location, tuple[Any, ...]]]) -> list[list[Any]]:
+def stamp_files(files: Iterable[tuple[Location, tuple[Any, ...]]]) -> list[list[Any]]:
     """Names and states of listed files, as JSON gives them back."""
     return [[path.name, *state] for path, state in files]
 
 
-def readable(path: Any) -> Any:
+def open_readable(path: Any) -> Any:
     """What Arrow can read from: paths as they are, objects opened."""
     return path if isinstance(path, str | Path) or not hasattr(path, "fs") else path.open("rb")
 

@@ -8,7 +8,7 @@ from enum import StrEnum
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import JOURNAL, METADATA, VERSIONS, DatasetDirectory
-from dd_core.storage.journal import JournalledCells, cells_in, merged
+from dd_core.storage.journal import JournalledCells, merge_cells, read_cells
 from dd_core.storage.location import Location
 
 _DIFFERENT = {
@@ -58,7 +58,7 @@ def choose_directory(
     return beside
 
 
-def kept_cells(
+def find_kept_cells(
     directory: DatasetDirectory, batch: Batch, fingerprints: Collection[str]
 ) -> JournalledCells:
     """Finished cells of a batch's rows that journals hold.
@@ -67,11 +67,11 @@ def kept_cells(
     the cells of the others. `fingerprints` are those of the columns whose values may be shared
     between datasets.
     """
-    found = cells_in(directory.path / JOURNAL, batch)
+    found = read_cells(directory.path / JOURNAL, batch)
     for folder in _folders_beside(directory):
-        others = cells_in(folder / JOURNAL, batch)
+        others = read_cells(folder / JOURNAL, batch)
         shared = {key: others[key] for key in others if key in fingerprints}
-        found = merged(found, shared)
+        found = merge_cells(found, shared)
     return found
 
 

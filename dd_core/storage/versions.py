@@ -15,7 +15,7 @@ import orjson
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.directory import VERSIONS, DatasetDirectory
-from dd_core.storage.location import content_of
+from dd_core.storage.location import read_content
 
 _LATEST = "latest.json"
 _NUMBER = re.compile(r"(\d+)")
@@ -49,7 +49,7 @@ class Versions:
     def latest(self) -> str | None:
         """The newest accepted version; None if there is none."""
         try:
-            found: dict[str, Any] = orjson.loads(content_of(self._place.path / _LATEST))
+            found: dict[str, Any] = orjson.loads(read_content(self._place.path / _LATEST))
             return str(found["version"])
         except FileNotFoundError:
             return None
@@ -124,7 +124,7 @@ def settle_version(version: DatasetDirectory, keep: int | None) -> None:
         versions.prune(keep)
 
 
-def current(place: DatasetDirectory) -> DatasetDirectory:
+def find_current(place: DatasetDirectory) -> DatasetDirectory:
     """The dataset at a place: its latest version, if it has versions."""
     versions = Versions(place)
     latest = versions.latest
@@ -137,7 +137,7 @@ def current(place: DatasetDirectory) -> DatasetDirectory:
     return place
 
 
-def dates(first: str, last: str) -> Iterator[str]:
+def list_dates(first: str, last: str) -> Iterator[str]:
     """The days from one ISO date to another as names of versions, both included."""
     try:
         day, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last).date()

@@ -72,7 +72,7 @@ def check(tree: nodes.Template) -> None:
             )
 
 
-def looked_into(tree: nodes.Template) -> frozenset[str]:
+def inspect_value(tree: nodes.Template) -> frozenset[str]:
     """Names whose value the template takes apart, so that JSON text in them is parsed first."""
     found: set[str] = set()
     text_methods = {
@@ -94,7 +94,7 @@ def looked_into(tree: nodes.Template) -> frozenset[str]:
     return frozenset(found)
 
 
-def json_value(text: str) -> Any:
+def to_json_value(text: str) -> Any:
     """The object or array that a text holds; the text itself if it holds neither."""
     stripped = text.strip()
     if not stripped or stripped[0] not in "[{":
@@ -110,7 +110,7 @@ def has_loop(tree: nodes.Template) -> bool:
     return tree.find(nodes.For) is not None
 
 
-def bounded_text(chunks: Iterable[str]) -> str:
+def bound_text(chunks: Iterable[str]) -> str:
     """The chunks of a loop joined, giving up as soon as they are longer than a text may be."""
     parts: list[str] = []
     size = 0
@@ -124,13 +124,13 @@ def bounded_text(chunks: Iterable[str]) -> str:
     return "".join(parts)
 
 
-def native_value(chunks: Iterable[Any]) -> Any:
+def to_native_value(chunks: Iterable[Any]) -> Any:
     """The Python value of a rendered condition; spaces around it do not turn it into text."""
     value = native_concat(chunks)
     return native_concat([value.strip()]) if isinstance(value, str) else value
 
 
-def missing(tree: nodes.Template, values: Mapping[str, Any]) -> str | None:
+def make_missing(tree: nodes.Template, values: Mapping[str, Any]) -> str | None:
     """Which column lacks which attribute, in words, if the template shows it plainly."""
     for access in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(access)

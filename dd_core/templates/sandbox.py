@@ -17,7 +17,7 @@ from jinja2.nativetypes import NativeCodeGenerator
 from jinja2.sandbox import ImmutableSandboxedEnvironment, SandboxedFormatter
 from jinja2.visitor import NodeTransformer
 
-from dd_core.storage.json_codec import as_json
+from dd_core.storage.json_codec import dump_json
 
 LONGEST_TEXT = 512_000
 """Most characters that a rendered text, or one operation inside a template, may give."""
@@ -156,7 +156,7 @@ def _as_json(value: Any) -> Any:
     value = _finished(value)
     if isinstance(value, str | Undefined):
         return value
-    return as_json(value).decode()
+    return dump_json(value).decode()
 
 
 def _require_room(operation: str, size: int) -> None:

@@ -26,7 +26,7 @@ _COMPILING = threading.Lock()
 
 
 @lru_cache(maxsize=4096)
-def references(source: str) -> frozenset[str]:
+def list_references(source: str) -> frozenset[str]:
     """Names that a template takes from outside; raises `UserTemplateError` on a syntax error."""
     from jinja2 import meta
 
@@ -194,7 +194,7 @@ def _compile(source: str, engine: RenderingMode, output: Output) -> Template:
     join: Callable[[Iterable[str]], str] = _rules().bounded_text if loops else "".join
     return Template(
         source=source,
-        references=references(source),
+        references=list_references(source),
         _text=lambda values: join(root(context(values, shared=True))),
         _looked_into=_rules().looked_into(tree),
         _secure=secure,
@@ -211,7 +211,7 @@ def _condition(source: str, *, exactly_true: bool) -> Condition:
         return to_value(template.root_render_func(template.new_context(values, shared=True)))
 
     into = _rules().looked_into(tree)
-    return Condition(source, references(source), value, into, exactly_true)
+    return Condition(source, list_references(source), value, into, exactly_true)
 
 
 def _failure(source: str, error: Exception, values: Mapping[str, Any]) -> UserTemplateError:

@@ -9,7 +9,7 @@ from prefect.artifacts import acreate_markdown_artifact
 from dd_core.quality.acceptance import GateResult
 from dd_core.storage.directory import DatasetDirectory
 
-from .markdown import artifact_key
+from .markdown import make_artifact_key
 
 
 async def show_gates(
@@ -25,7 +25,7 @@ async def show_gates(
         cells = [each.gate, each.shown, each.wanted, "passed" if each.passed else "**failed**"]
         lines.append("| " + " | ".join(_cell(cell) for cell in [*cells, each.note]) + " |")
     await acreate_markdown_artifact(
-        "\n".join(lines), key=artifact_key(dataset, "gates"), description=verdict
+        "\n".join(lines), key=make_artifact_key(dataset, "gates"), description=verdict
     )
 
 

@@ -6,19 +6,19 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from dd_core.storage.json_codec import as_json
+from dd_core.storage.json_codec import dump_json
 
 _LONGEST_CELL = 300
 _BAR = 24
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def artifact_key(dataset: str, what: str) -> str:
+def make_artifact_key(dataset: str, what: str) -> str:
     """A key of the form that Prefect takes: lower-case letters, digits and dashes."""
     return re.sub(r"[^a-z0-9]+", "-", f"{dataset}-{what}".lower()).strip("-")
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
+def format_table(heads: Sequence[str], rows: Sequence[Sequence[Any]]) -> list[str]:
     """The lines of a table."""
 
     def line(cells: Sequence[Any]) -> str:
@@ -31,7 +31,7 @@ def _in_line(cell: Any) -> str:
     return re.sub(r"(?<!\\)\|", r"\\|", " ".join(str(cell).split()))
 
 
-def bar(share: float) -> str:
+def format_bar(share: float) -> str:
     """A bar as text: as long as the share is of 1."""
     eighths = round(8 * _BAR * min(1.0, max(0.0, share)))
     if share > 0:
@@ -40,22 +40,22 @@ def bar(share: float) -> str:
     return "█" * whole + (_EIGHTHS[rest] if rest else "")
 
 
-def cell(value: Any) -> Any:
+def format_cell(value: Any) -> Any:
     """A value as a table can show it: short, and JSON where it has structure."""
     if value is None or isinstance(value, bool | int | float):
         return value
     if not isinstance(value, str):
-        value = as_json(value).decode()
+        value = dump_json(value).decode()
     return value if len(value) <= _LONGEST_CELL else f"{value[: _LONGEST_CELL - 1]}…"
 
 
-def plain(value: Any) -> str:
+def escape(value: Any) -> str:
     """A value of the dataset as text in Markdown, which it must not be able to shape."""
-    text = " ".join(str(cell(value)).split())
+    text = " ".join(str(format_cell(value)).split())
     return re.sub(r"([\\`*_\[\]<>#!|~$])", r"\\\1", text)
 
 
-def duration(seconds: float) -> str:
+def format_duration(seconds: float) -> str:
     """Seconds, minutes or hours, as a person would say it."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)

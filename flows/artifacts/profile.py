@@ -23,7 +23,7 @@ from dd_core.quality.analysis import load_analysis
 from dd_core.quality.report import DatasetProfilerResults
 
 from ..session import DatasetRun
-from .markdown import artifact_key, bar, plain, table
+from .markdown import escape, format_bar, format_table, make_artifact_key
 
 _MOST_BARS = 10
 _FEWEST_REPEATED = 1.5
@@ -40,21 +40,21 @@ async def show_profile(session: DatasetRun, dataset: str, target: int) -> None:
             load_analysis, session.directory, plan, target
         )
         await acreate_markdown_artifact(
-            "\n".join(profile_lines(analysis, dataset)),
-            key=artifact_key(dataset, "profile"),
+            "\n".join(format_profile(analysis, dataset)),
+            key=make_artifact_key(dataset, "profile"),
             description=f"What the rows of {dataset} are like",
         )
     except (DataDesignerError, OSError) as error:  # the dataset is there all the same
         get_run_logger().warning("the dataset could not be profiled: %s", error)
 
 
-def profile_lines(analysis: DatasetProfilerResults, dataset: str) -> list[str]:
+def format_profile(analysis: DatasetProfilerResults, dataset: str) -> list[str]:
     """The report, line by line."""
     columns = analysis.column_statistics
     heads = ["column", "kind", "type", "distinct", "null", "tokens in", "tokens out"]
-    lines = [f"# {plain(dataset)}", ""]
+    lines = [f"# {escape(dataset)}", ""]
     lines += [f"{analysis.num_records:,} of {analysis.target_num_records:,} rows.", ""]
-    lines += table(heads, [_row(each) for each in columns])
+    lines += format_table(heads, [_row(each) for each in columns])
     profiled = {profile.column_name for profile in analysis.column_profiles or ()}
     for each in columns:
         if each.column_name not in profiled:
@@ -62,8 +62,8 @@ def profile_lines(analysis: DatasetProfilerResults, dataset: str) -> list[str]:
     for profile in analysis.column_profiles or ():
         for score in profile.scores:
             counts = {str(value): count for value, count in score.counts.items()}
-            lines += ["", f"## {plain(profile.column_name)}: {plain(score.score_name)}", ""]
-            lines += [*_bars(counts), "", plain(score.summary or "")]
+            lines += ["", f"## {escape(profile.column_name)}: {escape(score.score_name)}", ""]
+            lines += [*_bars(counts), "", escape(score.summary or "")]
     return lines
 
 
@@ -73,18 +73,18 @@ def _row(each: ColumnStatistics) -> list[str]:
         tokens = [_figure(each.input_tokens_mean), _figure(each.output_tokens_mean)]
     distinct = f"{_figure(each.num_unique)} ({_figure(each.percent_unique)} %)"
     null = f"{_figure(each.percent_null)} %"
-    return [plain(each.column_name), each.column_type, each.simple_dtype, distinct, null, *tokens]
+    return [escape(each.column_name), each.column_type, each.simple_dtype, distinct, null, *tokens]
 
 
 def _distribution(each: ColumnStatistics) -> Iterator[str]:
-    name = plain(each.column_name)
+    name = escape(each.column_name)
     if isinstance(each, ValidationColumnStatistics):
         share = each.percent_valid
         if isinstance(share, float):
-            yield from ("", f"## {name}", "", f"{bar(share / 100)} {share:.1f} % valid")
+            yield from ("", f"## {name}", "", f"{format_bar(share / 100)} {share:.1f} % valid")
     elif isinstance(each, LLMJudgeColumnStatistics):
         for score, found in each.scores.items():
-            yield from _drawn(f"{name}: {plain(score)}", found)
+            yield from _drawn(f"{name}: {escape(score)}", found)
     elif isinstance(each, SamplerColumnStatistics):
         yield from _drawn(name, each.distribution)
 
@@ -93,7 +93,12 @@ def _drawn(title: str, found: Distribution) -> Iterator[str]:
     if isinstance(found, NumericalDistribution):
         heads = ["least", "median", "mean", "most", "standard deviation"]
         figures = [found.min, found.median, found.mean, found.max, found.stddev]
-        yield from ("", f"## {title}", "", *table(heads, [[_figure(each) for each in figures]]))
+        yield from (
+            "",
+            f"## {title}",
+            "",
+            *format_table(heads, [[_figure(each) for each in figures]]),
+        )
     elif isinstance(found, CategoricalDistribution):
         histogram = found.histogram
         total, kinds = sum(histogram.counts), len(histogram.categories)
@@ -106,13 +111,13 @@ def _bars(counts: dict[str, int]) -> list[str]:
     total, most = max(1, sum(counts.values())), max(counts.values(), default=1)
     shown = [*counts.items()][:_MOST_BARS]
     rows = [
-        [plain(value), bar(count / max(1, most)), f"{count:,}", f"{count / total:.1%}"]
+        [escape(value), format_bar(count / max(1, most)), f"{count:,}", f"{count / total:.1%}"]
         for value, count in shown
     ]
     if rest := len(counts) - len(shown):
         others = total - sum(count for _, count in shown)
         rows.append([f"{rest:,} more", "", f"{others:,}", f"{others / total:.1%}"])
-    return table(["value", "", "rows", "share"], rows)
+    return format_table(["value", "", "rows", "share"], rows)
 
 
 def _figure(value: Any) -> str:

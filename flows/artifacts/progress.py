@@ -17,9 +17,9 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from ..limits.tag_limits import tag_of
+from ..limits.tag_limits import make_tag
 from ..session import DatasetRun
-from .markdown import artifact_key, duration
+from .markdown import format_duration, make_artifact_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -38,12 +38,12 @@ async def tag_run(session: DatasetRun, dataset: str) -> None:
     }
     async with get_client() as client:
         known = (await client.read_flow_run(run_id)).tags
-        tags = [*dict.fromkeys([*known, dataset, *map(tag_of, sorted(asked))])]
+        tags = [*dict.fromkeys([*known, dataset, *map(make_tag, sorted(asked))])]
         await client.update_flow_run(run_id, tags=tags)
 
 
 @asynccontextmanager
-async def shown_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[None]:
+async def publish_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[None]:
     """Keep the artifacts on progress and columns current while the run is at work."""
     shown = _Shown(session, dataset)
     await shown.create()
@@ -66,12 +66,12 @@ class _Shown:
 
     async def create(self) -> None:
         self._progress = await acreate_progress_artifact(
-            progress=0.0, key=artifact_key(self._dataset, "progress"), description="Starting"
+            progress=0.0, key=make_artifact_key(self._dataset, "progress"), description="Starting"
         )
-        self._columns = column_rows(self._session)
+        self._columns = count_cells(self._session)
         self._table = await acreate_table_artifact(
             table=self._columns,
-            key=artifact_key(self._dataset, "columns"),
+            key=make_artifact_key(self._dataset, "columns"),
             description=f"Cells of {self._dataset}, column by column",
         )
 
@@ -81,7 +81,7 @@ class _Shown:
             await self.update()
 
     async def update(self) -> None:
-        rows = column_rows(self._session)
+        rows = count_cells(self._session)
         if rows == self._columns:
             return
         session = self._session
@@ -89,7 +89,7 @@ class _Shown:
             await aupdate_progress_artifact(
                 self._progress,
                 progress=round(100 * session.progress_fraction(), 1),
-                description=progress_line(session),
+                description=format_progress(session),
             )
             async with get_client() as client:
                 changed = ArtifactUpdate(data=orjson.dumps(rows).decode())
@@ -99,7 +99,7 @@ class _Shown:
             get_run_logger().debug("the artifacts were not updated: %s", error)
 
 
-def column_rows(session: DatasetRun) -> list[dict[str, Any]]:
+def count_cells(session: DatasetRun) -> list[dict[str, Any]]:
     """How many cells of each column are in which state, over the whole run."""
     return [
         {
@@ -115,7 +115,7 @@ def column_rows(session: DatasetRun) -> list[dict[str, Any]]:
     ]
 
 
-def progress_line(session: DatasetRun) -> str:
+def format_progress(session: DatasetRun) -> str:
     """Rows, speed, time left and cost, in one line."""
     usage, seconds, share = (
         session.usage(),
@@ -129,16 +129,16 @@ def progress_line(session: DatasetRun) -> str:
         f"{rows:,.1f} rows/s",
         f"{usage.output_tokens / seconds:,.0f} output tokens/s",
         f"{usage.requests:,} requests",
-        f"{duration(seconds)} so far",
+        f"{format_duration(seconds)} so far",
     ]
     if 0 < share < 1:
-        facts.append(f"about {duration(seconds * (1 - share) / share)} left")
-    if cost := cost_so_far(session):
+        facts.append(f"about {format_duration(seconds * (1 - share) / share)} left")
+    if cost := format_cost(session):
         facts.append(cost)
     return ", ".join(facts)
 
 
-def cost_so_far(session: DatasetRun) -> str:
+def format_cost(session: DatasetRun) -> str:
     """What this run has cost of the models with a price; empty if no model has one."""
     prices = {alias: price for alias, price in session.engine.plan.prices.items() if price}
     costs = session.engine.usage().costs(prices).values()

@@ -8,11 +8,11 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import BaseModel
 
 # The facade, because it declares every kind before the schema of the flow's parameters is made.
-from dd_core.models.usage import cost_of
+from dd_core.models.usage import compute_cost
 from dd_core.storage.directory import DatasetDirectory
 
 from ..session import DatasetRun
-from .markdown import artifact_key, cell, plain, table
+from .markdown import escape, format_cell, format_table, make_artifact_key
 
 _MOST_FAILURES = 10
 
@@ -43,8 +43,10 @@ async def show_preview(session: DatasetRun, dataset: str) -> None:
     if session.preview and not session.is_preview_shown:
         session.is_preview_shown = True
         session.preview_artifact = await acreate_table_artifact(
-            table=[{name: cell(value) for name, value in row.items()} for row in session.preview],
-            key=artifact_key(dataset, "preview"),
+            table=[
+                {name: format_cell(value) for name, value in row.items()} for row in session.preview
+            ],
+            key=make_artifact_key(dataset, "preview"),
             description=f"First rows of {dataset}",
         )
 
@@ -52,23 +54,23 @@ async def show_preview(session: DatasetRun, dataset: str) -> None:
 async def show_summary(session: DatasetRun, dataset: str, summary: RunSummary) -> None:
     """What the run came to: figures, models, where the time went; dropped rows apart."""
     facts = [[f"**{name}**", value] for name, value in _facts(session, dataset, summary).items()]
-    lines = [f"# {plain(dataset)}", ""]
+    lines = [f"# {escape(dataset)}", ""]
     if (stopped := session.engine.stopped_by) is not None:
         lines += [
-            f"**Stopped:** {plain(stopped)}. Run again with `resume: if_possible` to go on.",
+            f"**Stopped:** {escape(stopped)}. Run again with `resume: if_possible` to go on.",
             "",
         ]
-    lines += table(["", ""], facts)
+    lines += format_table(["", ""], facts)
     lines += [*_models(session), *_times(session)]
     await acreate_markdown_artifact(
         "\n".join(lines),
-        key=artifact_key(dataset, "summary"),
+        key=make_artifact_key(dataset, "summary"),
         description=f"What became of {dataset}",
     )
     if session.dropped:
         await acreate_markdown_artifact(
-            "\n".join(failure_lines(session)),
-            key=artifact_key(dataset, "failures"),
+            "\n".join(format_failures(session)),
+            key=make_artifact_key(dataset, "failures"),
             description=f"Rows that {dataset} lacks, and why",
         )
 
@@ -77,7 +79,7 @@ def _facts(session: DatasetRun, dataset: str, summary: RunSummary) -> dict[str, 
     tokens = summary.input_tokens + summary.output_tokens
     return {
         "rows": f"{summary.rows_written:,} of {summary.rows_asked:,}",
-        **rows_after_processing(session.directory),
+        **list_processed_rows(session.directory),
         "dropped in this run": f"{summary.rows_dropped:,}",
         "path": f"`{summary.path}`",
         "requests": f"{summary.requests:,}",
@@ -100,7 +102,7 @@ def _rate(session: DatasetRun, tokens: int) -> str:
 
 def _links(session: DatasetRun, dataset: str) -> str:
     wanted = ["columns", "preview", "profile", *(["failures"] if session.dropped else [])]
-    return ", ".join(f"[{w}](/artifacts/key/{artifact_key(dataset, w)})" for w in wanted)
+    return ", ".join(f"[{w}](/artifacts/key/{make_artifact_key(dataset, w)})" for w in wanted)
 
 
 def _models(session: DatasetRun) -> list[str]:
@@ -111,10 +113,10 @@ def _models(session: DatasetRun) -> list[str]:
          f"{count['input_tokens']:,.0f}", f"{count['output_tokens']:,.0f}",
          "unknown" if cost is None else f"{cost:,.4f}"]
         for alias, column, count in session.engine.usage_of_all_runs()
-        for cost in [cost_of(count, prices.get(alias))]
+        for cost in [compute_cost(count, prices.get(alias))]
     ]  # fmt: skip
     heads = ["model", "column", "requests", "retries", "input tokens", "output tokens", "dollars"]
-    return ["", "## Models", "", *table(heads, rows)] if rows else []
+    return ["", "## Models", "", *format_table(heads, rows)] if rows else []
 
 
 def _times(session: DatasetRun) -> list[str]:
@@ -125,14 +127,14 @@ def _times(session: DatasetRun) -> list[str]:
     for column, times in session.engine.timings().items():
         shares = times.shares()
         rows.append([column, *(f"{shares[head]:.0%}" for head in heads)])
-        verdicts.append(f"- {plain(column)}: {plain(times.bottleneck)}")
+        verdicts.append(f"- {escape(column)}: {escape(times.bottleneck)}")
     if not rows:
         return []
     shown = ["column", *(head.replace("_", " ") for head in heads)]
-    return ["", "## Where the time went", "", *table(shown, rows), "", *verdicts]
+    return ["", "## Where the time went", "", *format_table(shown, rows), "", *verdicts]
 
 
-def failure_lines(session: DatasetRun) -> list[str]:
+def format_failures(session: DatasetRun) -> list[str]:
     """Dropped rows by column and error, each with the first example."""
     kinds = Counter((row.column, row.error) for row in session.dropped)
     examples = {(row.column, row.error): row for row in reversed(session.dropped)}
@@ -140,10 +142,10 @@ def failure_lines(session: DatasetRun) -> list[str]:
     if session.dropped_count > len(session.dropped):
         lines += [f"The first {len(session.dropped):,} of them:", ""]
     heads = ["column", "error", "rows", "first row", "for example"]
-    lines += table(
+    lines += format_table(
         heads,
         [
-            [plain(column), error, f"{count:,}", f"{first.row:,}", plain(first.message)]
+            [escape(column), error, f"{count:,}", f"{first.row:,}", escape(first.message)]
             for (column, error), count in kinds.most_common(_MOST_FAILURES)
             for first in [examples[column, error]]
         ],
@@ -152,13 +154,13 @@ def failure_lines(session: DatasetRun) -> list[str]:
     return [*lines, "`ddflows retry-failed`, or a run with `resume: always` and `retry_failed`."]
 
 
-def rows_after_processing(directory: DatasetDirectory) -> dict[str, str]:
+def list_processed_rows(directory: DatasetDirectory) -> dict[str, str]:
     """The rows that each processor has left, for people."""
     steps = directory.metadata.processed.get("steps", [])
     return {f"rows after {step['name']}": f"{step['rows']:,}" for step in steps}
 
 
-def short_of_rows(session: DatasetRun, written: int, asked: int) -> tuple[str, str]:
+def explain_missing_rows(session: DatasetRun, written: int, asked: int) -> tuple[str, str]:
     """Name and message of the state of a run that made some of its rows: why, and how to go on."""
     short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
     stopped = session.engine.stopped_by

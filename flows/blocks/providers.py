@@ -10,10 +10,10 @@ from pydantic import SecretStr, ValidationError
 
 from dd_core.errors import DataDesignerGenerationError, SecretResolutionError
 from dd_core.models.config import ModelProvider
-from dd_core.models.providers import Providers, default_providers
+from dd_core.models.providers import Providers, load_default_providers
 from dd_core.models.secrets import BLOCK_PREFIX, SecretResolver, default_resolver
 
-from .types import DataDesignerProvider, named_block
+from .types import DataDesignerProvider, parse_block_reference
 
 _SLUG = DataDesignerProvider.get_block_type_slug()
 
@@ -33,7 +33,7 @@ async def load_providers(given: Sequence[ModelProvider | str] | None) -> Provide
     """The providers, those of blocks read and all keys at hand; the defaults for None."""
     values: dict[str, str] = {}
     listed: list[ModelProvider] = []
-    for each in default_providers() if given is None else given:
+    for each in load_default_providers() if given is None else given:
         if isinstance(each, str):
             listed.append(await _from_block(each, values))
             continue
@@ -43,9 +43,9 @@ async def load_providers(given: Sequence[ModelProvider | str] | None) -> Provide
     return Providers(listed, BlockResolver(values))
 
 
-def unread_providers(given: Sequence[ModelProvider | str] | None) -> Providers:
+def make_placeholder_providers(given: Sequence[ModelProvider | str] | None) -> Providers:
     """The providers as far as is known without a Prefect server, to check configurations with."""
-    listed = default_providers() if given is None else given
+    listed = load_default_providers() if given is None else given
     known = [
         ModelProvider(name=_name(each), endpoint="https://block.invalid")
         if isinstance(each, str)
@@ -72,7 +72,7 @@ def require_references(providers: Iterable[ModelProvider | str]) -> None:
 
 def _name(reference: str) -> str:
     """The provider's name, which is that of its block."""
-    named = named_block(reference)
+    named = parse_block_reference(reference)
     if named is None or named[0] not in (None, _SLUG) or named[2]:
         # Not shown, for somebody may have given a key.
         raise DataDesignerGenerationError(

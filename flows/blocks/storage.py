@@ -18,9 +18,9 @@ from pydantic import ValidationError
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.secrets import BLOCK_PREFIX
-from dd_core.storage.location import Location, is_below, location_of, within
+from dd_core.storage.location import Location, is_below, parse_location, resolve_within
 
-from .types import DatasetStorage, named_block, require_place
+from .types import DatasetStorage, parse_block_reference, require_place
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class StorageLocation:
 async def resolve_location(address: str) -> StorageLocation:
     """The place that an address or a reference to a block means."""
     if not address.startswith(BLOCK_PREFIX):
-        return StorageLocation(address, location_of(address))
-    named = named_block(address)
+        return StorageLocation(address, parse_location(address))
+    named = parse_block_reference(address)
     if named is None:
         raise ArtifactStorageError(
             f"{address!r} must be block:<name of a DatasetStorage> or block:<type>/<name>"
@@ -55,13 +55,13 @@ async def resolve_location(address: str) -> StorageLocation:
     kind, name, below = named
     slug = kind or DatasetStorage.get_block_type_slug()
     url, options = _contents(await _loaded(f"{slug}/{name}"), f"{slug}/{name}")
-    found = within(_reached(url, options, address), below) if below else None
+    found = resolve_within(_reached(url, options, address), below) if below else None
     if below and found is None:
         raise ArtifactStorageError(f"{address!r} leads out of the block's storage")
     return StorageLocation(address, found or _reached(url, options, address))
 
 
-def place_here(address: str) -> Location:
+def resolve_location_here(address: str) -> Location:
     """The same for commands, which are not part of a run."""
     return asyncio.run(resolve_location(address)).location
 
@@ -101,7 +101,7 @@ def _contents(block: Any, slug: str) -> tuple[str, Mapping[str, Any]]:
 
 def _reached(url: str, options: Mapping[str, Any], address: str) -> Location:
     try:
-        return location_of(url, options)
+        return parse_location(url, options)
     except ArtifactStorageError as error:
         if not options:
             raise

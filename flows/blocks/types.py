@@ -22,7 +22,7 @@ from dd_core.storage.location import is_remote
 _REFERENCE = re.compile(r"(?:(?P<type>[^/\s]+)/)?(?P<name>[^/\s]+)(?://(?P<below>.*))?")
 
 
-def named_block(reference: str) -> tuple[str | None, str, str] | None:
+def parse_block_reference(reference: str) -> tuple[str | None, str, str] | None:
     """Type, name and what follows `//` of `block:<type>/<name>//<path>`; None if it is not that."""
     found = _REFERENCE.fullmatch(reference.removeprefix(BLOCK_PREFIX))
     if found is None or not reference.startswith(BLOCK_PREFIX):

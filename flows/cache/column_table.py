@@ -14,8 +14,8 @@ import pyarrow as pa
 
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.cells import CellState, ColumnState
-from dd_core.storage.arrow import Values, array_of
-from dd_core.storage.json_codec import decoded, encoded
+from dd_core.storage.arrow import Values, to_array
+from dd_core.storage.json_codec import decode_value, encode_value
 
 from .keys import ROW, SKIPPED
 
@@ -24,7 +24,7 @@ _AS_JSON = {b"encoding": b"json"}
 """Metadata of a column whose values are JSON texts."""
 
 
-def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
+def make_column_table(run: BatchRun, state: ColumnState) -> pa.Table:
     """The finished cells of a column: row index, whether skipped, value and side effects."""
     kept = (CellState.DONE, CellState.SKIPPED)
     rows = [row for row, status in enumerate(state.status) if status in kept]
@@ -39,15 +39,15 @@ def column_table(run: BatchRun, state: ColumnState) -> pa.Table:
     return pa.table([*arrays.values()], schema=pa.schema(fields))
 
 
-def exact_values(table: pa.Table, name: str) -> list[Any]:
+def restore_values(table: pa.Table, name: str) -> list[Any]:
     """The values of a stored column, the same as when it was stored."""
     values: list[Any] = table.column(name).to_pylist()
     schema: Any = table.schema
     is_json = _AS_JSON.items() <= (schema.field(name).metadata or {}).items()
-    return [decoded(value) for value in values] if is_json else values
+    return [decode_value(value) for value in values] if is_json else values
 
 
-def put_together(tables: Sequence[pa.Table]) -> pa.Table:
+def combine_tables(tables: Sequence[pa.Table]) -> pa.Table:
     """The rows of several tables of a column, whose values may be stored in different ways."""
     first = tables[0].schema
     if any(not table.schema.equals(first, check_metadata=True) for table in tables):
@@ -61,7 +61,7 @@ def _exact(name: str, values: Values, rows: Sequence[int]) -> tuple[Any, Any]:
     In Arrow all objects of a column have the same members, numbers the same type, and values
     without a common type are text.
     """
-    array: Any = array_of(values, rows)
+    array: Any = to_array(values, rows)
     native = array, pa.field(name, array.type)
     if isinstance(values, np.ndarray):
         return native
@@ -70,7 +70,7 @@ def _exact(name: str, values: Values, rows: Sequence[int]) -> tuple[Any, Any]:
     is_uniform = len(forms) == 1 and None not in forms
     if is_uniform and (forms == {str} or not pa.types.is_string(array.type)):
         return native
-    if [*map(encoded, chosen)] == [*map(encoded, array.to_pylist())]:
+    if [*map(encode_value, chosen)] == [*map(encode_value, array.to_pylist())]:
         return native
     return _as_json(name, chosen)
 
@@ -94,13 +94,13 @@ def _form(value: Any) -> Any:
 
 
 def _as_json(name: str, values: Sequence[Any]) -> tuple[Any, Any]:
-    texts = pa.array([encoded(value).decode() for value in values], pa.string())
+    texts = pa.array([encode_value(value).decode() for value in values], pa.string())
     return texts, pa.field(name, pa.string(), metadata=_AS_JSON)
 
 
 def _all_as_json(table: pa.Table) -> pa.Table:
     for place, name in enumerate(table.column_names):
         if name not in (ROW, SKIPPED):
-            texts, field = _as_json(name, exact_values(table, name))
+            texts, field = _as_json(name, restore_values(table, name))
             table = table.set_column(place, field, texts)
     return table

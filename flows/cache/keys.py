@@ -27,7 +27,7 @@ _KEY = re.compile(
 )
 
 
-def column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
+def make_column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
     """Where each column's files are.
 
     Columns whose values name files in the dataset's folder are kept for this dataset alone.
@@ -39,23 +39,23 @@ def column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
     }
 
 
-def column_keys(plan: Plan, batch: Batch, dataset: Location) -> dict[str, str]:
+def make_column_keys(plan: Plan, batch: Batch, dataset: Location) -> dict[str, str]:
     """The key of every column in a batch."""
-    folders = column_folders(plan, dataset)
-    return {name: key_of(folder, batch.start, batch.stop) for name, folder in folders.items()}
+    folders = make_column_folders(plan, dataset)
+    return {name: make_key(folder, batch.start, batch.stop) for name, folder in folders.items()}
 
 
-def part_key(plan: Plan, batch: Batch) -> str:
+def make_part_key(plan: Plan, batch: Batch) -> str:
     """The key of a batch's rows."""
-    return key_of(f"{PARTS}/{plan.fingerprint}", batch.start, batch.stop)
+    return make_key(f"{PARTS}/{plan.fingerprint}", batch.start, batch.stop)
 
 
-def key_of(folder: str, start: int, stop: int) -> str:
+def make_key(folder: str, start: int, stop: int) -> str:
     """The key of a range of rows."""
     return f"{folder}/rows-{start:09d}-{stop:09d}.parquet"
 
 
-def range_of(key: str) -> tuple[int, int] | None:
+def parse_range(key: str) -> tuple[int, int] | None:
     """The rows that a key stands for; None for records and files that are not ours."""
     found = _KEY.fullmatch(key)
     if found is None or found["record"]:
@@ -63,13 +63,13 @@ def range_of(key: str) -> tuple[int, int] | None:
     return int(found["start"]), int(found["stop"])
 
 
-def owner_of(key: str) -> tuple[str, str] | None:
+def parse_owner(key: str) -> tuple[str, str] | None:
     """Folder and fingerprint of a result or of its record; None for files that are not ours."""
     found = _KEY.fullmatch(key)
     return (found["column"], found["fingerprint"]) if found is not None else None
 
 
-def column_of(folder: str) -> str:
+def parse_column(folder: str) -> str:
     """The column that a folder's name stands for."""
     return unquote(folder)
 

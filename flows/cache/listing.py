@@ -44,13 +44,13 @@ class Listing(ABC):
         """Remove a file, if it is there, and folders that are empty without it."""
 
 
-def listing_of(storage: WritableFileSystem) -> Listing | None:
+def make_listing(storage: WritableFileSystem) -> Listing | None:
     """The files of a storage; None if it cannot list them."""
     if isinstance(storage, LocalFileSystem):
         return _Folder(Path(storage.basepath or ".").expanduser().resolve())
     behind: Any = getattr(storage, "filesystem", None)
     if isinstance(behind, WritableFileSystem):  # a block around another one
-        return listing_of(behind)
+        return make_listing(behind)
     base: Any = getattr(storage, "basepath", None)
     if hasattr(behind, "find") and isinstance(base, str):
         return _Remote(behind, base)

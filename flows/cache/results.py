@@ -86,7 +86,7 @@ async def read_file(storage: WritableFileSystem, path: str) -> bytes:
     return await content if hasattr(content, "__await__") else content
 
 
-async def result_storage() -> WritableFileSystem:
+async def get_result_storage() -> WritableFileSystem:
     """Where the current flow run keeps its results."""
     store: ResultStore = get_result_store()
     return store.result_storage or await aget_default_result_storage()

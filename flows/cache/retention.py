@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 import orjson
 
-from dd_core.storage.batch import gaps
+from dd_core.storage.batch import find_gaps
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.location import Location, content_of, files_in
+from dd_core.storage.location import Location, list_paths, read_content
 
-from .keys import PARTS, column_of, owner_of, range_of
+from .keys import PARTS, parse_column, parse_owner, parse_range
 from .listing import Listing, StoredFile
 
 _DAY = 86_400.0
@@ -51,7 +51,7 @@ class StoredFingerprint:
     @property
     def column(self) -> str | None:
         """The column's name; None for the batches' rows."""
-        return None if self.folder == PARTS else column_of(self.folder)
+        return None if self.folder == PARTS else parse_column(self.folder)
 
     @property
     def size(self) -> int:
@@ -68,7 +68,7 @@ class StoredFingerprint:
         stop = max(last for _, last in held)
         joined: list[tuple[int, int]] = []
         position = 0
-        for first, last in [*gaps(held, stop), (stop, stop)]:
+        for first, last in [*find_gaps(held, stop), (stop, stop)]:
             joined += [(position, first)] if first > position else []
             position = last
         return joined
@@ -116,11 +116,11 @@ class Retention:
         return surplus
 
 
-def stored_in(listing: Listing, folder: str | None = None) -> list[StoredFingerprint]:
+def list_stored(listing: Listing, folder: str | None = None) -> list[StoredFingerprint]:
     """What is stored, of one folder or of all; files that are not ours are passed over."""
     found: dict[tuple[str, str], dict[tuple[int, int], list[StoredFile]]] = {}
     for file in listing.files(folder or ""):
-        owner, rows = owner_of(file.key), range_of(file.key.removesuffix(_RECORD))
+        owner, rows = parse_owner(file.key), parse_range(file.key.removesuffix(_RECORD))
         if owner is not None and rows is not None:
             found.setdefault(owner, {}).setdefault(rows, []).append(file)
     return [
@@ -145,17 +145,17 @@ def remove(listing: Listing, expired: Iterable[StoredRange]) -> int:
 def remove_older(listing: Listing, folders: Iterable[str], days: float) -> int:
     """Remove what is older of columns, given by folders of theirs, and of batches' rows."""
     names = {folder.split("/")[0] for folder in folders}
-    stored = [each for name in sorted({*names, PARTS}) for each in stored_in(listing, name)]
+    stored = [each for name in sorted({*names, PARTS}) for each in list_stored(listing, name)]
     return remove(listing, Retention(older_than=days * _DAY).expired(stored, time.time()))
 
 
-def datasets_by_fingerprint(artifact_path: str | Location) -> dict[str, list[str]]:
+def find_datasets(artifact_path: str | Location) -> dict[str, list[str]]:
     """Names of the datasets in a folder by the fingerprints of their columns."""
     found: dict[str, list[str]] = {}
     below = DatasetDirectory.place(artifact_path, "any").path.parent
-    for path in files_in(below, "*"):
+    for path in list_paths(below, "*"):
         try:
-            content = content_of(path / "metadata.json")
+            content = read_content(path / "metadata.json")
             fingerprints = orjson.loads(content).get("column_fingerprints", {})
         except (OSError, ValueError):
             continue

@@ -20,14 +20,14 @@ from prefect.results import ResultStore
 from dd_core.dataset.plan import Plan
 from dd_core.engine.batch_run import BatchRun
 from dd_core.kinds.generators import CellColumn, GroupColumn
-from dd_core.storage.batch import Batch, gaps
+from dd_core.storage.batch import Batch, find_gaps
 from dd_core.storage.journal import JournalledCells
 from dd_core.storage.location import Location
 
-from .column_table import exact_values, put_together
-from .keys import ROW, SKIPPED, column_folders, key_of, range_of
-from .listing import Listing, listing_of
-from .results import BesideResults, ParquetSerializer, read_file, result_storage
+from .column_table import combine_tables, restore_values
+from .keys import ROW, SKIPPED, make_column_folders, make_key, parse_range
+from .listing import Listing, make_listing
+from .results import BesideResults, ParquetSerializer, get_result_storage, read_file
 from .retention import remove_older
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ class StoredColumn:
         names = [name for name in self.table.column_names if name not in (ROW, SKIPPED)]
         skipped: list[Any] = self.table.column(SKIPPED).to_pylist()
         rows: list[Any] = self.table.column(ROW).to_pylist()
-        columns = [exact_values(self.table, name) for name in names]
+        columns = [restore_values(self.table, name) for name in names]
         return {
             row: dict(zip(names, values, strict=True))
             for row, is_skipped, *values in zip(rows, skipped, *columns, strict=True)
@@ -63,7 +63,7 @@ class ColumnCache:
 
     def __init__(self, plan: Plan, dataset: Location) -> None:
         self._plan = plan
-        self._folders = column_folders(plan, dataset)
+        self._folders = make_column_folders(plan, dataset)
         self._ranges: dict[str, asyncio.Task[_Ranges]] = {}
         self._latest: dict[str, tuple[str, pa.Table | None]] = {}
         """By folder the file that was read last: the next batch may need its other rows."""
@@ -126,14 +126,14 @@ class ColumnCache:
 
     async def _opened(self) -> WritableFileSystem:
         if self._storage is None:
-            self._storage = await result_storage()
-            self._listing = listing_of(self._storage)
+            self._storage = await get_result_storage()
+            self._listing = make_listing(self._storage)
         return self._storage
 
     async def _column(
         self, storage: WritableFileSystem, folder: str, batch: Batch
     ) -> StoredColumn | None:
-        key = key_of(folder, batch.start, batch.stop)
+        key = make_key(folder, batch.start, batch.stop)
         own = await _read(storage, key)
         if own is not None and own.num_rows == batch.size:
             return StoredColumn(own, key, is_complete=True, is_assembled=False)
@@ -156,7 +156,7 @@ class ColumnCache:
     async def _read_other(
         self, storage: WritableFileSystem, folder: str, start: int, stop: int
     ) -> list[pa.Table]:
-        key = key_of(folder, start, stop)
+        key = make_key(folder, start, stop)
         latest, table = self._latest.get(folder, ("", None))
         if latest != key:
             table = await _read(storage, key)
@@ -179,21 +179,21 @@ class _Ranges:
 
     def cover(self, batch: Batch) -> bool:
         """Whether every row of a batch is in one of them."""
-        return not [*gaps([(0, batch.start), *self.overlapping(batch)], batch.stop)]
+        return not [*find_gaps([(0, batch.start), *self.overlapping(batch)], batch.stop)]
 
 
 def _ranges_in(listing: Listing | None, folder: str) -> _Ranges:
     if listing is None:
         return _Ranges([])
     try:
-        found = [range_of(file.key) for file in listing.files(folder)]
+        found = [parse_range(file.key) for file in listing.files(folder)]
     except Exception as error:  # storages raise what they like; a run can do without
         _logger.warning("%s cannot be listed: %s: %s", folder, type(error).__name__, error)
         return _Ranges([])
     return _Ranges([each for each in found if each is not None])
 
 
-def cells_of(run: BatchRun, stored: Mapping[str, StoredColumn]) -> JournalledCells:
+def collect_cells(run: BatchRun, stored: Mapping[str, StoredColumn]) -> JournalledCells:
     """Stored cells as journals have them, of the columns that are not just computed again."""
     return {
         run.plan.columns[name].fingerprint: column.cells()
@@ -226,6 +226,6 @@ def _rows_of(tables: Sequence[pa.Table], batch: Batch) -> pa.Table | None:
             pieces.append(table.take(pa.array(chosen)))
     if not pieces:
         return None
-    whole = pieces[0] if len(pieces) == 1 else put_together(pieces)
+    whole = pieces[0] if len(pieces) == 1 else combine_tables(pieces)
     rows = whole.column(ROW).to_pylist()
     return whole.take(pa.array(sorted(range(len(rows)), key=rows.__getitem__)))

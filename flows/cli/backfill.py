@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import (
+    add_config_argument,
     artifacts_option,
-    config_argument,
     dataset_option,
     providers_option,
     read_providers,
     read_settings,
-    reports_errors,
+    report_errors,
     run_config_option,
 )
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @click.command()
-@config_argument
+@add_config_argument
 @click.option("--from", "first", required=True, metavar="DATE", help="First day, as 2026-11-01.")
 @click.option("--to", "last", metavar="DATE", help="Last day; today, if not given.")
 @click.option("-n", "--num-records", default=10, show_default=True, help="Rows of each version.")
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @artifacts_option
 @run_config_option
 @providers_option
-@reports_errors
+@report_errors
 def backfill(
     config: DataDesignerConfig | str,
     first: str,
@@ -51,15 +51,15 @@ def backfill(
     """
     from dd_core.errors import GatesFailedError
     from dd_core.storage.directory import DatasetDirectory
-    from dd_core.storage.versions import dates
+    from dd_core.storage.versions import list_dates
 
-    from .run_here import datasets_at, run_here
+    from .run_here import locate_datasets, run_here
 
-    wanted = [*dates(first, last or date.today().isoformat())]
+    wanted = [*list_dates(first, last or date.today().isoformat())]
     if not wanted:
         raise click.UsageError(f"--from {first} is after --to {last}")
     short: list[str] = []
-    placed = datasets_at(artifact_path)
+    placed = locate_datasets(artifact_path)
     for day in wanted:
         if DatasetDirectory.place(placed, dataset_name, day).accepted:
             click.echo(f"{day} is there")

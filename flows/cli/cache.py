@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import reports_errors
+from .options import report_errors
 
 if TYPE_CHECKING:
     from ..cache.listing import Listing
@@ -61,16 +61,16 @@ def cache() -> None:
     "-o", "--artifact-path", default="artifacts", show_default=True, help="Where datasets are."
 )
 @_block
-@reports_errors
+@report_errors
 def list_(column: str | None, artifact_path: str, block: str | None) -> None:
     """Show what is kept, by column and fingerprint, and which datasets in the folder use it."""
     from rich.console import Console
     from rich.table import Table
 
-    from ..cache.retention import datasets_by_fingerprint
-    from .run_here import datasets_at
+    from ..cache.retention import find_datasets
+    from .run_here import locate_datasets
 
-    datasets, now = datasets_by_fingerprint(datasets_at(artifact_path)), time.time()
+    datasets, now = find_datasets(locate_datasets(artifact_path)), time.time()
     table = Table("column", "fingerprint", "rows", "ranges", "size", "age", "datasets")
     for each in _stored(_listing(block), column):
         covered = each.covered()
@@ -90,7 +90,7 @@ def list_(column: str | None, artifact_path: str, block: str | None) -> None:
 
 @cache.command()
 @_block
-@reports_errors
+@report_errors
 def size(block: str | None) -> None:
     """Show how much each column takes."""
     sizes = Counter[str]()
@@ -114,7 +114,7 @@ def size(block: str | None) -> None:
 @click.option("--column", help="Only this column; with no other option all that is kept of it.")
 @click.option("--dry-run", is_flag=True, help="Only say what would be removed.")
 @_block
-@reports_errors
+@report_errors
 def prune(
     older_than: float | None,
     keep_latest: int | None,
@@ -156,7 +156,7 @@ def _listing(block: str | None) -> Listing:
     from prefect.filesystems import WritableFileSystem
     from prefect.results import aget_default_result_storage
 
-    from ..cache.listing import listing_of
+    from ..cache.listing import make_listing
 
     async def storage() -> object:
         return await (Block.aload(block) if block else aget_default_result_storage())
@@ -165,7 +165,7 @@ def _listing(block: str | None) -> Listing:
         found = asyncio.run(storage())
     except ValueError as error:
         raise click.ClickException(str(error)) from None
-    listing = listing_of(found) if isinstance(found, WritableFileSystem) else None
+    listing = make_listing(found) if isinstance(found, WritableFileSystem) else None
     if listing is None:
         raise click.ClickException(
             f"a {type(found).__name__} cannot be listed; remove files with the storage's own tools"
@@ -174,9 +174,9 @@ def _listing(block: str | None) -> Listing:
 
 
 def _stored(listing: Listing, column: str | None) -> list[StoredFingerprint]:
-    from ..cache.retention import stored_in
+    from ..cache.retention import list_stored
 
-    found = stored_in(listing)
+    found = list_stored(listing)
     return [each for each in found if column is None or each.column == column]
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import reports_errors
+from .options import report_errors
 
 if TYPE_CHECKING:
     from dd_core.designer.results import DatasetCreationResults
@@ -19,7 +19,7 @@ _dataset = click.argument("dataset", type=click.Path(exists=True, file_okay=Fals
 @click.command()
 @_dataset
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="An .html or .svg file.")
-@reports_errors
+@report_errors
 def report(dataset: str, output: str | None) -> None:
     """Show what the rows of the folder DATASET are like."""
     _opened(dataset).load_analysis().to_report(output)
@@ -28,7 +28,7 @@ def report(dataset: str, output: str | None) -> None:
 @click.command()
 @_dataset
 @click.argument("file", type=click.Path(dir_okay=False))
-@reports_errors
+@report_errors
 def export(dataset: str, file: str) -> None:
     """Write the rows of the folder DATASET to FILE (.jsonl, .csv or .parquet)."""
     results = _opened(dataset)
@@ -42,7 +42,7 @@ def export(dataset: str, file: str) -> None:
 @click.option("--token", help="Environment variable with the token, if it is not HF_TOKEN.")
 @click.option("--private", is_flag=True, help="If the repository is new, make it private.")
 @click.option("--tag", "tags", multiple=True, help="May be repeated.")
-@reports_errors
+@report_errors
 def push(
     dataset: str,
     repository: str,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from .options import reports_errors
+from .options import report_errors
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -21,7 +21,7 @@ _T = TypeVar("_T")
 @click.group(invoke_without_command=True)
 @click.option("--free-orphans", is_flag=True, help="Give back the slots of runs that are gone.")
 @click.pass_context
-@reports_errors
+@report_errors
 def limits(context: click.Context, free_orphans: bool) -> None:
     """Show each model's limit in Prefect and which runs hold its slots."""
     if context.invoked_subcommand is not None:
@@ -37,7 +37,7 @@ def limits(context: click.Context, free_orphans: bool) -> None:
 @click.option(
     "--per-minute", type=click.IntRange(min=1), help="Requests that may be started in a minute."
 )
-@reports_errors
+@report_errors
 def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
     """Let REQUESTS of the model ALIAS be in flight at once, over all runs; 0 pauses it."""
     from ..limits.tag_limits import set_limit, set_rate
@@ -57,7 +57,7 @@ def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
 
 @limits.command()
 @click.argument("alias")
-@reports_errors
+@report_errors
 def free(alias: str) -> None:
     """Give back the slots of the model ALIAS whose runs are gone, and count the rest anew."""
 
@@ -79,11 +79,11 @@ def _with_client(work: Callable[[PrefectClient], Awaitable[_T]]) -> _T:
 
 async def _free(client: PrefectClient, alias: str | None = None) -> int:
     from ..limits.leases import correct_count, free_dead
-    from ..limits.tag_limits import alias_limits, aliases_in, read_limits
+    from ..limits.tag_limits import list_aliases, parse_limits, read_limits
 
     found = await read_limits(client)
-    aliases = aliases_in(found) if alias is None else [alias]
-    freed = await free_dead(client, alias_limits(found, aliases))
+    aliases = list_aliases(found) if alias is None else [alias]
+    freed = await free_dead(client, parse_limits(found, aliases))
     return freed + sum([max(0, await correct_count(client, each)) for each in aliases])
 
 
@@ -91,13 +91,13 @@ async def _show(client: PrefectClient) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from ..limits.leases import live_runs
-    from ..limits.tag_limits import alias_limits, aliases_in, rates_a_minute, read_limits
+    from ..limits.leases import list_live_runs
+    from ..limits.tag_limits import list_aliases, parse_limits, read_limits, read_rates
 
     found = await read_limits(client)
-    states = alias_limits(found, aliases_in(found))
-    rates = await rates_a_minute(client, states)
-    runs = await live_runs(client) if any(state.held for state in states.values()) else {}
+    states = parse_limits(found, list_aliases(found))
+    rates = await read_rates(client, states)
+    runs = await list_live_runs(client) if any(state.held for state in states.values()) else {}
     table = Table("model", "limit", "held", "a minute", "by", "waiting")
     for alias, state in states.items():
         names = {holder: runs[holder].name if holder in runs else "(gone)" for holder in state.held}

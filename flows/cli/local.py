@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from .options import reports_errors
+from .options import report_errors
 
 
 @click.group()
@@ -13,7 +13,7 @@ def local() -> None:
 
 
 @local.command()
-@reports_errors
+@report_errors
 def install() -> None:
     """Install the model (about 130 MB) into this Python environment."""
     from dd_core.models.local import launcher as embedded
@@ -25,7 +25,7 @@ def install() -> None:
 @local.command()
 @click.option("--host", default="127.0.0.1", show_default=True)
 @click.option("--port", default=8080, show_default=True)
-@reports_errors
+@report_errors
 def serve(host: str, port: int) -> None:
     """Serve the model over the OpenAI protocol until interrupted."""
     from dd_core.models.local.launcher import LOCAL_MODEL_ID, LocalServer

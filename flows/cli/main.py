@@ -15,13 +15,13 @@ from .datasets import export, push, report
 from .limits import limits
 from .local import local
 from .options import (
+    add_config_argument,
     artifacts_option,
-    config_argument,
     dataset_option,
     providers_option,
     read_providers,
     read_settings,
-    reports_errors,
+    report_errors,
     run_config_option,
     seed_option,
     version_option,
@@ -56,7 +56,7 @@ def cli(kinds: tuple[str, ...]) -> None:
 
 
 @cli.command()
-@config_argument
+@add_config_argument
 @click.option("-n", "--num-records", default=10, show_default=True, help="Rows to generate.")
 @dataset_option
 @artifacts_option
@@ -78,7 +78,7 @@ def cli(kinds: tuple[str, ...]) -> None:
 @run_config_option
 @seed_option
 @providers_option
-@reports_errors
+@report_errors
 def run(
     config: DataDesignerConfig | str,
     num_records: int,
@@ -115,13 +115,13 @@ def run(
 
 
 @cli.command()
-@config_argument
+@add_config_argument
 @dataset_option
 @artifacts_option
 @version_option
 @run_config_option
 @providers_option
-@reports_errors
+@report_errors
 def retry_failed(
     config: DataDesignerConfig | str,
     dataset_name: str,
@@ -136,9 +136,9 @@ def retry_failed(
     """
     from dd_core.storage.directory import DatasetDirectory
 
-    from .run_here import datasets_at, run_here
+    from .run_here import locate_datasets, run_here
 
-    placed = datasets_at(artifact_path)
+    placed = locate_datasets(artifact_path)
     metadata = DatasetDirectory.place(placed, dataset_name, version).metadata
     is_complete = run_here(
         config=config,
@@ -155,13 +155,13 @@ def retry_failed(
 
 
 @cli.command()
-@config_argument
+@add_config_argument
 @click.option("-n", "--num-records", default=10, show_default=True, help="Rows to generate.")
 @click.option("-o", "--output", type=click.Path(dir_okay=False), help="Write the rows to a file.")
 @run_config_option
 @seed_option
 @providers_option
-@reports_errors
+@report_errors
 def preview(
     config: DataDesignerConfig | str,
     num_records: int,
@@ -173,7 +173,7 @@ def preview(
     """Generate a few rows of CONFIG in memory and show them. Does not use Prefect."""
     from dd_core import DataDesigner
 
-    from .terminal import note_on, show_rows
+    from .terminal import explain_source, show_rows
 
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
@@ -182,7 +182,7 @@ def preview(
     show_rows(results.records())
     for dropped in results.dropped:
         click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
-    click.echo(note_on(results.plan))
+    click.echo(explain_source(results.plan))
     if output is not None:
         from dd_core.storage.export import export as write
 
@@ -192,12 +192,12 @@ def preview(
 
 
 @cli.command()
-@config_argument
+@add_config_argument
 @click.option("-n", "--num-records", default=1000, show_default=True, help="Rows to estimate for.")
 @click.option("--probe-rows", default=5, show_default=True, help="Rows to generate for it.")
 @run_config_option
 @providers_option
-@reports_errors
+@report_errors
 def estimate(
     config: DataDesignerConfig | str,
     num_records: int,
@@ -217,9 +217,9 @@ def estimate(
 
 
 @cli.command()
-@config_argument
+@add_config_argument
 @providers_option
-@reports_errors
+@report_errors
 def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Check CONFIG without asking any model; lists everything that is wrong."""
     from dd_core import DataDesigner
@@ -229,9 +229,9 @@ def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
 
 
 @cli.command("check-models")
-@config_argument
+@add_config_argument
 @providers_option
-@reports_errors
+@report_errors
 def check_models(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Ask every model that CONFIG uses one small question."""
     from dd_core import DataDesigner

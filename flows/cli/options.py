@@ -18,14 +18,14 @@ _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-def config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
+def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
     """The argument CONFIG; a Python file is given what follows `--`."""
 
     @click.argument("config", metavar="CONFIG")
     @click.argument("script_args", nargs=-1, metavar="[-- ARGS...]")
     @wraps(command)
     def configured(config: str, script_args: tuple[str, ...], **options: Any) -> _T:
-        return command(config=reports_errors(_read_config)(config, script_args), **options)
+        return command(config=report_errors(_read_config)(config, script_args), **options)
 
     return configured
 
@@ -92,7 +92,7 @@ def read_providers(path: str | None) -> list[Any] | None:
     return [ModelProvider.model_validate(item) for item in listed]
 
 
-def reports_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
+def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
     """Turn the errors that we raise on purpose into a message and exit code 1."""
 
     @wraps(command)

@@ -25,13 +25,13 @@ from dd_core.errors import DataDesignerGenerationError
 
 from ..limits.tag_limits import Holder
 from ..process.liveness import process_is_alive, process_is_dead
-from .options import reports_errors
+from .options import report_errors
 
 
 @click.command()
 @click.argument("run_ids", metavar="[RUN_ID]...", nargs=-1, type=click.UUID)
 @click.option("--all", "every", is_flag=True, help="Resume all that were cut off.")
-@reports_errors
+@report_errors
 def resume(run_ids: tuple[UUID, ...], every: bool) -> None:
     """Let dataset runs that were cut off go on: those named, or list them.
 
@@ -45,7 +45,7 @@ async def _resume(run_ids: tuple[UUID, ...], every: bool) -> int:
     from prefect.client.orchestration import get_client
 
     async with get_client() as client:
-        found = [] if run_ids else await interrupted_runs(client)
+        found = [] if run_ids else await find_interrupted_runs(client)
         if not (run_ids or every):
             for run in found:
                 state = run.state_name if run.state_name == "Crashed" else "its process is gone"
@@ -66,7 +66,7 @@ async def _resume(run_ids: tuple[UUID, ...], every: bool) -> int:
 _PAGE = 200
 
 
-async def interrupted_runs(client: PrefectClient) -> list[FlowRun]:
+async def find_interrupted_runs(client: PrefectClient) -> list[FlowRun]:
     """Dataset runs that crashed, or whose process on this machine is gone; the latest first."""
     types = [StateType.CRASHED, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=types))

@@ -33,16 +33,16 @@ def run_here(**parameters: Any) -> bool:
     return asyncio.run(_run(parameters))
 
 
-def datasets_at(artifact_path: str) -> str | Location:
+def locate_datasets(artifact_path: str) -> str | Location:
     """Where datasets are: what a storage block holds, or the address as it is."""
     from dd_core.models.secrets import BLOCK_PREFIX
 
     if not artifact_path.startswith(BLOCK_PREFIX):
         return artifact_path
     _prepare_server()
-    from ..blocks.storage import place_here
+    from ..blocks.storage import resolve_location_here
 
-    return place_here(artifact_path)
+    return resolve_location_here(artifact_path)
 
 
 def _prepare_server() -> None:
@@ -56,13 +56,13 @@ async def _run(parameters: dict[str, Any]) -> bool:
 
     from ..approval import ask_with, require_ui
     from ..artifacts.summary import RunSummary
-    from ..blocks.providers import unread_providers
+    from ..blocks.providers import make_placeholder_providers
     from ..dataset import generate_dataset
     from ..session import on_run_start
     from .terminal import show_progress, show_summary
 
     # What is wrong with the configuration is said before any server is started.
-    providers = unread_providers(parameters["model_providers"])
+    providers = make_placeholder_providers(parameters["model_providers"])
     config = load_config(parameters["config"], providers)
     settings, rows = parameters["run_config"], parameters["num_records"]
     check_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
@@ -84,9 +84,9 @@ async def _ask(session: DatasetRun) -> bool:
     """Show the preview and ask the person at the terminal whether to go on."""
     import click
 
-    from .terminal import paused_bars, show_rows
+    from .terminal import pause_bars, show_rows
 
-    with paused_bars():
+    with pause_bars():
         show_rows(session.preview)
         question = f"Generate the other {session.rows - len(session.preview):,} rows?"
         return await asyncio.to_thread(click.confirm, question, default=True)

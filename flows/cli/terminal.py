@@ -33,7 +33,7 @@ _WIDTH_IN_FILES = 140
 _ROWS_SHOWN = 5
 
 
-def note_on(plan: Plan) -> str:
+def explain_source(plan: Plan) -> str:
     """What the reader of the rows should know about where they come from."""
     return _LOCAL_NOTE if any(model.provider == "local" for model in plan.models) else ""
 
@@ -58,7 +58,7 @@ _bars_shown: list[Progress] = []
 
 
 @contextmanager
-def paused_bars() -> Generator[None]:
+def pause_bars() -> Generator[None]:
     """Leave the terminal to somebody else for a while."""
     for bars in _bars_shown:
         bars.stop()
@@ -106,7 +106,8 @@ async def _bars(
 def _line(session: DatasetRun) -> str:
     progress = session.progress().items()
     going = [f"{name} {c.settled}/{c.total}" for name, c in progress if c.settled < c.total]
-    return f"{session.progress_fraction():.0%} after {session.seconds:.0f} s: {', '.join(going) or 'writing'}"
+    done = f"{session.progress_fraction():.0%} after {session.seconds:.0f} s"
+    return f"{done}: {', '.join(going) or 'writing'}"
 
 
 def show_summary(summary: RunSummary, session: DatasetRun) -> None:
@@ -123,7 +124,7 @@ def show_summary(summary: RunSummary, session: DatasetRun) -> None:
     )
     console.print(f"Seed     {summary.seed}")
     console.print(f"Run      {_where_to_see(session)}")
-    note = note_on(session.engine.plan)
+    note = explain_source(session.engine.plan)
     if note:
         console.print(f"\n{note}")
 

@@ -1,8 +1,8 @@
-"""Batches of a dataset as runs of a deployment, on whatever machines its work pool has.
+"""Generates the batches of a dataset as deployment runs, on the machines of a work pool.
 
-The runs and this process share the dataset's folder and the Prefect server, nothing else. A run
-keeps the record of its try current there (`flows/distributed/records.py`); Prefect's states say what became
-of runs that could not. Results do not travel through Prefect.
+The runs and this process share the dataset's folder and the Prefect server, nothing else. Each run
+keeps the record of its attempt current in that folder (`records.py`). Prefect's states tell what
+happened to runs that could not. Results do not travel through Prefect.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ..session import DatasetRun
 from .attempt import Attempt
 from .budget_shares import BudgetAllocator
 from .deployment_runs import DeploymentRuns
-from .records import AttemptState, BatchRecord, RunSpec, ask_to_stop
+from .records import AttemptState, BatchRecord, RunSpec, request_stop
 
 _LOOK_SECONDS = 2.0
 
@@ -259,7 +259,7 @@ class BatchCoordinator:
         self._waiting.clear()
         if not self._has_asked_to_stop:
             self._has_asked_to_stop = True
-            await asyncio.to_thread(ask_to_stop, self._directory, reason)
+            await asyncio.to_thread(request_stop, self._directory, reason)
 
     def _has_another_round(self) -> bool:
         """Whether batches that used up their shares go on with what the others left over."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.errors import BatchReplacedError, DataDesignerError
 
-from .records import AttemptState, BatchRecord, RemoteError, asked_to_stop
+from .records import AttemptState, BatchRecord, RemoteError, read_stop_request
 
 if TYPE_CHECKING:
     from dd_core.storage.directory import DatasetDirectory
@@ -76,7 +76,7 @@ class BatchOwnership:
             await asyncio.sleep(interval)
             try:
                 await self._tell({**self.progress(), "beats": self.record.beats + 1})
-                reason = await asyncio.to_thread(asked_to_stop, self._directory)
+                reason = await asyncio.to_thread(read_stop_request, self._directory)
             except DataDesignerError as error:
                 reason = error
             except OSError as error:  # the storage may come back; the run waits for a while

@@ -168,12 +168,12 @@ class BatchRecord(BaseModel):
         return [record for record in records if record is not None]
 
 
-def ask_to_stop(directory: DatasetDirectory, reason: BaseException) -> None:
+def request_stop(directory: DatasetDirectory, reason: BaseException) -> None:
     """Have all processes at work on batches of a dataset stop at their next sign of life."""
     directory.write_text(_STOP, RemoteError.of(reason).model_dump_json())
 
 
-def asked_to_stop(directory: DatasetDirectory) -> DataDesignerError | None:
+def read_stop_request(directory: DatasetDirectory) -> DataDesignerError | None:
     """Why the processes are to stop; None if they are not."""
     complaint = _read(directory, _STOP, RemoteError)
     return complaint.error if complaint else None

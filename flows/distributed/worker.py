@@ -30,7 +30,7 @@ from dd_core.storage.location import Location, is_below, is_remote
 
 from ..blocks.providers import load_providers
 from ..blocks.storage import resolve_location
-from ..session import DatasetRun, dataset_run
+from ..session import DatasetRun, open_run
 from .ownership import BatchOwnership
 from .records import AttemptState, BatchRecord, RunSpec
 
@@ -81,11 +81,11 @@ async def _run(
     directory: DatasetDirectory, handover: RunSpec, batch: Batch, given: BatchRecord
 ) -> AsyncGenerator[DatasetRun]:
     providers = await load_providers(handover.model_providers)
-    plan = compiled(directory, handover, providers)
+    plan = recompile_plan(directory, handover, providers)
     # What the rest of the dataset takes is the business of its run, which handed out a share.
     directory.metadata.usage = given.usage
     config = handover.run_config.model_copy(update={"budget": given.share})
-    async with dataset_run(plan, providers, config, directory, [batch]) as session:
+    async with open_run(plan, providers, config, directory, [batch]) as session:
         yield session
 
 
@@ -128,7 +128,7 @@ def _require_within(batch: Batch, handover: RunSpec, directory: DatasetDirectory
         )
 
 
-def compiled(directory: DatasetDirectory, handover: RunSpec, providers: Providers) -> Plan:
+def recompile_plan(directory: DatasetDirectory, handover: RunSpec, providers: Providers) -> Plan:
     """The plan of the dataset's run, made again here; another one would make other rows."""
     config = load_config(directory.config(), providers)
     rendering = handover.run_config.jinja_rendering_engine.value

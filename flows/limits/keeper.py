@@ -29,11 +29,11 @@ from .alias_leases import SOON, AliasLeases
 from .leases import free_all, free_dead, release
 from .tag_limits import (
     Holder,
-    alias_limits,
     create_limit,
-    rates_a_minute,
+    make_tag,
+    parse_limits,
     read_limits,
-    tag_of,
+    read_rates,
 )
 
 _logger = logging.getLogger(__name__)
@@ -118,16 +118,16 @@ class LeaseKeeper:
 
     async def _look(self, client: PrefectClient) -> None:
         is_first = self._looked == -math.inf
-        limits = alias_limits(await read_limits(client), self.aliases)
+        limits = parse_limits(await read_limits(client), self.aliases)
         for alias, slots in self.aliases.items():
             if is_first and limits[alias].limit is None:
-                await create_limit(client, tag_of(alias), slots.model.queue.max_parallel_requests)
+                await create_limit(client, make_tag(alias), slots.model.queue.max_parallel_requests)
         if is_first or any(slots.is_short for slots in self.aliases.values()):
             # Nothing is leased at first, so what this run holds is left from a process that died.
             await free_dead(client, limits, self._holder if is_first else None)
         if is_first:
-            limits = alias_limits(await read_limits(client), self.aliases)
-            for alias in await rates_a_minute(client, self.aliases):
+            limits = parse_limits(await read_limits(client), self.aliases)
+            for alias in await read_rates(client, self.aliases):
                 self.aliases[alias].count_permits()
         runs = 0
         for alias, slots in self.aliases.items():
@@ -144,7 +144,7 @@ class LeaseKeeper:
                     await release(client, leased[-1])
                     leased.pop()
                 # A lease whose answer this run did not wait for is known to the server alone.
-                found = alias_limits(await read_limits(client), self.aliases)
+                found = parse_limits(await read_limits(client), self.aliases)
                 await free_all(client, found, self._holder)
                 return
             await asyncio.sleep(pause)  # and if it is to be, the leases end by themselves

@@ -21,13 +21,13 @@ from .tag_limits import (
     WITHOUT_BOUND,
     AliasLimit,
     Holder,
-    alias_limits,
     create_limit,
-    permits_name,
+    make_permits_name,
+    make_tag,
+    make_waiting_tag,
+    parse_limits,
     read_holder,
     read_limits,
-    tag_of,
-    waiting_tag,
 )
 
 LEASE_SECONDS = 60.0
@@ -53,14 +53,14 @@ class Lease:
 
 async def lease(client: PrefectClient, alias: str, slots: int, holder: Holder) -> Lease | None:
     """Lease slots of an alias at once, or not at all."""
-    return await _lease(client, tag_of(alias), slots, holder)
+    return await _lease(client, make_tag(alias), slots, holder)
 
 
 async def wait_in_line(
     client: PrefectClient, alias: str, holder: Holder, *, has_line: bool
 ) -> Lease | None:
     """Let the other runs know that this one has less than it could use."""
-    tag = waiting_tag(alias)
+    tag = make_waiting_tag(alias)
     if not has_line:
         await create_limit(client, tag, WITHOUT_BOUND)
     return await _lease(client, tag, 1, holder)
@@ -104,7 +104,7 @@ async def take_permits(client: PrefectClient, alias: str, wanted: int) -> tuple[
 
     A refusal would set back the decay of the limit's slots, so they are looked at first.
     """
-    name = permits_name(alias)
+    name = make_permits_name(alias)
     state = await client.read_global_concurrency_limit_by_name(name)
     free, decay = state.limit - state.active_slots, state.slot_decay_per_second
     block = max(1, min(wanted, state.limit // 4))
@@ -119,7 +119,7 @@ async def take_permits(client: PrefectClient, alias: str, wanted: int) -> tuple[
     return min(block, free), 0.0
 
 
-async def live_runs(client: PrefectClient) -> dict[Holder, FlowRun]:
+async def list_live_runs(client: PrefectClient) -> dict[Holder, FlowRun]:
     """The workspace's flow runs that have not ended."""
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED))
     wanted = FlowRunFilter(state=states)
@@ -142,7 +142,7 @@ async def free_dead(
     """
     if not any(limit.held for limit in limits.values()):
         return 0
-    alive = await live_runs(client)
+    alive = await list_live_runs(client)
     gone = {
         holder
         for limit in limits.values()
@@ -162,7 +162,7 @@ async def free_all(client: PrefectClient, limits: Mapping[str, AliasLimit], hold
                 continue
             try:
                 await client.decrement_v1_concurrency_slots(
-                    [tag_of(alias)], each, occupancy_seconds=LEASE_SECONDS
+                    [make_tag(alias)], each, occupancy_seconds=LEASE_SECONDS
                 )
             except httpx.HTTPStatusError:
                 # The server may have ended the lease without counting its slots off.
@@ -176,8 +176,8 @@ async def correct_count(client: PrefectClient, alias: str) -> int:
 
     A Prefect server that keeps leases in memory forgets them when it restarts, but not the count.
     """
-    state = await client.read_global_concurrency_limit_by_name(f"tag:{tag_of(alias)}")
-    live = alias_limits(await read_limits(client), [alias])[alias].live
+    state = await client.read_global_concurrency_limit_by_name(f"tag:{make_tag(alias)}")
+    live = parse_limits(await read_limits(client), [alias])[alias].live
     wrong = state.active_slots - live
     if wrong:
         right = GlobalConcurrencyLimitUpdate(active_slots=live)

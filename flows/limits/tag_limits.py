@@ -28,17 +28,17 @@ _MARK = b"\xdd\xf1"
 _PAGE = 200
 
 
-def tag_of(alias: str) -> str:
+def make_tag(alias: str) -> str:
     """The tag of tasks that ask this model, and the name of its limit."""
     return f"model:{_plain(alias)}"
 
 
-def waiting_tag(alias: str) -> str:
+def make_waiting_tag(alias: str) -> str:
     """A limit without bound: who leases of it waits for slots of the alias."""
     return f"waiting:model:{_plain(alias)}"
 
 
-def permits_name(alias: str) -> str:
+def make_permits_name(alias: str) -> str:
     """The global limit with slot decay that, if it exists, bounds the alias's requests a minute."""
     return f"requests:model:{_plain(alias)}"
 
@@ -119,21 +119,21 @@ class AliasLimit:
         return max(0, bound - self.others)
 
 
-def aliases_in(limits: Iterable[ConcurrencyLimit]) -> list[str]:
+def list_aliases(limits: Iterable[ConcurrencyLimit]) -> list[str]:
     """The aliases that have a limit."""
-    prefix = tag_of("")
+    prefix = make_tag("")
     return sorted(each.tag.removeprefix(prefix) for each in limits if each.tag.startswith(prefix))
 
 
-def alias_limits(
+def parse_limits(
     limits: Iterable[ConcurrencyLimit], aliases: Iterable[str]
 ) -> dict[str, AliasLimit]:
     """What Prefect's tag limits say of some aliases."""
     by_tag = {limit.tag: limit for limit in limits}
     found: dict[str, AliasLimit] = {}
     for alias in aliases:
-        limit = by_tag.get(tag_of(alias))
-        line = by_tag.get(waiting_tag(alias))
+        limit = by_tag.get(make_tag(alias))
+        line = by_tag.get(make_waiting_tag(alias))
         waiting = [read_holder(UUID(str(each))) for each in line.active_slots] if line else []
         ids = [UUID(str(each)) for each in limit.active_slots] if limit else []
         held: Counter[Holder] = Counter()
@@ -180,13 +180,13 @@ async def _create(client: PrefectClient, name: str, limit: int, decay: float) ->
 
 async def set_limit(client: PrefectClient, alias: str, limit: int) -> None:
     """Set an alias's limit, which is created if need be; 0 pauses the alias."""
-    await _put(client, f"tag:{tag_of(alias)}", limit, 0.0)
+    await _put(client, f"tag:{make_tag(alias)}", limit, 0.0)
 
 
 async def set_rate(client: PrefectClient, alias: str, per_minute: int) -> None:
     """Bound the requests a minute of an alias over the whole workspace."""
     at_once = max(1, per_minute // 12)  # what five seconds allow
-    await _put(client, permits_name(alias), at_once, per_minute / 60)
+    await _put(client, make_permits_name(alias), at_once, per_minute / 60)
 
 
 async def _put(client: PrefectClient, name: str, limit: int, decay: float) -> None:
@@ -197,9 +197,9 @@ async def _put(client: PrefectClient, name: str, limit: int, decay: float) -> No
         await _create(client, name, limit, decay)
 
 
-async def rates_a_minute(client: PrefectClient, aliases: Iterable[str]) -> dict[str, float]:
+async def read_rates(client: PrefectClient, aliases: Iterable[str]) -> dict[str, float]:
     """Requests a minute of those aliases for which the workspace bounds them."""
     limits = await client.read_global_concurrency_limits(limit=_PAGE, offset=0)
     decays = {limit.name: limit.slot_decay_per_second for limit in limits}
-    names = {alias: permits_name(alias) for alias in aliases}
+    names = {alias: make_permits_name(alias) for alias in aliases}
     return {alias: 60 * decays[name] for alias, name in names.items() if name in decays}

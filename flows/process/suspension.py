@@ -40,7 +40,7 @@ async def exit_when_suspended() -> AsyncGenerator[None]:
     try:
         yield
     except (asyncio.CancelledError, Pause) as error:
-        if (state := suspended_state()) is None:
+        if (state := find_suspended_state()) is None:
             raise
         await _show_suspended()
         raise Pause(state=state) from error
@@ -49,12 +49,12 @@ async def exit_when_suspended() -> AsyncGenerator[None]:
 
 
 @asynccontextmanager
-async def paused_with_its_dataset() -> AsyncGenerator[None]:
+async def pause_with_dataset() -> AsyncGenerator[None]:
     """Let a batch within a suspended run of a dataset end without a state of its own."""
     try:
         yield
     except asyncio.CancelledError as error:
-        if (state := suspended_state()) is None:
+        if (state := find_suspended_state()) is None:
             raise
         raise Pause(state=state) from error
 
@@ -87,7 +87,7 @@ async def _show_suspended() -> None:
         get_run_logger().warning("batches are not shown as suspended: %s", error)
 
 
-def suspended_state() -> State | None:
+def find_suspended_state() -> State | None:
     """The state that the run of this flow was put into from outside; None while it may go on."""
     context = FlowRunContext.get()
     request: Any = getattr(context, "flow_run_suspension_request", None)
@@ -97,6 +97,6 @@ def suspended_state() -> State | None:
 async def _end(flow: asyncio.Task[object]) -> None:
     while True:
         await asyncio.sleep(_LOOK_SECONDS)
-        if suspended_state() is not None:
+        if find_suspended_state() is not None:
             flow.cancel()
             return

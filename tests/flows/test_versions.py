@@ -33,7 +33,7 @@ from prefect.utilities.callables import parameter_schema
 import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.dataset.files import load_config
-from dd_core.engine.run import checked_plan
+from dd_core.engine.run import check_plan
 from dd_core.errors import GatesFailedError, InvalidConfigError
 from dd_core.models.providers import Providers
 from flows import RunSummary, generate_dataset
@@ -229,7 +229,7 @@ def test_the_nightly_deployment_is_valid(monkeypatch: pytest.MonkeyPatch) -> Non
     assert parameters["version"] == SCHEDULED
     config = load_config(parameters["config"])
     rows, settings = parameters["num_records"], parameters["run_config"]
-    checked_plan(config, Providers(), settings, rows, has_versions=True)
+    check_plan(config, Providers(), settings, rows, has_versions=True)
 
 
 def test_the_alert_waits_for_our_event() -> None:

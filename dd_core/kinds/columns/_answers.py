@@ -88,7 +88,7 @@ def extract_json(text: str) -> Any:
     )
 
 
-def code_instructions(language: str) -> str:
+def write_code_instructions(language: str) -> str:
     """What asks a model for code."""
     return (
         f"- Write your answer in {language}.\n"
@@ -98,7 +98,7 @@ def code_instructions(language: str) -> str:
     )
 
 
-def json_instructions(schema: dict[str, Any]) -> str:
+def write_json_instructions(schema: dict[str, Any]) -> str:
     """What asks a model for JSON of a schema."""
     return (
         "- Answer with JSON only.\n"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel
 
-from dd_core.declaration.user_code import imported, positional_parameters
+from dd_core.declaration.user_code import import_object, list_parameters
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "custom_column_metadata"
@@ -57,7 +57,7 @@ def custom_column_generator(
     return mark
 
 
-def metadata_of(function: Any) -> CustomColumnMetadata:
+def get_metadata(function: Any) -> CustomColumnMetadata:
     """What the decorator noted; raises `ValueError` for undecorated functions."""
     if not callable(function):
         raise ValueError(f"{function!r} is no function")
@@ -68,19 +68,19 @@ def metadata_of(function: Any) -> CustomColumnMetadata:
     return metadata
 
 
-def function_named(name: str) -> Callable[..., Any]:
+def find_function(name: str) -> Callable[..., Any]:
     """The decorated function that `package.module:function` names; raises `ValueError`.
 
     A function that was not meant to generate columns is refused.
     """
-    found = imported(name)
-    metadata_of(found)
+    found = import_object(name)
+    get_metadata(found)
     return found
 
 
-def typed_parameters(function: Callable[..., Any], given: Any) -> Any:
+def convert_parameters(function: Callable[..., Any], given: Any) -> Any:
     """`generator_params` as the function's annotation wants them: a mapping becomes its model."""
-    if not isinstance(given, Mapping) or "generator_params" not in positional_parameters(function):
+    if not isinstance(given, Mapping) or "generator_params" not in list_parameters(function):
         return cast("Any", given)
     try:
         wanted: Any = get_type_hints(function).get("generator_params")
@@ -91,13 +91,13 @@ def typed_parameters(function: Callable[..., Any], given: Any) -> Any:
     return cast("Any", given)
 
 
-def described(metadata: CustomColumnMetadata) -> dict[str, Any]:
+def describe(metadata: CustomColumnMetadata) -> dict[str, Any]:
     """The metadata as JSON types."""
     return asdict(metadata)
 
 
 def _check_signature(function: Callable[..., Any]) -> None:
-    names = positional_parameters(function)
+    names = list_parameters(function)
     expected = "row or df, then generator_params, then models"
     name = getattr(function, "__name__", repr(function))
     if not 1 <= len(names) <= len(_NAMES):

@@ -12,11 +12,11 @@ from pydantic import Field, field_validator
 from dd_core.errors import DataDesignerError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
-from dd_core.kinds.media import MediaContexts, media_blocks, media_folders, media_problems
-from dd_core.kinds.scope import Scope, template_problems, template_references
+from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
+from dd_core.kinds.scope import Scope, check_template, find_references
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import AnswerFormat, Asking, Message, converse
-from dd_core.templates.template import Template, references
+from dd_core.templates.template import Template, list_references
 
 if TYPE_CHECKING:
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
@@ -54,13 +54,13 @@ class LLMColumn(Column):
     @classmethod
     def _compiles(cls, source: str | None) -> str | None:
         if source:
-            references(source)
+            list_references(source)
         return source
 
     @property
     def required_columns(self) -> list[str]:
         """Columns that the prompts refer to, and those with media."""
-        names = template_references(self.prompt) + template_references(self.system_prompt)
+        names = find_references(self.prompt) + find_references(self.system_prompt)
         names += [context.column_name for context in self.multi_modal_context or ()]
         return list(dict.fromkeys(names))
 
@@ -79,13 +79,13 @@ class LLMColumn(Column):
         yield from super().problems(scope)
         for field in ("prompt", "system_prompt"):
             place = f"columns.{self.name}.{field}"
-            yield from template_problems(place, getattr(self, field), scope)
-        yield from media_problems(self.name, self.multi_modal_context, scope)
+            yield from check_template(place, getattr(self, field), scope)
+        yield from check_media(self.name, self.multi_modal_context, scope)
         if self.tool_alias is not None:
             message = "tools are not supported yet; remove it, or ask without tools"
             yield Problem(f"columns.{self.name}.tool_alias", message)
         place = f"columns.{self.name}.prompt"
-        if not template_references(self.prompt) and not self.multi_modal_context:
+        if not find_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
                 place,
                 "refers to no column, so every row asks the same; "
@@ -135,7 +135,7 @@ class ChatCells(CellColumn):
         self._appended = f"\n\n{appended}" if appended else ""
         self._format = column.answer_format()
         self._contexts = column.multi_modal_context or []
-        self._folders = media_folders(binding.folder)
+        self._folders = list_media_folders(binding.folder)
         self._limits = binding.conversation
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
@@ -145,7 +145,7 @@ class ChatCells(CellColumn):
         if self._system is not None:
             opening.append({"role": "system", "content": self._system.render(row)})
         prompt = self._prompt.render(row) + self._appended
-        media = media_blocks(self._contexts, row, self._folders)
+        media = build_blocks(self._contexts, row, self._folders)
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         opening.append({"role": "user", "content": content})
         asking = Asking(self._model, slot or RequestSlot(self._model.queue), column.name)

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from dd_core.errors import SamplerError
 from dd_core.kinds.constraint import Constraint, ScalarInequalityConstraint
 from dd_core.kinds.draws import Draws
-from dd_core.kinds.samplers._scalar import objects
+from dd_core.kinds.samplers._scalar import to_objects
 from dd_core.kinds.samplers.sampler import Order, SamplerParams
-from dd_core.kinds.scope import known_names
+from dd_core.kinds.scope import list_known
 from dd_core.storage.arrow import Values
 from dd_core.templates.template import Condition
 
@@ -206,7 +206,7 @@ def _is_hashable(row: tuple[Any, ...]) -> bool:
 
 
 def _array(values: Values) -> NDArray[Any]:
-    return values if isinstance(values, np.ndarray) else objects(values)
+    return values if isinstance(values, np.ndarray) else to_objects(values)
 
 
 def _mixed(values: NDArray[Any], others: NDArray[Any], here: NDArray[np.bool_]) -> NDArray[Any]:
@@ -217,11 +217,11 @@ def _mixed(values: NDArray[Any], others: NDArray[Any], here: NDArray[np.bool_]) 
 
 def _as_type(values: NDArray[Any], dtype: np.dtype[Any]) -> NDArray[Any]:
     if dtype.kind == "O" and values.dtype.kind != "O":
-        return objects([str(value) for value in values.tolist()])
+        return to_objects([str(value) for value in values.tolist()])
     return values.astype(dtype, copy=False)
 
 
-def constraint_problems(
+def check_constraints(
     column: SamplerSpec,
     constraints: Sequence[Constraint],
     samplers: Mapping[str, SamplerSpec],
@@ -240,7 +240,7 @@ def constraint_problems(
         )
     for name in (name for one in constraints for name in one.references):
         if name not in samplers:
-            known = known_names("sampler columns", frozenset(samplers))
+            known = list_known("sampler columns", frozenset(samplers))
             yield f"rhs {name!r} is no sampler column; {known}"
         elif samplers[name].order != column.order:
             noun = _NOUNS.get(samplers[name].order or "", f"{samplers[name].sampler_type} values")

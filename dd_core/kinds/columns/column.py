@@ -19,7 +19,7 @@ from pydantic import Field, field_validator, model_validator
 from dd_core.declaration.kind import Declaration, Kind
 from dd_core.errors import Problem
 from dd_core.kinds.generators import Generator
-from dd_core.kinds.scope import Scope, known_names, unknown_reference
+from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.storage.location import Location
 from dd_core.templates.template import Condition, RenderingMode
 
@@ -188,13 +188,13 @@ class Column(Kind, tag="column_type"):
             yield from self._alias_problems(alias, scope)
         if self.skip is not None:
             for name in scope.unknown(self.skip.columns):
-                yield unknown_reference(f"{place}.skip.when", name, scope)
+                yield report_unknown(f"{place}.skip.when", name, scope)
 
     def _alias_problems(self, alias: str, scope: Scope) -> Iterator[Problem]:
         place = f"columns.{self.name}.model_alias"
         model = scope.models.get(alias)
         if model is None:
-            known = known_names("aliases", scope.models)
+            known = list_known("aliases", scope.models)
             yield Problem(place, f"no model has the alias {alias!r}; {known}")
         elif self.model_types and model.generation_type not in self.model_types:
             wanted = " or ".join(repr(each) for each in self.model_types)

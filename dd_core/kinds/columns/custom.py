@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
 
-from dd_core.declaration.user_code import name_of, positional_parameters, source_hash
+from dd_core.declaration.user_code import get_import_name, hash_source, list_parameters
 from dd_core.errors import CustomColumnGenerationError, ModelError, Problem
 from dd_core.kinds.columns._custom_function import (
     CustomColumnMetadata,
     GenerationStrategy,
-    described,
-    function_named,
-    metadata_of,
-    typed_parameters,
+    convert_parameters,
+    describe,
+    find_function,
+    get_metadata,
 )
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, GroupColumn, Row
-from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.models.handle import ModelHandle
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 def _function(given: Any) -> Any:
     if isinstance(given, str):
-        return function_named(given)
-    metadata_of(given)
+        return find_function(given)
+    get_metadata(given)
     return given
 
 
@@ -44,7 +44,7 @@ def _written(params: Any) -> Any:
 GeneratorFunction = Annotated[
     Any,
     BeforeValidator(_function),
-    PlainSerializer(name_of),
+    PlainSerializer(get_import_name),
     WithJsonSchema({"type": "string", "description": "package.module:function"}),
 ]
 GeneratorParams = Annotated[
@@ -67,9 +67,9 @@ class CustomColumnConfig(Column):
 
     @model_validator(mode="after")
     def _parameters_fit(self) -> Self:
-        typed = typed_parameters(self.generator_function, self.generator_params)
+        typed = convert_parameters(self.generator_function, self.generator_params)
         object.__setattr__(self, "generator_params", typed)
-        first = positional_parameters(self.generator_function)[0]
+        first = list_parameters(self.generator_function)[0]
         wanted = "df" if self.generation_strategy is GenerationStrategy.FULL_COLUMN else "row"
         if first != wanted:
             raise ValueError(
@@ -81,7 +81,7 @@ class CustomColumnConfig(Column):
     @property
     def metadata(self) -> CustomColumnMetadata:
         """What the decorator notes."""
-        return metadata_of(self.generator_function)
+        return get_metadata(self.generator_function)
 
     @property
     def function(self) -> Callable[..., Any]:
@@ -111,15 +111,15 @@ class CustomColumnConfig(Column):
         """The declaration, what the function says of itself, and its source."""
         return {
             **super().identity(),
-            "metadata": described(self.metadata),
-            "source": source_hash(self.function),
+            "metadata": describe(self.metadata),
+            "source": hash_source(self.function),
         }
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Required columns must exist."""
         yield from super().problems(scope)
         for name in scope.unknown(self.required_columns):
-            yield unknown_reference(f"columns.{self.name}.generator_function", name, scope)
+            yield report_unknown(f"columns.{self.name}.generator_function", name, scope)
 
     def bind(self, binding: Binding) -> CellColumn | GroupColumn:
         """The generator that calls the function."""
@@ -138,7 +138,7 @@ class _Function:
     def __init__(self, column: CustomColumnConfig, binding: Binding) -> None:
         self.column = column
         self.is_async = inspect.iscoroutinefunction(column.function)
-        self._wanted = positional_parameters(column.function)
+        self._wanted = list_parameters(column.function)
         self._models = {alias: binding.models[alias] for alias in column.model_aliases}
         places = sum(model.queue.max_parallel_requests for model in self._models.values())
         own = binding.max_calls if self.is_async else binding.threads

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from dd_core.errors import DataDesignerGenerationError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
-from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.kinds.scope import Scope, report_unknown
 
 if TYPE_CHECKING:
     from dd_core.models.admission.slot import RequestSlot
@@ -38,7 +38,7 @@ class EmbeddingColumnConfig(Column):
         yield from super().problems(scope)
         if scope.unknown([self.target_column]):
             place = f"columns.{self.name}.target_column"
-            yield unknown_reference(place, self.target_column, scope)
+            yield report_unknown(place, self.target_column, scope)
 
     def bind(self, binding: Binding) -> CellColumn:
         """The generator that sends one request a row."""
@@ -53,7 +53,7 @@ class _Embedding(CellColumn):
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
         """The vectors of one row."""
         column = self._column
-        texts = texts_in(row[column.target_column])
+        texts = extract_texts(row[column.target_column])
         if texts is None:
             raise DataDesignerGenerationError(
                 f"column {column.target_column!r} is empty, so there is nothing to embed; "
@@ -69,13 +69,13 @@ class _Embedding(CellColumn):
         return {column.name: value}
 
 
-def texts_in(value: Any) -> list[str] | None:
+def extract_texts(value: Any) -> list[str] | None:
     """The texts to embed: those of a list, of a list written as text, or the value's own text."""
     if value is None:
         return None
     if isinstance(value, str):
         listed = _list_in(value)
-        return [value] if listed is None else texts_in(listed)
+        return [value] if listed is None else extract_texts(listed)
     if isinstance(value, list | tuple):
         return [_text(each) for each in cast("list[Any]", value)]
     return [_text(value)]

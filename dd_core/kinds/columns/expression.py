@@ -10,8 +10,8 @@ from pydantic import field_validator, model_validator
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import Row, RowColumn
-from dd_core.kinds.scope import Scope, template_problems, template_references
-from dd_core.templates.template import Template, references
+from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.templates.template import Template, list_references
 
 
 class ExpressionColumnConfig(Column):
@@ -28,7 +28,7 @@ class ExpressionColumnConfig(Column):
     def _compiles(cls, expr: str) -> str:
         if not expr.strip():
             raise ValueError("expr must not be blank; write a template such as {{ a }}-{{ b }}")
-        references(expr)
+        list_references(expr)
         return expr
 
     @model_validator(mode="after")
@@ -47,12 +47,12 @@ class ExpressionColumnConfig(Column):
     @property
     def required_columns(self) -> list[str]:
         """Columns that the expression refers to."""
-        return template_references(self.expr)
+        return find_references(self.expr)
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """What keeps the expression from being rendered."""
         yield from super().problems(scope)
-        yield from template_problems(f"columns.{self.name}.expr", self.expr, scope)
+        yield from check_template(f"columns.{self.name}.expr", self.expr, scope)
 
     def bind(self, binding: Binding) -> RowColumn:
         """The compiled expression."""

@@ -13,11 +13,11 @@ from pydantic import Field, field_validator
 from dd_core.errors import ImageGenerationError, Problem, UserTemplateError
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
-from dd_core.kinds.media import MediaContexts, media_blocks, media_folders, media_problems
-from dd_core.kinds.scope import Scope, template_problems, template_references
-from dd_core.models.wire.media import encoded, image_format, is_whole_image
+from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
+from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.models.wire.media import detect_image_format, encode_media, is_whole_image
 from dd_core.storage.location import put
-from dd_core.templates.template import Template, references
+from dd_core.templates.template import Template, list_references
 
 if TYPE_CHECKING:
     from dd_core.models.admission.slot import RequestSlot
@@ -45,20 +45,20 @@ class ImageColumnConfig(Column):
     @field_validator("prompt")
     @classmethod
     def _compiles(cls, source: str) -> str:
-        references(source)
+        list_references(source)
         return source
 
     @property
     def required_columns(self) -> list[str]:
         """Columns that the prompt refers to, and those with media."""
         contexts = [context.column_name for context in self.multi_modal_context or ()]
-        return list(dict.fromkeys([*template_references(self.prompt), *contexts]))
+        return list(dict.fromkeys([*find_references(self.prompt), *contexts]))
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Unknown references."""
         yield from super().problems(scope)
-        yield from template_problems(f"columns.{self.name}.prompt", self.prompt, scope)
-        yield from media_problems(self.name, self.multi_modal_context, scope)
+        yield from check_template(f"columns.{self.name}.prompt", self.prompt, scope)
+        yield from check_media(self.name, self.multi_modal_context, scope)
 
     def bind(self, binding: Binding) -> CellColumn:
         """The generator that sends one request a row."""
@@ -71,7 +71,7 @@ class _Drawing(CellColumn):
         self._column = column
         engine = binding.rendering
         self._prompt = Template.compile(column.prompt, engine=engine)
-        self._reading = media_folders(binding.folder)
+        self._reading = list_media_folders(binding.folder)
         self._root = binding.folder
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
@@ -80,21 +80,21 @@ class _Drawing(CellColumn):
         prompt = self._prompt.render(row)
         if not prompt.strip():
             raise UserTemplateError(f"the prompt of column {column.name!r} is empty in this row")
-        media = media_blocks(column.multi_modal_context or (), row, self._reading)
+        media = build_blocks(column.multi_modal_context or (), row, self._reading)
         assert slot is not None
         images = await self._model.draw(slot, prompt, media, column.name)
         return {column.name: [await self._kept(image) for image in images]}
 
     async def _kept(self, content: bytes) -> str:
         """The cell's text for an image: a path when there is a folder, else base64."""
-        kind = image_format(content)
+        kind = detect_image_format(content)
         if kind is None or not is_whole_image(content):
             raise ImageGenerationError(
                 f"column {self._column.name!r} was given an image that is damaged or of an "
                 "unknown kind; PNG, JPEG, GIF and WebP are known"
             )
         if self._root is None:
-            return encoded(content, f"image/{kind}").data
+            return encode_media(content, f"image/{kind}").data
         folder = Path("images") / _NO_FOLDER.sub("_", self._column.name)
         path = folder / f"{uuid.uuid4()}.{_SUFFIXES.get(kind, kind)}"
         from asyncio import to_thread  # loads slowly

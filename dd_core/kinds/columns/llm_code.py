@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Literal
 
 from dd_core.kinds.code_lang import CodeLang
-from dd_core.kinds.columns._answers import code_instructions, extract_code
+from dd_core.kinds.columns._answers import extract_code, write_code_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.models.conversation import AnswerFormat
 
@@ -29,4 +29,4 @@ class LLMCodeColumnConfig(LLMColumn):
 
     def instructions(self) -> str:
         """Ask for one block of code."""
-        return code_instructions(self.code_lang.parse_lang)
+        return write_code_instructions(self.code_lang.parse_lang)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from pydantic import Field, field_validator
 
 from dd_core.declaration.kind import Declaration
-from dd_core.kinds.columns._answers import extract_json, json_instructions
+from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import Rubric
 from dd_core.models.conversation import AnswerFormat
@@ -86,4 +86,4 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     def instructions(self) -> str:
         """Ask for JSON with a reasoning and a score for each criterion."""
-        return json_instructions(Rubric(self.scores).schema)
+        return write_json_instructions(Rubric(self.scores).schema)

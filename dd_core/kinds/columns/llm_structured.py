@@ -6,7 +6,7 @@ from typing import Any, ClassVar, Literal, cast
 
 from pydantic import BaseModel, field_validator
 
-from dd_core.kinds.columns._answers import extract_json, json_instructions
+from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import ResponseSchema
 from dd_core.models.conversation import AnswerFormat
@@ -41,4 +41,4 @@ class LLMStructuredColumnConfig(LLMColumn):
 
     def instructions(self) -> str:
         """Ask for JSON of this schema."""
-        return json_instructions(ResponseSchema(self.output_format).schema)
+        return write_json_instructions(ResponseSchema(self.output_format).schema)

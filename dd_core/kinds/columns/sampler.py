@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from dd_core.errors import Problem
-from dd_core.kinds.columns._sampled_rows import SampledRows, SamplerSpec, constraint_problems
+from dd_core.kinds.columns._sampled_rows import SampledRows, SamplerSpec, check_constraints
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.constraint import Constraint
 from dd_core.kinds.generators import WholeColumn
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
-from dd_core.kinds.scope import Scope, known_names
+from dd_core.kinds.scope import Scope, list_known
 from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch
 from dd_core.templates.template import Condition
@@ -170,10 +170,10 @@ class SamplerColumnConfig(Column):
                 yield Problem(
                     f"columns.{self.name}.conditional_params[{condition!r}]",
                     f"refers to {name!r}, which is no sampler column; conditions can only use "
-                    f"sampler columns; {known_names('sampler columns', frozenset(samplers))}",
+                    f"sampler columns; {list_known('sampler columns', frozenset(samplers))}",
                 )
         aimed = self.constraints_of(scope.constraints)
-        for message in constraint_problems(self.spec, aimed, samplers):
+        for message in check_constraints(self.spec, aimed, samplers):
             yield Problem(f"constraints.{self.name}", message)
 
     def _params_problems(self, siblings: Siblings) -> Iterator[Problem]:

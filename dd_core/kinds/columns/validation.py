@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import GroupColumn, Row
-from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.kinds.validators.validator import Validator, ValidatorParams
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ class ValidationColumnConfig(Column):
         yield from super().problems(scope)
         place = f"columns.{self.name}"
         for name in scope.unknown(self.target_columns):
-            yield unknown_reference(f"{place}.target_columns", name, scope)
+            yield report_unknown(f"{place}.target_columns", name, scope)
         yield from self.validator_params.problems(place, self.target_columns, scope)
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:

@@ -17,8 +17,8 @@ from pydantic import Field
 
 from dd_core.errors import Problem
 from dd_core.kinds.processors.processor import ProcessorConfig
-from dd_core.kinds.scope import Scope, unknown_reference
-from dd_core.storage.json_codec import as_json
+from dd_core.kinds.scope import Scope, report_unknown
+from dd_core.storage.json_codec import dump_json
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,7 +52,7 @@ class DeduplicateProcessorConfig(ProcessorConfig):
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Names must exist."""
         for name in scope.unknown(self.reads):
-            yield unknown_reference(f"processors.{self.name}.column_names", name, scope)
+            yield report_unknown(f"processors.{self.name}.column_names", name, scope)
 
     def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """The tables without the rows that repeat an earlier one."""
@@ -159,7 +159,7 @@ def _groups(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
 
 
 def _as_bytes(value: Any) -> bytes:
-    return as_json(value, orjson.OPT_SORT_KEYS)
+    return dump_json(value, orjson.OPT_SORT_KEYS)
 
 
 def _as_text(value: Any) -> str:

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from dd_core.errors import Problem
 from dd_core.kinds.processors.processor import ProcessorConfig
-from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.kinds.scope import Scope, report_unknown
 
 
 class DropColumnsProcessorConfig(ProcessorConfig):
@@ -25,7 +25,7 @@ class DropColumnsProcessorConfig(ProcessorConfig):
         place = f"processors.{self.name}.column_names"
         for name in self.column_names:
             if "*" not in name and name not in scope.names:
-                yield unknown_reference(place, name, scope)
+                yield report_unknown(place, name, scope)
             elif "*" in name and not any(fnmatchcase(known, name) for known in scope.names):
                 yield Problem(place, f"no column matches {name!r}", "warning")
 

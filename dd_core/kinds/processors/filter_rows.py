@@ -10,7 +10,7 @@ from pydantic import field_validator
 
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kinds.processors.processor import ProcessorConfig
-from dd_core.kinds.scope import Scope, unknown_reference
+from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.templates.template import Condition
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class FilterRowsProcessorConfig(ProcessorConfig):
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Names must exist."""
         for name in scope.unknown(self.reads):
-            yield unknown_reference(f"processors.{self.name}.condition", name, scope)
+            yield report_unknown(f"processors.{self.name}.condition", name, scope)
 
     def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
         """The tables without the rows that are not kept."""

@@ -86,6 +86,8 @@ class ProcessorConfig(Kind, tag="processor_type"):
         return getattr(type(self), stage) is not getattr(ProcessorConfig, stage)
 
 
-def in_stage(processors: Sequence[ProcessorConfig] | None, stage: Stage) -> list[ProcessorConfig]:
+def select_stage(
+    processors: Sequence[ProcessorConfig] | None, stage: Stage
+) -> list[ProcessorConfig]:
     """The processors that work in a stage, in their order."""
     return [processor for processor in processors or () if processor.works_in(stage)]

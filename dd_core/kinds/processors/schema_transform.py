@@ -9,8 +9,8 @@ from pydantic import field_validator
 
 from dd_core.errors import Problem
 from dd_core.kinds.processors.processor import ProcessorConfig
-from dd_core.kinds.scope import Scope, template_problems, template_references
-from dd_core.templates.template import RenderingMode, Template, references
+from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.templates.template import RenderingMode, Template, list_references
 
 
 class SchemaTransformProcessorConfig(ProcessorConfig):
@@ -24,26 +24,26 @@ class SchemaTransformProcessorConfig(ProcessorConfig):
     @classmethod
     def _compiles(cls, template: dict[str, Any]) -> dict[str, Any]:
         for text in _texts(template):
-            references(text)
+            list_references(text)
         return template
 
     @property
     def reads(self) -> list[str]:
         """Columns that the templates refer to."""
-        names = [name for text in _texts(self.template) for name in template_references(text)]
+        names = [name for text in _texts(self.template) for name in find_references(text)]
         return list(dict.fromkeys(names))
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """What keeps a template from being rendered."""
         for text in _texts(self.template):
-            yield from template_problems(f"processors.{self.name}.template", text, scope)
+            yield from check_template(f"processors.{self.name}.template", text, scope)
 
     def transformed(self, rows: Sequence[Mapping[str, Any]], engine: RenderingMode) -> list[Any]:
         """The record of each row."""
         compiled = {
             text: Template.compile(text, engine=engine, output="json")
             for text in _texts(self.template)
-            if references(text) or "{" in text
+            if list_references(text) or "{" in text
         }
         return [_filled(self.template, row, compiled) for row in rows]
 

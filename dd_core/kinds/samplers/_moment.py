@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_core.errors import SamplerError
-from dd_core.kinds.samplers._scalar import objects
+from dd_core.kinds.samplers._scalar import to_objects
 from dd_core.kinds.samplers.sampler import SamplerParams, Support
 from dd_core.storage.arrow import Values
 
@@ -46,7 +46,7 @@ class MomentSampler(SamplerParams):
             )
         if convert_to is None:
             return np.datetime_as_string(distinct, unit="s").astype(object)[places]
-        return objects([moment.strftime(convert_to) for moment in distinct.tolist()])[places]
+        return to_objects([moment.strftime(convert_to) for moment in distinct.tolist()])[places]
 
 
 def parse_moment(text: str) -> np.datetime64:

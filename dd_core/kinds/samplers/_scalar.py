@@ -71,7 +71,7 @@ class ScalarSampler(SamplerParams):
         settled = self.settle(values, convert_to)
         if convert_to != "str" or settled.dtype == object:
             return settled
-        return objects([str(value) for value in settled.tolist()])
+        return to_objects([str(value) for value in settled.tolist()])
 
 
 def _integers(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
@@ -88,16 +88,16 @@ def _fit_int64(numbers: NDArray[np.float64]) -> bool:
     return bool((np.abs(numbers) < 2.0**63).all())
 
 
-def objects(values: Sequence[Any]) -> NDArray[np.object_]:
+def to_objects(values: Sequence[Any]) -> NDArray[np.object_]:
     """An array of Python objects; texts need no padding to the longest then."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
-def listed(values: Sequence[str | int | float]) -> NDArray[Any]:
+def as_array(values: Sequence[str | int | float]) -> NDArray[Any]:
     """Values as an array of one type: int64, float64 or, if any is a text, Python strings."""
     if any(isinstance(value, str) for value in values):
-        return objects([str(value) for value in values])
+        return to_objects([str(value) for value in values])
     array = np.array(values)
     return array if array.dtype == np.int64 else array.astype(np.float64)

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator, model_validator
 
 from dd_core.kinds.draws import Draws
-from dd_core.kinds.samplers._scalar import ScalarSampler, listed
+from dd_core.kinds.samplers._scalar import ScalarSampler, as_array
 from dd_core.storage.arrow import Values
 
 
@@ -50,12 +50,12 @@ class CategorySamplerParams(ScalarSampler):
     @property
     def possible(self) -> NDArray[Any]:
         """The values that have a weight."""
-        values = listed(self.values)
+        values = as_array(self.values)
         return values if self.weights is None else values[np.array(self.weights) > 0]
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[Any]:
         """Picks, shape (draws.size,)."""
-        values = listed(self.values)
+        values = as_array(self.values)
         if self.weights is None:
             return values[draws.below(len(values))]
         return values[draws.choice(np.array(self.weights))]

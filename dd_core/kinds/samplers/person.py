@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from pydantic import Field, PrivateAttr, field_validator
 
 from dd_core.errors import Problem, SamplerError
-from dd_core.kinds.draws import Draws, permutation
+from dd_core.kinds.draws import Draws, permute
 from dd_core.kinds.samplers._people.age import ADULT_AGE, GREATEST_AGE, AgeRange
-from dd_core.kinds.samplers._people.person_contact import contact_of
-from dd_core.kinds.samplers._people.person_data import PersonFile, Wanted, dataset_path
-from dd_core.kinds.samplers._scalar import objects
+from dd_core.kinds.samplers._people.person_contact import make_contact
+from dd_core.kinds.samplers._people.person_data import PersonFile, Wanted, find_dataset
+from dd_core.kinds.samplers._scalar import to_objects
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
 from dd_core.storage.arrow import Values
 
@@ -115,7 +115,7 @@ class PersonSamplerParams(SamplerParams):
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
         """A file that is missing or lacks something, and filters that nobody satisfies."""
-        path = dataset_path(self._assets, self.locale)
+        path = find_dataset(self._assets, self.locale)
         if not path.is_file():
             yield Problem(
                 f"{place}.locale",
@@ -142,10 +142,10 @@ class PersonSamplerParams(SamplerParams):
                     file, self._wanted(file), self._keys(file), draws.seed, draws.column, page
                 )
             people += self._people(*fetched, first, count, f"{draws.seed}/{draws.column}")
-        return objects(people)
+        return to_objects(people)
 
     def _file(self) -> PersonFile:
-        return PersonFile.at(dataset_path(self._assets, self.locale))
+        return PersonFile.at(find_dataset(self._assets, self.locale))
 
     def _people(
         self,
@@ -162,7 +162,7 @@ class PersonSamplerParams(SamplerParams):
             person: dict[str, Any] = {"locale": self.locale, **held}
             if self.locale == "en_US" and "region" in person:
                 person["state"] = person.pop("region")
-            person = {**contact_of(person, self.locale, f"{key}/{number}"), **person}
+            person = {**make_contact(person, self.locale, f"{key}/{number}"), **person}
             yield {name: person[name] for name in [*PERSONAL, *PERSONA] if name in person}
 
     def _keys(self, file: PersonFile) -> tuple[str, ...]:
@@ -233,4 +233,4 @@ def _page(
 
 @lru_cache(maxsize=4)
 def _order(seed: int, column: str, cycle: int, size: int) -> NDArray[np.uint32]:
-    return permutation(seed, f"{column}/people", cycle, size).astype(np.uint32)
+    return permute(seed, f"{column}/people", cycle, size).astype(np.uint32)

@@ -14,9 +14,14 @@ from pydantic import Field, field_validator
 
 from dd_core.errors import Problem
 from dd_core.kinds.draws import Draws
-from dd_core.kinds.samplers._people.age import ADULT_AGE, GREATEST_AGE, AgeRange, birth_dates
-from dd_core.kinds.samplers._people.quick_faker import faker_of
-from dd_core.kinds.samplers._scalar import objects
+from dd_core.kinds.samplers._people.age import (
+    ADULT_AGE,
+    GREATEST_AGE,
+    AgeRange,
+    compute_birth_dates,
+)
+from dd_core.kinds.samplers._people.quick_faker import get_faker
+from dd_core.kinds.samplers._scalar import to_objects
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
 from dd_core.kinds.samplers.uuid import UUIDSamplerParams
 from dd_core.storage.arrow import Values
@@ -93,7 +98,7 @@ class PersonFromFakerSamplerParams(SamplerParams):
             _uuids(draws),
             sexes,
             ages.tolist(),
-            birth_dates(ages, draws.uniform("birthday")),
+            compute_birth_dates(ages, draws.uniform("birthday")),
             _pick(draws, "city", cities) if cities else repeat(None, draws.size),
             _pick(draws, "marital_status", _MARITAL_STATUS),
             _pick(draws, "education_level", _EDUCATION_LEVEL),
@@ -102,11 +107,11 @@ class PersonFromFakerSamplerParams(SamplerParams):
             strict=True,
         )
         with _FAKER_LOCK:
-            faker = faker_of(self.locale)
+            faker = get_faker(self.locale)
             faker.random.seed(0)  # also forgets half of a pair of normal deviates
             sayings = {sex: _sayings(faker, sex) for sex in ("Female", "Male")}
             seed = super(Random, faker.random).seed  # that of Random checks types for a while
-            return objects([self._person(seed, sayings, *values) for values in drawn])
+            return to_objects([self._person(seed, sayings, *values) for values in drawn])
 
     def _person(
         self,

@@ -11,7 +11,7 @@ from pydantic import field_validator
 
 from dd_core.errors import Problem
 from dd_core.kinds.draws import Draws
-from dd_core.kinds.samplers._scalar import ScalarSampler, listed
+from dd_core.kinds.samplers._scalar import ScalarSampler, as_array
 from dd_core.kinds.samplers.category import CategorySamplerParams
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
 from dd_core.storage.arrow import Values
@@ -55,7 +55,7 @@ class SubcategorySamplerParams(ScalarSampler):
     @property
     def possible(self) -> NDArray[Any]:
         """The values of all lists; numbers are float64."""
-        values = listed([choice for choices in self.values.values() for choice in choices])
+        values = as_array([choice for choices in self.values.values() for choice in choices])
         return values if values.dtype == object else values.astype(np.float64)
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
@@ -99,5 +99,5 @@ def _keys(parents: Sequence[SamplerParams]) -> set[str]:
         str(value)
         for parent in parents
         if isinstance(parent, CategorySamplerParams)
-        for value in listed(parent.values).tolist()
+        for value in as_array(parent.values).tolist()
     }

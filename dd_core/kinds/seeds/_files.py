@@ -124,13 +124,13 @@ def _read(files: LocalFiles | RemoteFiles, stamps: Sequence[Stamp]) -> tuple[pa.
                     hashlib.file_digest(cast("io.BufferedReader", file), "blake2b").digest()
                 )
                 file.seek(0)
-                tables.append(_READERS[suffix_of(name)](file, size))
+                tables.append(_READERS[get_suffix(name)](file, size))
         return pa.concat_tables(tables, promote_options="permissive"), digest.hexdigest()
     except Exception as error:  # each file system has errors of its own
         raise _unreadable(name, error) from error
 
 
-def suffix_of(name: str) -> str:
+def get_suffix(name: str) -> str:
     """The end of a file's name that says its format; `ValueError` if it is none of `SUFFIXES`."""
     suffix = PurePosixPath(name).suffix
     if suffix not in SUFFIXES:

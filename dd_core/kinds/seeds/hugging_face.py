@@ -7,9 +7,9 @@ from typing import Literal
 from pydantic import SecretStr, field_serializer, field_validator
 
 from dd_core.errors import SecretResolutionError, SeedDatasetError
-from dd_core.kinds.seeds._files import RemoteFiles, open_table, suffix_of
+from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
-from dd_core.models.secrets import default_resolver, shown_secret
+from dd_core.models.secrets import default_resolver, mask_secret
 
 
 class HuggingFaceSeedSource(SeedSource):
@@ -34,12 +34,12 @@ class HuggingFaceSeedSource(SeedSource):
             raise ValueError(
                 f"path {path!r} must have the form datasets/<user>/<repository>/<file>"
             )
-        suffix_of(path)
+        get_suffix(path)
         return path
 
     @field_serializer("token")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return shown_secret(value)
+        return mask_secret(value)
 
     def open(self) -> SeedTable:
         """The table; it is read once a process for as long as the files do not change."""

@@ -10,7 +10,7 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from dd_core.errors import Problem
-from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, open_table, suffix_of
+from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 
@@ -28,7 +28,7 @@ class LocalFileSeedSource(SeedSource):
     def _exists(cls, given: Any) -> str:
         if not isinstance(given, str | Path):
             raise ValueError(f"path must be text, not {type(given).__name__}")
-        suffix = suffix_of(str(given))
+        suffix = get_suffix(str(given))
         if str(given).startswith("hf://"):
             raise ValueError("use seed_type 'hf' for files on Hugging Face")
         if "://" in str(given):

@@ -17,7 +17,7 @@ from pydantic import ConfigDict, Field, model_validator
 
 from dd_core.declaration.kind import Declaration, Kind
 from dd_core.errors import Problem, SeedDatasetError
-from dd_core.kinds.draws import permutation
+from dd_core.kinds.draws import permute
 from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch
 
@@ -146,5 +146,5 @@ class SeedRows:
             for cycle in range(batch.start // size, (batch.stop - 1) // size + 1):
                 first = max(cycle * size - batch.start, 0)
                 here = position[first : (cycle + 1) * size - batch.start]
-                here[:] = permutation(self._seed, "seed", cycle, size)[here]
+                here[:] = permute(self._seed, "seed", cycle, size)[here]
         return position + self._selected.start

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
-from dd_core.kinds.validators._sqlfluff import violations
+from dd_core.kinds.validators._sqlfluff import find_violations
 
 _OPAQUE = frozenset(
     ["ANALYZE", "CALL", "CHECKPOINT", "COMMENT", "COPY", "DECLARE", "DO", "EXEC", "EXECUTE"]
@@ -41,7 +41,7 @@ def _by_sqlglot(sources: Sequence[str], dialect: str) -> list[list[str]]:
 
 
 def _by_sqlfluff(sources: Sequence[str], dialect: str) -> list[list[str]]:
-    found = violations(sources, dialect)
+    found = find_violations(sources, dialect)
     return [
         [_plain(each) for each in errors]
         or [each for each in _complaints(source, dialect) if "has no scale" in each]

@@ -16,7 +16,7 @@ import orjson
 _TIMEOUT = 600.0
 
 
-def violations(sources: Sequence[str], dialect: str) -> list[list[str]]:
+def find_violations(sources: Sequence[str], dialect: str) -> list[list[str]]:
     """What SQLFluff cannot parse of each source; the order is that of `sources`."""
     command = [sys.executable, "-m", __name__, dialect]
     done = subprocess.run(

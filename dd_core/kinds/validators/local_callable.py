@@ -8,7 +8,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from dd_core.declaration.user_code import imported, name_of, source_hash
+from dd_core.declaration.user_code import get_import_name, hash_source, import_object
 from dd_core.errors import ValidationColumnError
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
 
@@ -24,7 +24,7 @@ def validation_function(function: _F) -> _F:
 
 def _function(given: Any) -> Any:
     if isinstance(given, str):
-        found = imported(given)
+        found = import_object(given)
         if not getattr(found, _MARK, False):
             raise ValueError(f"{given!r} is not marked; put @validation_function above it")
         return found
@@ -40,7 +40,7 @@ class LocalCallableValidatorParams(ValidatorParams):
     validation_function: Annotated[
         Any,
         BeforeValidator(_function),
-        PlainSerializer(name_of),
+        PlainSerializer(get_import_name),
         WithJsonSchema({"type": "string", "description": "package.module:function"}),
     ]
     """The function, or `package.module:function` in a file."""
@@ -49,7 +49,7 @@ class LocalCallableValidatorParams(ValidatorParams):
 
     def identity(self) -> dict[str, Any]:
         """The declaration, and the function's source."""
-        return {**super().identity(), "source": source_hash(self.validation_function)}
+        return {**super().identity(), "source": hash_source(self.validation_function)}
 
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
         """The validator, which calls the function with up to `batch_size` rows."""

@@ -31,7 +31,7 @@ _shared: LocalServer | None = None
 _starting = threading.Lock()
 
 
-def weights_path(distribution: str = WEIGHTS) -> Path:
+def find_weights(distribution: str = WEIGHTS) -> Path:
     """The model's file; raises `LocalModelError` when it is not installed."""
     try:
         files = metadata.distribution(distribution).files or []
@@ -51,7 +51,7 @@ def require_installed() -> Path:
         raise LocalModelError(
             f"xllamacpp, which serves the local model, is missing; {_INSTALL_HINT}"
         )
-    return weights_path()
+    return find_weights()
 
 
 def install() -> None:
@@ -135,7 +135,7 @@ class LocalServer:
                 stream.close()
 
 
-async def shared_local_server() -> LocalServer:
+async def get_shared_server() -> LocalServer:
     """The server of this process, started when it is first asked for."""
     return await asyncio.to_thread(_start_shared)
 

@@ -10,7 +10,7 @@ from typing import Any, cast
 import numpy as np
 import orjson
 
-from dd_core.models.wire.media import decoded, image_format_of_base64, split_data_uri
+from dd_core.models.wire.media import decode_base64, detect_base64_image, split_data_uri
 
 _ADDRESS = re.compile(r"https?://[^\s)\"'>\]]+")
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
@@ -80,7 +80,7 @@ def parse_images(content: bytes) -> Images:
     found: list[bytes | str] = []
     if "data" in answer:
         found += [
-            decoded(item["b64_json"]) if item.get("b64_json") else item["url"]
+            decode_base64(item["b64_json"]) if item.get("b64_json") else item["url"]
             for item in answer["data"]
         ]
     else:
@@ -106,7 +106,7 @@ def _first(items: Any, name: str) -> dict[str, Any]:
 
 def _vector(given: Any) -> list[float]:
     if isinstance(given, str):
-        return np.frombuffer(decoded(given), dtype="<f4").astype(float).tolist()
+        return np.frombuffer(decode_base64(given), dtype="<f4").astype(float).tolist()
     return [float(number) for number in given]
 
 
@@ -120,9 +120,9 @@ def _address_in(item: Any) -> str:
 def _images_in_text(text: str) -> list[bytes | str]:
     uris = [uri for each in _DATA_URI.findall(text) if (uri := split_data_uri(each))]
     if uris:
-        return [decoded(uri.data) for uri in uris]
-    if image_format_of_base64(text.strip()):
-        return [decoded(text)]
+        return [decode_base64(uri.data) for uri in uris]
+    if detect_base64_image(text.strip()):
+        return [decode_base64(text)]
     return [*_ADDRESS.findall(text)]
 
 

@@ -37,12 +37,12 @@ def split_data_uri(text: str) -> Encoded | None:
     return Encoded(text[found.end() :].strip(), (found[1] or "").lower() or None)
 
 
-def encoded(content: bytes, media_type: str) -> Encoded:
+def encode_media(content: bytes, media_type: str) -> Encoded:
     """Bytes as base64."""
     return Encoded(base64.b64encode(content).decode(), media_type)
 
 
-def decoded(data: str) -> bytes:
+def decode_base64(data: str) -> bytes:
     """The bytes of base64 text, white space ignored; raises `ValueError` for other text."""
     try:
         return base64.b64decode("".join(data.split()), validate=True)
@@ -50,7 +50,7 @@ def decoded(data: str) -> bytes:
         raise ValueError(f"it is no base64 text ({error})") from None
 
 
-def image_format(content: bytes) -> str | None:
+def detect_image_format(content: bytes) -> str | None:
     """`png`, `jpeg`, `gif` or `webp`, told from the first bytes; None for anything else."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
@@ -63,17 +63,17 @@ def image_format(content: bytes) -> str | None:
     return None
 
 
-def image_format_of_base64(data: str) -> str | None:
-    """Like `image_format`, for base64 text."""
+def detect_base64_image(data: str) -> str | None:
+    """Like `detect_image_format`, for base64 text."""
     try:
-        return image_format(decoded(data[:_START_LENGTH]))
+        return detect_image_format(decode_base64(data[:_START_LENGTH]))
     except ValueError:
         return None
 
 
 def is_whole_image(content: bytes) -> bool:
     """Whether an image of a known format also ends as its format demands."""
-    match image_format(content):
+    match detect_image_format(content):
         case "png":
             return content.rstrip(b"\0")[-12:-4] == b"\0\0\0\0IEND"
         case "jpeg":

@@ -17,16 +17,16 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.dataset.compile import compile_plan
-from dd_core.declaration.user_code import source_hash
+from dd_core.declaration.user_code import hash_source
 from dd_core.errors import ArtifactStorageError
 from dd_core.kinds.columns._custom_function import custom_column_generator
 from dd_core.kinds.columns.column import Column
-from dd_core.models.providers import Providers, default_providers
+from dd_core.models.providers import Providers, load_default_providers
 from tests.scripted import builder, model
 
 
 def fingerprints(config: dd.DataDesignerConfig, seed: int = 1) -> dict[str, str]:
-    plan = compile_plan(config, Providers(default_providers()), seed)
+    plan = compile_plan(config, Providers(load_default_providers()), seed)
     return {name: planned.fingerprint for name, planned in plan.columns.items()}
 
 
@@ -187,7 +187,7 @@ def test_functions_of_one_factory_differ_by_what_they_were_given() -> None:
 
         return repeat
 
-    assert source_hash(times(2)) == source_hash(times(2)) != source_hash(times(3))
+    assert hash_source(times(2)) == hash_source(times(2)) != hash_source(times(3))
 
 
 def test_partial_functions_and_objects_that_are_called_have_a_source() -> None:
@@ -198,10 +198,10 @@ def test_partial_functions_and_objects_that_are_called_have_a_source() -> None:
         def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
             return row
 
-    assert source_hash(Scale(2)) == source_hash(Scale(2)) != source_hash(Scale(3))
+    assert hash_source(Scale(2)) == hash_source(Scale(2)) != hash_source(Scale(3))
     half, third = functools.partial(valid, least=2), functools.partial(valid, least=3)
-    assert source_hash(half) != source_hash(third)
-    assert source_hash(len) is None
+    assert hash_source(half) != hash_source(third)
+    assert hash_source(len) is None
 
 
 def valid(frame: pd.DataFrame, least: int = 1) -> pd.DataFrame:
@@ -232,7 +232,7 @@ def test_the_code_of_a_kind_of_ones_own_counts(tmp_path: Path) -> None:
     kinds = dict(Column.kinds)
     text = dedent("""
         from typing import Literal
-        from dd_core.kinds.columns.column import Column; from dd_core.kinds.generators import RowColumn
+        from dd_core.extend import Column, RowColumn
 
         class Loud(Column):
             column_type: Literal["loud-test"] = "loud-test"

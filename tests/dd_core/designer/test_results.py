@@ -23,7 +23,7 @@ from dd_core import (
 )
 from dd_core.errors import ArtifactStorageError
 from dd_core.quality.view import DatasetView
-from dd_core.storage.arrow import concatenated
+from dd_core.storage.arrow import concatenate
 from dd_core.storage.export import export
 from tests.hub import Hub, running_hub
 from tests.scripted import ScriptedModel, refusal
@@ -298,7 +298,7 @@ def test_batches_whose_types_differ_are_exported_together(tmp_path: Path) -> Non
     assert [row["a"] for row in rows] == [1.0, 2.5, 3.0]
     assert [row["s"] for row in rows] == ['{"x":1}', '{"x":2,"y":"z"}', "plain"]
     assert [row["more"] for row in rows] == [None, True, None]
-    assert concatenated(tables[:2]).column("s").to_pylist() == [
+    assert concatenate(tables[:2]).column("s").to_pylist() == [
         {"x": 1, "y": None},
         {"x": 2, "y": "z"},
     ]

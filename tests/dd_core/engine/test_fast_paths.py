@@ -12,10 +12,10 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError
 from dd_core.engine.batch_run import BatchRun
-from dd_core.kinds.samplers._people.quick_faker import faker_of
-from dd_core.storage.arrow import parquet_bytes, read_parquet
+from dd_core.kinds.samplers._people.quick_faker import get_faker
+from dd_core.storage.arrow import encode_parquet, read_parquet
 from dd_core.storage.batch import ROWS_KEY, read_part
-from dd_core.storage.location import listed
+from dd_core.storage.location import list_files
 from tests.scripted import ScriptedModel, builder
 
 
@@ -23,7 +23,7 @@ from tests.scripted import ScriptedModel, builder
 def test_quick_ways_to_fakers_texts_draw_what_faker_draws(locale: str) -> None:
     from faker.factory import Factory
 
-    quick, plain = faker_of(locale), Factory.create(locale)
+    quick, plain = get_faker(locale), Factory.create(locale)
     provider = plain.providers[0]
     for number, text in enumerate(["###-%%$", "!@# 5%", "no digits", "##"]):
         quick.random.seed(number)
@@ -70,9 +70,9 @@ def test_a_part_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     for rows in (2, 5):
         facts = b'{"start": 30, "stop": 40, "complete": true, "dropped": []}'
         staged = tmp_path / "staged"
-        staged.write_bytes(parquet_bytes(pa.table({"x": [*range(rows)]}), {ROWS_KEY: facts}))
+        staged.write_bytes(encode_parquet(pa.table({"x": [*range(rows)]}), {ROWS_KEY: facts}))
         staged.replace(path)
-        [(found, state)] = listed(tmp_path, "batch_*.parquet")
+        [(found, state)] = list_files(tmp_path, "batch_*.parquet")
         part = read_part(found, state)
         assert part is not None
         assert (part.index, part.start, part.stop, part.rows) == (3, 30, 40, rows)

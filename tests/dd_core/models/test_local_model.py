@@ -18,8 +18,8 @@ from dd_core.errors import LocalModelError
 from dd_core.models.local.launcher import (
     LOCAL_MODEL_ID,
     LocalServer,
+    find_weights,
     require_installed,
-    weights_path,
 )
 
 _PARENT = """
@@ -121,4 +121,4 @@ def _is_alive(pid: int) -> bool:
 
 def test_missing_weights_are_explained() -> None:
     with pytest.raises(LocalModelError, match="ddflows local install"):
-        weights_path("a-distribution-that-is-not-there")
+        find_weights("a-distribution-that-is-not-there")

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from dd_core.storage.json_codec import as_json, decoded, encoded
+from dd_core.storage.json_codec import decode_value, dump_json, encode_value
 
 _PLAIN = (
     st.none()
@@ -36,10 +36,10 @@ _VALUES = st.recursive(
 
 @given(_VALUES)
 def test_what_a_generator_may_return_comes_back_as_it_was(value: Any) -> None:
-    again = decoded(encoded(value))
+    again = decode_value(encode_value(value))
     assert again == value
     assert type(again) is type(value)
-    assert decoded(encoded(value).decode()) == value
+    assert decode_value(encode_value(value).decode()) == value
 
 
 @pytest.mark.parametrize(
@@ -51,26 +51,26 @@ def test_what_a_generator_may_return_comes_back_as_it_was(value: Any) -> None:
     ],
 )
 def test_members_of_objects_come_back_too(value: Any) -> None:
-    assert decoded(encoded({"rows": [value]})) == {"rows": [value]}
+    assert decode_value(encode_value({"rows": [value]})) == {"rows": [value]}
 
 
 def test_an_answer_that_looks_like_a_marked_value_is_left_alone() -> None:
     for answer in ({"__dd__": ["date", "soon"]}, {"__dd__": ["what", 1]}, {"__dd__": 1, "b": 2}):
-        assert decoded(encoded(answer)) == answer
+        assert decode_value(encode_value(answer)) == answer
 
 
 def test_other_objects_become_lists_and_texts() -> None:
     odd = {1: (2, np.int64(3)), "of": np.array([0.5]), "with": 1 + 2j}
-    assert decoded(encoded(odd)) == {"1": [2, 3], "of": [0.5], "with": "(1+2j)"}
-    assert repr(decoded(encoded([None, float("nan"), 2**70]))) == f"[None, nan, {2**70}]"
+    assert decode_value(encode_value(odd)) == {"1": [2, 3], "of": [0.5], "with": "(1+2j)"}
+    assert repr(decode_value(encode_value([None, float("nan"), 2**70]))) == f"[None, nan, {2**70}]"
     with pytest.raises(ValueError):
-        decoded(b'{"cut of')
+        decode_value(b'{"cut of')
 
 
 def test_others_read_large_numbers_too() -> None:
-    assert as_json({"n": 2**70, 1: None}) == b'{"n": 1180591620717411303424, "1": null}'
+    assert dump_json({"n": 2**70, 1: None}) == b'{"n": 1180591620717411303424, "1": null}'
     options = orjson.OPT_SORT_KEYS | orjson.OPT_APPEND_NEWLINE
     for value in ({"b": 2**70, "a": date(2026, 1, 2)}, {"b": 2, "a": date(2026, 1, 2)}):
-        line = as_json(value, options)
+        line = dump_json(value, options)
         assert line.endswith(b"\n")
         assert line.index(b'"a"') < line.index(b'"b"')

@@ -19,18 +19,18 @@ from dd_core import DataDesigner
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.journal import Journal, cells_in
+from dd_core.storage.journal import Journal, read_cells
 from dd_core.storage.location import (
-    content_of,
-    files_in,
     is_below,
-    listed,
-    location_of,
+    list_files,
+    list_paths,
+    parse_location,
     put,
+    read_content,
     remove_tree,
-    within,
+    resolve_within,
 )
-from dd_core.storage.versions import Versions, current
+from dd_core.storage.versions import Versions, find_current
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.object_storage import ENVIRONMENT, s3_server
@@ -57,7 +57,7 @@ def s3(monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
 def memory(tmp_path: Path) -> Iterator[str]:
     place = f"memory://{tmp_path.name}"
     yield place
-    remove_tree(location_of(place))
+    remove_tree(parse_location(place))
 
 
 def _designer(
@@ -75,9 +75,9 @@ def test_a_dataset_in_object_storage_is_like_one_on_disk(memory: str, tmp_path: 
     assert there.load_dataset().equals(here.load_dataset())
     assert there.count_records() == 10
     assert str(there.dataset_path) == f"{memory}/rows"
-    names = [path.name for path in files_in(there.dataset_path / "parquet-files", "*")]
+    names = [path.name for path in list_paths(there.dataset_path / "parquet-files", "*")]
     assert names == ["batch_00000.parquet", "batch_00001.parquet", "batch_00002.parquet"]
-    assert not files_in(there.dataset_path / "journal", "*")
+    assert not list_paths(there.dataset_path / "journal", "*")
     assert there.load_analysis().num_records == 10
     exported = there.export(tmp_path / "rows.jsonl")
     assert len(exported.read_text().splitlines()) == 10
@@ -103,22 +103,22 @@ def test_processors_of_the_whole_dataset_work_in_object_storage(memory: str) -> 
     designer = _designer(memory, ScriptedModel(), buffer_size=4)
     results = designer.create(config, num_records=8, dataset_name="rows")
     assert len(results.load_dataset()) == 8
-    assert files_in(results.dataset_path / "generated-files", "*")
+    assert list_paths(results.dataset_path / "generated-files", "*")
 
 
 def test_a_name_cannot_lead_out_of_object_storage(memory: str) -> None:
-    folder = location_of(memory)
-    assert within(folder, "images/a.png") is not None
+    folder = parse_location(memory)
+    assert resolve_within(folder, "images/a.png") is not None
     for name in ("../other/a.png", "/etc/passwd", "s3://other/a.png", "images/../../a"):
-        assert within(folder, name) is None
+        assert resolve_within(folder, name) is None
     assert is_below(folder / "rows", folder)
-    assert not is_below(location_of(f"{memory}-other"), folder)
+    assert not is_below(parse_location(f"{memory}-other"), folder)
     with pytest.raises(ArtifactStorageError, match="cannot be a folder"):
         DatasetDirectory.place(memory, "../rows")
 
 
 def test_a_location_keeps_the_options_that_it_was_made_with(memory: str) -> None:
-    place = location_of(memory, {"skip_instance_cache": True})
+    place = parse_location(memory, {"skip_instance_cache": True})
     dataset = DatasetDirectory.place(place, "rows").path
     assert not isinstance(dataset, Path)
     assert dataset.storage_options["skip_instance_cache"] is True
@@ -126,23 +126,23 @@ def test_a_location_keeps_the_options_that_it_was_made_with(memory: str) -> None
 
 def test_an_address_that_nothing_can_reach_is_refused() -> None:
     with pytest.raises(ArtifactStorageError, match="cannot be reached"):
-        location_of("nowhere://bucket/rows")
+        parse_location("nowhere://bucket/rows")
 
 
 def test_a_file_that_is_replaced_is_listed_anew(memory: str, tmp_path: Path) -> None:
-    for folder in (location_of(memory), tmp_path):
+    for folder in (parse_location(memory), tmp_path):
         put(folder / "batch_1.parquet", b"one")
-        [(path, state)] = listed(folder, "batch_*.parquet")
+        [(path, state)] = list_files(folder, "batch_*.parquet")
         assert path.name == "batch_1.parquet"
         put(folder / "batch_1.parquet", b"three")
-        assert listed(folder, "batch_*.parquet")[0][1] != state
-        assert listed(folder / "none", "*") == []
+        assert list_files(folder, "batch_*.parquet")[0][1] != state
+        assert list_files(folder / "none", "*") == []
 
 
 async def test_a_journal_in_object_storage_is_a_segment_for_each_time_it_is_written(
     memory: str,
 ) -> None:
-    directory, batch = location_of(memory) / "journal", Batch(0, 0, 10)
+    directory, batch = parse_location(memory) / "journal", Batch(0, 0, 10)
     first = Journal(directory, batch)
     for row in range(5):
         first.add("f", row, {"x": row})
@@ -150,10 +150,10 @@ async def test_a_journal_in_object_storage_is_a_segment_for_each_time_it_is_writ
     second = Journal(directory, batch)
     second.add("f", 5, {"x": 5})
     second.close()
-    assert len(files_in(directory, "*")) == 2
-    assert sorted(cells_in(directory, Batch(1, 2, 6))["f"]) == [2, 3, 4, 5]
+    assert len(list_paths(directory, "*")) == 2
+    assert sorted(read_cells(directory, Batch(1, 2, 6))["f"]) == [2, 3, 4, 5]
     second.remove()
-    assert not files_in(directory, "*")
+    assert not list_paths(directory, "*")
 
 
 def test_a_killed_run_goes_on_elsewhere_with_the_same_storage(
@@ -228,23 +228,23 @@ def test_versions_work_in_a_bucket(s3: str) -> None:
         assert versions.settle(night)
     assert versions.prune(2) == ["2026-11-01"]
     assert versions.names() == ["2026-11-02", "2026-11-03"]
-    assert current(DatasetDirectory.place(s3, "nights")).version == "2026-11-03"
+    assert find_current(DatasetDirectory.place(s3, "nights")).version == "2026-11-03"
 
 
 def test_a_file_that_is_replaced_while_it_is_read_is_read_as_a_whole(s3: str) -> None:
-    record = location_of(s3) / "record.json"
+    record = parse_location(s3) / "record.json"
     versions = [bytes([65 + number]) * (100 + number) for number in range(20)]
     put(record, versions[0])
 
     def replace() -> None:
         for _ in range(5):
             for content in versions:
-                put(location_of(s3) / "record.json", content)
+                put(parse_location(s3) / "record.json", content)
 
     with ThreadPoolExecutor(1) as thread:
         replacing = thread.submit(replace)
         while not replacing.done():
-            assert content_of(record) in versions
+            assert read_content(record) in versions
         replacing.result()
     with pytest.raises(FileNotFoundError):
-        content_of(record.with_name("other.json"))
+        read_content(record.with_name("other.json"))

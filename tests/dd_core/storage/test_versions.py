@@ -15,7 +15,7 @@ from dd_core.engine.run import open_dataset
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.providers import Providers
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.versions import Versions, dates
+from dd_core.storage.versions import Versions, list_dates
 
 
 def version(folder: Path, name: str, accepted: bool | None = True) -> DatasetDirectory:
@@ -173,6 +173,6 @@ def test_a_damaged_pointer_is_named(tmp_path: Path) -> None:
 
 
 def test_a_backfill_names_days() -> None:
-    assert [*dates("2026-10-31", "2026-11-02")] == ["2026-10-31", "2026-11-01", "2026-11-02"]
+    assert [*list_dates("2026-10-31", "2026-11-02")] == ["2026-10-31", "2026-11-01", "2026-11-02"]
     with pytest.raises(ArtifactStorageError, match="write dates like 2026-11-24"):
-        [*dates("1.11.2026", "2026-11-02")]
+        [*list_dates("1.11.2026", "2026-11-02")]

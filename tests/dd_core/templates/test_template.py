@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from dd_core.errors import UserTemplateError
-from dd_core.templates.template import Condition, RenderingMode, Template, references
+from dd_core.templates.template import Condition, RenderingMode, Template, list_references
 
 ENGINES: tuple[RenderingMode, ...] = ("secure", "native")
 
@@ -42,13 +42,13 @@ def test_importing_the_module_does_not_load_jinja() -> None:
     ],
 )
 def test_references_are_the_root_names_taken_from_outside(source: str, names: set[str]) -> None:
-    assert references(source) == names
+    assert list_references(source) == names
     assert Template.compile(source).references == names
 
 
 @pytest.mark.parametrize("source", ["one\n{{ a }", "one\n{% if a %}", "one\n{{ a | }}"])
 def test_a_syntax_error_gives_its_line_and_a_remedy(source: str) -> None:
-    for attempt in (references, Template.compile, Condition.compile):
+    for attempt in (list_references, Template.compile, Condition.compile):
         with pytest.raises(UserTemplateError, match=r"line 2: .*; check its braces"):
             attempt(source)
 

@@ -15,9 +15,9 @@ from dd_core.errors import (
     SecretResolutionError,
 )
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.location import location_of, remove_tree
+from dd_core.storage.location import parse_location, remove_tree
 from flows import DataDesignerProvider, DatasetStorage, generate_dataset
-from flows.blocks.providers import unread_providers
+from flows.blocks.providers import make_placeholder_providers
 from flows.blocks.storage import resolve_location
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
@@ -45,7 +45,7 @@ async def test_a_run_takes_its_provider_and_its_storage_from_blocks(
     )
     assert summary.path == f"{url}/dataset"
     assert DatasetDirectory.place(url, "dataset").count_rows() == 4
-    remove_tree(location_of(url))
+    remove_tree(parse_location(url))
 
 
 async def test_references_lead_nowhere_else(tmp_path: Path) -> None:
@@ -59,7 +59,7 @@ async def test_references_lead_nowhere_else(tmp_path: Path) -> None:
     for wrong in ("block:on-disk//../x", "block:no-such", "block:"):
         with pytest.raises(ArtifactStorageError):
             await resolve_location(wrong)
-    assert "known" in unread_providers(["block:known"]).names
+    assert "known" in make_placeholder_providers(["block:known"]).names
     with pytest.raises(DataDesignerGenerationError, match="must be block:<name>"):
         await generate_dataset(topics().build(), model_providers=["sk-key"])
     with pytest.raises(SecretResolutionError, match="cannot be loaded"):
@@ -81,4 +81,4 @@ async def test_file_system_blocks_of_prefect_are_storages_too(tmp_path: Path) ->
         )
         assert summary.path == f"{place}/dataset"
         assert DatasetDirectory.place(place, "dataset").count_rows() == 3
-    remove_tree(location_of(remote))
+    remove_tree(parse_location(remote))

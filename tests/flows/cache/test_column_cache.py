@@ -27,10 +27,10 @@ from prefect.settings import (
 import dd_core.config as dd
 from benchmarks.server import BenchServer
 from flows import RunSummary, generate_dataset
-from flows.cache.column_table import _exact, exact_values, put_together
-from flows.cache.listing import listing_of
+from flows.cache.column_table import _exact, combine_tables, restore_values
+from flows.cache.listing import make_listing
 from flows.cache.results import ParquetSerializer
-from flows.cache.retention import remove, stored_in
+from flows.cache.retention import list_stored, remove
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
 
@@ -276,9 +276,9 @@ def test_any_values_come_back_from_a_column_as_they_were(values: list[Any]) -> N
         table = pa.table([array], schema=pa.schema([field]))
         return ParquetSerializer().loads(ParquetSerializer().dumps(table))
 
-    assert repr(exact_values(stored(values), "x")) == repr(values)
-    together = put_together([stored(values), stored(["text"]), stored(values)])
-    assert repr(exact_values(together, "x")) == repr([*values, "text", *values])
+    assert repr(restore_values(stored(values), "x")) == repr(values)
+    together = combine_tables([stored(values), stored(["text"]), stored(values)])
+    assert repr(restore_values(together, "x")) == repr([*values, "text", *values])
 
 
 def files(runs: Runs, column: str) -> list[Path]:
@@ -345,12 +345,12 @@ async def test_a_storage_behind_fsspec_is_listed_and_others_find_their_own_keys(
         monkeypatch.setattr("flows.cache.store.listing_of", lambda _: None)
         assert await runs(config, size=6) == {}
         assert await runs(config, size=12) == ALL
-    listing = listing_of(block)
+    listing = make_listing(block)
     assert listing is not None
-    stored = [each for each in stored_in(listing) if each.column == "story"]
+    stored = [each for each in list_stored(listing) if each.column == "story"]
     assert [each.covered() for each in stored] == [[(0, 12)]]
     assert remove(listing, stored[0].ranges) > 0
-    assert not [each for each in stored_in(listing) if each.column == "story"]
+    assert not [each for each in list_stored(listing) if each.column == "story"]
 
 
 async def test_values_older_than_cache_days_go_at_the_end_of_a_run(runs: Runs) -> None:

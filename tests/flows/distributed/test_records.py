@@ -23,7 +23,7 @@ from dd_core.storage.directory import DatasetDirectory
 from flows.distributed.attempt import HeartbeatMonitor
 from flows.distributed.budget_shares import BudgetAllocator
 from flows.distributed.ownership import BatchOwnership
-from flows.distributed.records import AttemptState, BatchRecord, RemoteError, RunSpec, ask_to_stop
+from flows.distributed.records import AttemptState, BatchRecord, RemoteError, RunSpec, request_stop
 
 
 def _usage(requests: int, tokens: int = 0) -> dict[str, dict[str, dict[str, int | float]]]:
@@ -110,7 +110,7 @@ async def test_of_two_processes_of_one_try_the_later_goes_on(directory: DatasetD
 async def test_a_run_asks_its_batches_to_stop(directory: DatasetDirectory) -> None:
     tenure, reasons = BatchOwnership(directory, 0, 1), list[DataDesignerError]()
     await tenure.take()
-    ask_to_stop(directory, ModelAuthenticationError("the key was refused"))
+    request_stop(directory, ModelAuthenticationError("the key was refused"))
     async with tenure.held(silence=0.08):
         await asyncio.sleep(0.05)
         tenure.on_end(reasons.append)

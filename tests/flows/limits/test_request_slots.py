@@ -26,13 +26,13 @@ from flows.limits.leases import correct_count, free_dead, lease, release, renew
 from flows.limits.tag_limits import (
     AliasLimit,
     Holder,
-    alias_limits,
     create_limit,
+    make_tag,
+    parse_limits,
     read_holder,
     read_limits,
     set_limit,
     set_rate,
-    tag_of,
 )
 from flows.process.liveness import ProcessLock, process_is_dead
 from tests.conftest import ServerFactory
@@ -56,7 +56,7 @@ def _alias() -> str:
 
 
 async def _state(client: PrefectClient, alias: str) -> AliasLimit:
-    return alias_limits(await read_limits(client), [alias])[alias]
+    return parse_limits(await read_limits(client), [alias])[alias]
 
 
 async def _taken(client: PrefectClient, alias: str) -> int:
@@ -143,7 +143,7 @@ async def test_a_limit_that_exists_is_kept_and_is_never_exceeded(
     tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
 ) -> None:
     alias, server = _alias(), bench_server(latency=0.05)
-    await create_limit(client, tag_of(alias), 3)
+    await create_limit(client, make_tag(alias), 3)
     config = _named(alias, server.url, 3, parallel=8)
     await _run(config, tmp_path, 30, buffer_size=10)
     assert server.stats()["max_in_flight"] == 3
@@ -244,7 +244,7 @@ async def test_tasks_of_others_with_the_tag_share_the_limit(client: PrefectClien
     await set_limit(client, alias, 4)
     seen: list[AliasLimit] = []
 
-    @task(tags={tag_of(alias)})
+    @task(tags={make_tag(alias)})
     async def evaluate() -> None:
         seen.append(await _state(client, alias))
 
@@ -264,7 +264,7 @@ async def test_tasks_that_ask_a_model_show_its_tag(
 
     async def shown() -> bool:
         found = await client.read_task_runs(
-            task_run_filter=TaskRunFilter.model_validate({"tags": {"all_": [tag_of(alias)]}}),
+            task_run_filter=TaskRunFilter.model_validate({"tags": {"all_": [make_tag(alias)]}}),
         )
         return [each.name for each in found] == ["c0[0]"]
 

@@ -15,7 +15,7 @@ from prefect import get_client
 from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
 
 from dd_core.errors import DataDesignerGenerationError
-from flows.cli.resume import interrupted_runs, resume_run
+from flows.cli.resume import find_interrupted_runs, resume_run
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 
@@ -53,7 +53,7 @@ async def test_a_killed_flow_run_that_is_run_again_repeats_only_what_was_in_flig
 
     async with get_client() as client:
         [flow_run] = [
-            run for run in await interrupted_runs(client) if run.name == "killed (300 rows)"
+            run for run in await find_interrupted_runs(client) if run.name == "killed (300 rows)"
         ]
         summary = await resume_run(client, flow_run.id)
         with pytest.raises(DataDesignerGenerationError, match="is complete"):

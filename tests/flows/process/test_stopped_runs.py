@@ -21,8 +21,8 @@ from benchmarks.server import BenchServer
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.storage.batch import Batch
 from flows import generate_dataset
-from flows.approval import ask_with, preview_first
-from flows.cli.resume import interrupted_runs, resume_run
+from flows.approval import ask_with, put_preview_first
+from flows.cli.resume import find_interrupted_runs, resume_run
 from flows.session import DatasetRun
 from tests.conftest import ServerFactory
 from tests.datasets import chain
@@ -148,10 +148,10 @@ async def test_a_process_that_dies_while_it_waits_for_approval_is_found_and_resu
         ):
             await asyncio.sleep(0.2)
             assert time.monotonic() < deadline
-        assert runs[0].id not in [run.id for run in await interrupted_runs(client)]
+        assert runs[0].id not in [run.id for run in await find_interrupted_runs(client)]
         child.kill()
         child.wait()
-        assert runs[0].id in [run.id for run in await interrupted_runs(client)]
+        assert runs[0].id in [run.id for run in await find_interrupted_runs(client)]
         ask_with(_agree)
         assert (await resume_run(client, runs[0].id)).rows_written == 3000
 
@@ -162,6 +162,6 @@ async def _agree(session: DatasetRun) -> bool:
 
 def test_the_preview_is_a_batch_of_the_same_rows() -> None:
     batches = [Batch(0, 0, 30), Batch(1, 30, 20)]
-    parted = preview_first(batches)
+    parted = put_preview_first(batches)
     assert [(b.index, b.start, b.stop) for b in parted] == [(0, 0, 10), (2, 10, 30), (1, 30, 50)]
-    assert preview_first([Batch(0, 0, 5)]) == [Batch(0, 0, 5)]
+    assert put_preview_first([Batch(0, 0, 5)]) == [Batch(0, 0, 5)]

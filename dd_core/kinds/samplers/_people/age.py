@@ -13,7 +13,7 @@ REFERENCE_DATE = np.datetime64("2025-12-31")
 ADULT_AGE, GREATEST_AGE = 18, 114
 
 
-def birth_dates(ages: NDArray[np.int64], shares: NDArray[np.float64]) -> list[str]:
+def compute_birth_dates(ages: NDArray[np.int64], shares: NDArray[np.float64]) -> list[str]:
     """ISO dates; `shares` from [0, 1) say how much of the year of birth had passed.
 
     Who has an age on the last day of a year was born in that many years before.

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from dd_core.kinds.samplers._people.age import ADULT_AGE, birth_dates
+from dd_core.kinds.samplers._people.age import ADULT_AGE, compute_birth_dates
 from dd_core.kinds.samplers._people.american_states import STATES, State
 
 _DOMAINS = {
@@ -26,14 +26,14 @@ _RANDOM_NUMBERS_SINCE = date(2011, 6, 25)
 """From then on, a social security number does not tell the state any more."""
 
 
-def contact_of(person: Mapping[str, Any], locale: str, key: str) -> dict[str, Any]:
+def make_contact(person: Mapping[str, Any], locale: str, key: str) -> dict[str, Any]:
     """Made-up fields that fit the person, the same for the same `key`.
 
     Telephone numbers and social security numbers are made for en_US only.
     """
     random = Random(key)
     age = int(person["age"])
-    (born,) = birth_dates(np.array([age]), np.array([random.random()]))
+    (born,) = compute_birth_dates(np.array([age]), np.array([random.random()]))
     contact: dict[str, Any] = {
         "birth_date": born,
         "email_address": _email(person, age, random) if age >= ADULT_AGE else None,

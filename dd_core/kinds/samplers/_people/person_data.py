@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_core.errors import SamplerError
-from dd_core.models.providers import home_directory
+from dd_core.models.providers import get_home_directory
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,10 +33,10 @@ Wanted = tuple[tuple[str, tuple[str | int, ...]], ...]
 """Columns and the values that a person may have in them."""
 
 
-def dataset_path(assets: Path | None, locale: str) -> Path:
+def find_dataset(assets: Path | None, locale: str) -> Path:
     """Where the people of a locale are: below `assets`, or the folder of the environment."""
     given = assets or os.environ.get("DATA_DESIGNER_MANAGED_ASSETS_PATH")
-    folder = Path(given).expanduser() if given else home_directory() / "managed-assets"
+    folder = Path(given).expanduser() if given else get_home_directory() / "managed-assets"
     return folder.absolute() / "datasets" / f"{locale}.parquet"
 
 

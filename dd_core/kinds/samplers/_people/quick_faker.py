@@ -32,7 +32,7 @@ _DIGITS = {
 
 
 @lru_cache
-def faker_of(locale: str) -> Generator:
+def get_faker(locale: str) -> Generator:
     """The generator of a locale; all of them share one random generator."""
     from faker.factory import Factory
 

@@ -9,13 +9,13 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Message,
     Record,
     Trace,
-    json_object,
-    message,
-    optional_text,
-    record_of,
-    records_of,
-    span,
-    tool_call,
+    compute_span,
+    get_text,
+    make_message,
+    make_record,
+    make_records,
+    make_tool_call,
+    read_json_object,
 )
 
 _ROLES = {"system": "system", "user": "user", "agent": "assistant"}
@@ -33,22 +33,22 @@ class Atif:
 
     def read(self, path: Path, root: Path) -> list[Trace]:
         """The trace of a file."""
-        whole = json_object(path)
-        version, session = whole.get("schema_version"), optional_text(whole.get("session_id"))
-        about, listed = record_of(whole.get("agent")), records_of(whole.get("steps"))
+        whole = read_json_object(path)
+        version, session = whole.get("schema_version"), get_text(whole.get("session_id"))
+        about, listed = make_record(whole.get("agent")), make_records(whole.get("steps"))
         if not str(version).upper().startswith("ATIF") or session is None:
             raise MalformedRolloutError("schema_version or session_id is missing")
         if not about or not listed:
             raise MalformedRolloutError("agent must be an object and steps a list of objects")
         _require_sequence(listed)
-        started, ended = span(listed)
-        extra = record_of(whole.get("extra")) | record_of(about.get("extra"))
+        started, ended = compute_span(listed)
+        extra = make_record(whole.get("extra")) | make_record(about.get("extra"))
         return [
             Trace(
                 trace_id=session,
-                cwd=optional_text(extra.get("cwd")),
-                project_path=optional_text(extra.get("project_path")),
-                git_branch=optional_text(extra.get("git_branch")),
+                cwd=get_text(extra.get("cwd")),
+                project_path=get_text(extra.get("project_path")),
+                git_branch=get_text(extra.get("git_branch")),
                 started_at=started,
                 ended_at=ended,
                 messages=[each for step in listed for each in _messages(step)],
@@ -77,27 +77,29 @@ def _messages(step: Record) -> list[Message]:
     if role is None:
         raise MalformedRolloutError(f"step {step['step_id']} has no known source")
     calls: list[Record] = [
-        tool_call(call.get("tool_call_id"), call.get("function_name"), call.get("arguments", ""))
-        for call in records_of(step.get("tool_calls"))
+        make_tool_call(
+            call.get("tool_call_id"), call.get("function_name"), call.get("arguments", "")
+        )
+        for call in make_records(step.get("tool_calls"))
     ]
     if role != "assistant" and (calls or step.get("reasoning_content")):
         raise MalformedRolloutError(f"step {step['step_id']}, not the agent's, has calls")
     made = [
-        message(
+        make_message(
             role,
             step.get("message"),
-            reasoning=optional_text(step.get("reasoning_content")),
+            reasoning=get_text(step.get("reasoning_content")),
             tool_calls=calls,
         )
     ]
     known = {call["id"] for call in calls}
-    for result in records_of(record_of(step.get("observation")).get("results")):
+    for result in make_records(make_record(step.get("observation")).get("results")):
         source = result.get("source_call_id")
         if source is not None and source not in known:
             raise MalformedRolloutError(f"step {step['step_id']} has no call {source!r}")
         answered = source or (next(iter(known)) if len(known) == 1 else None)
         if answered is None:
-            made.append(message("system", result.get("content")))
+            made.append(make_message("system", result.get("content")))
         else:
-            made.append(message("tool", result.get("content"), tool_call_id=answered))
+            made.append(make_message("tool", result.get("content"), tool_call_id=answered))
     return made

@@ -11,17 +11,17 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Message,
     Record,
     Trace,
-    distinct,
-    first_text,
-    json_lines,
-    json_object,
-    message,
-    optional_text,
-    record_of,
-    records_of,
-    span,
-    text_of,
-    tool_call,
+    compute_span,
+    drop_duplicates,
+    extract_text,
+    get_first_text,
+    get_text,
+    make_message,
+    make_record,
+    make_records,
+    make_tool_call,
+    read_json_lines,
+    read_json_object,
 )
 
 _HISTORY = "history.jsonl"
@@ -41,32 +41,32 @@ class ClaudeCode:
 
     def read(self, path: Path, root: Path) -> list[Trace]:
         """The trace of a file."""
-        records = json_lines(path)
-        session = first_text(records, "sessionId") or path.stem
-        agent = first_text(records, "agentId")
+        records = read_json_lines(path)
+        session = get_first_text(records, "sessionId") or path.stem
+        agent = get_first_text(records, "agentId")
         side = any(record.get("isSidechain") is True for record in records)
         indexed = _indexed(path, root, session)
         messages = [each for record in records for each in _messages(record)]
         if not messages:
             raise MalformedRolloutError("it has no messages")
-        started, ended = span(records)
+        started, ended = compute_span(records)
         return [
             Trace(
                 trace_id=f"{session}:{agent}" if side and agent else session,
                 root_session_id=session,
                 agent_id=agent,
                 is_sidechain=side,
-                cwd=first_text(records, "cwd"),
-                project_path=optional_text(indexed.get("projectPath")),
-                git_branch=first_text(records, "gitBranch"),
+                cwd=get_first_text(records, "cwd"),
+                project_path=get_text(indexed.get("projectPath")),
+                git_branch=get_first_text(records, "gitBranch"),
                 started_at=started,
                 ended_at=ended,
                 messages=messages,
                 source_meta={
                     "record_count": len(records),
-                    "record_types": distinct(record.get("type") for record in records),
-                    "claude_versions": distinct(record.get("version") for record in records),
-                    "summary": indexed.get("summary") or first_text(records, "summary"),
+                    "record_types": drop_duplicates(record.get("type") for record in records),
+                    "claude_versions": drop_duplicates(record.get("version") for record in records),
+                    "summary": indexed.get("summary") or get_first_text(records, "summary"),
                     "first_prompt": indexed.get("firstPrompt"),
                 },
             )
@@ -78,10 +78,10 @@ def _indexed(path: Path, root: Path, session: str) -> Record:
     for folder in path.parents:
         if (folder / _INDEX).is_file():
             try:
-                entries = json_object(folder / _INDEX).get("entries")
+                entries = read_json_object(folder / _INDEX).get("entries")
             except (MalformedRolloutError, OSError):
                 entries = None
-            for entry in records_of(entries):
+            for entry in make_records(entries):
                 if entry.get("sessionId") == session:
                     return entry
         if folder == root:
@@ -90,15 +90,15 @@ def _indexed(path: Path, root: Path, session: str) -> Record:
 
 
 def _messages(record: Record) -> Iterator[Message]:
-    said = record_of(record.get("message"))
+    said = make_record(record.get("message"))
     if record.get("type") not in ("user", "assistant") or not said:
         return
     role = str(said.get("role") or record["type"])
     content: Any = said.get("content")
     if not isinstance(content, list):
-        yield message(role, content)
+        yield make_message(role, content)
         return
-    yield from _of_blocks(role, records_of(content))  # pyright: ignore[reportUnknownArgumentType]
+    yield from _of_blocks(role, make_records(content))  # pyright: ignore[reportUnknownArgumentType]
 
 
 def _of_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
@@ -108,17 +108,19 @@ def _of_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
     for block in blocks:
         match block.get("type"):
             case "tool_result":
-                call = optional_text(block.get("tool_use_id"))
+                call = get_text(block.get("tool_use_id"))
                 if call is None:
                     raise MalformedRolloutError("a tool_result has no tool_use_id")
-                yield message("tool", block.get("content"), tool_call_id=call)
+                yield make_message("tool", block.get("content"), tool_call_id=call)
             case "tool_use":
-                calls.append(tool_call(block.get("id"), block.get("name"), block.get("input", {})))
+                calls.append(
+                    make_tool_call(block.get("id"), block.get("name"), block.get("input", {}))
+                )
             case "thinking":
-                thoughts.append(text_of(block.get("thinking")))
+                thoughts.append(extract_text(block.get("thinking")))
             case "redacted_thinking":
                 pass
             case _:
                 spoken.append(block)
     if spoken or thoughts or calls:
-        yield message(role, spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)
+        yield make_message(role, spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)

@@ -11,15 +11,15 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Message,
     Record,
     Trace,
-    distinct,
-    json_lines,
-    message,
-    optional_text,
-    parts,
-    record_of,
-    span,
-    text_of,
-    tool_call,
+    compute_span,
+    drop_duplicates,
+    extract_text,
+    get_text,
+    list_parts,
+    make_message,
+    make_record,
+    make_tool_call,
+    read_json_lines,
 )
 
 _CALLS = ("function_call", "custom_tool_call", "apply_patch_call", "local_shell_call")
@@ -38,7 +38,7 @@ class Codex:
 
     def read(self, path: Path, root: Path) -> list[Trace]:
         """The trace of a file."""
-        records = json_lines(path)
+        records = read_json_lines(path)
         heads = [_payload(each) for each in records if each.get("type") == "session_meta"]
         about = heads[0] if heads else Record()
         items = [_payload(each) for each in records if each.get("type") == "response_item"]
@@ -46,20 +46,20 @@ class Codex:
         messages = [each for record in records for each in conversation.messages(record)]
         if not messages:
             raise MalformedRolloutError("it has no messages")
-        started, ended = span(records)
-        branch = record_of(about.get("git")).get("branch")
+        started, ended = compute_span(records)
+        branch = make_record(about.get("git")).get("branch")
         return [
             Trace(
-                trace_id=optional_text(about.get("id")) or path.stem,
-                cwd=optional_text(about.get("cwd")),
-                git_branch=optional_text(about.get("git_branch") or branch),
-                started_at=optional_text(about.get("timestamp")) or started,
+                trace_id=get_text(about.get("id")) or path.stem,
+                cwd=get_text(about.get("cwd")),
+                git_branch=get_text(about.get("git_branch") or branch),
+                started_at=get_text(about.get("timestamp")) or started,
                 ended_at=ended,
                 messages=messages,
                 source_meta={
                     "record_count": len(records),
-                    "record_types": distinct(record.get("type") for record in records),
-                    "response_item_types": distinct(item.get("type") for item in items),
+                    "record_types": drop_duplicates(record.get("type") for record in records),
+                    "response_item_types": drop_duplicates(item.get("type") for item in items),
                     "unattached_reasoning": conversation.thoughts,
                     **{
                         key: about.get(key)
@@ -82,25 +82,25 @@ class _Conversation:
         kind = item.get("type")
         if record.get("type") == "event_msg":
             if kind == "agent_reasoning":
-                self._think(text_of(item.get("text")))
+                self._think(extract_text(item.get("text")))
         elif record.get("type") != "response_item":
             return
         elif kind == "reasoning":
-            self._think(text_of(item.get("summary")) or text_of(item.get("content")))
+            self._think(extract_text(item.get("summary")) or extract_text(item.get("content")))
         elif kind == "message":
             role = str(item.get("role"))
             reasoning = self._spoken() if role == "assistant" else None
-            yield message(role, parts(item.get("content")), reasoning=reasoning)
+            yield make_message(role, list_parts(item.get("content")), reasoning=reasoning)
         elif kind in _CALLS:
             asked: Any = item.get("arguments", item.get("input", item.get("action", "")))
             name = item.get("name") or str(kind).removesuffix("_call")
-            call = tool_call(item.get("call_id") or item.get("id"), name, asked)
-            yield message("assistant", "", reasoning=self._spoken(), tool_calls=[call])
+            call = make_tool_call(item.get("call_id") or item.get("id"), name, asked)
+            yield make_message("assistant", "", reasoning=self._spoken(), tool_calls=[call])
         elif kind in _OUTPUTS:
-            call_id = optional_text(item.get("call_id"))
+            call_id = get_text(item.get("call_id"))
             if call_id is None:
                 raise MalformedRolloutError("an output has no call_id")
-            yield message("tool", item.get("output"), tool_call_id=call_id)
+            yield make_message("tool", item.get("output"), tool_call_id=call_id)
 
     def _think(self, text: str) -> None:
         if text and text not in self.thoughts:  # summaries come as an event and as an item
@@ -112,4 +112,4 @@ class _Conversation:
 
 
 def _payload(record: Record) -> Record:
-    return record_of(record.get("payload"))
+    return make_record(record.get("payload"))

@@ -12,14 +12,14 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Message,
     Record,
     Trace,
-    json_lines,
-    json_object,
-    message,
-    optional_text,
-    record_of,
-    records_of,
-    span,
-    tool_call,
+    compute_span,
+    get_text,
+    make_message,
+    make_record,
+    make_records,
+    make_tool_call,
+    read_json_lines,
+    read_json_object,
 )
 
 _INDEX = "sessions.json"
@@ -48,14 +48,14 @@ class HermesAgent:
 
 
 def _log(path: Path) -> Trace:
-    whole = json_object(path)
-    records = records_of(whole.get("messages"))
-    prompt = optional_text(whole.get("system_prompt"))
-    opening = [message("system", prompt)] if prompt else []
+    whole = read_json_object(path)
+    records = make_records(whole.get("messages"))
+    prompt = get_text(whole.get("system_prompt"))
+    opening = [make_message("system", prompt)] if prompt else []
     return Trace(
-        trace_id=optional_text(whole.get("session_id")) or path.stem.removeprefix("session_"),
-        started_at=optional_text(whole.get("session_start")),
-        ended_at=optional_text(whole.get("last_updated")),
+        trace_id=get_text(whole.get("session_id")) or path.stem.removeprefix("session_"),
+        started_at=get_text(whole.get("session_start")),
+        ended_at=get_text(whole.get("last_updated")),
         messages=[*opening, *_messages(records)],
         source_meta={
             "session_format": "cli_session_log",
@@ -68,14 +68,14 @@ def _log(path: Path) -> Trace:
 
 
 def _transcript(path: Path) -> Trace:
-    records = json_lines(path)
+    records = read_json_lines(path)
     about = _first(each for each in records if each.get("role") == "session_meta")
     entry = _index_entry(path)
-    started, ended = span(records)
+    started, ended = compute_span(records)
     return Trace(
         trace_id=path.stem,
-        started_at=optional_text(entry.get("created_at")) or started,
-        ended_at=optional_text(entry.get("updated_at")) or ended,
+        started_at=get_text(entry.get("created_at")) or started,
+        ended_at=get_text(entry.get("updated_at")) or ended,
         messages=_messages(records),
         source_meta={
             "session_format": "gateway_transcript",
@@ -88,10 +88,10 @@ def _transcript(path: Path) -> Trace:
 
 def _index_entry(path: Path) -> Record:
     try:
-        entries = json_object(path.with_name(_INDEX)).values()
+        entries = read_json_object(path.with_name(_INDEX)).values()
     except (MalformedRolloutError, OSError):
         return {}
-    return _first(e for e in records_of([*entries]) if e.get("session_id") == path.stem)
+    return _first(e for e in make_records([*entries]) if e.get("session_id") == path.stem)
 
 
 def _first(records: Iterable[Record]) -> Record:
@@ -99,8 +99,8 @@ def _first(records: Iterable[Record]) -> Record:
 
 
 def _facts(records: Sequence[Record], tools: Any) -> Record:
-    listed = records_of(tools)
-    functions = [record_of(each.get("function", each)) for each in listed]
+    listed = make_records(tools)
+    functions = [make_record(each.get("function", each)) for each in listed]
     return {
         "record_count": len(records),
         "available_tool_count": len(listed),
@@ -116,17 +116,17 @@ def _messages(records: Sequence[Record]) -> list[Message]:
         role = record.get("role")
         if role in ("user", "assistant", "system", "developer", "tool"):
             calls: list[Record] = []
-            for call in records_of(record.get("tool_calls")):
-                function = record_of(call.get("function"))
+            for call in make_records(record.get("tool_calls")):
+                function = make_record(call.get("function"))
                 named, given = function.get("name"), function.get("arguments", "")
-                calls.append(tool_call(call.get("call_id") or call.get("id"), named, given))
+                calls.append(make_tool_call(call.get("call_id") or call.get("id"), named, given))
             made.append(
-                message(
+                make_message(
                     str(role),
                     record.get("content"),
-                    reasoning=optional_text(record.get("reasoning")),
+                    reasoning=get_text(record.get("reasoning")),
                     tool_calls=calls,
-                    tool_call_id=optional_text(record.get("tool_call_id")),
+                    tool_call_id=get_text(record.get("tool_call_id")),
                 )
             )
     if not made:

@@ -12,15 +12,15 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Message,
     Record,
     Trace,
-    distinct,
-    json_lines,
-    message,
-    optional_text,
-    record_of,
-    records_of,
-    span,
-    text_of,
-    tool_call,
+    compute_span,
+    drop_duplicates,
+    extract_text,
+    get_text,
+    make_message,
+    make_record,
+    make_records,
+    make_tool_call,
+    read_json_lines,
 )
 
 
@@ -36,7 +36,7 @@ class PiCodingAgent:
 
     def read(self, path: Path, root: Path) -> list[Trace]:
         """The trace of a file."""
-        head, *entries = json_lines(path)
+        head, *entries = read_json_lines(path)
         if head.get("type") != "session":
             raise MalformedRolloutError("the first line is no session")
         active = _active(entries)
@@ -46,21 +46,21 @@ class PiCodingAgent:
         said = [_said(entry) for entry in active]
         models = [entry.get("modelId") for entry in active] + [each.get("model") for each in said]
         children = Counter(entry.get("parentId") for entry in entries)
-        started, ended = span([head, *active])
+        started, ended = compute_span([head, *active])
         return [
             Trace(
-                trace_id=optional_text(head.get("id")) or path.stem,
-                cwd=optional_text(head.get("cwd")),
+                trace_id=get_text(head.get("id")) or path.stem,
+                cwd=get_text(head.get("cwd")),
                 started_at=started,
                 ended_at=ended,
                 messages=messages,
                 source_meta={
                     "record_count": len(entries) + 1,
-                    "entry_types": distinct(entry.get("type") for entry in entries),
+                    "entry_types": drop_duplicates(entry.get("type") for entry in entries),
                     "stop_reasons": [e["stopReason"] for e in said if e.get("stopReason")],
                     "session_version": head.get("version"),
                     "parent_session": head.get("parentSession"),
-                    "models_used": distinct(models),
+                    "models_used": drop_duplicates(models),
                     "has_branches": any(count > 1 for count in children.values()),
                     "bash_execution_count": sum(e.get("role") == "bashExecution" for e in said),
                 },
@@ -70,7 +70,7 @@ class PiCodingAgent:
 
 def _active(entries: Sequence[Record]) -> list[Record]:
     """The entries from the root to the last one."""
-    known = {entry["id"]: entry for entry in entries if optional_text(entry.get("id"))}
+    known = {entry["id"]: entry for entry in entries if get_text(entry.get("id"))}
     if not known:  # the first version of the format is a plain list
         return [*entries]
     path: list[Record] = []
@@ -84,7 +84,7 @@ def _active(entries: Sequence[Record]) -> list[Record]:
 
 
 def _said(entry: Record) -> Record:
-    return record_of(entry.get("message"))
+    return make_record(entry.get("message"))
 
 
 def _messages(entry: Record) -> Iterator[Message]:
@@ -92,9 +92,9 @@ def _messages(entry: Record) -> Iterator[Message]:
         case "message":
             yield from _of_message(entry, _said(entry))
         case "custom_message":
-            yield message("user", entry.get("content"))
+            yield make_message("user", entry.get("content"))
         case "branch_summary" | "compaction":
-            yield message("user", entry.get("summary"))
+            yield make_message("user", entry.get("summary"))
         case _:
             pass
 
@@ -105,40 +105,42 @@ def _of_message(entry: Record, said: Record) -> Iterator[Message]:
         case "assistant":
             yield _assistant(content)
         case "toolResult":
-            yield message("tool", content, tool_call_id=optional_text(said.get("toolCallId")))
+            yield make_message("tool", content, tool_call_id=get_text(said.get("toolCallId")))
         case "bashExecution":
             if not said.get("excludeFromContext"):
                 yield from _bash(entry, said)
         case "branchSummary" | "compactionSummary":
-            yield message("user", said.get("summary"))
+            yield make_message("user", said.get("summary"))
         case "user" | "system":
-            yield message(str(role), content)
+            yield make_message(str(role), content)
         case "custom":
-            yield message("user", content)
+            yield make_message("user", content)
         case _:
             pass
 
 
 def _assistant(content: Any) -> Message:
     if not isinstance(content, list):
-        return message("assistant", content)
-    blocks = records_of(content)  # pyright: ignore[reportUnknownArgumentType]
-    thoughts = [text_of(each.get("thinking")) for each in blocks if each.get("type") == "thinking"]
+        return make_message("assistant", content)
+    blocks = make_records(content)  # pyright: ignore[reportUnknownArgumentType]
+    thoughts = [
+        extract_text(each.get("thinking")) for each in blocks if each.get("type") == "thinking"
+    ]
     calls = [
-        tool_call(each.get("id"), each.get("name"), each.get("arguments", {}))
+        make_tool_call(each.get("id"), each.get("name"), each.get("arguments", {}))
         for each in blocks
         if each.get("type") == "toolCall"
     ]
     spoken = [each for each in blocks if each.get("type") not in ("thinking", "toolCall")]
-    return message("assistant", spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)
+    return make_message("assistant", spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)
 
 
 def _bash(entry: Record, said: Record) -> Iterator[Message]:
     """A command that the user ran, as if the agent had."""
     call_id = f"bash_{entry.get('id') or entry.get('timestamp')}"
-    call = tool_call(call_id, "bash", {"command": said.get("command")})
-    yield message("assistant", "", tool_calls=[call])
-    output = text_of(said.get("output"))
+    call = make_tool_call(call_id, "bash", {"command": said.get("command")})
+    yield make_message("assistant", "", tool_calls=[call])
+    output = extract_text(said.get("output"))
     if said.get("exitCode") is not None:
         output = f"{output}\n[exit code: {said['exitCode']}]"
-    yield message("tool", output, tool_call_id=call_id)
+    yield make_message("tool", output, tool_call_id=call_id)

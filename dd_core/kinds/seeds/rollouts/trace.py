@@ -64,7 +64,7 @@ class Trace:
 
     def _final(self) -> str | None:
         for message in reversed(self.messages):
-            text = text_of(message["content"]).strip()
+            text = extract_text(message["content"]).strip()
             if message["role"] == "assistant" and text:
                 return text
         return None
@@ -92,7 +92,7 @@ class Reader(Protocol):
         ...
 
 
-def message(
+def make_message(
     role: str,
     content: Any,
     *,
@@ -101,7 +101,10 @@ def message(
     tool_call_id: str | None = None,
 ) -> Message:
     """A chat message; the role `developer` is `system`."""
-    made: Message = {"role": "system" if role == "developer" else role, "content": parts(content)}
+    made: Message = {
+        "role": "system" if role == "developer" else role,
+        "content": list_parts(content),
+    }
     if reasoning:
         made["reasoning_content"] = reasoning
     if tool_calls:
@@ -111,7 +114,7 @@ def message(
     return made
 
 
-def tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
+def make_tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
     """A call of a tool; arguments that are no text become JSON."""
     if not call_id or not name:
         raise MalformedRolloutError("a tool call has no id or no name")
@@ -119,34 +122,36 @@ def tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
     return {"id": str(call_id), "type": "function", "function": {"name": name, "arguments": text}}
 
 
-def parts(content: Any) -> list[Record]:
+def list_parts(content: Any) -> list[Record]:
     """Content as a list of parts; texts of every kind are `{"type": "text"}`."""
     if not isinstance(content, list):
-        return [{"type": "text", "text": text_of(content)}]
+        return [{"type": "text", "text": extract_text(content)}]
     made: list[Record] = []
     for part in cast("list[Any]", content):
         if isinstance(part, dict) and "text" not in part:
             made.append(cast("Record", part))
         else:
-            made.append({"type": "text", "text": text_of(part)})
+            made.append({"type": "text", "text": extract_text(part)})
     return made or [{"type": "text", "text": ""}]
 
 
-def text_of(content: Any) -> str:
+def extract_text(content: Any) -> str:
     """The text of a part, of several, or of anything else as JSON."""
     if content is None:
         return ""
     if isinstance(content, str):
         return content
     if isinstance(content, list):
-        return "\n".join(filter(None, map(text_of, cast("list[Any]", content))))
+        return "\n".join(filter(None, map(extract_text, cast("list[Any]", content))))
     if isinstance(content, dict):
         part = cast("Record", content)
-        return text_of(part["text"]) if "text" in part else json.dumps(part, ensure_ascii=False)
+        return (
+            extract_text(part["text"]) if "text" in part else json.dumps(part, ensure_ascii=False)
+        )
     return json.dumps(content, ensure_ascii=False)
 
 
-def json_lines(path: Path) -> list[Record]:
+def read_json_lines(path: Path) -> list[Record]:
     """The objects of a file that has one a line."""
     made: list[Record] = []
     with path.open(encoding="utf-8", errors="replace") as lines:
@@ -158,7 +163,7 @@ def json_lines(path: Path) -> list[Record]:
     return made
 
 
-def json_object(path: Path) -> Record:
+def read_json_object(path: Path) -> Record:
     """The one object of a file."""
     return _object(path.read_text(encoding="utf-8", errors="replace"), "the file")
 
@@ -173,34 +178,34 @@ def _object(text: str, what: str) -> Record:
     return cast("Record", value)
 
 
-def record_of(value: Any) -> Record:
+def make_record(value: Any) -> Record:
     """The value if it is an object, else an empty one."""
     return cast("Record", value) if isinstance(value, dict) else {}
 
 
-def records_of(value: Any) -> list[Record]:
+def make_records(value: Any) -> list[Record]:
     """The objects of a list; none of anything else."""
     if not isinstance(value, list):
         return []
-    return [record_of(each) for each in cast("list[Any]", value) if isinstance(each, dict)]
+    return [make_record(each) for each in cast("list[Any]", value) if isinstance(each, dict)]
 
 
-def optional_text(value: Any) -> str | None:
+def get_text(value: Any) -> str | None:
     """A text that is not empty, or None."""
     return value if isinstance(value, str) and value else None
 
 
-def first_text(records: Iterable[Mapping[str, Any]], key: str) -> str | None:
+def get_first_text(records: Iterable[Mapping[str, Any]], key: str) -> str | None:
     """The first text under a key."""
-    return next(filter(None, (optional_text(record.get(key)) for record in records)), None)
+    return next(filter(None, (get_text(record.get(key)) for record in records)), None)
 
 
-def distinct(values: Iterable[Any]) -> list[str]:
+def drop_duplicates(values: Iterable[Any]) -> list[str]:
     """The texts among the values, each once, sorted."""
     return sorted({value for value in values if isinstance(value, str) and value})
 
 
-def span(records: Iterable[Mapping[str, Any]]) -> tuple[str | None, str | None]:
+def compute_span(records: Iterable[Mapping[str, Any]]) -> tuple[str | None, str | None]:
     """The first and the last `timestamp`."""
-    stamps = [each["timestamp"] for each in records if optional_text(each.get("timestamp"))]
+    stamps = [each["timestamp"] for each in records if get_text(each.get("timestamp"))]
     return (stamps[0], stamps[-1]) if stamps else (None, None)
