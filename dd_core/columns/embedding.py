@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from dd_core.column import Binding, CellColumn, Column, Row, Scope, unknown_reference
 from dd_core.errors import DataDesignerGenerationError, Problem
+from dd_core.syntax import parse_literal
 
 if TYPE_CHECKING:
     from dd_core.models.seat import Seat
@@ -83,7 +83,7 @@ def _list_in(text: str) -> list[Any] | None:
     """The list that a text spells as JSON or as Python; None for other texts."""
     if not text.lstrip().startswith("["):
         return None
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, parse_literal):
         try:
             value: Any = read(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):
