@@ -36,7 +36,9 @@ class RunConfig(Declaration):
     """Seconds without a sign of life after which a batch at work on another machine is taken for
     lost and started again. Its process gives one every ten seconds."""
     batch_tries: int = Field(default=3, ge=1)
-    """How often a batch is started on other machines before the run gives up on it."""
+    """How many attempts at a batch may fail on other machines before the run gives up. An attempt
+    that only falls silent is not counted as a failure; the run gives up after three times as many
+    of those."""
     max_in_flight_tasks: int = Field(default=1024, ge=1)
     """Cells at work at the same time, over all models."""
     non_inference_max_parallel_workers: int = Field(default=4, ge=1)

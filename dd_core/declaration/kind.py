@@ -27,6 +27,7 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from dd_core.declaration.syntax import parse
 from dd_core.declaration.user_code import hash_source
 
 
@@ -77,7 +78,7 @@ class Declaration(BaseModel):
 def _documented(module: str) -> dict[str, dict[str, str]]:
     """By class and field of a module, the text that stands under the field."""
     try:
-        tree = ast.parse(inspect.getsource(sys.modules[module]))
+        tree = parse(inspect.getsource(sys.modules[module]))
     except (KeyError, OSError, TypeError):  # typed in at a prompt
         return {}
     return {

@@ -13,6 +13,8 @@ from importlib import import_module
 from types import CodeType, FunctionType
 from typing import Any, cast
 
+from dd_core.declaration.syntax import parse, run_parser
+
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
 
@@ -46,8 +48,8 @@ def _texts(thing: Any) -> Iterator[tuple[str, str]]:
     thing = getattr(thing, "__func__", thing)  # a method's function
     code: CodeType | None = getattr(thing, "__code__", None)
     try:
-        lines, _ = inspect.findsource(code or thing)
-        text = textwrap.dedent(inspect.getsource(code or thing))
+        lines, _ = run_parser(lambda: inspect.findsource(code or thing))
+        text = textwrap.dedent(run_parser(lambda: inspect.getsource(code or thing)))
     except (OSError, TypeError):
         return
     yield "", text
@@ -69,7 +71,7 @@ def _used(text: str, file: str) -> Iterator[tuple[str, str]]:
 
 def _names(text: str) -> set[str]:
     try:
-        tree = ast.parse(text)
+        tree = parse(text)
     except SyntaxError:  # a lambda's lines are only part of a statement
         return set(_NAME.findall(text))
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
@@ -79,7 +81,7 @@ def _names(text: str) -> set[str]:
 def _definitions(file: str) -> dict[str, str]:
     """By name the statements of a file, outermost ones only, that give it a meaning."""
     try:
-        tree = ast.parse(file)
+        tree = parse(file)
     except SyntaxError:
         return {}
     found: dict[str, str] = {}

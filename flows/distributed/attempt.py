@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from uuid import UUID
 
 from prefect.client.schemas.objects import State
@@ -13,8 +14,50 @@ from .records import BatchRecord
 
 _UNTIL_A_PROCESS_RUNS = 5
 """Times the silence that is allowed while a worker prepares a process: images may be pulled."""
+_LEAST_UNTIL_A_PROCESS_RUNS = 60.0
+"""Seconds that this may always take: a busy machine needs long to load the libraries."""
 _LOOKS_AFTER_THE_END = 3
 """A storage may show the last record of a process a moment after Prefect shows its end."""
+_DOUBLINGS = 3
+_SILENT_FOR_EACH_FAILED = 3
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Why a try must be taken for lost."""
+
+    why: str
+    is_silent: bool = False
+    """No failure was seen: its process may be dead, or only slow."""
+
+
+class Losses:
+    """The tries at one batch that were lost.
+
+    A silent one is not a failure: its worker may be slow. The next one is given twice the time, at
+    most eight times, so that it gets through. Silent ones are limited as well, because the batch
+    itself may be what kills the machines.
+    """
+
+    def __init__(self) -> None:
+        self._failed = 0
+        self._silent = 0
+
+    def add(self, loss: Loss) -> int:
+        """Count one more, and return how many there are of either sort."""
+        if loss.is_silent:
+            self._silent += 1
+        else:
+            self._failed += 1
+        return self._failed + self._silent
+
+    def allows_another(self, tries: int) -> bool:
+        """Whether the batch may be started again if `tries` may fail."""
+        return self._failed < tries and self._silent < _SILENT_FOR_EACH_FAILED * tries
+
+    def patience(self, silence: float) -> float:
+        """Seconds of silence that the next try is allowed."""
+        return silence * 2 ** min(self._silent, _DOUBLINGS)
 
 
 _LOOKS = 6
@@ -51,11 +94,14 @@ class HeartbeatMonitor:
 class Attempt:
     """A flow run that generates a batch, and what has been heard of it."""
 
-    def __init__(self, batch: Batch, record: BatchRecord, flow_run_id: UUID) -> None:
+    def __init__(
+        self, batch: Batch, record: BatchRecord, flow_run_id: UUID, patience: float
+    ) -> None:
         self.batch = batch
         self.record = record
         """As it was when last looked at."""
         self.flow_run_id = flow_run_id
+        self._patience = patience
         self._silence = HeartbeatMonitor()
         self._looks_since_end = 0
 
@@ -68,9 +114,7 @@ class Attempt:
             part = None
         return self.record, part
 
-    def trouble(
-        self, record: BatchRecord, state: State | None, silence: float, now: float
-    ) -> str | None:
+    def trouble(self, record: BatchRecord, state: State | None, now: float) -> Loss | None:
         """Why the try must be taken for lost; None if there is no reason.
 
         `state` is None when Prefect could not be asked: then only the record counts.
@@ -83,14 +127,15 @@ class Attempt:
             self._looks_since_end += 1
             if self._looks_since_end < _LOOKS_AFTER_THE_END:
                 return None
-            return f"its run ended as {state.name}: {state.message or 'no reason is known'}"
+            return Loss(f"its run ended as {state.name}: {state.message or 'no reason is known'}")
+        silence = self._patience
         if kind == "PENDING":
-            silence *= _UNTIL_A_PROCESS_RUNS
+            silence = max(_UNTIL_A_PROCESS_RUNS * silence, _LEAST_UNTIL_A_PROCESS_RUNS)
         if not self._silence.exceeds(silence):
             return None
         if kind == "COMPLETED" or record.is_over:
-            return (
+            return Loss(
                 "its run is complete, but its part is not in the dataset's folder; do all machines "
                 "see the same storage there?"
             )
-        return f"no sign of life for {silence:.0f} s"
+        return Loss(f"no sign of life for {silence:.0f} s", is_silent=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter, deque
+from collections import defaultdict, deque
 from collections.abc import Sequence
 
 from prefect.logging import get_run_logger
@@ -30,7 +30,7 @@ from dd_core.storage.directory import DatasetDirectory, Part
 
 from ..artifacts.summary import show_preview
 from ..session import DatasetRun
-from .attempt import Attempt
+from .attempt import Attempt, Loss, Losses
 from .budget_shares import BudgetAllocator
 from .deployment_runs import DeploymentRuns
 from .records import AttemptState, BatchRecord, RunSpec, request_stop
@@ -98,7 +98,7 @@ class BatchCoordinator:
         self._cut: dict[int, tuple[Batch, BatchRecord | None]] = {}
         """Batches that used up their shares of the budget or got none."""
         self._latest: dict[int, int] = {}
-        self._tries: Counter[int] = Counter()
+        self._losses: defaultdict[int, Losses] = defaultdict(Losses)
         self._lost: BatchLostError | None = None
         self._has_asked_to_stop = False
         self._counted = UsageLedger(session.directory.metadata.usage_in_batches)
@@ -167,7 +167,6 @@ class BatchCoordinator:
             self._cut[index] = (batch, None)  # until others give back what they did not need
             return
         attempt = self._latest[index] = self._latest.get(index, 0) + 1
-        self._tries[index] += 1
         record = BatchRecord(
             index=index,
             attempt=attempt,
@@ -186,7 +185,9 @@ class BatchCoordinator:
         return self._shares.share(batch.index, batch.size, rows, self._spent())
 
     async def _start(self, batch: Batch, record: BatchRecord) -> None:
-        self._open[batch.index] = Attempt(batch, record, await self._runs.start(batch, record))
+        patience = self._losses[batch.index].patience(self._config.batch_silence)
+        run_id = await self._runs.start(batch, record)
+        self._open[batch.index] = Attempt(batch, record, run_id, patience)
 
     async def _look(self) -> None:
         """See how far the open batches are: one request to Prefect, one file for each."""
@@ -205,13 +206,14 @@ class BatchCoordinator:
             elif self._has_asked_to_stop and state is not None and state.is_scheduled():
                 await self._runs.cancel(each.flow_run_id)
                 self._ended(record)
-            elif trouble := each.trouble(record, state, self._config.batch_silence, now):
-                await self._lost_try(each, record, trouble)
+            elif loss := each.trouble(record, state, now):
+                await self._lost_try(each, record, loss)
 
     async def _over(self, each: Attempt, record: BatchRecord, part: Part | None) -> None:
         complaint = record.complaint
         if record.state is AttemptState.FAILED:
-            await self._lost_try(each, record, complaint.message if complaint else "it failed")
+            why = complaint.message if complaint else "it failed"
+            await self._lost_try(each, record, Loss(why))
             return
         if record.state is AttemptState.STOPPED and complaint is not None:
             if complaint.kind == "BudgetExhaustedError" and not self._has_asked_to_stop:
@@ -237,20 +239,21 @@ class BatchCoordinator:
         self._shares.ended(record.index)
         self._engine.remote.finish(record.attempt_id, UsageLedger(record.usage), record.times)
 
-    async def _lost_try(self, each: Attempt, record: BatchRecord, trouble: str) -> None:
+    async def _lost_try(self, each: Attempt, record: BatchRecord, loss: Loss) -> None:
         self._ended(record)
-        await self._runs.give_up(each.flow_run_id, trouble)
-        tries, index = self._tries[record.index], record.index
+        await self._runs.give_up(each.flow_run_id, loss.why)
+        index, losses = record.index, self._losses[record.index]
+        tries = losses.add(loss)
         if self._engine.stopped_by is not None:
             return
-        if tries < self._config.batch_tries:
-            get_run_logger().warning("batch %d: %s; it is started again", index, trouble)
+        if losses.allows_another(self._config.batch_tries):
+            get_run_logger().warning("batch %d: %s; it is started again", index, loss.why)
             self._waiting.appendleft(each.batch)
             return
-        get_run_logger().error("batch %d: %s; given up after %d tries", index, trouble, tries)
+        get_run_logger().error("batch %d: %s; given up after %d tries", index, loss.why, tries)
         self._waiting.clear()  # the others may fail in the same way; those at work are waited for
         self._lost = self._lost or BatchLostError(
-            f"batch {index} could not be finished by {tries} tries; the last one: {trouble}. What "
+            f"batch {index} could not be finished by {tries} tries; the last one: {loss.why}. What "
             "was finished is kept; mend the cause and run again with resume='if_possible'"
         )
 

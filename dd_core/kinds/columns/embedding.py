@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import ast
 import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
+from dd_core.declaration.syntax import parse_literal
 from dd_core.errors import DataDesignerGenerationError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
@@ -85,7 +85,7 @@ def _list_in(text: str) -> list[Any] | None:
     """The list that a text spells as JSON or as Python; None for other texts."""
     if not text.lstrip().startswith("["):
         return None
-    for read in (json.loads, ast.literal_eval):
+    for read in (json.loads, parse_literal):
         try:
             value: Any = read(text.strip())
         except (ValueError, SyntaxError, RecursionError, MemoryError):

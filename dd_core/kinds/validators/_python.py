@@ -13,6 +13,8 @@ from typing import Any
 
 import orjson
 
+from dd_core.declaration.syntax import parse
+
 _RULES = "E,F6,F7,F8,SIM,PLC,PLE,PLR,PLW"
 _CLASSES = (
     ("PLE", "error"),
@@ -81,7 +83,7 @@ def _statements(source: str) -> int:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of the judged source, such as invalid escapes
         try:
-            tree = ast.parse(source)
+            tree = parse(source)
         except (SyntaxError, ValueError, RecursionError):
             return 1
     return sum(isinstance(node, ast.stmt) for node in ast.walk(tree))
