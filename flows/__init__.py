@@ -1,4 +1,4 @@
-"""Datasets as Prefect flows.
+"""Generate datasets as Prefect flows.
 
 from flows import generate_dataset
 """
@@ -7,41 +7,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from dd_core.declaration.loading import export_lazily
+
 if TYPE_CHECKING:
-    from .artifacts.summary import RunSummary
-    from .batch import generate_batch
-    from .blocks.types import DataDesignerProvider, DatasetStorage
-    from .dataset import generate_dataset
-    from .tasks import generate_column
+    from .artifacts.summary import RunSummary as RunSummary
+    from .batch import generate_batch as generate_batch
+    from .blocks.types import (
+        DataDesignerProvider as DataDesignerProvider,
+        DatasetStorage as DatasetStorage,
+    )
+    from .dataset import generate_dataset as generate_dataset
+    from .tasks import generate_column as generate_column
 
-__all__ = [
-    "DataDesignerProvider",
-    "DatasetStorage",
-    "RunSummary",
-    "generate_batch",
-    "generate_column",
-    "generate_dataset",
-]
-
-_HOME = {
-    "DataDesignerProvider": "blocks.types",
-    "DatasetStorage": "blocks.types",
-    "RunSummary": "artifacts.summary",
-    "generate_batch": "batch",
-    "generate_column": "tasks",
-    "generate_dataset": "dataset",
-}
-
-
-def __getattr__(name: str) -> object:
-    """Import Prefect only when a flow is asked for: the command line starts without it."""
-    if name not in _HOME:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    return getattr(import_module(f".{_HOME[name]}", __name__), name)
-
-
-def __dir__() -> list[str]:
-    """With what is not imported yet: `prefect block register -m flows` looks for blocks here."""
-    return sorted({*globals(), *_HOME})
+if not TYPE_CHECKING:  # Prefect is imported when a flow is used: the command line starts without it
+    __getattr__, __dir__, __all__ = export_lazily(__name__)

@@ -1,9 +1,9 @@
 """How configurations name their kinds: `column_type: llm-text`, `seed_type: local` and so on.
 
-A *family* (columns, samplers, seed sources ...) is an untagged base class; a *kind* is a subclass
-that declares the family's tag as a one-value `Literal`. Declaring it is all the registration there
-is: a field annotated with the family accepts every kind of it, validates by tag, and shows as a
-discriminated union in JSON Schema and therefore in Prefect's parameter form.
+A *family* (columns, samplers, seed sources ...) is an untagged base class. A *kind* is a subclass
+that declares the family's tag as a one-value `Literal`. The declaration is the whole registration:
+a field annotated with the family accepts every kind of it and validates by tag. The field is a
+discriminated union in JSON Schema, and therefore in Prefect's parameter form.
 """
 
 from __future__ import annotations
@@ -27,12 +27,13 @@ from pydantic import (
 )
 from pydantic_core import CoreSchema
 
+from dd_core.declaration.loading import ensure_loaded
 from dd_core.declaration.syntax import parse
 from dd_core.declaration.user_code import hash_source
 
 
 class Declaration(BaseModel):
-    """A frozen piece of configuration that rejects fields it does not know."""
+    """Base class of all configuration: frozen, and rejects unknown fields."""
 
     model_config = ConfigDict(
         extra="forbid",
@@ -44,21 +45,21 @@ class Declaration(BaseModel):
 
     @classmethod
     def field_docs(cls) -> dict[str, str]:
-        """The texts under the fields, by their names; those of base classes included."""
-        texts: dict[str, str] = {}
+        """The docstrings of the fields by field name, including those of base classes."""
+        docs: dict[str, str] = {}
         for base in reversed(cls.__mro__):
             if issubclass(base, Declaration):
-                texts |= _documented(base.__module__).get(base.__qualname__, {})
-        return texts
+                docs |= _read_field_docs(base.__module__).get(base.__qualname__, {})
+        return docs
 
     @classmethod
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """The schema with the fields' texts.
+        """The schema, with the docstrings of fields as descriptions.
 
-        Pydantic's `use_attribute_docstrings` would read them from the sources at every import,
-        which takes longer than everything else that the import does.
+        Pydantic's `use_attribute_docstrings` would read the source files at every import, which
+        takes longer than the rest of the import.
         """
         made = handler(schema)
         properties: dict[str, dict[str, Any]]
@@ -75,11 +76,11 @@ class Declaration(BaseModel):
 
 
 @cache
-def _documented(module: str) -> dict[str, dict[str, str]]:
-    """By class and field of a module, the text that stands under the field."""
+def _read_field_docs(module: str) -> dict[str, dict[str, str]]:
+    """The docstrings of fields in a module, by class and field name."""
     try:
         tree = parse(inspect.getsource(sys.modules[module]))
-    except (KeyError, OSError, TypeError):  # typed in at a prompt
+    except (KeyError, OSError, TypeError):  # defined at an interactive prompt
         return {}
     return {
         node.name: {
@@ -97,12 +98,12 @@ def _documented(module: str) -> dict[str, dict[str, str]]:
 
 
 class Kind(Declaration):
-    """Base of every family; see the module's docstring."""
+    """Base class of every family; see the module docstring."""
 
     family_tag: ClassVar[str] = ""
     kinds: ClassVar[dict[str, type[Kind]]] = {}
     is_in_use: ClassVar[bool] = False
-    """Whether the family's kinds are already part of some other declaration's schema."""
+    """Whether the schema of another declaration already contains the family's kinds."""
 
     def __init_subclass__(cls, tag: str = "", **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -122,7 +123,7 @@ class Kind(Declaration):
         ):
             raise TypeError(
                 f"{cls.__qualname__!r} declares {cls.family_tag} {name!r}, "
-                f"which {known.__qualname__!r} already has; choose another name"
+                f"which {known.__qualname__!r} already uses; choose another name"
             )
         cls.kinds[name] = cls
         if cls.is_in_use:
@@ -131,7 +132,10 @@ class Kind(Declaration):
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         is_family = source is cls and cls.family_tag and "family_tag" in cls.__dict__
-        if not is_family or not cls.kinds:
+        if not is_family:
+            return handler(source)
+        ensure_loaded()
+        if not cls.kinds:
             return handler(source)
         cls.is_in_use = True
         members = tuple(cls.kinds.values())
@@ -140,13 +144,20 @@ class Kind(Declaration):
         return handler.generate_schema(_union(members, cls.family_tag))
 
     @classmethod
+    def all_kinds(cls) -> Mapping[str, type[Kind]]:
+        """Every kind of the family by its tag."""
+        ensure_loaded()
+        return cls.kinds
+
+    @classmethod
     def read(cls, given: Mapping[str, Any]) -> Self:
-        """The kind that a mapping's tag names, validated; `ValueError` says what is wrong."""
+        """Validate a mapping as the kind that its tag names; raises `ValueError`."""
         tag = str(given.get(cls.family_tag))
-        if tag not in cls.kinds:
-            known = ", ".join(repr(name) for name in sorted(cls.kinds))
-            raise ValueError(f"{cls.family_tag} {tag!r} is not known; known are {known}")
-        return cast("Self", cls.kinds[tag].model_validate(given))
+        kinds = cls.all_kinds()
+        if tag not in kinds:
+            known = ", ".join(repr(name) for name in sorted(kinds))
+            raise ValueError(f"{cls.family_tag} {tag!r} is unknown; use one of {known}")
+        return cast("Self", kinds[tag].model_validate(given))
 
     @property
     def kind(self) -> str:
@@ -155,15 +166,15 @@ class Kind(Declaration):
 
     @property
     def own_code(self) -> dict[str, str | None]:
-        """The hash of the code of a kind that somebody else declared; nothing for ours."""
+        """The source hash of a custom kind, for fingerprints; empty for built-in kinds."""
         kind = type(self)
-        own = not kind.__module__.startswith("dd_core.")
-        return {"code": hash_source(kind)} if own else {}
+        is_custom = not kind.__module__.startswith("dd_core.")
+        return {"code": hash_source(kind)} if is_custom else {}
 
 
 def _rebuild() -> None:
-    """Let declarations that were in use before know a kind that was declared after."""
-    for declaration in _declarations(Declaration):  # each after those that it is made of
+    """Rebuild the schemas in use, so that they accept a kind that was declared later."""
+    for declaration in _declarations(Declaration):  # each comes after those that it contains
         if declaration.__pydantic_complete__:
             declaration.model_rebuild(force=True)
 
@@ -177,8 +188,8 @@ def _declarations(base: type[Declaration]) -> Iterator[type[Declaration]]:
 def import_kinds(package: str) -> None:
     """Import every module of a folder of kinds, in alphabetical order.
 
-    Modules whose names begin with an underscore are helpers that several kinds share. They are
-    loaded when a kind needs them.
+    Modules with a leading underscore are helpers shared by several kinds. They are imported when a
+    kind needs them.
     """
     folders = import_module(package).__path__
     for module in sorted(iter_modules(folders), key=lambda module: module.name):

@@ -1,8 +1,8 @@
-"""Kinds from other packages and from the user's own files.
+"""Loads kinds from other packages and from the user's own files.
 
-A package offers its kinds by an entry point of the group `dd_core.kinds` that names the module
-which declares them. A file or module of one's own is named by the environment variable
-`DD_KINDS`, several separated by commas; set it wherever configurations are read, workers included.
+A package provides kinds through an entry point in the group `dd_core.kinds`, which names the module
+that declares them. The environment variable `DD_KINDS` names the user's own files and modules,
+separated by commas. Set it wherever configurations are loaded, including on workers.
 """
 
 from __future__ import annotations
@@ -22,21 +22,26 @@ VARIABLE = "DD_KINDS"
 _DISABLED = "DISABLE_DATA_DESIGNER_PLUGINS"
 
 
-def load_kinds() -> None:
-    """Import what declares further kinds. A broken package is left out with a warning.
+def load_packages() -> None:
+    """Import what entry points name; a package that fails to import is skipped with a warning."""
+    if os.environ.get(_DISABLED, "").lower() in ("1", "true", "yes"):
+        return
+    for entry_point in entry_points(group=GROUP):
+        try:
+            entry_point.load()
+        except Exception as error:  # third-party code may raise anything
+            warnings.warn(
+                f"the kinds of {entry_point.value!r} were skipped: {type(error).__name__}: {error}",
+                stacklevel=2,
+            )
 
-    Raises `PluginError` for what `DD_KINDS` names, because its owner is the one who runs this.
+
+def load_files() -> None:
+    """Import the files and modules that `DD_KINDS` names.
+
+    Raises `PluginError` for a name that cannot be imported, because the user who set the variable
+    can fix it.
     """
-    if os.environ.get(_DISABLED, "").lower() not in ("1", "true", "yes"):
-        for entry_point in entry_points(group=GROUP):
-            try:
-                entry_point.load()
-            except Exception as error:  # whatever a foreign package may raise
-                warnings.warn(
-                    f"the kinds of {entry_point.value!r} are left out: "
-                    f"{type(error).__name__}: {error}",
-                    stacklevel=2,
-                )
     for name in os.environ.get(VARIABLE, "").split(","):
         if name.strip():
             _import(name.strip())
@@ -55,15 +60,15 @@ def _import(name: str) -> None:
 
 
 def _import_file(path: Path) -> None:
-    """Import a file under its own name, so that its functions and classes are found again."""
+    """Import a file as a top-level module, so that its functions and classes have import names."""
     known = sys.modules.get(path.stem)
     if known is not None:
         if getattr(known, "__file__", None) == str(path):
             return
-        raise ImportError(f"there is already a module {path.stem!r}; rename the file")
+        raise ImportError(f"a module named {path.stem!r} is already loaded; rename the file")
     spec = spec_from_file_location(path.stem, path)
     if spec is None or spec.loader is None:
-        raise ImportError("it is no Python file")
+        raise ImportError("it is not a Python file")
     module = module_from_spec(spec)
     sys.modules[path.stem] = module
     try:

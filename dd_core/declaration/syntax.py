@@ -14,12 +14,12 @@ _parsing = threading.RLock()
 
 
 def parse(text: str) -> ast.Module:
-    """The syntax tree of source text, whatever other threads parse at the same time."""
+    """Parse source code; safe while other threads parse as well."""
     return run_parser(lambda: ast.parse(text))
 
 
 def parse_literal(text: str) -> Any:
-    """The value of a Python literal."""
+    """Evaluate a Python literal; safe while other threads parse as well."""
     return run_parser(lambda: ast.literal_eval(text))
 
 
@@ -28,7 +28,7 @@ def run_parser(read: Callable[[], _Parsed]) -> _Parsed:
 
     CPython 3.11 counts the depth of a tree in a variable that all threads share. If the garbage
     collector lets another thread parse in the middle of a tree, building it raises `SystemError:
-    AST constructor recursion depth mismatch` (python/cpython#106905). Calls of this function take
+    AST constructor recursion depth mismatch` (python/cpython#106905). Calls to this function take
     turns. Libraries parse as well, for example `inspect.signature` does for a builtin, so a failed
     call is repeated with the garbage collector switched off.
     """

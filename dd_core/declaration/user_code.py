@@ -1,4 +1,4 @@
-"""What code of the user's is, for the fingerprint: its text and that of what it uses beside it."""
+"""Identifies the user's code: source hashes for fingerprints, and import names."""
 
 from __future__ import annotations
 
@@ -16,36 +16,36 @@ from typing import Any, cast
 from dd_core.declaration.syntax import parse, run_parser
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
-_CONSTANTS = (bool, int, float, complex, str, bytes, type(None))
+_CONSTANT_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
 
 def hash_source(thing: Callable[..., Any]) -> str | None:
-    """Hash of a function's or class's source, so that an edited one is another; None if unknown.
+    """Hash the source code of a function or class; None if the source is not available.
 
-    Functions, classes, constants and imports of the same file that it uses count too, and theirs,
-    as do constants that it has from the function it was made in. Other files do not.
+    The hash covers the functions, classes, constants and imports of the same file that the code
+    uses, directly or indirectly, and the constants in its closure. It does not cover other files.
     """
-    texts = dict(_texts(thing))
-    if not texts:
+    sources = dict(_sources(thing))
+    if not sources:
         return None
-    ordered = sorted(texts.items())
+    ordered = sorted(sources.items())
     return hashlib.sha256(repr(ordered).encode()).hexdigest()
 
 
-def _texts(thing: Any) -> Iterator[tuple[str, str]]:
-    """Pieces of source and values by a name for each."""
+def _sources(thing: Any) -> Iterator[tuple[str, str]]:
+    """The pieces of source code and the constants that make up `thing`, each with a name."""
     if isinstance(thing, partial):
-        made = cast("partial[Any]", thing)
-        yield from _texts(made.func)
-        given: list[tuple[Any, Any]] = [*enumerate(made.args), *made.keywords.items()]
-        yield from _given("partial", given)
+        call = cast("partial[Any]", thing)
+        yield from _sources(call.func)
+        arguments: list[tuple[Any, Any]] = [*enumerate(call.args), *call.keywords.items()]
+        yield from _constants("partial", arguments)
         return
     if not isinstance(thing, type) and not hasattr(thing, "__code__"):  # an object with __call__
-        yield from _texts(type(thing))
+        yield from _sources(type(thing))
         state: dict[str, Any] = getattr(thing, "__dict__", {})
-        yield from _given("self", state.items())
+        yield from _constants("self", state.items())
         return
-    thing = getattr(thing, "__func__", thing)  # a method's function
+    thing = getattr(thing, "__func__", thing)  # the function of a bound method
     code: CodeType | None = getattr(thing, "__code__", None)
     try:
         lines, _ = run_parser(lambda: inspect.findsource(code or thing))
@@ -59,7 +59,7 @@ def _texts(thing: Any) -> Iterator[tuple[str, str]]:
 
 
 def _used(text: str, file: str) -> Iterator[tuple[str, str]]:
-    """What a piece of source uses of its file, directly and indirectly."""
+    """The definitions in a file that a piece of its source uses, directly or indirectly."""
     defined, seen, waiting = _definitions(file), set[str](), [text]
     while waiting:
         for name in _names(waiting.pop()) - seen:
@@ -70,16 +70,17 @@ def _used(text: str, file: str) -> Iterator[tuple[str, str]]:
 
 
 def _names(text: str) -> set[str]:
+    """The names that a piece of source code refers to."""
     try:
         tree = parse(text)
-    except SyntaxError:  # a lambda's lines are only part of a statement
+    except SyntaxError:  # the lines of a lambda may be only part of a statement
         return set(_NAME.findall(text))
     return {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
 
 
 @lru_cache(maxsize=64)
 def _definitions(file: str) -> dict[str, str]:
-    """By name the statements of a file, outermost ones only, that give it a meaning."""
+    """The top-level statements of a file, by the name that they define."""
     try:
         tree = parse(file)
     except SyntaxError:
@@ -95,6 +96,7 @@ def _definitions(file: str) -> dict[str, str]:
 
 
 def _bound(node: ast.stmt) -> list[str]:
+    """The names that a statement defines."""
     match node:
         case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.ClassDef():
             return [node.name]
@@ -109,34 +111,34 @@ def _bound(node: ast.stmt) -> list[str]:
 
 
 def _closure(function: FunctionType) -> Iterator[tuple[str, str]]:
-    """What a function has from the one that it was made in."""
+    """The constants and functions in the closure of a function."""
     for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=False):
         try:
             value = cell.cell_contents
         except ValueError:  # not assigned yet
             continue
         if isinstance(value, FunctionType) and value is not function:
-            for inner, text in _texts(value):
+            for inner, text in _sources(value):
                 yield f"{name}.{inner}", text
         else:
-            yield from _given("closure", [(name, value)])
+            yield from _constants("closure", [(name, value)])
 
 
-def _given(place: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
-    """Constants among named values."""
+def _constants(origin: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[str, str]]:
+    """The constants among named values; other values have no stable `repr`."""
     for name, value in items:
         if _is_constant(value):
-            yield f"{place} {name}", repr(value)
+            yield f"{origin} {name}", repr(value)
 
 
 def _is_constant(value: Any) -> bool:
     if isinstance(value, tuple):
         return all(_is_constant(each) for each in cast("tuple[Any, ...]", value))
-    return isinstance(value, _CONSTANTS)
+    return isinstance(value, _CONSTANT_TYPES)
 
 
 def list_parameters(function: Callable[..., Any]) -> list[str]:
-    """Names of the parameters that a generator is called with."""
+    """The names of a function's positional parameters."""
     return [
         name
         for name, parameter in inspect.signature(function).parameters.items()
@@ -145,9 +147,9 @@ def list_parameters(function: Callable[..., Any]) -> list[str]:
 
 
 def import_object(name: str) -> Any:
-    """What `package.module:function` names; raises `ValueError`.
+    """Import the object that `package.module:function` names; raises `ValueError`.
 
-    Importing runs the module, so names belong only into configurations of the same owner.
+    Importing runs the module, so only use names from trusted configurations.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not path:
@@ -162,7 +164,7 @@ def import_object(name: str) -> Any:
 
 
 def get_import_name(function: Callable[..., Any]) -> str:
-    """`module:function`, which `function_named` finds again, or the bare name if it cannot."""
+    """The name under which `import_object` finds a function; its bare name if there is none."""
     path = getattr(function, "__qualname__", type(function).__qualname__)
     module = getattr(function, "__module__", "__main__")
     if "<" in path or module == "__main__":

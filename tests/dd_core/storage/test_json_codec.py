@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 import orjson
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dd_core.storage.json_codec import decode_value, dump_json, encode_value
 

@@ -122,7 +122,7 @@ def test_another_configuration_makes_another_dataset(
     builder.add_column(name="more", column_type="expression", expr="{{ topic }}")
     second = designer.create(builder, num_records=3, dataset_name="d", resume="if_possible")
     assert second.dataset_path != first.dataset_path
-    with pytest.raises(ArtifactStorageError, match="another configuration"):
+    with pytest.raises(ArtifactStorageError, match="different configuration"):
         designer.create(builder, num_records=3, dataset_name="d", resume="always")
 
 

@@ -133,9 +133,11 @@ def test_a_version_that_is_there_is_continued(tmp_path: Path) -> None:
     assert first.metadata.dataset_name == "d"
     again = opened(tmp_path, "1")
     assert (again.path, again.seed) == (first.path, first.seed)
-    with pytest.raises(ArtifactStorageError, match=r"another configuration; name another version"):
+    with pytest.raises(
+        ArtifactStorageError, match=r"different configuration; choose another version"
+    ):
         opened(tmp_path, "1", prefix="new ")
-    with pytest.raises(ArtifactStorageError, match=r"num_records=2; .* or name another version"):
+    with pytest.raises(ArtifactStorageError, match=r"num_records=2; .* or choose another version"):
         opened(tmp_path, "1", num_records=1)
 
 

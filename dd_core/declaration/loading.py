@@ -1,0 +1,80 @@
+"""Loads names and kinds when they are first needed.
+
+This module is light: a facade that loads nothing must not cost the time that loading does.
+"""
+
+from __future__ import annotations
+
+import ast
+import sys
+from collections.abc import Callable
+from importlib import import_module
+from importlib.abc import InspectLoader
+from threading import RLock
+
+from dd_core.declaration.syntax import parse
+
+_lock = RLock()
+_loader: Callable[[], None] | None = None
+
+
+def set_loader(loader: Callable[[], None]) -> None:
+    """Have `loader` called once, before kinds are first needed."""
+    global _loader
+    _loader = loader
+
+
+def ensure_loaded() -> None:
+    """Load all kinds if that has not happened yet."""
+    global _loader
+    with _lock:  # other threads wait until all kinds are there
+        loader, _loader = _loader, None
+        if loader is None:
+            return
+        try:
+            loader()
+        except BaseException:
+            _loader = loader  # the next use reports the problem again
+            raise
+
+
+def export_lazily(
+    module: str,
+) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
+    """`__getattr__`, `__dir__` and `__all__` of a facade that imports each name on first use.
+
+    The names are those that the module imports as themselves under `if TYPE_CHECKING:`, for example
+    `from .columns import Column as Column`. So type checkers and this function read the same list,
+    and a new name takes one line.
+    """
+    homes = _exports_of(module)
+
+    def load(name: str) -> object:
+        if name not in homes:
+            raise AttributeError(f"module {module!r} has no attribute {name!r}")
+        value = getattr(import_module(*homes[name]), name)
+        setattr(sys.modules[module], name, value)
+        return value
+
+    def names() -> list[str]:
+        return sorted({*vars(sys.modules[module]), *homes})
+
+    return load, names, sorted(homes)
+
+
+def _exports_of(module: str) -> dict[str, tuple[str, str | None]]:
+    """By name the module that declares it, and the package that a relative module belongs to."""
+    spec = sys.modules[module].__spec__
+    loader = spec.loader if spec is not None else None
+    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    if spec is None or source is None:
+        raise ImportError(f"{module} cannot be loaded without its source file")
+    blocks = [node for node in parse(source).body if isinstance(node, ast.If)]
+    return {
+        alias.name: ("." * node.level + (node.module or ""), spec.parent)
+        for block in blocks
+        for node in block.body
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+        if alias.asname == alias.name
+    }
