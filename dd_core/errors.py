@@ -1,7 +1,7 @@
-"""Every error this package raises on purpose, in one tree.
+"""The exceptions that this package raises, in one tree.
 
-`retryable` says whether trying the same thing again later can help; schedulers and Prefect tasks
-ask the class instead of keeping lists of their own. `fatal` says whether to stop the whole run.
+`retryable` says whether the same operation may succeed later. Schedulers and Prefect tasks read it
+from the class instead of keeping their own lists. `fatal` says whether the whole run must stop.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from typing import ClassVar
 
 
 class DataDesignerError(Exception):
-    """Root of the tree."""
+    """Base class of all errors that this package raises."""
 
     retryable: ClassVar[bool] = False
     fatal: ClassVar[bool] = False
-    """Whether everything else will fail in the same way, so that the run had better stop."""
+    """Whether everything else would fail in the same way, so that the run should stop."""
     prompt: str | None = None
-    """What a model was asked, where that is known."""
+    """The prompt that was sent to a model, if known."""
     answer: str | None = None
-    """What it answered last."""
+    """The last answer of the model, if there was one."""
     attempts: int = 1
-    """How often it was asked."""
+    """Number of attempts that were made."""
 
 
 @dataclass(frozen=True)
 class Problem:
-    """One thing wrong with a configuration: where it is, what it is, how to mend it."""
+    """One problem of a configuration: where it is, what is wrong, and how to fix it."""
 
     where: str
-    """Dotted place in the config, for example `columns.review.prompt`."""
+    """Dotted path in the configuration, for example `columns.review.prompt`."""
     message: str
-    """What is wrong and what to do about it, in one sentence or two."""
+    """What is wrong and how to fix it, in one or two sentences."""
     level: str = "error"
-    """`error` stops the run; `warning` is only reported."""
+    """`error` prevents the run; `warning` is only reported."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}"
 
 
 class InvalidConfigError(DataDesignerError):
-    """The configuration cannot run; `problems` lists everything found, not only the first."""
+    """The configuration cannot run. `problems` lists all problems, not only the first."""
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
         self.problems = [Problem("config", problems)] if isinstance(problems, str) else [*problems]
@@ -58,19 +58,19 @@ class InvalidConfigError(DataDesignerError):
 
 
 class BuilderConfigurationError(DataDesignerError):
-    """A builder method was called with something it cannot add."""
+    """A builder method received something that it cannot add."""
 
 
 class BuilderSerializationError(DataDesignerError):
-    """The builder holds something that no file can express."""
+    """The builder holds something that cannot be written to a file."""
 
 
 class InvalidColumnTypeError(DataDesignerError):
-    """`add_column` was given an object that is no column configuration."""
+    """`add_column` received an object that is not a column configuration."""
 
 
 class DataDesignerGenerationError(DataDesignerError):
-    """The run produced no usable rows, or could not go on."""
+    """The run produced no usable rows, or could not continue."""
 
 
 class DataDesignerEarlyShutdownError(DataDesignerGenerationError):
@@ -78,69 +78,69 @@ class DataDesignerEarlyShutdownError(DataDesignerGenerationError):
 
 
 class BudgetExhaustedError(DataDesignerEarlyShutdownError):
-    """The run has used what its budget allows; raising the budget lets it go on."""
+    """The run has used up its budget. It can be resumed with a higher one."""
 
 
 class GatesFailedError(DataDesignerGenerationError):
-    """A dataset was generated and is kept, but did not pass its gates."""
+    """A dataset was generated and kept, but did not pass its quality gates."""
 
 
 class DataDesignerProfilingError(DataDesignerError):
-    """A dataset that is there could not be profiled."""
+    """An existing dataset could not be profiled."""
 
 
 class BatchReplacedError(DataDesignerGenerationError):
-    """Another process has taken over the batch that this one was at work on."""
+    """Another process has taken over the batch that this process was generating."""
 
 
 class BatchLostError(DataDesignerGenerationError):
-    """A batch that was generated elsewhere could not be finished by several tries."""
+    """A remote batch could not be finished within the allowed number of attempts."""
 
 
 class ColumnIncompleteError(DataDesignerGenerationError):
-    """Some cells of a column failed in a way that a later try may mend."""
+    """Some cells of a column failed with errors that a retry may resolve."""
 
     retryable = True
 
 
 class ArtifactStorageError(DataDesignerError):
-    """The dataset directory cannot be used as asked."""
+    """The dataset directory cannot be used as requested."""
 
 
 class SeedDatasetError(DataDesignerError):
-    """The seed dataset cannot be read or does not hold what was selected."""
+    """The seed dataset cannot be read, or does not contain what was selected."""
 
 
 class UserTemplateError(DataDesignerError, ValueError):
-    """A template of the user's is not allowed, or failed while rendering."""
+    """A user's template is not allowed, or failed to render."""
 
 
 class SamplerError(DataDesignerError):
-    """A sampler cannot draw what was asked of it."""
+    """A sampler cannot draw the requested values."""
 
 
 class MediaError(DataDesignerError):
-    """A cell does not hold the image, audio or video that a model is to be shown, or gave."""
+    """A cell lacks a usable image, audio or video, either as model input or as model output."""
 
 
 class ResponseParseError(DataDesignerError):
-    """A model's answer does not have the asked-for form; the text tells it what to correct."""
+    """A model's answer does not have the required form. The message says what to correct."""
 
 
 class CustomColumnGenerationError(DataDesignerError):
-    """A function of the user's failed, or did not give what its column declares."""
+    """A user's function failed, or did not return what its column declares."""
 
 
 class ValidationColumnError(DataDesignerError):
-    """A validator failed, or did not give verdicts of the declared form."""
+    """A validator failed, or did not return verdicts of the declared form."""
 
 
 class PluginError(DataDesignerError, ImportError):
-    """A file or module with the user's own kinds cannot be imported."""
+    """A file or module with custom kinds cannot be imported."""
 
 
 class LocalModelError(DataDesignerError):
-    """The embedded local model is not installed or did not start."""
+    """The embedded model is not installed or did not start."""
 
 
 class UnknownProviderError(DataDesignerError):
@@ -148,15 +148,15 @@ class UnknownProviderError(DataDesignerError):
 
 
 class SecretResolutionError(DataDesignerError):
-    """An API key could not be found where the configuration says it is."""
+    """An API key was not found where the configuration says it is."""
 
 
 class ModelError(DataDesignerError):
-    """Anything that went wrong between a prompt and its parsed answer."""
+    """A request to a model failed, or its answer could not be used."""
 
 
 class ModelRateLimitError(ModelError):
-    """The server answered 429; `retry_after` is its wish in seconds, if it gave one."""
+    """The server answered 429. `retry_after` is the pause in seconds that it requested, if any."""
 
     retryable = True
 
@@ -178,25 +178,25 @@ class ModelInternalServerError(ModelError):
 
 
 class ModelAPIConnectionError(ModelError):
-    """The connection failed or broke off, or the answer's body was malformed."""
+    """The connection failed or broke, or the body of the answer was malformed."""
 
     retryable = True
 
 
 class ModelQuotaExceededError(ModelError):
-    """The account behind the key has no credit or quota left."""
+    """The account of the API key has no credit or quota left."""
 
     fatal = True
 
 
 class ModelAuthenticationError(ModelError):
-    """The server refused the key (401)."""
+    """The server rejected the API key (401)."""
 
     fatal = True
 
 
 class ModelPermissionDeniedError(ModelError):
-    """The key may not use this model (403)."""
+    """The API key may not use this model (403)."""
 
     fatal = True
 
@@ -208,22 +208,22 @@ class ModelNotFoundError(ModelError):
 
 
 class ModelContextWindowExceededError(ModelError):
-    """The prompt does not fit the model's context."""
+    """The prompt does not fit into the model's context window."""
 
 
 class ModelBadRequestError(ModelError):
-    """The server refused the request as malformed or unsupported (other 4xx)."""
+    """The server rejected the request as malformed or unsupported (other 4xx)."""
 
 
 class ImageGenerationError(ModelError):
-    """The model answered without an image, or with one that is damaged."""
+    """The model answered without an image, or with a damaged one."""
 
 
 class ModelUnsupportedCapabilityError(ModelError):
-    """The provider cannot do what the column asks for."""
+    """The provider does not support what the column needs."""
 
     fatal = True
 
 
 class ModelGenerationValidationFailureError(ModelError):
-    """No answer had the asked-for form within the allowed corrections and restarts."""
+    """No answer had the required form within the allowed corrections and restarts."""

@@ -1,8 +1,18 @@
-"""The contracts for custom kinds: `from dd_core.extend import Column, RowColumn, ...`.
+"""Everything that custom kinds need: `from dd_core.extend import Column, RowColumn, ...`.
 
-A kind is a subclass of one of five base classes that declares the family's tag as a `Literal`:
-`Column`, `SamplerParams`, `SeedSource`, `ValidatorParams` or `ProcessorConfig`. See
-docs/own-kinds.md.
+There are five families of kinds. A kind is a subclass of its family's base class that declares the
+family's tag as a `Literal` with a single value. Declaring the class registers the kind.
+
+| family | base class | tag | to implement |
+|---|---|---|---|
+| columns | `Column` | `column_type` | `bind`, which returns one of the four generators |
+| samplers | `SamplerParams` | `sampler_type` | `draw` |
+| seed sources | `SeedSource` | `seed_type` | `open`, which returns a `SeedTable` |
+| validators | `ValidatorParams` | `validator_type` | `bind`, which returns a `Validator` |
+| processors | `ProcessorConfig` | `processor_type` | one or more of the stages |
+
+The four generators of columns are `WholeColumn`, `RowColumn`, `CellColumn` and `GroupColumn`.
+docs/own-kinds.md has an example, and describes how to make kinds available to YAML and to workers.
 """
 
 from __future__ import annotations

@@ -22,7 +22,7 @@ from tenacity.retry import retry_base
 from tenacity.stop import stop_base
 from tenacity.wait import wait_base
 
-Errors = type[Exception] | tuple[type[Exception], ...] | Callable[[BaseException], bool]
+Errors = tuple[type[Exception], ...] | Callable[[BaseException], bool]
 """What is retried: classes of exceptions, or a predicate."""
 
 
@@ -43,7 +43,8 @@ def retry_async(
     return AsyncRetrying(
         retry=_condition(errors),
         stop=_stop(attempts),
-        wait=wait or wait_exponential_jitter(first_wait, longest_wait, jitter=first_wait),
+        wait=wait
+        or wait_exponential_jitter(multiplier=first_wait, max=longest_wait, jitter=first_wait),
         before_sleep=before_wait,
         reraise=True,
     )
@@ -56,17 +57,15 @@ def retry_blocking(
     return Retrying(
         retry=_condition(errors),
         stop=_stop(attempts),
-        wait=wait_exponential_jitter(first_wait, longest_wait, jitter=first_wait),
+        wait=wait_exponential_jitter(multiplier=first_wait, max=longest_wait, jitter=first_wait),
         reraise=True,
     )
 
 
 def _condition(errors: Errors) -> retry_base:
-    if isinstance(errors, tuple):
-        return retry_if_exception_type(errors)
-    if isinstance(errors, type):
-        return retry_if_exception_type((errors,))
-    return retry_if_exception(errors)
+    if callable(errors):
+        return retry_if_exception(errors)
+    return retry_if_exception_type(errors)
 
 
 def _stop(attempts: int | None) -> stop_base:

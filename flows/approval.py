@@ -1,4 +1,4 @@
-"""A person looks at the first rows before the rest is generated."""
+"""Waits for a person to approve the first rows before the rest is generated."""
 
 from __future__ import annotations
 
@@ -22,33 +22,34 @@ from .artifacts.markdown import make_artifact_key
 from .session import DatasetRun, is_deployed
 
 PREVIEW_ROWS = 10
-_TIMEOUT = 7 * 24 * 3600
-"""Seconds that a run waits for somebody."""
-_GRACE = 3600
+_TIMEOUT_SECONDS = 7 * 24 * 3600
+"""Seconds that a run waits for approval."""
+_GRACE_SECONDS = 3600
 _POLL_SECONDS = 5
 
-Asker = Callable[[DatasetRun], Awaitable[bool]]
+Approver = Callable[[DatasetRun], Awaitable[bool]]
+"""Returns whether the rest of the rows should be generated."""
 
-_asker: ContextVar[Asker | None] = ContextVar("asker", default=None)
+_approver: ContextVar[Approver | None] = ContextVar("approver", default=None)
 
 
 class Approval(RunInput):
-    """What the person who looked at the preview decides."""
+    """The decision of the person who looked at the preview."""
 
     go_on: bool = Field(
         default=True,
         title="Generate the rest",
-        description="Switched off, the run ends here and the rows of the preview are kept.",
+        description="If you switch this off, the run ends and the rows of the preview are kept.",
     )
 
 
-def ask_with(asker: Asker) -> None:
-    """Have this function ask, for runs of this context, in place of Prefect's UI."""
-    _asker.set(asker)
+def set_approver(approver: Approver) -> None:
+    """Call this function for approval, instead of asking in Prefect's UI, in this context."""
+    _approver.set(approver)
 
 
 def put_preview_first(batches: list[Batch]) -> list[Batch]:
-    """The same rows with a small batch at the start."""
+    """Split the first batch so that the rows of the preview are a batch of their own."""
     if not batches or batches[0].size <= PREVIEW_ROWS:
         return batches
     first, *others = batches
@@ -57,85 +58,91 @@ def put_preview_first(batches: list[Batch]) -> list[Batch]:
     return [Batch(first.index, first.start, PREVIEW_ROWS), rest, *others]
 
 
-def require_approvable(wanted: bool, batches_on: str | None) -> None:
-    """Raise if a preview cannot be shown because batches are generated elsewhere."""
-    if wanted and batches_on is not None:
+def require_approvable(needs_approval: bool, batches_on: str | None) -> None:
+    """Raise if the preview cannot be shown because other machines generate the batches."""
+    if needs_approval and batches_on is not None:
         raise DataDesignerGenerationError(
-            "approve_after_preview does not work with batches_on; leave one of them out"
+            "approve_after_preview does not work with batches_on; remove one of them"
         )
 
 
 def require_ui() -> None:
-    """Raise if the run's server is a temporary one, whose UI nobody could open to approve."""
+    """Raise if the run uses a temporary server, which has no UI to approve the preview in."""
     if not PREFECT_API_URL.value():
         raise DataDesignerGenerationError(
-            "nobody could approve the preview: there is no terminal to ask on, and a temporary "
-            "server has no UI to resume the run in; set PREFECT_API_URL to a server, or leave out "
-            "--approve"
+            "nobody could approve the preview: there is no terminal, and a temporary server has no "
+            "UI; set PREFECT_API_URL to a server, or remove --approve"
         )
 
 
 async def require_approval(session: DatasetRun, dataset: str) -> None:
-    """Wait until somebody has looked at the preview; raises unless they let the run go on.
+    """Wait for the approval of the preview; raises if the preview is declined.
 
-    An answer is kept with the dataset, so that the same run does not ask again when it is resumed.
+    The approval is stored with the dataset, so that the same run does not ask again when it is
+    resumed.
     """
-    given = session.directory.metadata.approved_runs
-    if session.flow_run_id in given:
+    approved = session.directory.metadata.approved_runs
+    if session.flow_run_id in approved:
         return
-    asker = _asker.get()
-    if not await (asker(session) if asker else _asked_in_prefect(session, dataset)):
+    approver = _approver.get()
+    if not await (approver(session) if approver else _ask_in_prefect(session, dataset)):
         raise DataDesignerGenerationError(
             f"the preview was declined; its rows are kept in {session.directory.path}"
         )
-    session.directory.write_metadata(approved_runs=[*given, session.flow_run_id])
+    session.directory.write_metadata(approved_runs=[*approved, session.flow_run_id])
 
 
-async def _asked_in_prefect(session: DatasetRun, dataset: str) -> bool:
-    made = session.preview_artifact
-    page = f"artifact/{made}" if made else f"key/{make_artifact_key(dataset, 'preview')}"
-    get_run_logger().info("Waiting for approval of the preview: /artifacts/%s, then Resume", page)
-    left = session.rows - sum(part.rows for part in session.parts.values())
+async def _ask_in_prefect(session: DatasetRun, dataset: str) -> bool:
+    artifact = session.preview_artifact
+    page = f"artifact/{artifact}" if artifact else f"key/{make_artifact_key(dataset, 'preview')}"
+    get_run_logger().info(
+        "waiting for approval of the preview: open /artifacts/%s, then resume the run", page
+    )
+    missing = session.rows - sum(part.rows for part in session.parts.values())
     text = (
         f"**Approve the preview of {dataset}?** Look at [its rows](/artifacts/{page}) first. "
-        f"{left:,} more rows are to be generated."
+        f"{missing:,} more rows remain to be generated."
     )
-    answer = await (_suspended(session, text) if is_deployed() else _paused(session, text))
+    answer = await (_suspend(session, text) if is_deployed() else _pause(session, text))
     return answer.go_on
 
 
-async def _paused(session: DatasetRun, text: str) -> Approval:
-    """Wait in this process, which nobody else could start again."""
+async def _pause(session: DatasetRun, text: str) -> Approval:
+    """Wait in this process, because no worker could start the run again."""
     try:
-        async with asyncio.timeout(_TIMEOUT):
+        async with asyncio.timeout(_TIMEOUT_SECONDS):
             return await apause_flow_run(
                 wait_for_input=Approval.with_initial_data(description=text),
-                timeout=_TIMEOUT + _GRACE,  # Prefect would say less about it
+                timeout=_TIMEOUT_SECONDS + _GRACE_SECONDS,  # our own timeout has the better message
                 poll_interval=_POLL_SECONDS,
                 key=f"approval-{uuid4()}",
             )
     except TimeoutError:
         raise DataDesignerGenerationError(
-            f"nobody approved the preview within {_TIMEOUT // 86400} days; its rows are kept in "
-            f"{session.directory.path}. Retry the run to be asked again"
+            f"nobody approved the preview within {_TIMEOUT_SECONDS // 86400} days; its rows are "
+            f"kept in {session.directory.path}. Retry the run to get the form again"
         ) from None
 
 
-async def _suspended(session: DatasetRun, text: str) -> Approval:
-    """End this process until there is an answer; then a worker starts the run again."""
+async def _suspend(session: DatasetRun, text: str) -> Approval:
+    """End this process; a worker starts the run again when the form has been submitted.
+
+    The key of the form is stored with the dataset, so that the process that a worker starts later
+    finds the response to the same form.
+    """
     directory, run = session.directory, session.flow_run_id
-    asked: dict[str, str] = directory.metadata.approvals_asked
-    question = Approval.with_initial_data(description=text)
+    keys: dict[str, str] = directory.metadata.approvals_asked
+    form = Approval.with_initial_data(description=text)
     while True:
-        key = asked.get(run) or f"approval-{uuid4()}"
-        directory.write_metadata(approvals_asked={**asked, run: key})
+        key = keys.get(run) or f"approval-{uuid4()}"
+        directory.write_metadata(approvals_asked={**keys, run: key})
         try:
-            answer = await asuspend_flow_run(question, timeout=_TIMEOUT, key=key)
+            answer = await asuspend_flow_run(form, timeout=_TIMEOUT_SECONDS, key=key)
         except httpx.HTTPStatusError as error:
-            if run not in asked or error.response.status_code != HTTPStatus.NOT_FOUND:
+            if run not in keys or error.response.status_code != HTTPStatus.NOT_FOUND:
                 raise
-            answer = None  # nobody answered in time, and the run was started again: ask again
-        asked = {each: asked[each] for each in asked if each != run}
-        directory.write_metadata(approvals_asked=asked)
+            answer = None  # the form timed out, and the run was started again: show a new form
+        keys = {each: keys[each] for each in keys if each != run}
+        directory.write_metadata(approvals_asked=keys)
         if answer is not None:
             return answer

@@ -1,4 +1,4 @@
-"""One batch of a dataset as a Prefect flow run, with a task for each column."""
+"""The flow `generate-batch`: one batch of a dataset, with one task per column."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
 
 from .cache.keys import make_column_keys, make_part_key
-from .cache.results import BesideResults, GivenKey, get_result_storage, require_results
+from .cache.results import ExplicitKey, ResultMetadataStorage, get_result_storage, require_results
 from .distributed.worker import remote_batch
 from .process.suspension import pause_with_dataset
 from .session import DatasetRun, get_current_run
@@ -28,7 +28,7 @@ from .tasks import generate_column, write_part
 
 
 class BatchManifest(BaseModel):
-    """What a batch came to; small, because it travels through Prefect."""
+    """The result of a batch; small, because Prefect stores it."""
 
     fingerprint: str
     index: int
@@ -54,47 +54,48 @@ async def generate_batch(
 ) -> BatchManifest:
     """Generate one batch of a dataset.
 
-    Within `generate_dataset` it is a part of that run. As the run of a deployment it works by
-    itself, on any machine that has the dataset's folder, and leaves its part there.
+    `generate_dataset` calls this flow as a subflow. With `batches_on`, it starts this flow as a
+    deployment run, which works on any machine that has access to the dataset's folder. You do not
+    have to start it yourself.
 
     Args:
-        dataset: Name of the dataset, for people.
-        index: Number of the batch, which is that of its file.
-        start: First row.
+        dataset: Name of the dataset, used in log messages and run names.
+        index: Number of the batch, which is also the number of its Parquet file.
+        start: Index of the first row.
         size: Number of rows.
-        folder: Folder of the dataset, for a run of a deployment.
-        attempt: Number of this try at the batch; an earlier one that is still at work lets go.
+        folder: Folder of the dataset. Required for deployment runs.
+        attempt: Number of this attempt at the batch. Earlier attempts that are still running stop.
     """
     batch = Batch(index, start, size)
     if not folder:
         session = get_current_run()
         session.batch_started(index)
         async with pause_with_dataset():
-            return await _generated(session, batch, dataset)
+            return await _generate(session, batch, dataset)
     async with remote_batch(folder, batch, attempt) as session:
-        return await _generated(session, batch, dataset)
+        return await _generate(session, batch, dataset)
 
 
-async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:
-    """Columns that the result storage holds are taken from it and shown as Cached."""
+async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:
+    """Generate and write an open batch; stored columns are reused and show as Cached."""
     plan, index = session.engine.plan, batch.index
-    if index not in session.batches:  # its part was there already
+    if index not in session.batches:  # its part already exists
         return make_manifest(plan, session.parts[index])
     run, stored = session.batches[index], session.stored[index]
     storage = await get_result_storage()
     keys = make_column_keys(plan, batch, session.directory.path)
-    reusable = session.cache.reusable(stored)
-    await session.cache.keep({name: stored[name] for name in reusable})
-    policy = GivenKey().configure(key_storage=BesideResults.of(storage))
-    await _columns(run, keys, reusable, policy)
-    await finish_columns(run)  # cached columns have no task that waited for them
+    reusable = session.cache.find_reusable(stored)
+    await session.cache.store_assembled({name: stored[name] for name in reusable})
+    policy = ExplicitKey().configure(key_storage=ResultMetadataStorage.of(storage))
+    await _run_column_tasks(run, keys, reusable, policy)
+    await finish_columns(run)  # the tasks of cached columns did not wait for the engine
     await run.close()
     if session.before_write is not None:
         await session.before_write()
     key = make_part_key(plan, batch)
-    writing = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
-    # Quoted, because Prefect looks for task results inside everything else.
-    table = await writing(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
+    write = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
+    # Without quote(), Prefect would search the objects for futures and states.
+    table = await write(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
     session.batch_finished(run, table)
     run.release()
     if run.stopped_by is not None:
@@ -106,7 +107,7 @@ async def _generated(session: DatasetRun, batch: Batch, dataset: str) -> BatchMa
 
 
 def make_manifest(plan: Plan, part: Part) -> BatchManifest:
-    """A part as the batch's result."""
+    """The manifest of a written part."""
     return BatchManifest(
         fingerprint=plan.fingerprint,
         index=part.index,
@@ -117,11 +118,11 @@ def make_manifest(plan: Plan, part: Part) -> BatchManifest:
     )
 
 
-async def _columns(
+async def _run_column_tasks(
     run: BatchRun, keys: Mapping[str, str], reusable: set[str], policy: CachePolicy
 ) -> None:
-    """Run a task for each column; raises what did not stop the run itself."""
-    waiting: list[Any] = [
+    """Run one task per column; raises the error of a failed task unless the run was stopped."""
+    running: list[Any] = [
         generate_column.with_options(
             task_run_name=f"{name}[{run.batch.index}]",
             cache_policy=policy,
@@ -129,7 +130,7 @@ async def _columns(
         )(name, run.batch.index, keys[name], cast("BatchRun", quote(run)), return_state=True)
         for name in run.plan.columns
     ]
-    states: list[State[Any]] = await asyncio.gather(*waiting)
+    states: list[State[Any]] = await asyncio.gather(*running)
     for state in states:
         if not state.is_completed() and run.stopped_by is None:
             await state.aresult()

@@ -1,4 +1,4 @@
-"""A dataset as a Prefect flow."""
+"""The flow `generate-dataset`: a dataset run in Prefect, with one subflow per batch."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
 
-# The facade, because it declares every kind before the schema of the flow's parameters is made.
+# Imported from the facade, which declares every kind before the parameter schema is created.
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.designer.dataset_run import RunResult, RunSteps, complete_run
@@ -63,51 +63,55 @@ async def generate_dataset(
     """Generate a synthetic dataset.
 
     Args:
-        config: What the dataset consists of: a configuration, or the path or http(s) address of a
-            YAML or JSON file that holds one.
-        num_records: Rows to generate.
-        dataset_name: Folder of the dataset below `artifact_path`.
-        artifact_path: Folder or address that datasets are written to, or `block:<name>` for a
-            storage block. See docs/storage.md.
-        run_config: Batch size, parallelism, retries, early shutdown, seed.
-        model_providers: Servers of models; the defaults, if not given. Give names of environment
-            variables, not keys, or `block:<name>` for a provider that is kept in a block.
-        resume: What to do when the dataset exists: `never` makes a new one beside it,
-            `if_possible` and `always` continue it.
-        retry_failed: When continuing, generate rows anew that were given up before.
-        version: Make this version of the dataset, for example "2026-11-24", in a folder of its own,
-            or continue it; "scheduled" is the date for which the run is scheduled.
-        batches_on: Deployment of the flow `generate-batch`, such as `generate-batch/workers`:
-            batches become runs of it, on the machines of its work pool. `artifact_path` must be a
-            storage that they all have. See docs/many-machines.md.
-        approve_after_preview: Generate the first ten rows, then pause until somebody has looked at
-            them and resumes the run. Not together with `batches_on`.
+        config: Configuration of the dataset, or the path or http(s) address of a YAML or JSON
+            file that contains it.
+        num_records: Number of rows to generate.
+        dataset_name: Name of the dataset's folder in `artifact_path`.
+        artifact_path: Folder or storage address that datasets are written to, or `block:<name>`
+            for a storage block. See docs/storage.md.
+        run_config: Settings of the run, such as batch size, parallelism, retries, budget, quality
+            gates and seed.
+        model_providers: Model servers; default: the configured or built-in providers. For API keys,
+            enter the name of an environment variable, not the key itself. `block:<name>` uses a
+            provider block.
+        resume: What to do if the dataset already exists. `never` creates a new dataset next to it.
+            `if_possible` continues it, or creates a new one if its configuration differs. `always`
+            continues it, or fails if that is not possible.
+        retry_failed: When a dataset is continued, retry rows that failed in an earlier run.
+        version: Version of the dataset to create or continue, for example "2026-11-24". Each
+            version has its own folder. "scheduled" stands for the date for which the run is
+            scheduled.
+        batches_on: Deployment of the flow `generate-batch`, for example `generate-batch/workers`.
+            Batches become runs of this deployment, on the machines of its work pool. All machines
+            must have access to `artifact_path`. See docs/many-machines.md.
+        approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
+            Cannot be combined with `batches_on`.
     """
     require_approvable(approve_after_preview, batches_on)
-    chosen = run_config or RunConfig()
+    settings = run_config or RunConfig()
     require_references(model_providers or [])
     providers = await load_providers(model_providers)
-    place = await resolve_location(artifact_path)
+    storage = await resolve_location(artifact_path)
     if batches_on is not None:
         await require_deployment(batches_on)
-    plan, directory = _opened(
-        load_config(config, providers), providers, chosen, place.location, dataset_name,
+    plan, directory = _open_directory(
+        load_config(config, providers), providers, settings, storage.location, dataset_name,
         num_records, resume, await resolve_version(version),
     )  # fmt: skip
-    batches = _batches_of_this_run(
-        directory, num_records, chosen.buffer_size, retry_failed, preview=approve_after_preview
+    batches = _find_missing_batches(
+        directory, num_records, settings.buffer_size, retry_failed, preview=approve_after_preview
     )
-    async with open_run(plan, providers, chosen, directory, batches) as session:
+    async with open_run(plan, providers, settings, directory, batches) as session:
         _log_start(session, len(batches))
         if batches_on is not None:
-            session.address = place.address_of(directory.path)
+            session.address = storage.address_of(directory.path)
             publish_run(session, providers, num_records, model_providers, retry_failed=retry_failed)
         steps = _FlowSteps(
             session,
             num_records,
             dataset_name,
             batches_on=batches_on,
-            approves=approve_after_preview,
+            needs_approval=approve_after_preview,
             retry_failed=retry_failed,
         )
         result = await complete_run(steps, batches)
@@ -115,7 +119,7 @@ async def generate_dataset(
 
 
 class _FlowSteps(RunSteps):
-    """A run whose batches are subflows here, or deployment runs on other machines."""
+    """A run whose batches are subflows in this process or deployment runs on other machines."""
 
     def __init__(
         self,
@@ -124,7 +128,7 @@ class _FlowSteps(RunSteps):
         dataset: str,
         *,
         batches_on: str | None,
-        approves: bool,
+        needs_approval: bool,
         retry_failed: bool,
     ) -> None:
         super().__init__(session.engine, session.directory, requested)
@@ -132,7 +136,7 @@ class _FlowSteps(RunSteps):
         self._session = session
         self._dataset = dataset
         self._batches_on = batches_on
-        self._approves = approves
+        self._needs_approval = needs_approval
         self._retry_failed = retry_failed
 
     @property
@@ -152,7 +156,7 @@ class _FlowSteps(RunSteps):
             if self._batches_on is not None:
                 await generate_on_workers(session, batches, self._batches_on, dataset)
                 return
-            first = 1 if self._approves else 0
+            first = 1 if self._needs_approval else 0
             await _generate(session, batches[:first], dataset, retry_failed=self._retry_failed)
             if batches[first:] and first and session.engine.stopped_by is None:
                 await require_approval(session, dataset)
@@ -167,20 +171,20 @@ class _FlowSteps(RunSteps):
             await profile(cast("RunSteps", quote(self)))
 
     async def recorded(self, rows_written: int) -> None:
-        session, asked = self._session, self.requested
-        self.summary = _summarize(session, rows_written, asked)
+        session, requested = self._session, self.requested
+        self.summary = _summarize(session, rows_written, requested)
         get_run_logger().info(
             "%d of %d rows in %s, %d requests",
             rows_written,
-            asked,
+            requested,
             format_duration(session.seconds),
             self.summary.requests,
         )
         await show_summary(session, self._dataset, self.summary)
-        await show_profile(session, self._dataset, asked)
+        await show_profile(session, self._dataset, requested)
 
 
-def _opened(
+def _open_directory(
     config: DataDesignerConfig,
     providers: Providers,
     run_config: RunConfig,
@@ -190,8 +194,12 @@ def _opened(
     resume: ResumeMode,
     version: str | None,
 ) -> tuple[Plan, DatasetDirectory]:
-    """The plan and the directory: a version's, or that of this flow run's earlier attempt."""
-    # A version is found by its name, and always continued.
+    """The plan and the directory: the one of the version or of this flow run's earlier attempt.
+
+    A retried flow run has the same parameters. With `resume="never"`, it would start a second
+    dataset if it did not look for the one that its earlier attempt created.
+    """
+    # A version is found by its name and always continued.
     earlier = None if version else _directory_of_this_run(artifact_path, dataset_name)
     return open_dataset(
         config,
@@ -216,9 +224,13 @@ def _log_start(session: DatasetRun, batches: int) -> None:
 async def _generate(
     session: DatasetRun, batches: Sequence[Batch], dataset: str, *, retry_failed: bool
 ) -> None:
-    """Run the batches as subflows, several at a time, always called in the same order."""
+    """Run the batches as subflows, several at a time.
+
+    Prefect matches the subflows of a retried run by the order of their calls. Therefore the order
+    of the batches is fixed.
+    """
     logger = get_run_logger()
-    places = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
+    slots = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
     session.parts = {
         part.index: part
         for part in session.directory.parts()
@@ -229,26 +241,26 @@ async def _generate(
         try:
             async with session.starting(batch.index):
                 returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
-            # A batch that an earlier attempt finished comes back as Prefect stored it: as JSON.
+            # Prefect returns the stored JSON of a batch that an earlier attempt finished.
             manifest = BatchManifest.model_validate(returned)
             _verify(manifest, batch, session)
             logger.info("%s[%d]: %d of %d rows", dataset, batch.index, manifest.rows, batch.size)
             record_progress_sometimes(session.directory, session.engine)
             await show_preview(session, dataset)
         finally:
-            places.release()
+            slots.release()
 
     running: list[asyncio.Task[None]] = []
     try:
         for batch in batches:
-            await places.acquire()
+            await slots.acquire()
             if session.engine.stopped_by is not None:
                 break
             if batch.index not in session.parts:
                 await session.open_batch(batch)
             running.append(asyncio.create_task(one(batch)))
         failures = await asyncio.gather(*running, return_exceptions=True)
-    finally:  # nothing goes on where this failed or was cancelled
+    finally:  # no batch continues after this task failed or was cancelled
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
@@ -258,34 +270,34 @@ async def _generate(
 
 
 def _verify(manifest: BatchManifest, batch: Batch, session: DatasetRun) -> None:
-    """Prefect matches the subflows of a retried run by the order of their calls: make sure."""
+    """Raise if Prefect returned the result of another batch or of another configuration."""
     found = (manifest.fingerprint, manifest.start, manifest.stop)
     if found != (session.engine.plan.fingerprint, batch.start, batch.stop):
         raise DataDesignerGenerationError(
-            f"batch {batch.index} came back as batch {manifest.index}, made from another "
+            f"the result of batch {batch.index} belongs to batch {manifest.index} or to another "
             "configuration; start a new run with resume='if_possible'"
         )
 
 
-def _summarize(session: DatasetRun, written: int, asked: int) -> RunSummary:
+def _summarize(session: DatasetRun, written: int, requested: int) -> RunSummary:
     metadata, usage = session.directory.metadata, session.usage()
     return RunSummary(
         path=str(session.directory.path),
-        rows_asked=asked,
+        rows_asked=requested,
         rows_written=written,
         rows_in_dataset=metadata.actual_num_records or 0,
         rows_dropped=session.dropped_count,
         requests=usage.requests,
         input_tokens=usage.input_tokens,
         output_tokens=usage.output_tokens,
-        dollars=_total(metadata.dollars),
+        dollars=_total_cost(metadata.dollars),
         seconds=round(session.seconds, 3),
         seed=session.engine.plan.seed,
     )
 
 
 async def _conclude(session: DatasetRun, steps: _FlowSteps, result: RunResult, dataset: str) -> Any:
-    """The summary, or a state that says why there is none or why rows are missing."""
+    """The summary, or a state that says which gates failed or why rows are missing."""
     if (failed := await accept_or_fail(session, dataset, result.gates)) is not None:
         return failed
     if result.rows_written >= steps.requested:
@@ -298,13 +310,14 @@ async def _conclude(session: DatasetRun, steps: _FlowSteps, result: RunResult, d
     return state
 
 
-def _total(costs: dict[str, float | None]) -> float | None:
+def _total_cost(costs: dict[str, float | None]) -> float | None:
+    """The sum of the costs; None if one of them is unknown."""
     known = [cost for cost in costs.values() if cost is not None]
     return sum(known) if len(known) == len(costs) else None
 
 
 def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirectory | None:
-    """The directory that an earlier attempt of this same flow run has begun."""
+    """The directory that an earlier attempt of this flow run created, if there is one."""
     placed = DatasetDirectory.place(artifact_path, name)
     for path in list_paths(placed.path.parent, f"{placed.path.name}*"):
         try:
@@ -316,10 +329,13 @@ def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirecto
     return None
 
 
-def _batches_of_this_run(
+def _find_missing_batches(
     directory: DatasetDirectory, rows: int, size: int, retry_failed: bool, *, preview: bool
 ) -> list[Batch]:
-    """The batches to generate; a retry of a flow run calls the same ones in the same order."""
+    """The batches to generate; a retried flow run gets the same ones in the same order.
+
+    They are stored with the dataset, because an earlier attempt may have finished some of them.
+    """
     runs: dict[str, list[list[int]]] = directory.metadata.flow_runs
     own = str(get_run_id())
     if own in runs:

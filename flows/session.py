@@ -1,4 +1,4 @@
-"""What the flows of one dataset run share within a process."""
+"""The state that the flows of one dataset run share within a process."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from .process.server_retry import retry_quickly
 from .process.sigterm import cancel_on_sigterm
 from .process.suspension import exit_when_suspended
 
-_MOST_KEPT = 1000
+_MAX_DROPPED_KEPT = 1000
 _PREVIEW_ROWS = 10
 
 _current: ContextVar[DatasetRun] = ContextVar("dataset_run")
@@ -42,19 +42,19 @@ _current: ContextVar[DatasetRun] = ContextVar("dataset_run")
 
 @dataclass
 class ColumnProgress:
-    """Cells of one column over the whole run."""
+    """Number of cells of one column in each state, over the whole run."""
 
     done: int = 0
     skipped: int = 0
     dropped: int = 0
     total: int = 0
-    taken_over: int = 0
-    """Cells among `done` that a journal or the result storage held."""
-    at_work: int = 0
+    restored: int = 0
+    """Cells among `done` that came from a journal or from the result storage."""
+    running: int = 0
 
     @property
     def waiting(self) -> int:
-        return self.total - self.settled - self.at_work
+        return self.total - self.settled - self.running
 
     @property
     def settled(self) -> int:
@@ -63,7 +63,7 @@ class ColumnProgress:
 
 @dataclass(frozen=True)
 class BatchProgress:
-    """What another process reports about a batch that it generates."""
+    """The progress that another process reports about its batch."""
 
     columns: Mapping[str, tuple[int, int, int]]
     """Cells done, skipped and dropped by column."""
@@ -72,12 +72,12 @@ class BatchProgress:
     examples: Sequence[DroppedRow]
     """Some of the dropped rows."""
     preview: Sequence[dict[str, Any]]
-    """First rows of the dataset; only in its first batch."""
+    """First rows of the dataset; only in the first batch."""
 
 
 @dataclass
 class DatasetRun:
-    """A dataset run: its engine, its directory, and what has come of its batches."""
+    """A dataset run: its engine, its directory, and the results of its batches."""
 
     engine: Engine
     directory: DatasetDirectory
@@ -85,62 +85,62 @@ class DatasetRun:
     """Rows that this run has to generate."""
     flow_run_id: str = ""
     address: str = ""
-    """How processes elsewhere find the directory."""
+    """Path or address under which processes on other machines find the directory."""
     batches: dict[int, BatchRun] = field(default_factory=dict[int, BatchRun])
-    """Batches at work."""
+    """Running batches."""
     stored: dict[int, dict[str, StoredColumn]] = field(
         default_factory=dict[int, dict[str, StoredColumn]]
     )
-    """What the result storage held of each batch when it was opened."""
+    """Columns of each running batch that the result storage held when the batch was opened."""
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
     remote: dict[int, BatchProgress] = field(default_factory=dict[int, BatchProgress])
-    """Progress of the batches that other processes are generating."""
+    """Progress of the batches that other processes generate."""
     before_write: Callable[[], Awaitable[None]] | None = None
-    """Awaited before a batch is written; raises if this process must not write it."""
+    """Awaited before a batch is written. Raises if this process must not write it."""
     dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
     dropped_count: int = 0
     preview: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     is_preview_shown: bool = False
     preview_artifact: UUID | None = None
-    """The artifact with the first rows, if this process has made it."""
-    began: float = field(default_factory=time.monotonic)
+    """Id of the artifact with the first rows, if this process created it."""
+    started_at: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.cache = ColumnCache(self.engine.plan, self.directory.path)
-        self._gate = asyncio.Lock()
+        self._start_gate = asyncio.Lock()
         self._started: set[int] = set()
         self._settled: dict[str, Counter[str]] = {}
 
     def make_current(self) -> None:
-        """Let the batches that are called from here find this run."""
+        """Make this run available to the batches that are called from this context."""
         _current.set(self)
 
     @asynccontextmanager
     async def starting(self, index: int) -> AsyncGenerator[None]:
-        """Let one batch at a time through until its flow run has begun.
+        """Admit one batch at a time until its flow run has started.
 
-        Creating several flow runs at once makes an SQLite server refuse some of them, and
-        Prefect's client then sleeps for seconds before it asks again.
+        If several flow runs are created at once, a server on SQLite rejects some of the requests,
+        and Prefect's client then sleeps for seconds before it retries.
         """
-        await self._gate.acquire()
+        await self._start_gate.acquire()
         try:
             yield
         finally:
-            self.batch_started(index)  # in case its flow run never began
+            self.batch_started(index)  # in case its flow run never started
 
     def batch_started(self, index: int) -> None:
-        """The batch's flow run has begun: the next one may be created."""
+        """Record that the batch's flow run has started, so that the next one may be created."""
         if index not in self._started:
             self._started.add(index)
-            self._gate.release()
+            self._start_gate.release()
 
     async def open_batch(self, batch: Batch) -> None:
-        """Set a batch to work after it has taken over its journal and what the storage holds.
+        """Restore the finished cells of a batch and start to generate the others.
 
-        This is done before the batch's flow run exists: creating that can take seconds on an
-        SQLite server, and the models need not wait for it.
+        This happens before the batch's flow run exists, because creating a flow run can take
+        seconds on an SQLite server, and the models should not be idle meanwhile.
         """
-        stored = await self.cache.columns(batch)
+        stored = await self.cache.load_columns(batch)
         run = self.engine.batch_run(batch, self.directory.journal(batch))
         kept = find_kept_cells(self.directory, batch, self.engine.plan.shareable_fingerprints)
         run.restore(merge_cells(kept, collect_cells(run, stored)))
@@ -148,30 +148,30 @@ class DatasetRun:
         self.batches[batch.index], self.stored[batch.index] = run, stored
 
     def batch_finished(self, run: BatchRun, table: pa.Table) -> None:
-        """Keep the figures of a batch and let go of its rows."""
+        """Record the result of a batch and forget its rows."""
         del self.batches[run.batch.index], self.stored[run.batch.index]
         for name, state in run.states.items():
             count = self._settled.setdefault(name, Counter())
             count.update(done=state.done, skipped=state.skipped, dropped=state.dropped)
             count.update(restored=state.restored)
-        found = run.dropped_rows()
-        self.dropped_count += len(found)
-        self.dropped.extend(found[: _MOST_KEPT - len(self.dropped)])
+        dropped = run.dropped_rows()
+        self.dropped_count += len(dropped)
+        self.dropped.extend(dropped[: _MAX_DROPPED_KEPT - len(self.dropped)])
         missing = _PREVIEW_ROWS - len(self.preview)
         self.preview.extend(table.slice(0, missing).to_pylist())
 
     def batch_returned(self, index: int, progress: BatchProgress) -> None:
-        """Record the figures of a batch that another process has generated."""
+        """Record the result of a batch that another process generated."""
         self.remote.pop(index, None)
         for name, (done, skipped, dropped) in progress.columns.items():
             count = self._settled.setdefault(name, Counter())
             count.update(done=done, skipped=skipped, dropped=dropped)
         self.dropped_count += progress.dropped
-        self.dropped.extend(progress.examples[: _MOST_KEPT - len(self.dropped)])
+        self.dropped.extend(progress.examples[: _MAX_DROPPED_KEPT - len(self.dropped)])
         self.preview.extend(progress.preview[: _PREVIEW_ROWS - len(self.preview)])
 
     def progress(self) -> dict[str, ColumnProgress]:
-        """Cells of each column so far."""
+        """Number of cells of each column in each state."""
         columns: dict[str, ColumnProgress] = {}
         for name in self.engine.plan.columns:
             count = self._settled.get(name, Counter())
@@ -183,16 +183,19 @@ class DatasetRun:
                 skipped=count["skipped"] + sum(skipped for _, skipped, _ in cells),
                 dropped=count["dropped"] + sum(dropped for _, _, dropped in cells),
                 total=self.rows,
-                taken_over=count["restored"] + sum(state.restored for state in states),
-                at_work=sum(state.at_work for state in states),
+                restored=count["restored"] + sum(state.restored for state in states),
+                running=sum(state.at_work for state in states),
             )
         return columns
 
     def progress_fraction(self) -> float:
-        """Settled cells over all cells, 0 to 1; only those that ask a model, if there are any."""
+        """Share of settled cells, from 0 to 1.
+
+        Only columns that call a model count, if there are any: they take nearly all the time.
+        """
         plan, progress = self.engine.plan.columns, self.progress()
-        asking = [name for name in progress if plan[name].column.get_model_aliases()]
-        columns = [progress[name] for name in asking or progress]
+        slow = [name for name in progress if plan[name].column.get_model_aliases()]
+        columns = [progress[name] for name in slow or progress]
         total = sum(column.total for column in columns)
         return sum(column.settled for column in columns) / total if total else 1.0
 
@@ -202,8 +205,8 @@ class DatasetRun:
 
     @property
     def seconds(self) -> float:
-        """Time since the run began."""
-        return time.monotonic() - self.began
+        """Seconds since the run started in this process."""
+        return time.monotonic() - self.started_at
 
 
 @asynccontextmanager
@@ -214,10 +217,10 @@ async def open_run(
     directory: DatasetDirectory,
     batches: Iterable[Batch],
 ) -> AsyncGenerator[DatasetRun]:
-    """A run with its engine, for the flows that are called from here.
+    """Open a run with its engine, for the flows that are called from this context.
 
-    Every process that generates goes through this: that of the dataset's flow run, and those of
-    batches that run elsewhere.
+    Every process that generates rows opens one: the process of the dataset's flow run, and the
+    processes of batches on other machines.
     """
     retry_quickly()
     with cancel_on_sigterm():
@@ -233,26 +236,26 @@ async def open_run(
 
 
 def get_run_id() -> UUID:
-    """Id of the flow run that this is called in."""
+    """The id of the current flow run."""
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     return context.flow_run.id
 
 
 def is_deployed() -> bool:
-    """Whether the flow run is one of a deployment, so that a worker can start it again."""
+    """Whether the current flow run is a deployment run, which a worker can start again."""
     context = FlowRunContext.get()
     run = context.flow_run if context is not None else None
     return run is not None and run.deployment_id is not None
 
 
 def get_current_run() -> DatasetRun:
-    """The dataset run that the calling flow is part of."""
+    """The dataset run that the calling flow belongs to."""
     run = _current.get(None)
     if run is None:
         raise DataDesignerGenerationError(
-            "generate_batch runs inside generate_dataset; start that flow instead, or give the "
-            "dataset's folder"
+            "generate_batch runs inside generate_dataset; start generate_dataset instead, or set "
+            "the parameter 'folder'"
         )
     return run
 
@@ -263,12 +266,12 @@ _listener: ContextVar[Listener | None] = ContextVar("dataset_run_listener", defa
 
 
 def on_run_start(listener: Listener) -> None:
-    """Have `listener` called with each dataset run that begins in this context."""
+    """Call `listener` with each dataset run that starts in this context."""
     _listener.set(listener)
 
 
 def notify_run_start(session: DatasetRun) -> None:
-    """Tell the listener, if there is one."""
+    """Call the listener, if there is one."""
     listener = _listener.get()
     if listener is not None:
         listener(session)

@@ -1,4 +1,4 @@
-"""One column of one batch as a Prefect task."""
+"""The Prefect tasks of a run: generate a column, write a batch, process and profile a dataset."""
 
 from __future__ import annotations
 
@@ -9,8 +9,7 @@ from prefect import task
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
-from prefect.states import Running, aget_state_exception
-from prefect.utilities.engine import emit_task_run_state_change_event
+from prefect.states import aget_state_exception
 
 from dd_core.designer.dataset_run import RunSteps
 from dd_core.engine.batch_run import BatchRun
@@ -19,56 +18,57 @@ from dd_core.errors import ColumnIncompleteError, DataDesignerError
 
 from .artifacts.summary import list_processed_rows
 from .cache.column_table import make_column_table
-from .cache.results import GivenKey
+from .cache.results import ExplicitKey
 from .limits.tag_limits import make_tag
+from .process.task_tags import add_task_tags
 from .session import DatasetRun
 
 RETRIES = 3
-"""Further tries of the cells of a column that failed in a way that may pass."""
-_DELAYS = [5.0, 20.0, 60.0]
-_JITTER = 0.5
+"""Retries of a column's cells that failed for a reason that may pass."""
+_RETRY_DELAYS_SECONDS = [5.0, 20.0, 60.0]
+_RETRY_JITTER = 0.5
 
 
-async def _may_pass(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
-    """Whether a failed column is worth another try."""
+async def _is_retryable(task: Any, task_run: TaskRun, state: State[Any]) -> bool:
+    """Whether the failure of a column may pass, so that Prefect should retry the task."""
     error = await aget_state_exception(state)
     return isinstance(error, DataDesignerError) and error.retryable
 
 
-def _show_models(task_run: TaskRun, state: ColumnState) -> None:
-    """Tag the task run with the models that it asks.
+def _tag_with_models(task_run: TaskRun, state: ColumnState) -> None:
+    """Tag the running task run with the models that its column calls.
 
-    Had it the tags when it starts, Prefect would make it take a request slot of its own and let
-    it wait for that, though the engine generates the column whatever state its task run is in.
+    If the task run had these tags from the start, Prefect would hold it back until it got a request
+    slot of the model. The engine generates the column independently of its task run, and leases
+    slots for the whole run.
     """
-    aliases = state.planned.column.get_model_aliases()
-    if aliases:
-        task_run.tags = [*task_run.tags, *map(make_tag, aliases)]
-        emit_task_run_state_change_event(task_run, task_run.state, Running())
+    if aliases := state.planned.column.get_model_aliases():
+        add_task_tags(task_run, [*map(make_tag, aliases)])
 
 
 @task(
     name="generate-column",
     persist_result=True,
     result_serializer="parquet",
-    cache_policy=GivenKey(),
+    cache_policy=ExplicitKey(),
     retries=RETRIES,
-    retry_delay_seconds=_DELAYS,
-    retry_jitter_factor=_JITTER,
-    retry_condition_fn=_may_pass,
+    retry_delay_seconds=_RETRY_DELAYS_SECONDS,
+    retry_jitter_factor=_RETRY_JITTER,
+    retry_condition_fn=_is_retryable,
 )
 async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> pa.Table:
-    """Await a column of a batch that is at work and return its cells.
+    """Wait for a column of a running batch and return its cells.
 
-    The engine generates; the task shows, retries and keeps the result under `key`. A retry tries
-    only the cells that failed. After the last one the rows that still fail are dropped.
+    The engine generates the column. The task shows it in the UI, retries it, and stores the result
+    under `key`. A retry repeats only the failed cells. After the last retry, the rows that still
+    fail are dropped.
     """
     logger = get_run_logger()
     state = run.states[column]
     context = TaskRunContext.get()
     attempt = context.task_run.run_count if context is not None else 1
     if context is not None and attempt == 1:
-        _show_models(context.task_run, state)
+        _tag_with_models(context.task_run, state)
     try:
         await run.column(column)
     except ColumnIncompleteError as error:
@@ -82,7 +82,7 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
             "%s[%d]: %d rows dropped, for example: %s", column, batch, len(state.failures), example
         )
     logger.info(
-        "%s[%d]: %d cells, %d skipped, %d taken over",
+        "%s[%d]: %d cells, %d skipped, %d restored",
         column,
         batch,
         state.done,
@@ -96,11 +96,11 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
     name="write-part",
     persist_result=True,
     result_serializer="parquet",
-    cache_policy=GivenKey(),
+    cache_policy=ExplicitKey(),
     refresh_cache=True,
 )
 async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
-    """Write the batch's rows to the dataset and keep them as a result under `key`."""
+    """Write the batch's rows to the dataset, and store them as a result under `key`."""
     part, tables = await session.engine.write_part(session.directory, run)
     session.parts[run.batch.index] = part
     return tables.rows
@@ -116,5 +116,5 @@ async def process(steps: RunSteps) -> None:
 
 @task(name="profile-dataset")
 async def profile(steps: RunSteps) -> None:
-    """Run the configured profilers, which ask models."""
+    """Run the configured profilers, which call models."""
     await RunSteps.profile(steps)

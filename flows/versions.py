@@ -1,4 +1,4 @@
-"""Versions of a dataset in the flow: which one a run makes, and what becomes of it."""
+"""Versions of a dataset: resolves the version of a run, and accepts it or fails the run."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from .artifacts.gates import show_gates
 from .session import DatasetRun
 
 SCHEDULED = "scheduled"
-"""Instead of a version: the date for which the run is scheduled."""
+"""Value of the parameter `version` that stands for the date for which the run is scheduled."""
 ACCEPTED = "data-designer.dataset.accepted"
-"""Event: a dataset or version passed its gates."""
+"""Name of the event that is emitted when a dataset or version passed its gates."""
 FAILED = "data-designer.dataset.gates-failed"
-"""Event: a dataset or version did not."""
+"""Name of the event that is emitted when a dataset or version failed its gates."""
 
 
 async def resolve_version(version: str | None) -> str | None:
-    """The version that a run makes: the same one however late it starts or is retried."""
+    """The version to generate; the same one even if the run starts late or is retried later."""
     if version != SCHEDULED:
         return version
     context = FlowRunContext.get()
@@ -40,23 +40,24 @@ async def resolve_version(version: str | None) -> str | None:
 
 
 async def _time_zone(flow_run: FlowRun) -> tzinfo | None:
-    """That of the schedule which made the run, or else of this machine."""
+    """The time zone of the schedule that created the run; None for the one of this machine."""
     if flow_run.deployment_id is None:
         return None
     async with get_client() as client:
         deployment = await client.read_deployment(flow_run.deployment_id)
     zones = {each.id: getattr(each.schedule, "timezone", None) for each in deployment.schedules}
-    author = flow_run.created_by.id if flow_run.created_by else None
-    if author is not None and author in zones:
-        return ZoneInfo(zones[author] or "UTC")
-    named = {zone for zone in zones.values() if zone}  # started by hand
-    return ZoneInfo(named.pop()) if len(named) == 1 else None
+    creator = flow_run.created_by.id if flow_run.created_by else None
+    if creator is not None and creator in zones:
+        return ZoneInfo(zones[creator] or "UTC")
+    # The run was started by hand. If all schedules agree on a time zone, the person means that one.
+    distinct = {zone for zone in zones.values() if zone}
+    return ZoneInfo(distinct.pop()) if len(distinct) == 1 else None
 
 
 async def accept_or_fail(session: DatasetRun, dataset: str, results: list[GateResult]) -> Any:
     """Show the results of the gates and emit an event; returns a failed state if a gate failed.
 
-    None if the dataset is accepted, or has neither gates nor versions.
+    Returns None if the dataset is accepted, or if it has neither gates nor versions.
     """
     directory = session.directory
     if not results:
@@ -66,12 +67,12 @@ async def accept_or_fail(session: DatasetRun, dataset: str, results: list[GateRe
     try:
         require_passed(directory, results)
     except GatesFailedError as error:
-        return Failed(message=str(error), data=error)  # raising it would log a traceback
+        return Failed(message=str(error), data=error)  # raising the error would log a traceback
     return None
 
 
 def _emit_outcome(dataset: str, directory: DatasetDirectory, results: list[GateResult]) -> None:
-    """Emit an event that automations can wait for."""
+    """Emit an event that can trigger automations."""
     failed = [str(each) for each in results if not each.passed]
     version = directory.version or ""
     emit_event(

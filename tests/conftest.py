@@ -1,4 +1,4 @@
-"""Fixtures that several parts of the tests use."""
+"""Fixtures that are shared by several test packages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmarks.server import BenchServer
 
 ServerFactory = Callable[..., BenchServer]
 
-# A busy machine is no reason for a property to fail.
+# A property must not fail because the machine is busy.
 settings.register_profile(
     "busy machine", settings(), deadline=None, suppress_health_check=[HealthCheck.too_slow]
 )
@@ -21,7 +21,7 @@ settings.load_profile("busy machine")
 
 @pytest.fixture
 def bench_server() -> Iterator[ServerFactory]:
-    """Starts OpenAI-compatible servers as processes of their own: `bench_server(latency=0.1)`."""
+    """Starts OpenAI-compatible servers as separate processes: `bench_server(latency=0.1)`."""
     servers: list[BenchServer] = []
 
     def start(**options: Any) -> BenchServer:
@@ -35,5 +35,5 @@ def bench_server() -> Iterator[ServerFactory]:
 
 @pytest.fixture(autouse=True)
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads the providers or models that the person at the keyboard has set up."""
+    """Hide the developer's own providers and models from the tests."""
     monkeypatch.setenv("DATA_DESIGNER_HOME", str(tmp_path_factory.mktemp("home")))

@@ -1,4 +1,4 @@
-"""Small configurations that the tests generate."""
+"""Small configurations for tests."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from dd_core.models.conversation import ConversationLimits
 
 
 def binding(seed: int = 0, **fields: Any) -> Binding:
-    """A binding with the defaults of a run."""
+    """A `Binding` with the defaults of a run; `fields` replace some of them."""
     defaults: dict[str, Any] = {
         "rendering": "secure",
         "conversation": ConversationLimits(),
@@ -21,7 +21,7 @@ def binding(seed: int = 0, **fields: Any) -> Binding:
 
 
 def model(url: str, alias: str = "m", *, parallel: int = 8, **fields: Any) -> dd.ModelConfig:
-    """A model at a test server; the server knows it by its alias."""
+    """A model on a test server; its name there is its alias."""
     parameters = dd.ChatCompletionInferenceParams(max_parallel_requests=parallel)
     given = {"provider": "openai", "base_url": url, "inference_parameters": parameters}
     return dd.ModelConfig(alias=alias, model=alias, **{**given, **fields})
@@ -41,7 +41,7 @@ def topics(*models: dd.ModelConfig) -> dd.DataDesignerConfigBuilder:
 
 
 def chain(url: str, length: int, alias: str = "m", **fields: Any) -> dd.DataDesignerConfigBuilder:
-    """LLM columns `c0`, `c1` ... of which each needs the one before."""
+    """A builder with LLM columns `c0`, `c1`, ... where each column needs the one before."""
     builder = topics(model(url, alias, **fields))
     before = "id"
     for number in range(length):

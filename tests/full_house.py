@@ -1,4 +1,4 @@
-"""A model that shows whether places idle, by counting requests rather than seconds."""
+"""A model that detects idle request slots by counting requests instead of measuring time."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ from collections.abc import Callable, Mapping
 from benchmarks.schema_values import structured_text
 from tests.scripted import Body, ScriptedModel, prompt_of
 
-_PATIENCE = 30.0  # seconds, in which a client has nothing to do but to send its next request
+_PATIENCE = 30.0  # seconds; the client has nothing to do but to send its next request
 
 
 class FullHouse(ScriptedModel):
-    """Answers a request only while every place that can be taken is taken.
+    """Answers a request only while every slot that can be used is used.
 
-    `places` is how many requests each model takes at once, and `work` says how many cells of each
-    model could be in flight if it had places for all. A client that leaves a place empty gets no
-    answer for a while; then `idled` tells of it, and everything is answered at once.
+    `places` is the number of slots of each model, and `work` returns the number of cells of each
+    model that could be in flight if it had enough slots. A client that leaves a slot empty gets no
+    answer until a timeout. Then `idled` becomes true and all requests are answered immediately.
     """
 
     def __init__(self, places: int, work: Callable[[], Mapping[str, int]]) -> None:
@@ -26,7 +26,7 @@ class FullHouse(ScriptedModel):
         self._work = work
         self._waiting: list[tuple[Body, asyncio.Event]] = []
         self.answered: Counter[str] = Counter()
-        """Answers so far by model, and by what a prompt says before its first colon."""
+        """Number of answers by model, and by the prompt's text before its first colon."""
         self.idled = False
 
     async def pause(self, body: Body) -> None:

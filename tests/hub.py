@@ -1,4 +1,4 @@
-"""A hub of datasets on this machine, with the parts of Hugging Face's API that we use."""
+"""A local Hugging Face Hub with the parts of its API that the project uses."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ COMMIT = "a" * 40
 
 
 class Hub:
-    """Repositories as mappings from path to bytes, and what was asked."""
+    """Repositories as mappings from path to content, and the requests received."""
 
     def __init__(self) -> None:
         self.repositories: dict[str, dict[str, bytes]] = {}
@@ -29,7 +29,7 @@ class Hub:
 
 @contextmanager
 def running_hub() -> Iterator[Hub]:
-    """A hub for as long as the block lasts."""
+    """Run a hub for the duration of the block."""
     hub = Hub()
     server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(hub))
     hub.url = f"http://127.0.0.1:{server.server_port}"

@@ -1,4 +1,4 @@
-"""A local S3 server for tests, as a process of its own."""
+"""A local S3 server for tests, in a separate process."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ ENVIRONMENT = {
 
 @contextmanager
 def s3_server() -> Iterator[str]:
-    """The address of a server with the bucket `datasets`; for AWS_ENDPOINT_URL."""
-    S3FileSystem.clear_instance_cache()  # one that is kept would ask the server of another test
+    """Run a server with the bucket `datasets`; yields its URL for AWS_ENDPOINT_URL."""
+    S3FileSystem.clear_instance_cache()  # a cached one would use the server of an earlier test
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]

@@ -1,4 +1,4 @@
-"""A server of models that answers some requests and refuses the others, over a real socket."""
+"""A model server on a real socket that answers some requests and rejects all others."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class _Handler(BaseHTTPRequestHandler):
 
 @contextmanager
 def refusing(status: int, error: dict[str, Any], *, good: int = 0) -> Iterator[str]:
-    """The address of a server that answers `good` requests and then gives this error."""
+    """Run a server that answers `good` requests and then returns `error`; yields the URL."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.good, server.status, server.error = good, status, error
     thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})

@@ -1,4 +1,4 @@
-"""A model behind an httpx transport: it answers from a script and remembers what it was asked."""
+"""A model behind an httpx transport that answers from a script and records its requests."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from benchmarks.schema_values import value_of
 
 Body: TypeAlias = dict[str, Any]
 Answer: TypeAlias = "str | dict[str, Any] | httpx.Response | Exception"
-"""Text, an object that is sent as JSON text, a whole response, or an error that is raised."""
+"""Text, an object that is sent as JSON text, a complete response, or an error that is raised."""
 Script: TypeAlias = "Answer | Sequence[Answer] | Callable[[Body], Answer] | None"
 
 PROBE = "Say hello."
-"""What the readiness check before a run asks."""
+"""The prompt of the readiness check before a run."""
 
 
 def chat_response(
@@ -30,7 +30,7 @@ def chat_response(
     completion_tokens: int = 5,
     usage: dict[str, Any] | None = None,
 ) -> httpx.Response:
-    """What an OpenAI-compatible server answers; `usage` replaces the counts of tokens."""
+    """A response of an OpenAI-compatible server; `usage` replaces the token counts."""
     message: dict[str, Any] = {"role": "assistant", "content": text}
     if reasoning is not None:
         message["reasoning_content"] = reasoning
@@ -40,13 +40,13 @@ def chat_response(
 
 
 def refusal(status: int, message: str = "no", **headers: str) -> httpx.Response:
-    """An error in the words of an OpenAI-compatible server; `retry_after` becomes Retry-After."""
+    """An error response of an OpenAI-compatible server; `retry_after` becomes Retry-After."""
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     return httpx.Response(status, json={"error": {"message": message}}, headers=named)
 
 
 def answer_schema(schema: dict[str, Any]) -> Any:
-    """A value that satisfies the schema, as the bench server would give it."""
+    """A value that satisfies the schema, as the bench server would return it."""
     return value_of(schema)
 
 
@@ -60,10 +60,10 @@ def prompt_of(body: Body) -> str:
 
 
 class ScriptedModel(httpx.AsyncBaseTransport):
-    """Answers with one text always, with a list's answers in order, or with what a function says.
+    """Always answers with the same text, with the answers of a list, or with a function's result.
 
-    Without a script it answers what a request's JSON schema asks for. The readiness check before
-    a run is answered by itself and not recorded, unless `probes` is true.
+    Without a script, an answer satisfies the JSON schema of the request. The readiness check before
+    a run is answered automatically and not recorded, unless `probes` is true.
     """
 
     def __init__(self, script: Script = None, *, latency: float = 0.0, probes: bool = False):
@@ -96,7 +96,7 @@ class ScriptedModel(httpx.AsyncBaseTransport):
             self.in_flight -= 1
 
     async def pause(self, body: Body) -> None:
-        """What passes between a request and its answer."""
+        """Wait between a request and its answer."""
         await asyncio.sleep(self._latency)
 
     def _response(self, body: Body) -> httpx.Response:
@@ -104,7 +104,7 @@ class ScriptedModel(httpx.AsyncBaseTransport):
         if isinstance(answer, Exception):
             raise answer
         if isinstance(answer, httpx.Response):
-            # A response can be read once only, and a script may send it often.
+            # A response can be read only once, but a script may send it several times.
             return httpx.Response(
                 answer.status_code, headers=answer.headers, content=answer.content
             )
@@ -127,7 +127,7 @@ class ScriptedModel(httpx.AsyncBaseTransport):
 def builder(**fields: Any) -> dd.DataDesignerConfigBuilder:
     """A builder with one model, alias `m`, and one sampler column, `topic`.
 
-    `fields` are the model's; those of its inference parameters are recognised.
+    `fields` are fields of the model or of its inference parameters.
     """
     made = dd.DataDesignerConfigBuilder([model(**fields)])
     return made.add_column(

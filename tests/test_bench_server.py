@@ -1,4 +1,4 @@
-"""The server that tests and benchmarks trust: its answers, its faults and its counts."""
+"""The server that tests and benchmarks rely on: its answers, faults and counts."""
 
 from __future__ import annotations
 
@@ -16,8 +16,7 @@ from typing import Any
 import aiohttp
 import jsonschema_rs
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
 from benchmarks.answers import Answers, Settings
@@ -38,7 +37,7 @@ def structured(schema: dict[str, Any]) -> dict[str, Any]:
 
 
 async def send(server: BenchServer, *bodies: Any, path: str = "/chat/completions") -> list[Reply]:
-    """All bodies at once; status, raw text and headers of the answers, in the same order."""
+    """Send all bodies at once; returns status, text and headers of the answers, in that order."""
 
     async def one(session: aiohttp.ClientSession, body: Any) -> Reply:
         async with session.post(server.url + path, json=body) as response:

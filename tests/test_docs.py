@@ -1,4 +1,4 @@
-"""What the README and the docs show works as it stands."""
+"""The examples in the README and the docs work as they are."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""What the user declares, and the plan that follows from it."""
+"""What the user declares: configuration, run settings and gates, and the plan made from them."""

@@ -1,4 +1,4 @@
-"""Building a dataset's configuration step by step in Python."""
+"""Builds the configuration of a dataset step by step in Python."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 
 class ModelsBuilder:
-    """Models by alias, and tools by theirs."""
+    """Holds models and tools, both by alias."""
 
     def __init__(
         self,
@@ -53,16 +53,16 @@ class ModelsBuilder:
 
     @property
     def model_configs(self) -> list[ModelConfig]:
-        """The models that columns may name."""
+        """The models that columns may use."""
         return self._models
 
     @property
     def tool_configs(self) -> list[ToolConfig]:
-        """The tools that columns may name."""
+        """The tools that columns may refer to."""
         return self._tools
 
     def add_model_config(self, model_config: ModelConfig) -> Self:
-        """Add a model; its alias must be new."""
+        """Add a model; raises `BuilderConfigurationError` if its alias exists."""
         if any(known.alias == model_config.alias for known in self._models):
             raise BuilderConfigurationError(
                 f"there is already a model with the alias {model_config.alias!r}; "
@@ -77,7 +77,7 @@ class ModelsBuilder:
         return self
 
     def add_tool_config(self, tool_config: ToolConfig) -> Self:
-        """Add tools; their alias must be new."""
+        """Add tools; raises `BuilderConfigurationError` if their alias exists."""
         if any(known.tool_alias == tool_config.tool_alias for known in self._tools):
             raise BuilderConfigurationError(
                 f"there are already tools with the alias {tool_config.tool_alias!r}; "
@@ -92,7 +92,7 @@ class ModelsBuilder:
         return self
 
     def get_tool_config(self, alias: str) -> ToolConfig:
-        """The tools of an alias; `KeyError` if there are none."""
+        """The tools with this alias; raises `KeyError` if there are none."""
         found = [tool for tool in self._tools if tool.tool_alias == alias]
         if not found:
             raise KeyError(alias)
@@ -100,11 +100,11 @@ class ModelsBuilder:
 
 
 class DataDesignerConfigBuilder(ModelsBuilder):
-    """Collects columns, models, a seed dataset and constraints; `build` makes the config.
+    """Collects columns, models, a seed dataset and constraints; `build` returns the configuration.
 
     `model_configs` is a list, or the path of a YAML or JSON file with a `model_configs` list;
-    without one, the default models are there. Every method that adds or deletes returns the
-    builder. Nothing about other columns is checked while adding, so the order is free.
+    default: the default models. Methods that add or delete return the builder. References between
+    columns are not checked while columns are added, so any order works.
     """
 
     def __init__(
@@ -121,7 +121,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
 
     @classmethod
     def from_config(cls, config: ConfigSource) -> Self:
-        """A builder that holds what a config, a file, an address or YAML text says."""
+        """Create a builder from a configuration object, a file, a URL or YAML text."""
         loaded = load_config(config)
         builder = cls([*(loaded.model_configs or ())], [*(loaded.tool_configs or ())])
         builder._columns = {column.name: column for column in loaded.columns}
@@ -133,7 +133,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
 
     @property
     def info(self) -> Info:
-        """Help in the terminal: `info.display("samplers")` or `info.display("model_configs")`."""
+        """Help for the terminal: `info.display("samplers")` or `info.display("model_configs")`."""
         from dd_core.dataset.info import Info
         from dd_core.models.providers import load_default_providers
 
@@ -141,7 +141,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
 
     @property
     def allowed_references(self) -> list[str]:
-        """Names that templates may use: columns and their side effects."""
+        """Names that templates may use: columns and their side-effect columns."""
         return [
             name
             for column in self._columns.values()
@@ -156,21 +156,21 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         column_type: str | None = None,
         **fields: Any,
     ) -> Self:
-        """Add a column, given as an object or by name, type and fields.
+        """Add a column, either as an object or by name, type and fields.
 
-        A column of the same name is replaced and keeps its position.
+        A column with the same name is replaced; the new one takes its position.
         """
         if column_config is None:
             if name is None or column_type is None:
                 raise BuilderConfigurationError(
-                    "add_column needs a column configuration, or both name and column_type"
+                    "add_column requires a column configuration, or both name and column_type"
                 )
             given = {"name": name, "column_type": str(column_type), **fields}
             column_config = Column.read(given)
         if not isinstance(column_config, Column):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise InvalidColumnTypeError(
-                f"{type(column_config).__name__!r} is no column configuration; "
-                f"known column types: {', '.join(sorted(Column.kinds))}"
+                f"{type(column_config).__name__!r} is not a column configuration; "
+                f"known column types: {', '.join(sorted(Column.all_kinds()))}"
             )
         self._columns[column_config.name] = column_config
         return self
@@ -180,7 +180,8 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         column = self._columns.get(column_name)
         if column is not None and column.is_seed:
             raise BuilderConfigurationError(
-                f"{column_name!r} comes from the seed dataset and cannot be deleted; drop it"
+                f"{column_name!r} comes from the seed dataset and cannot be deleted; "
+                "set its drop to true"
             )
         self._columns.pop(column_name, None)
         return self
@@ -192,14 +193,14 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         processor_type: str | None = None,
         **fields: Any,
     ) -> Self:
-        """Add a processor, given as an object or by type and fields.
+        """Add a processor, either as an object or by type and fields.
 
-        One of the same name is replaced, and comes last.
+        A processor with the same name is removed; the new one comes last.
         """
         if processor_config is None:
             if processor_type is None:
                 raise BuilderConfigurationError(
-                    "add_processor needs a processor, or processor_type and its fields"
+                    "add_processor requires a processor, or processor_type and its fields"
                 )
             try:
                 given = {"processor_type": str(processor_type), **fields}
@@ -211,14 +212,15 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return self
 
     def get_processor_configs(self) -> list[ProcessorConfig]:
-        """The processors, in the order in which they are applied."""
+        """The processors in the order in which they are applied."""
         return [*self._processors.values()]
 
     def add_profiler(self, profiler_config: JudgeScoreProfilerConfig) -> Self:
-        """Have a model say what it finds in judges' scores when the dataset is there."""
+        """Add a profiler, which summarizes the judges' scores of the finished dataset."""
         if not isinstance(profiler_config, JudgeScoreProfilerConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise BuilderConfigurationError(
-                f"{type(profiler_config).__name__!r} is no profiler; use JudgeScoreProfilerConfig"
+                f"{type(profiler_config).__name__!r} is not a profiler; "
+                "use JudgeScoreProfilerConfig"
             )
         self._profilers.append(profiler_config)
         return self
@@ -234,11 +236,11 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         constraint_type: str | None = None,
         **fields: Any,
     ) -> Self:
-        """Add a constraint, given as an object or by type and fields."""
+        """Add a constraint, either as an object or by type and fields."""
         if constraint is None:
             if constraint_type is None:
                 raise BuilderConfigurationError(
-                    "add_constraint needs a constraint, or constraint_type and its fields"
+                    "add_constraint requires a constraint, or constraint_type and its fields"
                 )
             adapter: TypeAdapter[Any] = TypeAdapter(Constraint)
             given = {"constraint_type": str(constraint_type), **fields}
@@ -250,7 +252,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return self
 
     def delete_constraints(self, target_column: str) -> Self:
-        """Remove the constraints on a column; none is fine."""
+        """Remove all constraints on a column; a column without constraints is ignored."""
         self._constraints = [c for c in self._constraints if c.target_column != target_column]
         return self
 
@@ -261,7 +263,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         sampling_strategy: SamplingStrategy = SamplingStrategy.ORDERED,
         selection_strategy: IndexRange | PartitionBlock | None = None,
     ) -> Self:
-        """Build the dataset on the rows of a seed dataset; the last call wins."""
+        """Use a seed dataset. It replaces the seed dataset of an earlier call."""
         self._seed = SeedConfig(
             source=seed_source,
             sampling_strategy=sampling_strategy,
@@ -270,23 +272,23 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return self
 
     def get_column_config(self, name: str) -> Column:
-        """The column of this name; `KeyError` if there is none."""
+        """The column with this name; raises `KeyError` if there is none."""
         return self._columns[name]
 
     def get_column_configs(self) -> list[Column]:
-        """All columns in declared order."""
+        """All columns in the order of declaration."""
         return [*self._columns.values()]
 
     def get_columns_of_type(self, column_type: str) -> list[Column]:
-        """Columns of one type in declared order."""
+        """Columns of one type in the order of declaration."""
         return [column for column in self._columns.values() if column.kind == str(column_type)]
 
     def get_columns_excluding_type(self, column_type: str) -> list[Column]:
-        """Columns of all other types in declared order."""
+        """Columns of all other types in the order of declaration."""
         return [column for column in self._columns.values() if column.kind != str(column_type)]
 
     def num_columns_of_type(self, column_type: str) -> int:
-        """How many columns are of one type."""
+        """The number of columns of one type."""
         return len(self.get_columns_of_type(column_type))
 
     def get_constraints(self, target_column: str) -> Sequence[Constraint]:
@@ -294,11 +296,11 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return [c for c in self._constraints if c.target_column == target_column]
 
     def get_seed_config(self) -> SeedConfig | None:
-        """The seed dataset, if there is one."""
+        """The seed dataset; None if there is none."""
         return self._seed
 
     def build(self) -> DataDesignerConfig:
-        """The configuration as it stands."""
+        """Return the configuration in its present state."""
         return DataDesignerConfig(
             columns=[*self._columns.values()],
             model_configs=[*self._models],
@@ -310,7 +312,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         )
 
     def get_builder_config(self) -> BuilderConfig:
-        """The configuration with the library's version, as it is written to files."""
+        """The configuration with the version of the library, as it is written to files."""
         return BuilderConfig.of(self.build())
 
     def write_config(self, path: str | Path, indent: int = 2) -> None:
@@ -332,7 +334,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         if not self._columns and self._seed is None:
             return "DataDesignerConfigBuilder()"
         lines = [f"    seed_dataset: {self._seed.source.kind}"] if self._seed else []
-        for kind in Column.kinds:
+        for kind in Column.all_kinds():
             names = [column.name for column in self.get_columns_of_type(kind)]
             if names:
                 lines.append(f"    {kind}: {', '.join(names)}")
@@ -340,7 +342,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
 
 
 def load_model_configs(source: str | Path) -> list[ModelConfig]:
-    """Models of a YAML or JSON file whose top level has a `model_configs` list."""
+    """Load models from a YAML or JSON file with a `model_configs` list at its top level."""
     import yaml
 
     path = Path(source).expanduser()
@@ -348,5 +350,5 @@ def load_model_configs(source: str | Path) -> list[ModelConfig]:
         raise FileNotFoundError(f"there is no model config file {str(source)!r}")
     loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
-        raise InvalidConfigError(f"{path} has no top-level list `model_configs`")
+        raise InvalidConfigError(f"{str(path)!r} has no top-level list `model_configs`; add it")
     return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]

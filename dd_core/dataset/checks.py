@@ -1,4 +1,4 @@
-"""What is wrong with a configuration as a whole; its parts check themselves."""
+"""Checks of a configuration as a whole; its parts check themselves."""
 
 from __future__ import annotations
 
@@ -17,25 +17,27 @@ _GATES = "run_config.gates"
 
 
 def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
-    """A fallback must be another model of the same kind."""
+    """Check that each fallback is another model of the same generation type."""
     kinds = {model.alias: model.generation_type for model in models}
     for model in models:
         if model.fallback is None:
             continue
         place = f"model_configs.{model.alias}.fallback"
         if model.fallback not in kinds or model.fallback == model.alias:
-            message = f"{model.fallback!r} is no other model's alias; name another model"
+            message = f"{model.fallback!r} is not the alias of another model; name another model"
             yield Problem(place, message)
         elif kinds[model.fallback] != model.generation_type:
-            yield Problem(place, f"{model.fallback!r} generates {kinds[model.fallback].value!r}")
+            message = f"{model.fallback!r} has generation_type {kinds[model.fallback].value!r}"
+            fix = f"name a model of type {model.generation_type.value!r}"
+            yield Problem(place, f"{message}; {fix}")
 
 
 def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> Iterator[Problem]:
-    """A dataset needs columns that are kept, and constraints need columns that are drawn."""
+    """Check that some columns are kept, and that constraints and profilers refer to what exists."""
     if not config.columns:
-        yield Problem("columns", "there are none; declare at least one column or a seed dataset")
+        yield Problem("columns", "the list is empty; declare at least one column or a seed dataset")
     elif all(column.drop for column in config.columns):
-        yield Problem("columns", "all of them are dropped; set drop to false on at least one")
+        yield Problem("columns", "all columns are dropped; set drop to false on at least one")
     aliases = {model.alias for model in models}
     for number, profiler in enumerate(config.profilers or ()):
         if profiler.model_alias not in aliases:
@@ -47,48 +49,49 @@ def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> 
         if constraint.target_column not in samplers:
             yield Problem(
                 f"constraints.{constraint.target_column}",
-                f"target_column {constraint.target_column!r} is no sampler column; "
-                "constraints hold for sampler columns only",
+                f"target_column {constraint.target_column!r} is not a sampler column; "
+                "constraints apply to sampler columns only",
             )
 
 
 def check_gates(
     gates: Gates | None, plan: Plan, num_records: int, *, has_versions: bool
 ) -> Iterator[Problem]:
-    """Gates that no dataset of this plan could pass, or that cannot be measured."""
+    """Check for gates that no dataset of this plan can pass, or that cannot be measured."""
     if gates is None:
         return
     late = select_stage(plan.config.processors, "after_generation")
     if gates.min_rows is not None and gates.min_rows > num_records and not late:
-        message = f"is {gates.min_rows}, but only {num_records} rows are asked for; lower it"
+        message = f"is {gates.min_rows}, but only {num_records} rows are requested; lower it"
         yield Problem(f"{_GATES}.min_rows", message)
     columns = {column.name: column for column in plan.config.columns}
     shown = frozenset(plan.output_columns)
-    for name, wanted in gates.columns.items():
+    for name, column_gates in gates.columns.items():
         place = f"{_GATES}.columns.{name}"
         if name in plan.dropped_columns:
-            yield Problem(place, "is a dropped column; set its drop to false to gate it")
+            yield Problem(place, "is a dropped column; set its drop to false, or remove the gate")
         elif name not in shown:
             yield report_unknown(place, name, Scope(columns, shown, {}))
         else:
-            yield from _column_problems(place, wanted, columns.get(name), has_versions)
+            yield from _check_column(place, column_gates, columns.get(name), has_versions)
 
 
-def _column_problems(
+def _check_column(
     place: str, gates: ColumnGates, column: Column | None, has_versions: bool
 ) -> Iterator[Problem]:
-    suited = (column or Column).supported_gates  # a side effect is like any column
+    supported = (column or Column).supported_gates  # side-effect columns have the default gates
     for name in gates.wanted:
-        if name not in suited:
-            kind = f"a column of kind {column.kind!r}" if column else "a side effect"
-            yield Problem(f"{place}.{name}", f"does not suit {kind}; {list_known('gates', suited)}")
+        if name not in supported:
+            kind = f"a column of type {column.kind!r}" if column else "a side-effect column"
+            message = f"does not apply to {kind}; {list_known('gates', supported)}"
+            yield Problem(f"{place}.{name}", message)
     if gates.max_drift is not None and not has_versions:
-        message = "compares with the version before, but this dataset has no versions"
-        yield Problem(f"{place}.max_drift", f"{message}; give the run a version, or leave it out")
+        message = "compares with the previous version, but this dataset has no versions"
+        yield Problem(f"{place}.max_drift", f"{message}; give the run a version, or remove it")
     known: Mapping[str, bool] = column.scores_by_name if column else {}
-    for score in (gates.min_mean_scores or {}) if "min_mean_scores" in suited else ():
+    for score in (gates.min_mean_scores or {}) if "min_mean_scores" in supported else ():
         at = f"{place}.min_mean_scores.{score}"
         if score not in known:
-            yield Problem(at, f"is no score of this judge; {list_known('scores', known)}")
+            yield Problem(at, f"is not a score of this judge; {list_known('scores', known)}")
         elif not known[score]:
-            yield Problem(at, "has options that are no numbers, so there is no mean; leave it out")
+            yield Problem(at, "has options that are not numbers, so it has no mean; remove it")

@@ -1,9 +1,29 @@
-"""Declarations of tools that models may call. They are read and written, not run yet."""
+"""Names that are accepted so that existing NeMo Data Designer configurations work unchanged.
+
+Accepted without effect:
+
+- `RunConfig`: the fields `display_tui`, `async_trace`, `write_scheduler_events` and
+  `otel_metrics_port`;
+- `ToolConfig` and `tool_configs`, `MCPProvider`, `LocalStdioMCPProvider`, and the argument
+  `mcp_providers` of `DataDesigner`: tools are not supported yet, and a column with `tool_alias` is
+  an error;
+- `SchedulingMetadata`;
+- `ThrottleConfig.ceiling_overshoot`;
+- the argument `auto_configure_logging` of `DataDesigner`: the application configures logging.
+
+Not accepted: the arguments `seed_readers` and `person_reader` of `DataDesigner` raise an error that
+refers to custom seed sources and samplers.
+
+Deprecated, with a warning: `translate_deprecated` gives the fields `progress_bar` and `throttle` of
+`RunConfig` their present names.
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
@@ -13,7 +33,7 @@ from dd_core.models.secrets import mask_secret
 
 
 class ThrottleConfig(Declaration):
-    """Deprecated names of `RequestAdmissionTuningConfig`."""
+    """Deprecated form of `RequestAdmissionTuningConfig`."""
 
     reduce_factor: float = Field(default=0.75, gt=0, lt=1)
     additive_increase: int = Field(default=1, ge=1)
@@ -23,7 +43,7 @@ class ThrottleConfig(Declaration):
     rampup_seconds: float = Field(default=0.0, ge=0)
 
     def translated(self) -> RequestAdmissionTuningConfig:
-        """The same under today's names."""
+        """The same settings under their present names; `ceiling_overshoot` has no counterpart."""
         return RequestAdmissionTuningConfig(
             multiplicative_decrease_factor=self.reduce_factor,
             additive_increase_step=self.additive_increase,
@@ -33,17 +53,34 @@ class ThrottleConfig(Declaration):
         )
 
 
+def translate_deprecated(fields: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of a `RunConfig` with deprecated names replaced by the present ones."""
+    fields = dict(fields)
+    # stacklevel=4 points to the caller of `RunConfig`, above this function, the validator and
+    # Pydantic.
+    if "progress_bar" in fields:
+        warnings.warn("progress_bar is now display_tui", DeprecationWarning, stacklevel=4)
+        fields.setdefault("display_tui", fields.pop("progress_bar"))
+    if "throttle" in fields:
+        if fields.get("request_admission") is not None:
+            raise ValueError("give either request_admission or throttle (deprecated), not both")
+        warnings.warn("throttle is now request_admission", DeprecationWarning, stacklevel=4)
+        throttle = ThrottleConfig.model_validate(fields.pop("throttle"))
+        fields["request_admission"] = throttle.translated()
+    return fields
+
+
 class MCPProvider(Declaration):
-    """A server of tools that is reached over HTTP."""
+    """A tool server that is reached over HTTP."""
 
     provider_type: Literal["sse", "streamable_http"] = "sse"
-    """How the server is spoken to."""
+    """Protocol of the server."""
     name: str
-    """Name that tool configurations use."""
+    """Name of the server in tool configurations."""
     endpoint: str
-    """Address of the server."""
+    """URL of the server."""
     api_key: SecretStr | None = None
-    """Name of the environment variable that holds the bearer token."""
+    """Name of the environment variable with the bearer token; default: no token."""
 
     @field_serializer("api_key")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
@@ -51,33 +88,33 @@ class MCPProvider(Declaration):
 
 
 class LocalStdioMCPProvider(Declaration):
-    """A server of tools that is started as a process."""
+    """A tool server that is started as a process."""
 
     provider_type: Literal["stdio"] = "stdio"
-    """How the server is spoken to."""
+    """Protocol of the server."""
     name: str
-    """Name that tool configurations use."""
+    """Name of the server in tool configurations."""
     command: str
-    """The program."""
+    """Program to start."""
     args: list[str] = []
-    """Its arguments."""
+    """Arguments of the program."""
     env: dict[str, str] = {}
-    """Its environment variables."""
+    """Environment variables of the program."""
 
 
 class ToolConfig(Declaration):
-    """Tools under the alias that columns refer to."""
+    """Tools that columns refer to by an alias."""
 
     tool_alias: str = Field(min_length=1)
-    """Name that columns use."""
+    """Name of the tools in columns."""
     providers: list[str]
-    """Names of the servers that offer the tools."""
+    """Names of the tool servers."""
     allow_tools: list[str] | None = None
-    """Which tools a model may call; all, if not given."""
+    """Names of the tools that a model may call; default: all."""
     max_tool_call_turns: int = Field(default=5, ge=1)
-    """How often a model may call tools in a conversation."""
+    """Maximum number of turns with tool calls in a conversation; default: 5."""
     timeout_sec: float | None = Field(default=None, gt=0)
-    """Seconds that a call may take."""
+    """Timeout of a tool call in seconds; default: no timeout."""
 
     @model_validator(mode="after")
     def _tools_are_named_once(self) -> Self:
@@ -89,12 +126,12 @@ class ToolConfig(Declaration):
 
 
 class SchedulingMetadataError(ValueError):
-    """Hints that contradict themselves."""
+    """`SchedulingMetadata` has invalid values."""
 
 
 @dataclass(frozen=True)
 class SchedulingMetadata:
-    """What a generator keeps busy: this machine or a model."""
+    """What a generator uses: this machine or a model."""
 
     kind: Literal["local", "model", "custom_model"] = "local"
     identity: tuple[str, ...] = ("local", "default")
@@ -103,8 +140,10 @@ class SchedulingMetadata:
 
     def __post_init__(self) -> None:
         if self.kind not in ("local", "model", "custom_model"):
-            raise SchedulingMetadataError(f"kind {self.kind!r} is not local, model or custom_model")
+            raise SchedulingMetadataError(
+                f"kind {self.kind!r} is unknown; use 'local', 'model' or 'custom_model'"
+            )
         if not self.identity or not all(self.identity):
-            raise SchedulingMetadataError("identity must be a tuple of texts that are not empty")
+            raise SchedulingMetadataError("identity must be a tuple of non-empty strings")
         if self.weight < 1:
             raise SchedulingMetadataError(f"weight must be at least 1, not {self.weight}")

@@ -1,7 +1,7 @@
-"""Turns a configuration into a plan: what depends on what, in which order, and each fingerprint.
+"""Compiles a configuration into a plan: dependencies, order and fingerprints of the columns.
 
-Everything that can be known to be wrong is found here, all of it at once, before a request is sent.
-A column's fingerprint identifies everything that its values depend on. Columns with equal
+All problems that can be found in advance are reported here together, before any request is sent.
+A column's fingerprint is a hash of everything that its values depend on. Columns with equal
 fingerprints have values of the same distribution, so finished values can be reused.
 """
 
@@ -38,15 +38,15 @@ def compile_plan(
     taken: Iterable[str] = (),
     managed_assets: Path | None = None,
 ) -> Plan:
-    """Check a configuration and plan it; raises `InvalidConfigError` with every problem found.
+    """Check a configuration and plan it; raises `InvalidConfigError` with all problems.
 
-    `taken` are names of columns that exist but could not be read; they count as known.
-    `managed_assets` is the folder of managed datasets, if not the environment's.
+    `taken` are names of columns that exist but cannot be read; references to them are valid.
+    `managed_assets` is the folder of managed datasets; default: the folder from the environment.
     """
     problems: list[Problem] = []
-    config = _located(config, managed_assets)
+    config = _set_managed_assets(config, managed_assets)
     table = _open_seed(config, problems)
-    config = _with_seed_columns(config, table, problems)
+    config = _add_seed_columns(config, table, problems)
     columns_kept = mark_dropped(config.columns, config.processors or ())
     config = config.model_copy(update={"columns": columns_kept})
     models = tuple(config.model_configs or load_default_models())
@@ -64,7 +64,7 @@ def compile_plan(
     problems.extend(check_dataset(config, models))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     aliases |= {profiler.model_alias for profiler in config.profilers or ()}
-    used = _used(models, aliases)
+    used = _select_models(models, aliases)
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
     graph = build_graph(config, producer)
@@ -73,7 +73,7 @@ def compile_plan(
         raise InvalidConfigError(problem for problem in problems if problem.level == "error")
     return Plan(
         config=config,
-        columns=_planned(config, graph, producer, used, table, seed),
+        columns=_plan_columns(config, graph, producer, used, table, seed),
         models=used,
         seed=seed,
         warnings=tuple(problems),
@@ -82,15 +82,15 @@ def compile_plan(
 
 
 def reseed(plan: Plan, seed: int) -> Plan:
-    """The same plan with another seed. Nothing is checked or opened again."""
+    """Return the plan with another seed. Nothing is checked or opened again."""
     config = plan.config
     producer = find_producers(config.columns, [])
     graph = build_graph(config, producer)
-    columns = _planned(config, graph, producer, plan.models, plan.seed_table, seed)
+    columns = _plan_columns(config, graph, producer, plan.models, plan.seed_table, seed)
     return replace(plan, columns=columns, seed=seed)
 
 
-def _located(config: DataDesignerConfig, assets: Path | None) -> DataDesignerConfig:
+def _set_managed_assets(config: DataDesignerConfig, assets: Path | None) -> DataDesignerConfig:
     if assets is None:
         return config
     columns = [column.with_managed_assets(assets) for column in config.columns]
@@ -98,6 +98,7 @@ def _located(config: DataDesignerConfig, assets: Path | None) -> DataDesignerCon
 
 
 def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable | None:
+    """Open the seed dataset; None if there is none or if it has problems."""
     if config.seed_config is None:
         return None
     found = [*config.seed_config.source.problems("seed_config.source")]
@@ -106,28 +107,29 @@ def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable
         return None
     try:
         table = config.seed_config.source.open()
-        SeedRows(config.seed_config, table, seed=0)
+        SeedRows(config.seed_config, table, seed=0)  # raises an error if the selection is invalid
     except SeedDatasetError as error:
         problems.append(Problem("seed_config", str(error)))
         return None
     return table
 
 
-def _used(models: Sequence[ModelConfig], aliases: set[str]) -> tuple[ModelConfig, ...]:
-    """The models that columns ask, and those that may answer in their place."""
+def _select_models(models: Sequence[ModelConfig], aliases: set[str]) -> tuple[ModelConfig, ...]:
+    """The models with these aliases and their fallbacks."""
     wanted = aliases | {model.fallback for model in models if model.alias in aliases}
     return tuple(model for model in models if model.alias in wanted)
 
 
-def _with_seed_columns(
+def _add_seed_columns(
     config: DataDesignerConfig, table: SeedTable | None, problems: list[Problem]
 ) -> DataDesignerConfig:
+    """Put a `seed-dataset` column for each column of the seed dataset in front of the others."""
     if table is None:
         return config
     declared = {column.name for column in config.columns}
     seeds = {column.name for column in config.columns if column.is_seed}
     problems.extend(
-        Problem(f"columns.{name}", "the seed dataset has a column of this name; rename it")
+        Problem(f"columns.{name}", "the seed dataset also has a column with this name; rename it")
         for name in table.columns
         if name in declared - seeds
     )
@@ -136,7 +138,7 @@ def _with_seed_columns(
     return config.model_copy(update={"columns": [*added, *config.columns]})
 
 
-def _planned(
+def _plan_columns(
     config: DataDesignerConfig,
     graph: nx.DiGraph[str],
     producer: Mapping[str, str],
@@ -144,13 +146,15 @@ def _planned(
     table: SeedTable | None,
     seed: int,
 ) -> dict[str, PlannedColumn]:
+    """Order the columns and compute their fingerprints, each from those of its inputs."""
     columns = {column.name: column for column in config.columns}
     position = {column.name: index for index, column in enumerate(config.columns)}
+    # Columns stay in the order of declaration where their dependencies allow it.
     order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
-    asking = {name for name in order if columns[name].get_model_aliases()}
-    ranks = compute_ranks(graph, order, asking)
+    model_columns = {name for name in order if columns[name].get_model_aliases()}
+    ranks = compute_ranks(graph, order, model_columns)
     identities = {model.alias: model.identity() for model in models}
-    early = _early(config)
+    drawn_together = _identify_drawn_columns(config)
     constraints = config.constraints or ()
     planned: dict[str, PlannedColumn] = {}
     for name in order:
@@ -164,8 +168,8 @@ def _planned(
             "seed": seed,
         }
         content |= column.fingerprint_parts(constraints, config.seed_config, table)
-        if column.is_drawn and early:
-            content["before_batch"] = early
+        if column.is_drawn and drawn_together:
+            content["before_batch"] = drawn_together
         planned[name] = PlannedColumn(
             column=column,
             reads=reads,
@@ -177,15 +181,19 @@ def _planned(
     return planned
 
 
-def _early(config: DataDesignerConfig) -> list[Any]:
-    """What drawn columns depend on together, if processors change them together."""
+def _identify_drawn_columns(config: DataDesignerConfig) -> list[Any]:
+    """The identities of all drawn columns and of the processors that change them before a batch.
+
+    Such a processor works on all drawn columns together, so each of them depends on all of this.
+    The list is empty if there is no such processor.
+    """
     processors = select_stage(config.processors, "before_batch")
     drawn = [column.identity() for column in config.columns if column.is_drawn]
     return [drawn, [each.identity() for each in processors]] if processors else []
 
 
 def mark_dropped(columns: Sequence[Column], processors: Sequence[ProcessorConfig]) -> list[Column]:
-    """The columns, with `drop` set on those that processors keep out of the dataset."""
+    """Return the columns, with `drop` set on those that processors remove from the dataset."""
     return [
         column.changed(drop=True)
         if not column.drop and any(processor.drops(column.name) for processor in processors)

@@ -1,4 +1,4 @@
-"""The declaration of a dataset: columns, models, seeds, constraints."""
+"""The configuration of a dataset: columns, models, seed dataset, constraints, processors."""
 
 from __future__ import annotations
 
@@ -27,21 +27,21 @@ _LISTS = ("model_configs", "tool_configs", "constraints", "processors")
 
 
 class Exportable(Declaration):
-    """A declaration that can be written to YAML and JSON and read back."""
+    """Base class of configurations that can be written to YAML and JSON and read back."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Every field as JSON types."""
+        """Return all fields as JSON types."""
         return self.model_dump(mode="json")
 
     def to_yaml(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
-        """YAML text, or None when it was written to `path`."""
+        """Return YAML text, or write it to `path` and return None."""
         import yaml
 
         text: str = yaml.safe_dump(self.to_dict(), indent=indent, allow_unicode=True)
         return _text_or_file(text, path)
 
     def to_json(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
-        """JSON text, or None when it was written to `path`."""
+        """Return JSON text, or write it to `path` and return None."""
         return _text_or_file(json.dumps(self.to_dict(), indent=indent, ensure_ascii=False), path)
 
 
@@ -53,22 +53,22 @@ def _text_or_file(text: str, path: str | Path | None) -> str | None:
 
 
 class DataDesignerConfig(Exportable):
-    """What a dataset consists of. How a run is carried out is said by `RunConfig`."""
+    """What a dataset contains. `RunConfig` says how a run generates it."""
 
     columns: list[Column]
-    """The columns, in the order in which they appear in the dataset."""
+    """Columns in the order in which they appear in the dataset."""
     model_configs: list[ModelConfig] | None = None
-    """Models by alias; the defaults, if not given."""
+    """Models that columns refer to by alias; default: the default models."""
     tool_configs: list[ToolConfig] | None = None
-    """Tools by alias. They are read and written, but no column can use them yet."""
+    """Tools by alias. Accepted for compatibility: no column can use them yet."""
     seed_config: SeedConfig | None = None
-    """Rows that the dataset is built on."""
+    """Seed dataset on whose rows the dataset is built; default: none."""
     constraints: list[Constraint] | None = None
-    """Inequalities that sampler columns satisfy in every row."""
+    """Inequalities that hold for sampler columns in every row; default: none."""
     profilers: list[JudgeScoreProfilerConfig] | None = None
-    """What models are to find out about the finished dataset."""
+    """Summaries of judges' scores that models write for the finished dataset; default: none."""
     processors: list[ProcessorConfig] | None = None
-    """What becomes of the rows of a batch when they are all there."""
+    """Processors that change, filter or export the rows; default: none."""
 
     @field_validator("columns")
     @classmethod
@@ -100,7 +100,7 @@ class DataDesignerConfig(Exportable):
         return models
 
     def fingerprint(self) -> dict[str, str | int]:
-        """Hash of what determines the data; limits and timeouts are not part of it."""
+        """Hash everything that determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
         content = encode_canonical(_hashed({**self.to_dict(), "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
@@ -112,7 +112,7 @@ class DataDesignerConfig(Exportable):
 
 
 def encode_canonical(content: Any) -> bytes:
-    """Equal content as equal bytes."""
+    """Encode content as JSON; equal content gives equal bytes."""
     try:
         return orjson.dumps(content, option=orjson.OPT_SORT_KEYS | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # integers of more than 64 bits
@@ -120,7 +120,7 @@ def encode_canonical(content: Any) -> bytes:
 
 
 def _hashed(config: dict[str, Any]) -> dict[str, Any]:
-    """The config without what does not change the data, in an order that does not matter."""
+    """The parts of a configuration that determine the data; models are sorted by alias."""
     config = {name: value for name, value in config.items() if name != "profilers"}
     for name in _LISTS:
         config[name] = config.get(name) or None
@@ -143,12 +143,12 @@ def _hashed(config: dict[str, Any]) -> dict[str, Any]:
 
 
 class BuilderConfig(Exportable):
-    """What a config file holds: the dataset's declaration and the version that wrote it."""
+    """The content of a configuration file: a dataset's configuration and the library's version."""
 
     data_designer: DataDesignerConfig
-    """The dataset."""
+    """Configuration of the dataset."""
     library_version: str | None = None
-    """Version of the library that wrote the file."""
+    """Version of the library that wrote the file; default: unknown."""
 
     @model_validator(mode="before")
     @classmethod
@@ -159,16 +159,17 @@ class BuilderConfig(Exportable):
 
     @classmethod
     def of(cls, config: DataDesignerConfig) -> Self:
-        """The config with this library's version."""
+        """Add the version of the installed library to a configuration."""
         from importlib.metadata import version
 
         return cls(data_designer=config, library_version=version("prefect-data-designer"))
 
 
 class JudgeScoreProfilerConfig(Declaration):
-    """For each score of each judge: how it is distributed, examples, and a summary by a model."""
+    """Profiles each score of each judge: its distribution, examples, and a summary by a model."""
 
     model_alias: str
     """Alias of the model that writes the summaries."""
     summary_score_sample_size: int | None = Field(default=20, ge=1)
-    """Reasonings that a summary is made from; no summary, if None."""
+    """Number of sampled reasonings that a summary is based on; default: 20. None means no
+    summary."""

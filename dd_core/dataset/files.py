@@ -1,4 +1,4 @@
-"""Reading a dataset's configuration from a file, an address, text or a mapping."""
+"""Reads the configuration of a dataset from a file, a URL, text or a mapping."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Pa
 
 @dataclass(frozen=True)
 class DataDesignerScriptParams:
-    """What a configuration that is a Python file is given."""
+    """What a configuration script in Python receives."""
 
     argv: tuple[str, ...] = ()
     """Arguments after `--` on the command line."""
@@ -37,22 +37,21 @@ _SUFFIXES = (".yaml", ".yml", ".json")
 def load_config(
     source: ConfigSource, providers: Providers | None = None, managed_assets: Path | None = None
 ) -> DataDesignerConfig:
-    """The declaration that a source holds; raises `InvalidConfigError` with all problems.
+    """Load the configuration of a dataset; raises `InvalidConfigError` with all problems.
 
-    A source is a config object, a mapping, the path or http(s) address of a YAML or JSON file, or
-    YAML text. Both shapes are read: `{data_designer: {...}}` and the inner mapping by itself.
-    `providers` and `managed_assets` serve to tell what else is wrong with a source that cannot be
-    read.
+    `source` is a configuration object, a mapping, the path or http(s) URL of a YAML or JSON file,
+    or YAML text. Two forms are accepted: `{data_designer: {...}}`, and the inner mapping alone.
+    `providers` and `managed_assets` are used to find further problems of an invalid source.
     """
     if isinstance(source, DataDesignerConfig):
         return source
     if isinstance(source, BuilderConfig):
         return source.data_designer
-    raw = _mapping_of(source)
+    raw = _read_mapping(source)
     inner: Any = raw.get("data_designer", raw)
     if not isinstance(inner, Mapping) or not (inner.keys() & {"columns", "seed_config"}):
         raise InvalidConfigError(
-            "it has neither `columns` nor `data_designer`; see docs/first-dataset.md for the form"
+            "it has neither `columns` nor `data_designer`; see docs/first-dataset.md for an example"
         )
     content: dict[str, Any] = json.loads(json.dumps({**inner}, default=str))  # pyright: ignore[reportUnknownArgumentType]
     try:
@@ -60,42 +59,46 @@ def load_config(
     except ValidationError as error:
         problems = find_config_problems(error, content)
         providers = providers or Providers()
-        further = _further_problems(content, problems, providers, managed_assets)
+        further = _find_further_problems(content, problems, providers, managed_assets)
         raise InvalidConfigError([*problems, *further]) from None
 
 
 def run_script(path: Path, argv: Sequence[str] = ()) -> DataDesignerConfig:
-    """The declaration that a Python file builds.
+    """Run a Python file and return the configuration that it builds.
 
-    The file defines `load_config_builder`, which takes nothing or a `DataDesignerScriptParams` and
-    returns a builder. It is run as it is, so only the command line does this, for its own user.
+    The file defines `load_config_builder`, which takes either no argument or a
+    `DataDesignerScriptParams`, and returns a builder. The file can run any code, so only the
+    command line calls this function, with files of its own user.
     """
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     found = runpy.run_path(str(path)).get("load_config_builder")
     if not callable(found):
-        raise InvalidConfigError(f"{path} defines no function load_config_builder()")
+        raise InvalidConfigError(f"{str(path)!r} defines no function load_config_builder(); add it")
     given = [DataDesignerScriptParams((*argv,))][: len(inspect.signature(found).parameters)]
     built: Any = found(*given)
     if not hasattr(built, "build"):
-        raise InvalidConfigError(f"load_config_builder() of {path} returned no builder")
+        raise InvalidConfigError(
+            f"load_config_builder() in {str(path)!r} must return a builder, "
+            f"not {type(built).__name__}"
+        )
     return built.build()
 
 
 def find_config_problems(error: ValidationError, content: Mapping[str, Any]) -> list[Problem]:
-    """Pydantic's findings with names instead of positions."""
+    """Convert Pydantic's errors to problems, with names instead of list positions."""
     return [
-        Problem(_place(found["loc"], content), _explained(dict(found)))
+        Problem(_format_location(found["loc"], content), _explain(dict(found)))
         for found in error.errors(include_url=False, include_context=False)
     ]
 
 
-def _mapping_of(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
+def _read_mapping(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     import yaml
 
     if isinstance(source, Mapping):
         return source
-    text, name = _text_of(source)
+    text, name = _read_text(source)
     try:
         loaded: Any = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
     except (ValueError, yaml.YAMLError) as error:
@@ -105,35 +108,35 @@ def _mapping_of(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     return loaded  # pyright: ignore[reportUnknownVariableType]
 
 
-def _text_of(source: str | Path) -> tuple[str, str]:
-    """Text and a name for it in messages."""
+def _read_text(source: str | Path) -> tuple[str, str]:
+    """The text of a source, and the name of the source in error messages."""
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return _downloaded(source), source
+        return _download(source), source
     if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
         return source, "the config text"
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no config file {str(source)!r}")
     if path.stat().st_size > _LARGEST_FILE:
-        raise InvalidConfigError(f"{path} is larger than {_LARGEST_FILE // 1_000_000} MB")
+        raise InvalidConfigError(f"{str(path)!r} is larger than {_LARGEST_FILE // 1_000_000} MB")
     return path.read_text(encoding="utf-8"), str(path)
 
 
-def _downloaded(url: str) -> str:
+def _download(url: str) -> str:
     import httpx
 
     if not httpx.URL(url).path.endswith(_SUFFIXES):
-        raise InvalidConfigError(f"{url} must end with {', '.join(_SUFFIXES)}")
+        raise InvalidConfigError(f"{url!r} must end with one of {', '.join(_SUFFIXES)}")
     try:
         response = httpx.get(url, timeout=_URL_TIMEOUT, follow_redirects=True)
         response.raise_for_status()
     except httpx.HTTPError as error:
-        raise InvalidConfigError(f"{url} cannot be fetched: {error}") from None
+        raise InvalidConfigError(f"{url!r} cannot be downloaded: {error}") from None
     return response.text
 
 
-def _place(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
-    """`columns.review.prompt` rather than `columns.2.llm-text.prompt`."""
+def _format_location(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
+    """A location with names, such as `columns.review.prompt` for `columns.2.llm-text.prompt`."""
     words: list[str] = []
     current: Any = content
     for step in location:
@@ -148,21 +151,23 @@ def _place(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
 
 
 def _name_of(item: Any, position: int) -> str:
-    """Name or alias of a list's member, so that people need not count."""
+    """The name or alias of a list item; its position if it has neither."""
     named = cast("dict[str, Any]", item) if isinstance(item, dict) else {}
     return str(named.get("name") or named.get("alias") or position)
 
 
 def _is_tag(step: int | str) -> bool:
-    """Whether a step only says which kind of a family was chosen."""
-    return isinstance(step, str) and any(step in family.kinds for family in Kind.__subclasses__())
+    """Whether a step of a location is the tag of a kind, which Pydantic adds to the location."""
+    return isinstance(step, str) and any(
+        step in family.all_kinds() for family in Kind.__subclasses__()
+    )
 
 
-def _explained(found: dict[str, Any]) -> str:
+def _explain(found: dict[str, Any]) -> str:
     message = str(found["msg"]).removeprefix("Value error, ")
     match found["type"]:
         case "extra_forbidden":
-            return "there is no such field; remove it or correct its name"
+            return "this field does not exist; remove it or correct its name"
         case "missing":
             return "is missing; add it"
         case "union_tag_not_found" | "union_tag_invalid":
@@ -174,13 +179,13 @@ def _explained(found: dict[str, Any]) -> str:
             return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
 
 
-def _further_problems(
+def _find_further_problems(
     content: dict[str, Any],
     known: list[Problem],
     providers: Providers,
     managed_assets: Path | None,
 ) -> list[Problem]:
-    """What else is wrong, as far as can be told while some parts cannot be read."""
+    """Problems of the parts that can be read, so that all problems are reported at once."""
     from dd_core.dataset.compile import compile_plan
 
     readable: list[Any] = []
@@ -198,13 +203,13 @@ def _further_problems(
         config = DataDesignerConfig.model_validate(partial)
         compile_plan(config, providers, 0, taken=taken, managed_assets=managed_assets)
     except InvalidConfigError as error:
-        return [problem for problem in error.problems if not _follows(problem, broken)]
+        return [problem for problem in error.problems if not _is_consequence(problem, broken)]
     except (ValidationError, ValueError, KeyError):
-        pass  # KeyError: all is well except that columns which are read from could not be read
+        pass  # KeyError: everything else is valid, but columns that others refer to are unreadable
     return []
 
 
-def _follows(problem: Problem, broken: set[str]) -> bool:
-    """Whether a problem is there only because a broken part was left out."""
+def _is_consequence(problem: Problem, broken: set[str]) -> bool:
+    """Whether a problem exists only because an unreadable part was left out."""
     about_models = problem.where.endswith(".model_alias") and "model_configs" in broken
     return problem.where == "columns" or about_models

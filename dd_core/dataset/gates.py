@@ -1,6 +1,7 @@
-"""Gates: what a finished dataset must be like before it counts as good.
+"""Quality gates: the conditions that a finished dataset must meet to be accepted.
 
-What can be wrong with them is in `checks.py`, how datasets are measured in `acceptance.py`.
+`dd_core/dataset/checks.py` checks the gates themselves before a run.
+`dd_core/quality/acceptance.py` evaluates them for a finished dataset.
 """
 
 from __future__ import annotations
@@ -11,21 +12,25 @@ from dd_core.declaration.kind import Declaration
 
 
 class ColumnGates(Declaration):
-    """What the values of one column must be like. Shares are between 0 and 1."""
+    """Quality gates for the values of one column. A gate that is not set is not checked.
+
+    Shares are between 0 and 1.
+    """
 
     max_null_share: float | None = Field(default=None, ge=0, le=1)
-    """Largest share of rows without a value."""
+    """Maximum share of rows without a value."""
     max_duplicate_share: float | None = Field(default=None, ge=0, le=1)
-    """Largest share of values that repeat another one, of those that are there."""
+    """Maximum share of values that repeat another value; rows without a value do not count."""
     min_valid_share: float | None = Field(default=None, ge=0, le=1)
-    """Smallest share of rows that a validation column finds valid; no verdict is not valid."""
+    """Minimum share of rows that a validation column finds valid; rows without a verdict count as
+    invalid."""
     min_mean_scores: dict[str, float] | None = Field(default=None, min_length=1)
-    """Smallest mean of a judge's scores, by the scores' names."""
+    """Minimum mean of a judge's scores, by the name of the score."""
     max_drift: float | None = Field(default=None, gt=0, le=1)
-    """Largest difference to the accepted version before this one, 0 for the same distribution: the
-    Kolmogorov-Smirnov statistic of numbers, dates and lengths of texts, the total variation
-    distance of categories. A difference that may be chance (p >= 0.01) does not count. 0.1 is a
-    good start."""
+    """Maximum difference from the previous accepted version; 0 means the same distribution. It is
+    the Kolmogorov-Smirnov statistic for numbers, dates and text lengths, and the total variation
+    distance for categories. Differences that may be due to chance (p >= 0.01) do not count. A good
+    starting value is 0.1."""
 
     @property
     def wanted(self) -> list[str]:
@@ -34,13 +39,13 @@ class ColumnGates(Declaration):
 
 
 class Gates(Declaration):
-    """What a finished dataset must be like; one that is not is kept, but not accepted."""
+    """Quality gates for a finished dataset. A dataset that fails one is kept, but not accepted."""
 
     min_rows: int | None = Field(default=None, ge=1)
-    """Fewest rows in the dataset, after processors have filtered them."""
+    """Minimum number of rows in the dataset, after processors have filtered them."""
     max_dropped_share: float | None = Field(default=None, ge=0, le=1)
-    """Largest share of rows that were given up, of those asked for."""
+    """Maximum share of the requested rows that were dropped because they failed."""
     max_duplicate_share: float | None = Field(default=None, ge=0, le=1)
-    """Largest share of rows that repeat another one in every column."""
+    """Maximum share of rows that repeat another row in every column."""
     columns: dict[str, ColumnGates] = Field(default_factory=dict[str, ColumnGates])
-    """What single columns must be like, by their names."""
+    """Quality gates for single columns, by column name."""

@@ -1,4 +1,4 @@
-"""What depends on what: the graph of a dataset's columns."""
+"""The dependency graph of a dataset's columns."""
 
 from __future__ import annotations
 
@@ -12,20 +12,25 @@ from dd_core.kinds.columns.column import Column
 
 
 def find_producers(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
-    """The column that provides each name."""
+    """Map each name to the column that produces it; adds a problem for each clash of names."""
     producer = {column.name: column.name for column in columns}
     for column in columns:
         for name in column.side_effect_columns:
             if name in producer:
                 other = producer[name]
-                message = f"its side effect {name!r} clashes with column {other!r}; rename one"
+                message = (
+                    f"its side-effect column {name!r} clashes with column {other!r}; rename one"
+                )
                 problems.append(Problem(f"columns.{column.name}", message))
             producer[name] = column.name
     return producer
 
 
 def build_graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
-    """An edge from each column to those that need it, for values or for `skip.when`."""
+    """Build a graph with an edge from each column to the columns that need it.
+
+    A column needs others for its values and for `skip.when`.
+    """
     graph: nx.DiGraph[str] = nx.DiGraph()
     for column in config.columns:
         graph.add_node(column.name)
@@ -37,7 +42,7 @@ def build_graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.D
 
 
 def find_cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
-    """A problem for each circle of columns."""
+    """Yield a problem for each cycle of columns."""
     for members in nx.strongly_connected_components(graph):
         first = next(iter(members))
         if len(members) > 1 or graph.has_edge(first, first):
@@ -50,11 +55,15 @@ def find_cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
 
 
 def compute_ranks(
-    graph: nx.DiGraph[str], order: Sequence[str], asking: Container[str]
+    graph: nx.DiGraph[str], order: Sequence[str], model_columns: Container[str]
 ) -> dict[str, int]:
-    """For each column the model cells on the longest way from it to the end of a row."""
+    """Count, for each column, the model columns on the longest path that starts with it.
+
+    `order` is a topological order of the graph. Queues serve low ranks first, so that rows finish
+    early, and high ranks first at the end of a run.
+    """
     ranks: dict[str, int] = {}
     for name in reversed(order):
         after = max((ranks[child] for child in graph.successors(name)), default=0)
-        ranks[name] = after + (name in asking)
+        ranks[name] = after + (name in model_columns)
     return ranks

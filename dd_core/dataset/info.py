@@ -1,4 +1,4 @@
-"""Help in the terminal: what can be configured, and with which fields."""
+"""Help for the terminal: what can be configured, and with which fields."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class InfoType(StrEnum):
-    """What help can be displayed about."""
+    """Topics that help can be displayed for."""
 
     SAMPLERS = "samplers"
     MODEL_CONFIGS = "model_configs"
@@ -23,7 +23,7 @@ class InfoType(StrEnum):
 
 
 class Info:
-    """What `display` prints, for the builder or designer that it belongs to."""
+    """Displays help for the builder or designer that it belongs to."""
 
     def __init__(
         self,
@@ -34,7 +34,7 @@ class Info:
         self._providers = providers
 
     def display(self, info_type: InfoType | str, sampler_type: str | None = None) -> None:
-        """Print help about samplers (or the one of `sampler_type`), models or providers."""
+        """Print help for samplers (all of them, or `sampler_type`), models or providers."""
         from rich.console import Console
 
         match InfoType(info_type):
@@ -42,7 +42,7 @@ class Info:
                 tables = [_fields(kind) for kind in _samplers(sampler_type)]
             case InfoType.MODEL_CONFIGS:
                 rows = [(m.alias, m.model, m.provider or m.base_url or "") for m in self._models()]
-                tables = [_table("ModelPool", ["alias", "model", "provider"], rows)]
+                tables = [_table("Models", ["alias", "model", "provider"], rows)]
             case InfoType.MODEL_PROVIDERS:
                 given = [(p.name, p.endpoint, p.key_reference or "") for p in self._providers()]
                 tables = [_table("Model providers", ["name", "endpoint", "key"], given)]
@@ -52,11 +52,12 @@ class Info:
 
 
 def _samplers(sampler_type: str | None) -> list[type[Kind]]:
-    known = SamplerParams.kinds
+    known = SamplerParams.all_kinds()
     if sampler_type is None:
         return [*known.values()]
     if str(sampler_type) not in known:
-        raise ValueError(f"sampler {str(sampler_type)!r} does not exist; known: {sorted(known)}")
+        names = ", ".join(repr(name) for name in sorted(known))
+        raise ValueError(f"sampler {str(sampler_type)!r} does not exist; use one of {names}")
     return [known[str(sampler_type)]]
 
 
@@ -67,7 +68,7 @@ def _fields(kind: type[Kind]) -> Table:
         for name, field in kind.model_fields.items()
         if name != kind.family_tag
     ]
-    (tag,) = [name for name, known in kind.kinds.items() if known is kind]
+    (tag,) = [name for name, known in kind.all_kinds().items() if known is kind]
     return _table(f"{tag}: {(kind.__doc__ or '').splitlines()[0]}", ["field", "default", ""], rows)
 
 

@@ -1,6 +1,6 @@
-"""A checked configuration, ready to run: columns in order, fingerprints, models, seed.
+"""The plan of a run: a checked configuration with ordered columns, fingerprints, models and seed.
 
-`compile.py` makes plans.
+`dd_core/dataset/compile.py` compiles plans.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ _FINGERPRINT_LENGTH = 16
 
 @dataclass(frozen=True)
 class PlannedColumn:
-    """A column with its place in the graph."""
+    """A column with its position in the dependency graph."""
 
     column: Column
     reads: tuple[str, ...]
-    """Names whose values generating needs, side effects of other columns included."""
+    """Names whose values the column needs, including side-effect columns of other columns."""
     producers: tuple[str, ...]
-    """Columns that must be finished in a row before this one, for values or for `skip.when`."""
+    """Columns that must be finished in a row before this one, for its values or for `skip.when`."""
     required: tuple[str, ...]
-    """Those of the producers whose skip is passed on."""
+    """The producers whose skipped cells cause this column's cells to be skipped."""
     fingerprint: str
     rank: int
-    """Model cells on the longest way from here to the end of a row, this one included."""
+    """Number of model cells on the longest path from this column to the end of a row, inclusive."""
 
     @property
     def name(self) -> str:
@@ -47,26 +47,30 @@ class PlannedColumn:
 
     @property
     def outputs(self) -> tuple[str, ...]:
+        """Names that the column produces: its own and those of its side-effect columns."""
         return (self.column.name, *self.column.side_effect_columns)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A checked configuration, ready to be run."""
+    """A checked configuration, ready to run."""
 
     config: DataDesignerConfig
-    """The configuration with one `seed-dataset` column added for each seed column."""
+    """The configuration, with a `seed-dataset` column added for each column of the seed dataset."""
     columns: Mapping[str, PlannedColumn]
-    """In an order in which every column comes after what it needs."""
+    """Columns by name, each after the columns that it needs."""
     models: tuple[ModelConfig, ...]
-    """The models that columns ask."""
+    """The models that columns and profilers use, and their fallbacks."""
     seed: int
     warnings: tuple[Problem, ...]
     seed_table: SeedTable | None = None
 
     @property
     def output_columns(self) -> list[str]:
-        """Names in the dataset, in declared order; side effects follow their column."""
+        """Names in the dataset, in the order of declaration.
+
+        Side-effect columns follow the column that produces them.
+        """
         return [
             name
             for column in self.config.columns
@@ -77,7 +81,7 @@ class Plan:
 
     @property
     def stored_columns(self) -> list[str]:
-        """The output columns, and dropped ones that are still needed to process the dataset."""
+        """The output columns, and dropped columns that processors of the dataset still need."""
         late = select_stage(self.config.processors, "after_generation")
         shown = self.output_columns
         needed = {name for processor in late for name in processor.reads} - {*shown}
@@ -87,38 +91,38 @@ class Plan:
 
     @property
     def dropped_columns(self) -> list[str]:
-        """Names of columns that are generated but kept out of the dataset."""
+        """Names of columns that are generated but left out of the dataset."""
         return [column.name for column in self.config.columns if column.drop]
 
     @property
     def prices(self) -> dict[str, Price | None]:
-        """Prices by model alias; None where the price is unknown."""
+        """Prices by model alias; None if the price is unknown."""
         return {model.alias: model.price for model in self.models}
 
     @property
     def shareable_fingerprints(self) -> set[str]:
-        """Fingerprints of the columns whose values other datasets can use."""
+        """Fingerprints of the columns whose values other datasets can reuse."""
         columns = self.columns.values()
         return {each.fingerprint for each in columns if not each.column.writes_files}
 
     @property
     def parts_folder(self) -> str:
-        """Folder of the parts: apart from the dataset's rows if processors make those of them."""
-        processes = select_stage(self.config.processors, "after_generation")
-        return GENERATED_FOLDER if processes else ROWS_FOLDER
+        """Folder of the parts: that of the rows, unless processors compute rows from the parts."""
+        processors = select_stage(self.config.processors, "after_generation")
+        return GENERATED_FOLDER if processors else ROWS_FOLDER
 
     @property
     def fingerprint(self) -> str:
-        """Hash over all columns and which of them are in the dataset."""
+        """Hash of all columns, of the selection that is stored, and of `after_batch` processors."""
         parts = [planned.fingerprint for planned in self.columns.values()]
-        changes = select_stage(self.config.processors, "after_batch")
-        content = [each.identity() for each in changes]
+        processors = select_stage(self.config.processors, "after_batch")
+        content = [each.identity() for each in processors]
         return digest([sorted(parts), self.stored_columns, *content])
 
     def bind(
         self, models: Mapping[str, Model], run_config: RunConfig, folder: Location | None = None
     ) -> dict[str, Generator]:
-        """Every column's generator. `folder` is the dataset's; None in a preview."""
+        """Create the generator of each column; `folder` is the dataset's, or None in a preview."""
         seed_rows = None
         if self.seed_table is not None and self.config.seed_config is not None:
             seed_rows = SeedRows(self.config.seed_config, self.seed_table, self.seed)
@@ -141,5 +145,5 @@ class Plan:
 
 
 def digest(content: Any) -> str:
-    """A short hash: equal content gives equal text."""
+    """A short hash; equal content gives equal hashes."""
     return hashlib.sha256(encode_canonical(content)).hexdigest()[:_FINGERPRINT_LENGTH]

@@ -117,6 +117,7 @@ class Kind(Declaration):
             return
         (name,) = get_args(field.annotation)
         known = cls.kinds.get(name)
+        # A module that is imported again declares the same class again, which is not a conflict.
         if known is not None and (known.__module__, known.__qualname__) != (
             cls.__module__,
             cls.__qualname__,

@@ -1,6 +1,6 @@
-"""Loads names and kinds when they are first needed.
+"""Imports names and kinds when they are first needed.
 
-This module is light: a facade that loads nothing must not cost the time that loading does.
+This module must stay cheap to import, because all public facades import it.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ _loader: Callable[[], None] | None = None
 
 
 def set_loader(loader: Callable[[], None]) -> None:
-    """Have `loader` called once, before kinds are first needed."""
+    """Register the function that loads all kinds. It is called once, before the first use."""
     global _loader
     _loader = loader
 
@@ -27,7 +27,7 @@ def set_loader(loader: Callable[[], None]) -> None:
 def ensure_loaded() -> None:
     """Load all kinds if that has not happened yet."""
     global _loader
-    with _lock:  # other threads wait until all kinds are there
+    with _lock:  # other threads wait until all kinds are loaded
         loader, _loader = _loader, None
         if loader is None:
             return
@@ -41,11 +41,11 @@ def ensure_loaded() -> None:
 def export_lazily(
     module: str,
 ) -> tuple[Callable[[str], object], Callable[[], list[str]], list[str]]:
-    """`__getattr__`, `__dir__` and `__all__` of a facade that imports each name on first use.
+    """Create `__getattr__`, `__dir__` and `__all__` of a facade that imports names on first use.
 
-    The names are those that the module imports as themselves under `if TYPE_CHECKING:`, for example
-    `from .columns import Column as Column`. So type checkers and this function read the same list,
-    and a new name takes one line.
+    The names are those that the module imports under `if TYPE_CHECKING:` with an `as` clause that
+    repeats the name, for example `from .columns import Column as Column`. Type checkers and this
+    function read the same list, so a new name takes one line.
     """
     homes = _exports_of(module)
 
@@ -63,7 +63,7 @@ def export_lazily(
 
 
 def _exports_of(module: str) -> dict[str, tuple[str, str | None]]:
-    """By name the module that declares it, and the package that a relative module belongs to."""
+    """The exported names, each with its module and the package that a relative import starts at."""
     spec = sys.modules[module].__spec__
     loader = spec.loader if spec is not None else None
     source = loader.get_source(module) if isinstance(loader, InspectLoader) else None

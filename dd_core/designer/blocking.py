@@ -1,4 +1,4 @@
-"""Async work for callers without an event loop."""
+"""Runs async work for callers without an event loop."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ _T = TypeVar("_T")
 
 
 def run_blocking(work: Callable[[], Awaitable[_T]]) -> _T:
-    """Run async work to its end, also where an event loop is running already (notebooks)."""
+    """Run async work to completion, even if an event loop is already running (notebooks)."""
 
     async def run() -> _T:
         return await work()

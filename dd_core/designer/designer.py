@@ -1,4 +1,4 @@
-"""The library's door: preview, create and validate datasets without an orchestrator."""
+"""The library's entry point: validate, preview, estimate and create datasets without Prefect."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ import secrets
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-import httpx
 
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.compatibility import LocalStdioMCPProvider, MCPProvider
@@ -42,24 +40,27 @@ from dd_core.storage.resume import ResumeMode
 from dd_core.storage.versions import find_current
 
 if TYPE_CHECKING:
+    import httpx
+
     from dd_core.dataset.info import Info
 
 
 _logger = logging.getLogger(__name__)
 
 Configured = DataDesignerConfigBuilder | ConfigSource
-"""Whatever says what to generate: a builder, a config, or where one is written."""
+"""A builder, a configuration, or the place where a configuration is stored."""
 
 
 class DataDesigner:
     """Generates datasets from declarations.
 
-    `artifact_path` is the folder that datasets are written to. `model_providers` replaces the
-    default providers, `secret_resolver` the way in which their keys are found (environment
-    variables, then the text itself). `managed_assets_path` is the folder of managed datasets, if
-    not the environment's. `transport` takes the place of the network in tests.
-    `mcp_providers` are kept for tools, which are not run yet; `auto_configure_logging` changes
-    nothing, because logging is the application's business.
+    `artifact_path` is the folder that datasets are written to; default: `artifacts`.
+    `model_providers` replaces the default providers. `secret_resolver` resolves their keys; by
+    default, a key is the name of an environment variable or else the key itself.
+    `managed_assets_path` is the folder of managed datasets; default: the environment variable
+    `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
+    are stored for tools, which are not run yet. `auto_configure_logging` has no effect, because the
+    application configures logging.
     """
 
     def __init__(
@@ -82,8 +83,8 @@ class DataDesigner:
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
         if seed_readers is not None or person_reader is not None:
             raise BuilderConfigurationError(
-                "seed_readers and person_reader are not used; declare a seed source or a sampler "
-                "of your own, see docs/own-kinds.md"
+                "seed_readers and person_reader are not used; declare your own seed source or "
+                "sampler, see docs/own-kinds.md"
             )
         self.mcp_providers = [*(mcp_providers or ())]
         self._run_config = run_config or RunConfig()
@@ -91,33 +92,34 @@ class DataDesigner:
 
     @property
     def info(self) -> Info:
-        """Help in the terminal, such as `info.display("model_providers")`."""
+        """Help for the terminal, for example `info.display("model_providers")`."""
         from dd_core.dataset.info import Info
 
         return Info(load_default_models, lambda: [*self.providers.all()])
 
     @property
     def run_config(self) -> RunConfig:
-        """How runs are carried out."""
+        """The settings of runs."""
         return self._run_config
 
     def set_run_config(self, run_config: RunConfig) -> None:
-        """Change how later runs are carried out."""
+        """Change the settings of later runs."""
         self._run_config = run_config
 
     def validate(self, config: Configured) -> None:
-        """Check a configuration without asking any model; raises `InvalidConfigError`."""
+        """Check a configuration without sending requests; raises `InvalidConfigError`."""
         self._plan(config, seed=0)
 
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
     ) -> None:
-        """Ask every model that the columns use one small question; raises what it answers.
+        """Send one small request to every model that the columns use; raises the first error.
 
-        What may pass is tried `max_attempts` times, after pauses of attempt x backoff seconds.
+        Transient errors are retried, up to `max_attempts` attempts in total, after pauses of
+        attempt x backoff seconds.
         """
         if max_attempts < 1 or retry_backoff_seconds < 0:
-            raise ValueError("max_attempts must be at least 1, retry_backoff_seconds at least 0")
+            raise ValueError("max_attempts must be at least 1 and retry_backoff_seconds at least 0")
         plan = self._plan(config, seed=0)
 
         async def check() -> None:
@@ -129,16 +131,16 @@ class DataDesigner:
         run_blocking(check)
 
     def get_models(self, aliases: Sequence[str]) -> Workbench:
-        """Default models by alias, to try functions for custom columns with."""
+        """Return default models by alias, for trying out functions of custom columns."""
         configs = self.get_default_model_configs()
         return Workbench(aliases, configs, self.providers, self._run_config)
 
     def get_default_model_configs(self) -> list[ModelConfig]:
-        """The models of configurations that name none."""
+        """Return the models that are used if a configuration defines none."""
         return load_default_models()
 
     def get_default_model_providers(self) -> list[ModelProvider]:
-        """The providers of designers that are given none."""
+        """Return the providers that are used if a `DataDesigner` receives none."""
         return load_default_providers()
 
     @property
@@ -173,7 +175,7 @@ class DataDesigner:
             )
 
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
-        """Generate a few rows and say what `num_records` will take: time, tokens, dollars."""
+        """Generate a few rows and estimate the time, tokens and dollars for `num_records`."""
 
         async def probe() -> Estimate:
             plan = self._plan(config, seed=0)
@@ -198,12 +200,14 @@ class DataDesigner:
     ) -> DatasetCreationResults:
         """Generate a dataset on disk.
 
-        `resume` says what to do when the dataset exists: `never` makes a new one beside it,
-        `always` and `if_possible` continue it; `retry_failed` then also generates rows anew that
-        were given up before. `on_batch_complete` gets each written file.
-        Raises `InvalidConfigError` before anything is spent, `DataDesignerGenerationError` when
-        the run was stopped or ended without rows, `GatesFailedError` when the dataset did not pass
-        its gates; what was finished is kept.
+        `resume` says what to do if the dataset exists: `never` creates a new dataset next to it,
+        `always` continues it, and `if_possible` continues it unless its configuration has changed.
+        When continuing, `retry_failed` also retries rows that failed in an earlier run.
+        `on_batch_complete` is called with each written file.
+
+        Raises `InvalidConfigError` before anything is spent, `DataDesignerGenerationError` if the
+        run was stopped or produced no rows, and `GatesFailedError` if the dataset failed its gates.
+        Finished work is kept.
         """
         return run_blocking(
             lambda: self.acreate(
@@ -228,7 +232,7 @@ class DataDesigner:
         on_batch_complete: Callable[[Location], None] | None = None,
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
-        """Like `create`, for callers with an event loop."""
+        """Like `create`, for callers with a running event loop."""
         plan, directory = open_dataset(
             self._config_of(config),
             self.providers,
@@ -252,8 +256,10 @@ class DataDesigner:
             )
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
-        """The results of a dataset that is there already, made by whatever run: the latest version
-        if it has versions and none is named. Raises `ArtifactStorageError` if there is none.
+        """Open the results of an existing dataset, whichever run created it.
+
+        If the dataset has versions, `version` defaults to the latest. Raises `ArtifactStorageError`
+        if the dataset does not exist.
         """
         return open_results(
             find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
@@ -288,7 +294,7 @@ async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
 
 
 class _LibrarySteps(RunSteps):
-    """A run in this process, without an orchestrator."""
+    """The steps of a run in this process, without Prefect."""
 
     def __init__(
         self,

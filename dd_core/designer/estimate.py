@@ -1,4 +1,4 @@
-"""What a dataset will take, told from a handful of rows."""
+"""Estimates what a dataset will cost in time, tokens and dollars, from a few rows."""
 
 from __future__ import annotations
 
@@ -11,47 +11,47 @@ from dd_core.models.usage import UsageCount, UsageLedger, compute_cost
 
 @dataclass(frozen=True)
 class ModelEstimate:
-    """What a dataset will ask of one model."""
+    """What one model will have to do for a dataset."""
 
     alias: str
     requests: float
     input_tokens: float
     output_tokens: float
     seconds: float
-    """Wall time that this model alone needs, at its limits."""
+    """Wall time that this model alone needs, within its limits."""
     dollars: float | None
-    """None where the price is not known."""
+    """Cost in dollars; None if the price is unknown."""
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a dataset will take. The probe's rows are few, so these are orders of magnitude."""
+    """What a dataset will cost. The probe has few rows, so expect orders of magnitude only."""
 
     num_records: int
     probe_rows: int
-    """Rows that the estimate was made from."""
+    """Rows that were generated for the estimate."""
     models: tuple[ModelEstimate, ...] = field(default_factory=tuple)
 
     @property
     def seconds(self) -> float:
-        """Wall time: models work at the same time, so the slowest one decides."""
+        """Wall time. Models work concurrently, so the slowest one decides."""
         return max((model.seconds for model in self.models), default=0.0)
 
     @property
     def tokens(self) -> float:
-        """Tokens, sent and received, over all models."""
+        """Tokens sent and received, for all models."""
         return sum(model.input_tokens + model.output_tokens for model in self.models)
 
     @property
     def dollars(self) -> float | None:
-        """Dollars over all models; None if a price is not known."""
+        """Cost in dollars for all models; None if a price is unknown."""
         costs = [model.dollars for model in self.models]
         known = [cost for cost in costs if cost is not None]
         return sum(known) if len(known) == len(costs) else None
 
 
 def make_estimate(engine: Engine, probe_rows: int, num_records: int) -> Estimate:
-    """Scale what an engine asked for `probe_rows` rows up to `num_records`."""
+    """Scale the usage of an engine that generated `probe_rows` rows up to `num_records`."""
     found: list[ModelEstimate] = []
     for alias, model in engine.models.items():
         total = UsageLedger.of({alias: model.usage}).total()

@@ -1,4 +1,4 @@
-"""Uploads datasets to Hugging Face."""
+"""Uploads datasets to the Hugging Face Hub."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6
 
 
 class HuggingFaceHubClient:
-    """A hub of datasets.
+    """A client of the Hugging Face Hub.
 
-    `token` is a token or the name of the environment variable that holds it; without one, that of
-    `HF_TOKEN` or of the machine's login. `endpoint` is the hub's address, if not the environment's.
+    `token` is a token or the name of the environment variable that holds it; default: the token in
+    `HF_TOKEN` or of the machine's login. `endpoint` is the URL of the hub; default: that of the
+    environment.
     """
 
     def __init__(self, token: str | None = None, endpoint: str | None = None) -> None:
@@ -41,10 +42,11 @@ class HuggingFaceHubClient:
         private: bool = False,
         tags: Sequence[str] | None = None,
     ) -> str:
-        """Upload a dataset's folder in one commit; returns the address of the repository.
+        """Upload a dataset's folder in one commit; returns the URL of the repository.
 
-        Rows go to `data/`, images to `images/`, what processors made to folders of their names.
-        Raises `ArtifactStorageError` when there is nothing to upload or the hub refuses.
+        Rows go to `data/`, images to `images/`, and tables that processors made to folders with the
+        processors' names. Raises `ArtifactStorageError` if there is nothing to upload or the hub
+        rejects the upload.
         """
         directory = DatasetDirectory(parse_location(dataset_path))
         if not directory.files():
@@ -61,7 +63,7 @@ class HuggingFaceHubClient:
             message = f"Upload {directory.count_rows():,} records"
             api.create_commit(repo_id, uploads, commit_message=message, repo_type="dataset")
         except (HfHubHTTPError, HTTPError, ValueError) as error:
-            raise ArtifactStorageError(f"{repo_id!r} was not uploaded: {error}") from error
+            raise ArtifactStorageError(f"the upload to {repo_id!r} failed: {error}") from error
         return str(url)
 
     def _api(self) -> HfApi:
@@ -104,7 +106,7 @@ def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperati
 def format_card(
     directory: DatasetDirectory, repo_id: str, description: str, tags: Sequence[str] | None = None
 ) -> str:
-    """The text of a dataset's README: what the hub is told, and what people read."""
+    """Format a dataset's README: metadata for the hub, and a description for readers."""
     import yaml
 
     rows = directory.count_rows()
@@ -129,7 +131,7 @@ def format_card(
 
 {description}
 
-{rows:,} synthetic records. `builder_config.json` is the configuration that they were made from.
+{rows:,} synthetic records. `builder_config.json` is the configuration that generated them.
 
 ```python
 from datasets import load_dataset

@@ -1,4 +1,4 @@
-"""Shows one row of a dataset: its columns by what they are."""
+"""Renders one row of a dataset, with its columns grouped by what they contain."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LONGEST_VECTOR = 8
 
 @dataclass(frozen=True)
 class RecordStyle:
-    """What is shown of a row, and how."""
+    """Which columns of a row are shown, and how."""
 
     syntax_highlighting_theme: str = "dracula"
     background_color: str | None = None
@@ -39,7 +39,7 @@ def render_record(
     style: RecordStyle,
     index: int,
 ) -> RenderableType:
-    """A row with what processors made of it, `made`, by their names."""
+    """Render a row; `made` is what processors made of it, by processor name."""
     return Group(*_parts(plan, record, made, style), Text(f"[index: {index}]", "dim"))
 
 
@@ -81,7 +81,7 @@ def _table(title: str, record: Mapping[str, Any], names: Sequence[str]) -> Table
 
 
 def _text(value: Any) -> Text:
-    """A value as it is, without the markup that it may look like."""
+    """A value as literal text, even if it looks like Rich markup."""
     if value is None or isinstance(value, str | int | float):
         return Text("" if value is None else str(value))
     if isinstance(value, list):

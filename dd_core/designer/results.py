@@ -1,4 +1,4 @@
-"""What a run hands back: a dataset on disk, or a preview in memory."""
+"""Results of runs: a dataset on disk, or a preview in memory."""
 
 from __future__ import annotations
 
@@ -40,20 +40,20 @@ class SeedColumns:
 
 
 class _Results:
-    """What both kinds of results can do."""
+    """What a preview and a dataset on disk have in common."""
 
     plan: Plan
 
     @property
     def dataset_metadata(self) -> SeedColumns:
-        """Which columns came from the seed dataset."""
+        """The columns that came from the seed dataset."""
         columns = self.plan.config.columns
         seeds = [each.name for each in columns if each.is_seed]
         return SeedColumns(seeds)
 
     @property
     def task_traces(self) -> None:
-        """Kept for scripts that ask; times are in `metadata.json` and the run's summary."""
+        """None, for compatibility; timings are in `metadata.json` and in the run's summary."""
         return
 
     @cached_property
@@ -84,7 +84,7 @@ class _Results:
     ) -> None:
         """Show one row in the terminal, or write it to a `.html` or `.svg` file.
 
-        Without `index` each call shows the next row, and after the last the first again. Raises
+        Without `index`, each call shows the next row, and the first row follows the last. Raises
         `IndexError` if there is no such row.
         """
         from dd_core.designer.record_view import RecordStyle, render_record
@@ -110,7 +110,7 @@ class _Results:
 
 @dataclass(frozen=True)
 class PreviewResults(_Results):
-    """Rows in memory."""
+    """A preview: generated rows in memory."""
 
     table: pa.Table
     plan: Plan
@@ -118,7 +118,7 @@ class PreviewResults(_Results):
     usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
     processor_artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, Any])
-    """What processors made beside the dataset, by their names."""
+    """Additional tables that processors made, by processor name."""
     num_requested: int = 0
     profiles: tuple[JudgeProfile, ...] = ()
 
@@ -129,19 +129,19 @@ class PreviewResults(_Results):
 
     @cached_property
     def analysis(self) -> DatasetProfilerResults:
-        """What the rows are like."""
+        """The profile of the rows."""
         from dd_core.quality.analysis import analyze
 
         usage = UsageLedger(self.usage)
         return analyze(self.table, self.plan, self.num_requested, usage, self.profiles)
 
     def records(self) -> list[dict[str, Any]]:
-        """The rows as mappings."""
+        """The rows as dictionaries."""
         rows: Any = self.dataset.to_dict("records")
         return rows
 
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
-        """A builder with the same models whose seed is these rows, or some of their columns."""
+        """A builder with the same models, seeded with these rows or with some of their columns."""
         return _seeded(self._builder(), self.dataset, columns)
 
     def _records(self) -> int:
@@ -156,7 +156,7 @@ class PreviewResults(_Results):
 
 @dataclass(frozen=True)
 class DatasetCreationResults(_Results):
-    """A dataset on disk."""
+    """A dataset on disk or in object storage."""
 
     directory: DatasetDirectory
     plan: Plan
@@ -167,62 +167,62 @@ class DatasetCreationResults(_Results):
 
     @property
     def artifact_storage(self) -> DatasetDirectory:
-        """The dataset's directory and what is in it."""
+        """The dataset's directory and its content."""
         return self.directory
 
     @property
     def dataset_path(self) -> Location:
-        """The dataset's directory."""
+        """The location of the dataset's directory."""
         return self.directory.path
 
     @property
     def seed(self) -> int:
-        """Seed that generates the same sampled rows again."""
+        """The seed that generates the same sampled rows again."""
         return self.plan.seed
 
     @property
     def usage_of_all_runs(self) -> Usage:
-        """Requests and tokens of this run and of those that it continued."""
+        """Requests and tokens of this run and of the runs that it continued."""
         return UsageLedger(self.directory.metadata.usage).to_dict()
 
     @property
     def dollars(self) -> dict[str, float | None]:
-        """What the dataset has cost by model alias; None where the price is not known."""
+        """Cost of the dataset in dollars, by model alias; None if the price is unknown."""
         return dict(self.directory.metadata.dollars)
 
     def get_path_to_processor_artifacts(self, processor_name: str) -> Location:
-        """The folder with what a processor made beside the dataset."""
+        """Return the folder with the additional table that a processor made."""
         made = self.directory.processor_files()
         if processor_name not in made:
             raise ArtifactStorageError(
-                f"processor {processor_name!r} made nothing; those that did: {[*made]}"
+                f"processor {processor_name!r} has no artifacts; those that have: {[*made]}"
             )
         return made[processor_name][0].parent
 
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
-        """What a processor made beside the dataset."""
+        """Load the additional table that a processor made, as a DataFrame."""
         folder = self.get_path_to_processor_artifacts(processor_name)
         return to_frame(concatenate([read_parquet(path) for path in list_paths(folder, "*")]))
 
     def count_records(self) -> int:
-        """Rows in the dataset, from the files' metadata."""
+        """Count the rows in the dataset, from the files' metadata."""
         return self.directory.count_rows()
 
     def load_dataset(self) -> pd.DataFrame:
-        """All rows, in row order, as a DataFrame with Arrow types."""
+        """Load all rows, in row order, as a DataFrame with Arrow types."""
         tables = [*self.directory.tables()]
         if not tables:
             raise DataDesignerGenerationError(f"{self.dataset_path} has no rows")
         return to_frame(concatenate(tables))
 
     def load_analysis(self) -> DatasetProfilerResults:
-        """What the dataset is like: as the run found it, or computed now from the files."""
+        """Load the profile of the dataset, or compute it from the files if none is up to date."""
         from dd_core.quality.analysis import load_analysis
 
         return load_analysis(self.directory, self.plan, self.num_requested)
 
     def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
-        """Write the dataset to one `jsonl`, `csv` or `parquet` file, a batch at a time."""
+        """Write the dataset to one `jsonl`, `csv` or `parquet` file, one batch at a time."""
         from dd_core.storage.export import export
 
         return export(self.directory.tables, path, format)
@@ -237,7 +237,7 @@ class DatasetCreationResults(_Results):
         tags: Sequence[str] | None = None,
         endpoint: str | None = None,
     ) -> str:
-        """Upload the dataset to Hugging Face; returns its address.
+        """Upload the dataset to the Hugging Face Hub; returns the URL of the repository.
 
         `token` is a token or the name of the environment variable that holds it.
         """
@@ -248,7 +248,7 @@ class DatasetCreationResults(_Results):
         )
 
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
-        """A builder with the same models whose seed is this dataset, or some of its columns."""
+        """A builder with the same models, seeded with this dataset or with some of its columns."""
         if columns is not None:
             return _seeded(self._builder(), self.load_dataset(), columns)
         files = self.dataset_path / "parquet-files" / "*.parquet"
@@ -266,11 +266,11 @@ class DatasetCreationResults(_Results):
 
 
 def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
-    """The results of a dataset on disk, from what it says about itself."""
+    """Return the results of a dataset on disk, from its own files."""
     written: dict[str, Any] = directory.config().get("data_designer", {})
     seed: dict[str, Any] | None = written.get("seed_config")
     if seed is not None and seed["source"]["seed_type"] == "df":
-        written["seed_config"] = None  # a data frame is not written
+        written["seed_config"] = None  # a DataFrame is not stored with the configuration
     config = DataDesignerConfig.model_validate(written)
     plan = Plan(config=config, columns={}, models=(), seed=directory.seed or 0, warnings=())
     target = directory.metadata.target_num_records
@@ -278,7 +278,7 @@ def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
 
 
 def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:
-    """One row of several files, reading only the file that has it."""
+    """Read one row from several files, loading only the file that contains it."""
     for path in files:
         rows, _ = read_parquet_facts(path)
         if index < rows:

@@ -1,4 +1,4 @@
-"""Models to try functions of one's own with, outside a run."""
+"""Models for trying out custom functions outside a run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from dd_core.models.providers import Providers
 
 
 class Workbench(Mapping[str, ModelHandle]):
-    """Models by alias, ready to be asked with `generate` until they are closed.
+    """Models by alias; call their `generate` until the workbench is closed.
 
     Use as a context manager, or call `close`.
     """
@@ -47,7 +47,9 @@ class Workbench(Mapping[str, ModelHandle]):
         self._thread = threading.Thread(target=loop.run_forever, name="dd-models", daemon=True)
         self._thread.start()
         asyncio.run_coroutine_threadsafe(self._models.__aenter__(), loop).result()
-        self._asked = {alias: ModelHandle(self._models[alias], "(none)", loop) for alias in aliases}
+        self._handles = {
+            alias: ModelHandle(self._models[alias], "(none)", loop) for alias in aliases
+        }
 
     def close(self) -> None:
         """Close the connections."""
@@ -64,10 +66,10 @@ class Workbench(Mapping[str, ModelHandle]):
         self.close()
 
     def __getitem__(self, alias: str) -> ModelHandle:
-        return self._asked[alias]
+        return self._handles[alias]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._asked)
+        return iter(self._handles)
 
     def __len__(self) -> int:
-        return len(self._asked)
+        return len(self._handles)

@@ -1,7 +1,7 @@
-"""Runs one batch: every cell starts as soon as the inputs of its own row are available.
+"""Runs one batch: each cell starts as soon as its inputs in the same row are available.
 
-A finished cell wakes the cells of its row that waited for it. How generators are started on what is
-ready is in `dispatch.py`.
+A finished cell wakes the cells of its row that waited for it. `dispatch.py` starts generators on
+the cells that are ready.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dd_core.storage.journal import Journal, JournalledCells
 
 
 class BatchRun:
-    """A running batch: `start` it, await its columns, then take its `outcome`."""
+    """A running batch: `start` it, await its columns, then read its `outcome`."""
 
     def __init__(self, context: RunContext, batch: Batch, journal: Journal | None = None) -> None:
         self.batch = batch
@@ -40,23 +40,27 @@ class BatchRun:
             name: ColumnState(planned, context.generators[name], batch.size, start)
             for name, planned in plan.columns.items()
         }
-        """All columns, each after the columns that it needs."""
+        """All columns by name, each after the columns that it needs."""
         self._early = select_stage(plan.config.processors, "before_batch")
+        """Processors that change the sampled and seeded columns before other columns read them."""
         self._undrawn = {name for name, each in plan.columns.items() if each.column.is_drawn}
+        """Sampled and seeded columns that have no values yet."""
         for state in self.states.values():
             state.connect(self.states)
             if not isinstance(state.generator, WholeColumn):
                 self._values.expect(state.planned.outputs)
 
     def restore(self, cells: JournalledCells) -> None:
-        """Take over finished cells, by column fingerprint and row of the dataset."""
+        """Take over finished cells, given by column fingerprint and row of the dataset."""
         for state, row, values in select_trusted_cells(self.states, cells, self.batch):
             self._store(state, row, values)
             state.restored += 1
 
     def start(self) -> None:
-        """Set all columns to work."""
+        """Start all columns."""
         self._context.running.add(self)
+        # Models must know how many cells to expect before the first cell is queued, because the
+        # order in which they start cells depends on it.
         for state in self.states.values():
             state.announce()
         for state in self.states.values():
@@ -70,13 +74,15 @@ class BatchRun:
                 self._finished(state)
 
     async def column(self, name: str) -> None:
-        """Await one column. Called again after it raised, it tries the failed cells again.
+        """Await one column. If it is called again after it raised, it retries the failed cells.
 
-        Raises `ColumnIncompleteError` when the cells that are left failed in a way that a later
-        try may mend, and whatever stopped the batch when that cut the column short.
+        Raises `ColumnIncompleteError` if only cells with transient failures are left, and the
+        reason of the stop if the batch was stopped before the column was finished.
         """
         state = self.states[name]
-        if state.is_reported:  # not what failed before anybody awaited the column
+        # Cells may fail before the column is awaited. Only failures that have been raised are
+        # retried; the caller decides how often, and waits in between.
+        if state.is_reported:
             state.is_reported = False
             for row in state.take_failed():
                 state.status[row] = CellState.WAITING
@@ -88,18 +94,18 @@ class BatchRun:
             state.is_reported = True
             example = next(iter(state.failed.values()))
             raise ColumnIncompleteError(
-                f"{len(state.failed)} cells of column {name!r} failed for now, for example: "
-                f"{example}"
+                f"{len(state.failed)} cells of column {name!r} have transient failures, "
+                f"for example: {example}"
             )
 
     def give_up(self, name: str) -> None:
-        """Drop the rows whose cells of this column still fail."""
+        """Drop the rows whose cells in this column still fail."""
         state = self.states[name]
         for row, error in state.take_failed().items():
             self._drop(state, row, error)
 
     def stop(self, reason: DataDesignerError) -> None:
-        """Stop at once and keep the rows that are complete."""
+        """Stop immediately and keep the rows that are complete."""
         if self.stopped_by is not None:
             return
         self.stopped_by = reason
@@ -110,16 +116,16 @@ class BatchRun:
         self._dispatcher.cancel()
 
     async def close(self) -> None:
-        """End all work; the journal stays."""
+        """End all tasks and close the journal, which stays in storage."""
         self._context.running.discard(self)
         self.save()
         if any(state.open for state in self.states.values()):
-            # First, so that no cell is started in the place of one that is ended.
+            # Before the tasks end: a task that ends hands its slot to a cell that is still wanted.
             for row in range(self.batch.size):
                 self._abandon(row)
         try:
             await self._dispatcher.end()
-        finally:  # whoever is told to end twice ends without waiting
+        finally:  # also if this is cancelled while it waits for the tasks
             await self._close_journal()
         states = self.states.values()
         self._context.add_timings({s.name: s.timings for s in states if s.timings.cells})
@@ -128,45 +134,48 @@ class BatchRun:
         if self._journal is None:
             return
         try:
-            if self._journal.is_remote:  # other batches of this process go on meanwhile
+            if self._journal.is_remote:  # in a thread, because other batches are running
                 self._journal.flush()
                 await asyncio.to_thread(self._journal.wait)
         finally:
             self._journal.close()
 
     def save(self) -> None:
-        """Write what is finished to the journal at once."""
+        """Write finished cells to the journal immediately."""
         if self._journal is not None:
             self._journal.flush()
 
     @property
     def has_journal(self) -> bool:
-        """Whether there are finished cells in storage that are not worth losing."""
+        """Whether this attempt has recorded finished cells in a journal."""
         return self._journal is not None and self._journal.has_lines
 
     def discard_journal(self) -> None:
-        """Forget the finished cells on disk, because they are in a part now."""
+        """Delete the journal, because the cells are in a part now."""
         if self._journal is not None:
             self._journal.remove()
 
     def release(self) -> None:
-        """Let go of the rows, which are in a part now, without waiting for the garbage collector:
-        it looks seldom, and states refer to each other."""
+        """Free the memory of the rows, which are in a part now.
+
+        Column states refer to each other, so they would otherwise wait for the garbage collector,
+        which runs rarely.
+        """
         for state in self.states.values():
             state.disconnect()
         self.states.clear()
         self._values.clear()
 
     def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
-        """What a cell's generator is given."""
+        """The values that a cell's generator receives."""
         return self._values.row(state.planned.reads, row)
 
     def values(self, name: str) -> Values:
-        """Values of a column or side effect over all rows of the batch."""
+        """The values of a column or side effect for all rows of the batch."""
         return self._values.column(name)
 
     def outcome(self) -> BatchOutcome:
-        """What the batch came to."""
+        """The result of the batch: values, finished rows and dropped rows."""
         return BatchOutcome(
             batch=self.batch,
             rows=self.surviving_rows(),
@@ -184,15 +193,21 @@ class BatchRun:
         )
 
     def surviving_rows(self) -> Sequence[int]:
-        """Rows, counted from the batch's start, that are complete in every column."""
+        """Rows, counted from the start of the batch, that are complete in every column."""
         kept = (CellState.DONE, CellState.SKIPPED)
-        cut = [state.status for state in self.states.values() if state.done + state.skipped
-               < self.batch.size]  # fmt: skip
         rows = range(self.batch.size)
-        return [row for row in rows if all(status[row] in kept for status in cut)] if cut else rows
+        # Usually every column is complete, and no row has to be looked at.
+        incomplete = [
+            state.status
+            for state in self.states.values()
+            if state.done + state.skipped < self.batch.size
+        ]
+        if not incomplete:
+            return rows
+        return [row for row in rows if all(status[row] in kept for status in incomplete)]
 
     def _columns_complete(self, state: ColumnState) -> None:
-        """Every column that this one needs as a whole is there."""
+        """Start a column once every column that it needs as a whole is complete."""
         if self.stopped_by is not None:
             return
         if isinstance(state.generator, WholeColumn):
@@ -203,14 +218,14 @@ class BatchRun:
                 self._admit(state, row)
 
     def _wake_row(self, state: ColumnState, row: int) -> None:
-        """A cell has its value: cells of its row may have waited for it."""
+        """Admit the cells of the same row that waited only for this one."""
         for child in state.row_children:
             child.missing[row] -= 1
             if child.missing[row] == 0 and child.incomplete == 0:
                 self._admit(child, row)
 
     def _admit(self, state: ColumnState, row: int) -> None:
-        """All inputs of a cell are there: skip it or queue it."""
+        """Skip or queue a cell whose inputs are all available."""
         if state.status[row] != CellState.WAITING:
             return
         if state.may_skip and state.skips(row, self._values):
@@ -227,7 +242,7 @@ class BatchRun:
         values: Mapping[str, Any],
         status: CellState = CellState.DONE,
     ) -> None:
-        """A cell has its value and those of its side effects."""
+        """Store a cell's value and side effects, and wake the cells that wait for them."""
         self._store(state, row, values, status)
         self._wake_row(state, row)
         if state.open == 0:
@@ -240,7 +255,9 @@ class BatchRun:
             return
         state.is_finished = True
         state.wake()
-        early = bool(self._early) and state.planned.column.is_drawn  # released when it was drawn
+        # With `before_batch` processors, drawn columns were released to each other when they were
+        # drawn; only the other columns had to wait for the processed values.
+        early = bool(self._early) and state.planned.column.is_drawn
         self._release(
             child
             for child in state.column_children
@@ -248,19 +265,21 @@ class BatchRun:
         )
 
     def _release(self, children: Iterable[ColumnState]) -> None:
-        """A column that others need as a whole is there."""
+        """Count a column as complete for the columns that need it as a whole."""
         for child in children:
             child.incomplete -= 1
             if child.incomplete == 0:
                 self._columns_complete(child)
 
     def complete_whole(self, state: ColumnState, values: Values) -> None:
-        """A column that comes as a whole is there."""
+        """Store a column that was generated as a whole."""
         self._values.put_column(state.name, values)
         if not (self._early and state.planned.column.is_drawn):
             state.settle_all()
             self._finished(state)
             return
+        # Processors change all drawn columns together. Until then, only drawn columns may read this
+        # one, because a sampler may depend on another.
         self._undrawn.discard(state.name)
         self._release(child for child in state.column_children if child.planned.column.is_drawn)
         if not self._undrawn:
@@ -270,7 +289,7 @@ class BatchRun:
             self._dispatcher.process_draws(self._early, draws, self._draws_processed)
 
     def _draws_processed(self, draws: Mapping[str, Values]) -> None:
-        """The values that processors have given to all drawn columns are there."""
+        """Store the processed values of all drawn columns."""
         for name, values in draws.items():
             self._values.put_column(name, values)
             self.states[name].settle_all()
@@ -278,7 +297,7 @@ class BatchRun:
             self._finished(self.states[name])
 
     def failed(self, state: ColumnState, row: int, error: Exception) -> None:
-        """Keep the cell for another try, drop its row, or stop the run, as the error demands."""
+        """Keep the cell for a retry, drop its row, or stop the run, depending on the error."""
         if not state.wanted(row):
             return
         if isinstance(error, DataDesignerError) and error.fatal:
@@ -289,12 +308,13 @@ class BatchRun:
             self._drop(state, row, error)
 
     def _drop(self, state: ColumnState, row: int, error: Exception) -> None:
-        """The row cannot be completed: all its unfinished cells go."""
+        """Drop a row that cannot be completed and count the failure."""
         state.failures[row] = error
         self._abandon(row)
         self._context.count_failure(state.name, error)
 
     def _abandon(self, row: int) -> None:
+        """Drop the unfinished cells of a row."""
         for state in self.states.values():
             if state.drop(row):
                 if state.open == 0:

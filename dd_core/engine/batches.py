@@ -1,26 +1,26 @@
-"""Runs a dataset's batches: several at a time, each written as soon as it is done."""
+"""Runs the batches of a dataset: several at a time, each written as soon as it is finished."""
 
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Callable, Sequence
 
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
 from dd_core.errors import ColumnIncompleteError
 from dd_core.kinds.generators import WholeColumn
+from dd_core.retries import retry_async
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
 from dd_core.storage.location import Location
 from dd_core.storage.resume import find_kept_cells
 
 SALVAGE_ROUNDS = 2
-"""Further tries of cells that failed for now, once nothing else of their column is left."""
+"""Retries of cells with transient failures, once only such cells of their column are left."""
 _SALVAGE_PAUSE = 1.0
 
 OnBatch = Callable[[BatchRun, "Location | None"], None]
-"""Called with each batch that is done and the file it was written to, if it has rows."""
+"""Called with each finished batch and the file it was written to; None if it has no rows."""
 
 
 async def generate_batches(
@@ -43,7 +43,8 @@ async def generate_batches(
 
     try:
         async with asyncio.TaskGroup() as group:
-            for batch in batches:  # a task for each at once would take memory for all of them
+            # Creating the tasks of all batches up front would take memory for all of them.
+            for batch in batches:
                 await capacity.acquire()
                 if engine.stopped_by is not None:
                     break
@@ -66,7 +67,7 @@ async def generate_batch(
 
 
 def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:
-    """A batch at work that has taken over what journals hold."""
+    """Start a batch that continues from the finished cells in journals."""
     run = engine.batch_run(batch, directory.journal(batch))
     run.restore(find_kept_cells(directory, batch, engine.plan.shareable_fingerprints))
     run.start()
@@ -74,11 +75,11 @@ def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> Bat
 
 
 async def finish_columns(run: BatchRun) -> None:
-    """Await every column; the reason of a stopped batch stays in `run.stopped_by`."""
+    """Await every column; if the batch is stopped, the reason is in `run.stopped_by`."""
     whole = [name for name, it in run.states.items() if isinstance(it.generator, WholeColumn)]
     others = [name for name in run.states if name not in whole]
     results = await asyncio.gather(
-        _finish_in_turn(run, whole),  # nothing of them is tried again, so one task is enough
+        _finish_in_turn(run, whole),  # never retried, so one task is enough
         *(finish_column(run, name) for name in others),
         return_exceptions=True,
     )
@@ -93,13 +94,13 @@ async def _finish_in_turn(run: BatchRun, names: Sequence[str]) -> None:
 
 
 async def finish_column(run: BatchRun, name: str) -> None:
-    """Await a column, try again what failed for now, and drop the rows that still fail."""
-    for attempt in range(SALVAGE_ROUNDS + 1):
-        try:
-            await run.column(name)
-        except ColumnIncompleteError:
-            if attempt < SALVAGE_ROUNDS:
-                await asyncio.sleep(random.uniform(0.5, 1.5) * _SALVAGE_PAUSE * 2**attempt)
-        else:
-            return
-    run.give_up(name)
+    """Await a column, retry its transient failures, and drop the rows that still fail."""
+    rounds = SALVAGE_ROUNDS + 1
+    try:
+        async for attempt in retry_async(
+            (ColumnIncompleteError,), attempts=rounds, first_wait=_SALVAGE_PAUSE
+        ):
+            with attempt:
+                await run.column(name)
+    except ColumnIncompleteError:
+        run.give_up(name)

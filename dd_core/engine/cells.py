@@ -1,4 +1,4 @@
-"""The state of one column's cells while its batch is at work."""
+"""The state of one column's cells in a running batch."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ _logger = logging.getLogger(__name__)
 
 
 class CellState(IntEnum):
-    """Where a cell is on its way."""
+    """The progress of a cell."""
 
     WAITING = 0
     QUEUED = 1
-    """Its inputs are there: it is queued or at work."""
+    """Its inputs are available; it is queued or running."""
     DONE = 2
     SKIPPED = 3
     FAILED = 4
-    """It failed in a way that a later try may mend."""
+    """It failed with a transient error and can be retried."""
     DROPPED = 5
-    """Its row was dropped."""
+    """Its row was dropped, because of this column or another one."""
 
 
 _SETTLED = (CellState.DONE, CellState.SKIPPED, CellState.DROPPED)
@@ -42,7 +42,7 @@ StartCell = Callable[["ColumnState", int, "RequestSlot | None"], None]
 
 
 class ColumnState:
-    """Cells of one column of one batch: their states, what they wait for, who waits for them."""
+    """The cells of one column in one batch: their states and their dependencies."""
 
     def __init__(
         self, planned: PlannedColumn, generator: Generator, size: int, start: StartCell
@@ -55,31 +55,36 @@ class ColumnState:
             self.queue = generator.model.queue
         self.status = bytearray(size)
         self.missing = [0] * size
-        """Row by row, how many cells of the same row are still to come."""
+        """Per row, the number of cells in the same row that this column still waits for."""
         self.incomplete = 0
-        """How many columns must be complete first."""
+        """Number of columns that must be complete before any cell can start."""
         self.row_children: list[ColumnState] = []
+        """Columns whose cells wait for the cell of the same row."""
         self.column_children: list[ColumnState] = []
+        """Columns that wait until this column is complete."""
         self.required: list[ColumnState] = []
+        """Columns whose skipped cells cause the cells of this column to be skipped."""
         self.open = size
         """Cells that are not settled."""
         self.restored = 0
+        """Cells that were taken over from journals."""
         self.done = 0
         self.skipped = 0
         self.failed: dict[int, DataDesignerError] = {}
+        """Transient failures by row; these cells can be retried."""
         self.is_reported = False
-        """Whether those who await the column know what failed, and may want another try."""
+        """Whether the failures have been raised to the caller that awaits the column."""
         self.failures: dict[int, Exception] = {}
-        """Why rows were dropped because of this column."""
+        """Permanent failures by row; these rows were dropped."""
         self.ready: list[int] = []
         """Cells that wait for the next chunk or group."""
         self.groups = 0
-        """Groups at work."""
+        """Number of running groups."""
         self.was_interrupted = False
         """Whether the column was stopped before it was finished."""
         self.timings = ColumnTimings()
         self.queued: dict[int, tuple[float, float]] = {}
-        """When a cell was queued at its model, and how long that had paused until then."""
+        """When each cell was queued, and how long its model had been paused until then."""
         self.is_finished = False
         self.is_announced = False
         self._start = start
@@ -87,6 +92,7 @@ class ColumnState:
         column = planned.column
         self._condition = Condition.compile(column.skip.when) if column.skip else None
         self.may_skip = column.skip is not None
+        """Whether cells of this column may be skipped."""
 
     @property
     def name(self) -> str:
@@ -94,23 +100,23 @@ class ColumnState:
 
     @property
     def dropped(self) -> int:
-        """Cells whose row was dropped, for whatever column's sake."""
+        """Cells whose row was dropped, because of any column."""
         return len(self.status) - self.open - self.done - self.skipped
 
     @property
     def at_work(self) -> int:
-        """Cells that are queued or at work, or failed and are to be tried again."""
+        """Cells that are queued or running, or failed and can be retried."""
         return self.status.count(CellState.QUEUED) + len(self.failed)
 
     @property
     def _needs_all(self) -> bool:
-        """Whether every row's inputs must be there before any row is generated."""
+        """Whether the inputs of all rows must be available before any row is generated."""
         if isinstance(self.generator, GroupColumn):
             return self.generator.group_size is None
         return isinstance(self.generator, WholeColumn)
 
     def connect(self, states: Mapping[str, ColumnState]) -> None:
-        """Find out whom to wait for, row by row or as a whole."""
+        """Find the columns to wait for, row by row or as a whole."""
         for producer in self.planned.producers:
             source = states[producer]
             if self._needs_all or isinstance(source.generator, WholeColumn):
@@ -124,27 +130,27 @@ class ColumnState:
             self.may_skip = self.may_skip or any(source.may_skip for source in self.required)
 
     def disconnect(self) -> None:
-        """Forget the other columns."""
+        """Drop the references to other columns."""
         self.row_children.clear()
         self.column_children.clear()
         self.required.clear()
 
     def announce(self) -> None:
-        """Tell the model how many cells to expect."""
+        """Tell the model's queue how many cells to expect."""
         self.is_announced = True
         if self.queue is not None:
             self.queue.expect(self.open)
 
     def wanted(self, row: int) -> bool:
-        """Whether a queued cell is still to be generated."""
+        """Whether a queued cell still has to be generated."""
         return self.status[row] == CellState.QUEUED
 
     def start(self, row: int, slot: RequestSlot) -> None:
-        """Called by the model when there is a place for the cell."""
+        """Start a cell; the model's queue calls this when it grants a slot."""
         self._start(self, row, slot)
 
     def settle(self, row: int, status: CellState) -> None:
-        """The cell has its value, or its row is dropped."""
+        """Record that a cell has its value or that its row was dropped."""
         self.status[row] = status
         self.open -= 1
         self.done += status == CellState.DONE
@@ -153,7 +159,7 @@ class ColumnState:
             self.queue.expect(-1)
 
     def settle_all(self) -> None:
-        """Every cell that is still open has its value."""
+        """Record that every open cell has its value."""
         if self.open == len(self.status):
             self.status[:] = bytes([CellState.DONE]) * self.open
         else:
@@ -164,7 +170,7 @@ class ColumnState:
         self.open = 0
 
     def drop(self, row: int) -> bool:
-        """Give up the cell because its row is dropped; False if it was settled already."""
+        """Drop the cell because its row is dropped; False if it was already settled."""
         self.failed.pop(row, None)
         if self.status[row] in _SETTLED:
             return False
@@ -172,13 +178,13 @@ class ColumnState:
         return True
 
     def fail_for_now(self, row: int, error: DataDesignerError) -> None:
-        """Keep a failed cell for another try."""
+        """Keep a cell with a transient failure for a retry."""
         self.failed[row] = error
         self.status[row] = CellState.FAILED
         self.wake_if_stuck()
 
     def skips(self, row: int, values: BatchValues) -> bool:
-        """Whether a cell whose inputs are there is to be skipped."""
+        """Whether a cell whose inputs are available must be skipped."""
         if self.planned.column.propagate_skip and any(
             source.status[row] == CellState.SKIPPED for source in self.required
         ):
@@ -188,30 +194,33 @@ class ColumnState:
         try:
             return self._condition.holds(values.row(self._condition.references, row))
         except UserTemplateError as error:
-            _logger.warning("a cell of column %r is skipped: skip.when: %s", self.name, error)
+            _logger.warning(
+                "skipping a cell of column %r because skip.when failed: %s", self.name, error
+            )
             return True
 
     def take_failed(self) -> dict[int, DataDesignerError]:
-        """The cells that failed for now, which are then no longer kept."""
+        """Return the transient failures by row, and clear them."""
         failed, self.failed = self.failed, {}
         return failed
 
     async def settled(self) -> None:
-        """Wait until nothing moves any more without help from outside."""
+        """Wait until the column is finished or only cells with transient failures are left."""
         while self.open > len(self.failed) or (self.open == 0 and not self.is_finished):
             if self._changed is None:
                 self._changed = asyncio.get_running_loop().create_future()
+            # Several callers share the future, so a cancelled caller must not cancel it.
             await asyncio.shield(self._changed)
 
     def wake(self) -> None:
-        """Let those who await the column look again."""
+        """Wake the callers that await the column, so that they check its state again."""
         if self._changed is not None:
             if not self._changed.done():
                 self._changed.set_result(None)
             self._changed = None
 
     def wake_if_stuck(self) -> None:
-        """Wake when only failed cells are left."""
+        """Wake the callers if only cells with transient failures are left."""
         if self.open == len(self.failed):
             self.wake()
 
@@ -219,12 +228,15 @@ class ColumnState:
 def select_trusted_cells(
     states: Mapping[str, ColumnState], cells: JournalledCells, batch: Batch
 ) -> Iterator[tuple[ColumnState, int, Mapping[str, Any]]]:
-    """The journalled cells that can be taken over, with their rows counted from the batch's start.
+    """Yield the cells from journals that can be reused; rows count from the start of the batch.
 
-    A cell counts only if everything that it was made from is taken over too or is computed again
-    to the same value: a judgement of a text that is lost is lost.
+    A cell is trusted only if all cells that it was generated from are reused as well, or are
+    recomputed to the same values. If a text is lost and must be generated again, a judge's score of
+    the lost text must not be reused.
     """
-    trusted: dict[str, set[int] | None] = {}  # None: all rows
+    # Rows with trusted values, by column; None stands for all rows. Columns come after the columns
+    # that they need. Columns that are computed are as trustworthy as their inputs.
+    trusted: dict[str, set[int] | None] = {}
     for name, state in states.items():
         sources = [trusted[producer] for producer in state.planned.producers]
         limited = [rows for rows in sources if rows is not None]

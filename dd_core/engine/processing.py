@@ -1,4 +1,4 @@
-"""Runs the processors: on a batch's draws, on its finished rows, on the whole dataset."""
+"""Runs processors: on the drawn columns of a batch, on its finished rows, on the whole dataset."""
 
 from __future__ import annotations
 
@@ -24,20 +24,21 @@ if TYPE_CHECKING:
 def process_draws(
     processors: Sequence[ProcessorConfig], draws: Mapping[str, Values]
 ) -> dict[str, Values]:
-    """The sampled and seeded columns of a batch as the processors want them."""
+    """Run processors on the sampled and seeded columns of a batch; returns the new values."""
     import pyarrow as pa
 
     arrays: list[Any] = [to_array(values) for values in draws.values()]
     table = pa.Table.from_arrays(arrays, names=[*draws])
     for processor in processors:
-        table = _same_shape(processor, table, _guarded(processor, processor.before_batch, table))
+        changed = _call(processor, processor.before_batch, table)
+        table = _require_same_shape(processor, table, changed)
     return {name: table.column(name).to_pylist() for name in draws}
 
 
 def build_tables(
     outcome: BatchOutcome, plan: Plan, rendering: RenderingMode, *, preserve_dropped: bool
 ) -> BatchTables:
-    """The tables of a batch as they are stored, after its processors."""
+    """Run the processors of a batch and build the tables that are stored."""
     has_rows = len(outcome.rows) > 0
     keeps_dropped = preserve_dropped and has_rows and plan.dropped_columns
     return BatchTables(
@@ -58,17 +59,18 @@ def _empty_table(plan: Plan) -> pa.Table:
 
 
 def build_output_table(outcome: BatchOutcome, plan: Plan) -> pa.Table:
-    """The finished rows of a batch, after the `after_batch` processors."""
+    """Build the table of a batch's finished rows with the `after_batch` processors."""
     table = outcome.table(plan.stored_columns)
     for processor in select_stage(plan.config.processors, "after_batch"):
-        table = _same_shape(processor, table, _guarded(processor, processor.after_batch, table))
+        changed = _call(processor, processor.after_batch, table)
+        table = _require_same_shape(processor, table, changed)
     return table
 
 
 def build_side_tables(
     outcome: BatchOutcome, plan: Plan, rendering: RenderingMode
 ) -> dict[str, pa.Table]:
-    """What processors make of the finished rows beside the dataset, by processor name."""
+    """Build the additional tables that processors make from the rows, by processor name."""
     import pyarrow as pa
 
     tables: dict[str, pa.Table] = {}
@@ -80,25 +82,26 @@ def build_side_tables(
 
 
 def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
-    """A dataset that is one table in memory, as processors want it."""
+    """Run the `after_generation` processors on a dataset that is one table in memory."""
     import pyarrow as pa
 
     for processor in select_stage(plan.config.processors, "after_generation"):
-        changed = [*_guarded(processor, processor.after_generation, [table])]
+        changed = [*_call(processor, processor.after_generation, [table])]
         table = pa.concat_tables(changed, promote_options="permissive") if changed else table[:0]
     return _output(plan, table)
 
 
 def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
-    """Write the dataset anew from what was generated, if processors change it as a whole.
+    """Rewrite the dataset from the generated rows, if processors change it as a whole.
 
-    What was generated stays. Each processor reads what the one before it wrote, a batch at a time.
+    The generated rows stay. Each processor reads what the previous one wrote, one batch at a time.
     """
     processors = select_stage(plan.config.processors, "after_generation")
     if not processors:
         return
     generated = [part.path for part in directory.parts() if part.rows]
     found = stamp_files(list_files(directory.path / directory.parts_folder, "batch_*.parquet"))
+    # Nothing to do if an earlier run has processed the same files.
     if not generated or directory.metadata.processed.get("of") == found:
         return
     steps: list[dict[str, Any]] = []
@@ -106,10 +109,10 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
         tables = _Tables(generated)
         for number, processor in enumerate(processors):
-            changed = _guarded(processor, processor.after_generation, tables)
+            changed = _call(processor, processor.after_generation, tables)
             last = number == len(processors) - 1
             tables = _Tables(
-                _written(processor, changed, Path(folder, str(number)), plan if last else None)
+                _write_tables(processor, changed, Path(folder, str(number)), plan if last else None)
             )
             steps.append({"name": processor.name, "rows": tables.rows()})
         directory.replace_files(Path(folder, str(len(processors) - 1)))
@@ -117,7 +120,7 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
 
 
 class _Tables:
-    """Tables in files, read again each time they are gone through."""
+    """Tables in files, which are read again on each iteration."""
 
     def __init__(self, paths: Iterable[Location]) -> None:
         self._paths = [*paths]
@@ -130,15 +133,15 @@ class _Tables:
         return sum(read_parquet_facts(path)[0] for path in self._paths)
 
 
-def _written(
+def _write_tables(
     processor: ProcessorConfig, tables: Iterable[pa.Table], folder: Path, plan: Plan | None
 ) -> Iterator[Path]:
-    """Files with the tables; an empty one is written only if there is no other."""
+    """Write tables to files and yield their paths; skips empty tables unless all are empty."""
     folder.mkdir()
     empty = None
     count = 0
     iterator = iter(tables)
-    while (table := _guarded(processor, next, iterator, None)) is not None:
+    while (table := _call(processor, next, iterator, None)) is not None:
         table = table if plan is None else _output(plan, table)
         if not table.num_rows:
             empty = table
@@ -154,27 +157,29 @@ def _written(
 
 
 def _output(plan: Plan, table: pa.Table) -> pa.Table:
-    """Without columns that were stored only because processors read them."""
+    """Remove the columns that were stored only because processors read them."""
     spare = {*plan.stored_columns} - {*plan.output_columns}
     return table.select([name for name in table.column_names if name not in spare])
 
 
-def _same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.Table) -> pa.Table:
+def _require_same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.Table) -> pa.Table:
     missing = {*before.column_names} - {*after.column_names}
     if after.num_rows != before.num_rows or missing:
         raise DataDesignerGenerationError(
-            f"processor {processor.name!r} was given {before.num_rows} rows and columns "
-            f"{before.column_names} and gave {after.num_rows} rows and {after.column_names}; "
-            "a stage of a batch must keep them all; filter in after_generation"
+            f"processor {processor.name!r} received {before.num_rows} rows with columns "
+            f"{before.column_names} and returned {after.num_rows} rows with columns "
+            f"{after.column_names}; before_batch and after_batch must keep all rows and columns; "
+            "filter in after_generation"
         )
     return after
 
 
-def _guarded(processor: ProcessorConfig, stage: Any, *given: Any) -> Any:
+def _call(processor: ProcessorConfig, stage: Any, *arguments: Any) -> Any:
+    """Call a processor's stage; an error in it becomes one that names the processor."""
     try:
-        return stage(*given)
+        return stage(*arguments)
     except Exception as error:
         raise DataDesignerGenerationError(
             f"processor {processor.name!r} failed: {type(error).__name__}: {error}. "
-            "What was generated is kept; correct the processor and resume"
+            "Generated rows are kept; fix the processor and resume"
         ) from error

@@ -1,4 +1,4 @@
-"""Languages that code columns are written in and code validators check."""
+"""Languages of code columns and of the validators that check them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from enum import StrEnum
 
 
 class CodeLang(StrEnum):
-    """A programming language, or a dialect of SQL as `sql:<dialect>`."""
+    """A programming language, or a dialect of SQL in the form `sql:<dialect>`."""
 
     BASH = "bash"
     C = "c"
@@ -32,10 +32,10 @@ class CodeLang(StrEnum):
 
     @property
     def parse_lang(self) -> str:
-        """The language without its dialect, as code fences name it."""
+        """Language without its dialect, as it appears in code fences."""
         return self.value.partition(":")[0]
 
     @property
     def parse_dialect(self) -> str | None:
-        """The dialect of SQL; None for other languages."""
+        """Dialect of SQL; None for other languages."""
         return self.value.partition(":")[2] or None

@@ -1,4 +1,4 @@
-"""Constraints on sampler columns: rows that break one are drawn again."""
+"""Constraints on sampler columns: rows that violate one are drawn again."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dd_core.declaration.kind import Declaration
 
 
 class InequalityOperator(StrEnum):
-    """How the target compares with the right-hand side."""
+    """How the target column must compare with the right-hand side."""
 
     LT = "lt"
     LE = "le"
@@ -32,54 +32,62 @@ _COMPARE: dict[InequalityOperator, Callable[[Any, Any], Any]] = {
 
 
 class ConstraintType(StrEnum):
-    """The two kinds of constraint."""
+    """Names of the two kinds of constraint."""
 
     SCALAR_INEQUALITY = "scalar_inequality"
     COLUMN_INEQUALITY = "column_inequality"
 
 
 class ScalarInequalityConstraint(Declaration):
-    """Target column against a number."""
+    """An inequality between the target column and a number."""
 
     constraint_type: Literal["scalar_inequality"] = "scalar_inequality"
     target_column: str
     """Sampler column whose rows are drawn again until they satisfy the constraint."""
     rhs: float
-    """The number on the right-hand side."""
+    """Number on the right-hand side."""
     operator: InequalityOperator
-    """`lt`, `le`, `gt` or `ge`."""
+    """Comparison of the target column with `rhs`: `lt`, `le`, `gt` or `ge`."""
 
     @property
     def references(self) -> list[str]:
+        """Columns that the target is compared with: none."""
         return []
 
     def holds(self, target: NDArray[Any], columns: Mapping[str, Any]) -> NDArray[np.bool_]:
-        """Which rows satisfy the constraint, shape (rows,)."""
+        """Return which rows satisfy the constraint, shape (rows,)."""
         return np.asarray(_COMPARE[self.operator](target, self.rhs), dtype=bool)
 
 
 class ColumnInequalityConstraint(Declaration):
-    """Target column against another sampler column of the same row."""
+    """An inequality between the target column and another sampler column of the same row."""
 
     constraint_type: Literal["column_inequality"] = "column_inequality"
     target_column: str
     """Sampler column whose rows are drawn again until they satisfy the constraint."""
     rhs: str
-    """The sampler column on the right-hand side; it is drawn first and stays as it is."""
+    """Sampler column on the right-hand side. It is drawn first and not changed."""
     operator: InequalityOperator
-    """`lt`, `le`, `gt` or `ge`."""
+    """Comparison of the target column with `rhs`: `lt`, `le`, `gt` or `ge`."""
 
     @property
     def references(self) -> list[str]:
+        """Columns that the target is compared with."""
         return [self.rhs]
 
     def holds(self, target: NDArray[Any], columns: Mapping[str, Any]) -> NDArray[np.bool_]:
-        """Which rows satisfy the constraint, shape (rows,)."""
+        """Return which rows satisfy the constraint, shape (rows,).
+
+        `columns` holds the values of `references` for the same rows.
+        """
         return np.asarray(_COMPARE[self.operator](target, columns[self.rhs]), dtype=bool)
 
 
 def _constraint_type(value: Any) -> str:
-    """The tag, also of files that leave it out: a number or numeric text compares with a number."""
+    """Return the tag of a constraint; if a file omits it, `rhs` decides.
+
+    A number, or a string that contains one, makes a scalar constraint.
+    """
     if not isinstance(value, Mapping):
         return str(value.constraint_type)
     given: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]

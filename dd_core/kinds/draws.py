@@ -1,8 +1,8 @@
-"""Random numbers that belong to a row, not to the order in which rows are made.
+"""Random numbers that depend on the row, not on the order in which rows are generated.
 
-Every number is a function of (run seed, column, lane, row index) through the counter-based Philox
-generator: rows 1,000 to 1,999 hold the same values whether they are drawn alone, as part of a
-larger batch, first or last, here or on another machine. See docs/decisions/0002.
+Every number is a function of (run seed, column, stream, row index), computed with the counter-based
+Philox generator. Rows 1,000 to 1,999 have the same values whether they are drawn alone or as part
+of a larger batch, first or last, on this machine or on another one. See docs/decisions/0002.
 """
 
 from __future__ import annotations
@@ -19,88 +19,108 @@ from numpy.typing import NDArray
 
 _WORDS_PER_STEP = 4  # one step of Philox's counter yields four 64-bit words
 _WORD = 2**64 - 1
-_BLOCK = 256  # rows that `blockwise` draws with one generator
+_BLOCK = 256  # rows per generator in `blockwise`
 
 
 @dataclass(frozen=True)
 class Draws:
-    """Random numbers of one column for the rows `start` to `start + size - 1`."""
+    """Random numbers of one column for the rows `start` to `start + size - 1`.
+
+    A sampler that needs several independent numbers per row draws each from another stream. The
+    `stream` argument, an integer or a name, selects it. Two calls with the same stream return the
+    same numbers.
+    """
 
     seed: int
+    """Seed of the run."""
     column: str
+    """Name of the column."""
     start: int
+    """First row, counted from the start of the dataset."""
     size: int
+    """Number of rows."""
     attempt: int = 0
-    """Rejection sampling draws again with the next attempt; each has numbers of its own."""
+    """Attempt of rejection sampling; each attempt has different numbers."""
 
     def again(self, attempt: int) -> Draws:
-        """The same rows with the numbers of another attempt."""
+        """Return the draws of the same rows for another attempt."""
         return replace(self, attempt=attempt)
 
     def between(self, first: int, stop: int) -> Draws:
-        """The draws of the `first` to `stop - 1`-th of these rows."""
+        """Return the draws of these rows from index `first` up to, but not including, `stop`."""
         return replace(self, start=self.start + first, size=stop - first)
 
-    def uniform(self, lane: int | str = 0) -> NDArray[np.float64]:
-        """Floats in [0, 1), shape (size,); every lane is an independent sequence."""
+    def uniform(self, stream: int | str = 0) -> NDArray[np.float64]:
+        """Return floats in [0, 1), shape (size,)."""
+        # The counter can only be set to a multiple of four words, so up to three are skipped.
         offset = self.start % _WORDS_PER_STEP
-        return self._generator(lane).random(offset + self.size)[offset:]
+        return self._generator(stream).random(offset + self.size)[offset:]
 
-    def bits(self, lane: int | str = 0) -> NDArray[np.uint64]:
-        """Uniform 64-bit words, shape (size,)."""
+    def bits(self, stream: int | str = 0) -> NDArray[np.uint64]:
+        """Return uniform 64-bit words, shape (size,)."""
         offset = self.start % _WORDS_PER_STEP
-        words = self._generator(lane).bit_generator.random_raw(offset + self.size)
+        words = self._generator(stream).bit_generator.random_raw(offset + self.size)
         return np.asarray(words, dtype=np.uint64)[offset:]
 
-    def normal(self, lane: int | str = 0) -> NDArray[np.float64]:
-        """Standard normal deviates, shape (size,), by the Box-Muller transform."""
-        radius = np.sqrt(-2.0 * np.log1p(-self.uniform(f"{lane}/radius")))
-        return radius * np.cos(2.0 * np.pi * self.uniform(f"{lane}/angle"))
+    def normal(self, stream: int | str = 0) -> NDArray[np.float64]:
+        """Return standard normal deviates, shape (size,)."""
+        # Box-Muller, because it takes exactly two numbers per row. NumPy's own method takes a
+        # varying number, so a row's value would depend on the rows before it.
+        radius = np.sqrt(-2.0 * np.log1p(-self.uniform(f"{stream}/radius")))
+        return radius * np.cos(2.0 * np.pi * self.uniform(f"{stream}/angle"))
 
-    def choice(self, weights: NDArray[np.float64], lane: int | str = 0) -> NDArray[np.int64]:
-        """Indexes into `weights`, each as often as its share of their sum says."""
+    def choice(self, weights: NDArray[np.float64], stream: int | str = 0) -> NDArray[np.int64]:
+        """Return indexes into `weights`, drawn in proportion to the weights, shape (size,)."""
         bounds = np.cumsum(weights)
-        return np.searchsorted(bounds / bounds[-1], self.uniform(lane), side="right")
+        return np.searchsorted(bounds / bounds[-1], self.uniform(stream), side="right")
 
-    def below(self, stop: int | NDArray[np.int64], lane: int | str = 0) -> NDArray[np.int64]:
-        """Integers from 0 to `stop - 1`, equally likely, shape (size,); one `stop` or one a row."""
-        return np.minimum((self.uniform(lane) * stop).astype(np.int64), np.asarray(stop) - 1)
+    def below(self, stop: int | NDArray[np.int64], stream: int | str = 0) -> NDArray[np.int64]:
+        """Return uniform integers from 0 to `stop - 1`, shape (size,).
 
-    def randoms(self, lane: int | str = 0) -> list[Random]:
-        """One standard-library generator a row, for code that draws one object at a time."""
-        return [Random(int(word)) for word in self.bits(lane)]
+        `stop` is a single number, or an array with one number per row.
+        """
+        # A float just below 1 may round up to `stop` in the product.
+        return np.minimum((self.uniform(stream) * stop).astype(np.int64), np.asarray(stop) - 1)
+
+    def randoms(self, stream: int | str = 0) -> list[Random]:
+        """Return one standard-library generator per row, for code that draws row by row."""
+        return [Random(int(word)) for word in self.bits(stream)]
 
     def blockwise(
-        self, draw: Callable[[np.random.RandomState, int], NDArray[Any]], lane: int | str = 0
+        self, draw: Callable[[np.random.RandomState, int], NDArray[Any]], stream: int | str = 0
     ) -> NDArray[Any]:
-        """What `draw(generator, count)` gives, for methods that use up numbers as they need them.
+        """Return what `draw(generator, count)` returns for these rows, shape (size,).
 
-        Every block of 256 rows of the dataset has a generator of its own and is always drawn as a
-        whole, so a row's value does not depend on its batch. The generator is NumPy's RandomState,
-        whose algorithms stay the same in all versions.
+        This is for methods that consume a varying number of random numbers per row. Every block of
+        256 rows of the dataset has its own generator and is always drawn completely, so a row's
+        value does not depend on its batch. The generator is NumPy's RandomState, whose algorithms
+        are the same in all versions.
         """
         first = self.start // _BLOCK
         last = (self.start + max(self.size, 1) - 1) // _BLOCK
-        blocks = [
-            draw(np.random.RandomState(np.random.Philox(key=self._key(f"{lane}/{block}"))), _BLOCK)
-            for block in range(first, last + 1)
-        ]
+        keys = [self._key(f"{stream}/{block}") for block in range(first, last + 1)]
+        blocks = [draw(np.random.RandomState(np.random.Philox(key=key)), _BLOCK) for key in keys]
         skipped = self.start - first * _BLOCK
         return np.concatenate(blocks)[skipped : skipped + self.size]
 
-    def _generator(self, lane: int | str) -> np.random.Generator:
-        """A generator at the row's place; the next call in the same thread moves it away."""
-        key = self._key(lane)
+    def _generator(self, stream: int | str) -> np.random.Generator:
+        """Return a generator positioned at the first row.
+
+        It is shared: the next call in the same thread moves it.
+        """
+        key = self._key(stream)
         counter = self.start // _WORDS_PER_STEP
         return _generators.at((key & _WORD, key >> 64), counter)
 
-    def _key(self, lane: int | str) -> int:
-        name = f"{self.seed}/{self.attempt}/{lane}/{self.column}"
+    def _key(self, stream: int | str) -> int:
+        """Return the 128-bit key of a stream."""
+        # A change of this format would change every sampled value of every dataset.
+        name = f"{self.seed}/{self.attempt}/{stream}/{self.column}"
         return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
 
 
 class _Generators(threading.local):
-    """One generator a thread: making one asks the system for entropy that is then not used."""
+    """One generator per thread, reused because creating one requests entropy from the system."""
 
     def __init__(self) -> None:
         self._philox = np.random.Philox(key=0)
@@ -108,9 +128,10 @@ class _Generators(threading.local):
         self._state: Any = self._philox.state
 
     def at(self, key: tuple[int, int], counter: int) -> np.random.Generator:
-        place = self._state["state"]
-        place["key"][:] = key
-        place["counter"][:] = (counter & _WORD, counter >> 64, 0, 0)
+        """Return the thread's generator with this key, positioned at this step."""
+        position = self._state["state"]
+        position["key"][:] = key
+        position["counter"][:] = (counter & _WORD, counter >> 64, 0, 0)
         self._philox.state = self._state
         return self._generator
 
@@ -119,7 +140,11 @@ _generators = _Generators()
 
 
 def permute(seed: int, name: str, cycle: int, size: int) -> NDArray[np.int64]:
-    """The order in which a shuffled seed dataset of `size` rows is read in its n-th cycle."""
+    """Return the order in which a shuffled dataset is read, shape (size,).
+
+    `name` identifies the dataset. `cycle` counts the passes over it, from 0; each has its own
+    order.
+    """
     digest = hashlib.blake2b(f"{seed}/{cycle}/{name}".encode(), digest_size=16).digest()
     generator = np.random.Generator(np.random.Philox(key=int.from_bytes(digest, "little")))
     return generator.permutation(size)

@@ -1,8 +1,19 @@
-"""The contract of a column: what a declaration says, and how its values come about.
+"""The contract of a generator: how the values of a column are produced.
 
-A kind of column lives in one file of `dd_core/columns/`: a frozen declaration (a subclass of
-`Column`) whose `bind` returns one of four generators. The engine asks only which of the four it
-is; everything else it learns from the declaration.
+`Column.bind` returns one of four generators. Choose by how the values are produced:
+
+- `WholeColumn` produces all values of a batch in one call, for example by drawing them.
+- `RowColumn` computes the values of any set of rows.
+- `CellColumn` produces one cell at a time by awaiting something, usually a model.
+- `GroupColumn` produces groups of rows by awaiting something, such as a server or a thread.
+
+One generator serves all batches of a run. Batches run concurrently, and the engine may call
+`WholeColumn` and `RowColumn` from several threads at the same time. A value must therefore depend
+only on the arguments of the call, never on earlier calls.
+
+If a cell fails, the class of the error decides what happens (see `dd_core/errors.py`): a `fatal`
+error stops the run, a `retryable` one causes another attempt later, and any other exception drops
+the row.
 """
 
 from __future__ import annotations
@@ -21,52 +32,69 @@ if TYPE_CHECKING:
 
 
 Row: TypeAlias = Mapping[str, Any]
-"""One row's values by column name, restricted to what the column needs."""
+"""Values of one row by column name. It contains only the columns that the column requires."""
 
 
 class WholeColumn(ABC):
-    """Generates a column of a batch in one go, when its inputs are complete."""
+    """Generates all values of a batch in one call, once its inputs are complete."""
 
     seconds_a_row: float = math.inf
-    """What a row took the last time."""
+    """Seconds per row that the last call took. The engine measures it to decide whether the next
+    call needs a thread."""
 
     @abstractmethod
     def generate(self, batch: Batch, inputs: Mapping[str, Values]) -> Values:
-        """Values of all `batch.size` rows. Runs in a worker thread unless it is very quick."""
+        """Return the values of all `batch.size` rows, in row order.
+
+        `inputs` holds the required columns by name. The call runs in a worker thread unless the
+        last one was very fast. An exception stops the run.
+        """
 
 
 class RowColumn(ABC):
-    """Generates any set of rows whose inputs are there, by computing."""
+    """Computes the values of any set of rows whose inputs are available."""
 
     @abstractmethod
     def generate(self, rows: Sequence[Row]) -> Sequence[Any]:
-        """One value a row, in order; an exception instance in a row's place drops that row."""
+        """Return one value per row, in order.
+
+        To report that a row failed, return an exception in place of its value. An exception that
+        is raised stops the run. Many rows at once are computed in a worker thread.
+        """
 
 
 class CellColumn(ABC):
-    """Generates one cell at a time by waiting for something, usually a model."""
+    """Generates one cell at a time by awaiting something, usually a model."""
 
     model: Model | None = None
-    """The model whose request slots the cells queue for; None for cells that ask no model."""
+    """Model whose request slots the cells queue for; None if the cells call no model."""
 
     @abstractmethod
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
-        """Values of the column and its side effects. `slot` is the cell's place at `model`."""
+        """Return the values of the column and of its side effects for one row, by name.
+
+        Runs on the event loop, so it must not block. `slot` is the cell's request slot, to be
+        passed to the methods of `model`; it is None if `model` is None. An exception fails the
+        cell.
+        """
 
 
 class GroupColumn(ABC):
-    """Generates rows in groups by waiting for something, such as a server or a thread."""
+    """Generates groups of rows by awaiting something, such as a server or a thread."""
 
     group_size: int | None = None
-    """Most rows in a group; None for all rows of a batch at once, when all inputs are complete."""
+    """Maximum number of rows in a group. If None, all rows of a batch form one group, which starts
+    once its inputs are complete."""
     max_parallel_groups: int = 4
-    """Groups at work at the same time, in each batch."""
+    """Maximum number of groups per batch that run at the same time."""
 
     @abstractmethod
     async def generate(self, rows: Sequence[Row]) -> Sequence[Mapping[str, Any] | Exception]:
-        """For each row the values of the column and its side effects; an exception drops the row.
+        """Return one entry per row, in order: the values of the column and its side effects.
 
-        Rows that were dropped or skipped before are not among those given.
+        Runs on the event loop, so it must not block. `rows` contains no rows that were dropped or
+        skipped. To report that a row failed, return an exception as its entry. An exception that
+        is raised fails all rows of the group.
         """
 
 

@@ -1,4 +1,8 @@
-"""Images, audio and video that go to a model together with a prompt."""
+"""Images, audio and video that are sent to a model together with a prompt.
+
+A context declares which column holds the media. For each row, `build_blocks` turns the contexts
+into content blocks in an internal format, which the wire adapters translate for the server.
+"""
 
 from __future__ import annotations
 
@@ -26,10 +30,11 @@ from dd_core.models.wire.media import (
 from dd_core.storage.location import Location, resolve_within
 
 _MOST_BYTES = 50_000_000
+_LONGEST_PATH = 4096
 
 
 class Modality(StrEnum):
-    """What a context shows to the model."""
+    """Kinds of media."""
 
     IMAGE = "image"
     AUDIO = "audio"
@@ -37,14 +42,14 @@ class Modality(StrEnum):
 
 
 class ModalityDataType(StrEnum):
-    """How a context's column holds its media."""
+    """How a column holds its media."""
 
     URL = "url"
     BASE64 = "base64"
 
 
 class ImageFormat(StrEnum):
-    """Formats of images."""
+    """Image formats."""
 
     PNG = "png"
     JPG = "jpg"
@@ -54,14 +59,14 @@ class ImageFormat(StrEnum):
 
 
 class AudioFormat(StrEnum):
-    """Formats of audio."""
+    """Audio formats."""
 
     MP3 = "mp3"
     WAV = "wav"
 
 
 class VideoFormat(StrEnum):
-    """Formats of video."""
+    """Video formats."""
 
     MP4 = "mp4"
     MOV = "mov"
@@ -69,16 +74,19 @@ class VideoFormat(StrEnum):
 
 
 class ModalityContext(Kind, tag="modality"):
-    """What every kind of context has in common."""
+    """A column whose media are sent to the model before the prompt."""
 
+    # NeMo Data Designer ignores unknown fields here, so its configurations may contain some.
     model_config = ConfigDict(extra="ignore")
 
     formats: ClassVar[type[StrEnum]]
+    """Formats of this kind of media; their values are also file name suffixes."""
 
     column_name: str = Field(min_length=1)
-    """The column with the media: an address, a path, base64 text, a data URI, or a list of them."""
+    """Column that holds the media. A cell is a URL, a path, a base64 string, a data URI, or a list
+    of these."""
     data_type: ModalityDataType | None = None
-    """How the column holds them; told from each value, if not given."""
+    """How the column holds the media: `url` or `base64` (default: detected for each value)."""
 
     @model_validator(mode="after")
     def _base64_has_a_format(self) -> Self:
@@ -89,12 +97,12 @@ class ModalityContext(Kind, tag="modality"):
     @property
     @abstractmethod
     def format(self) -> StrEnum | None:
-        """The format that the configuration names."""
+        """Format that the configuration declares, if any."""
 
     def blocks(self, value: Any, folders: Sequence[Location]) -> list[Block]:
-        """A block for each medium in a cell's value; raises `MediaError`.
+        """Return a content block for each item in a cell's value.
 
-        Files are read only from inside `folders`.
+        Files are only read from `folders`. Raises `MediaError` if an item is not valid.
         """
         blocks: list[Block] = []
         for item in _items(value):
@@ -109,133 +117,136 @@ class ModalityContext(Kind, tag="modality"):
 
     @abstractmethod
     def source(self, item: str, folders: Sequence[Location]) -> dict[str, str]:
-        """Where the model finds one medium; raises `ValueError`."""
+        """Return the source of one item, a URL or its encoded bytes.
 
-    def base64_source(self, found: Encoded) -> dict[str, str]:
-        """The source of a medium that is sent along."""
-        wanted = self.media_type(self.format) if self.format else None
-        if found.media_type and wanted and found.media_type != wanted:
-            raise ValueError(f"it is {found.media_type}, but {self.kind}_format says {wanted}")
-        media_type = wanted or found.media_type
+        Raises `ValueError` if the item is neither.
+        """
+
+    def base64_source(self, item: Encoded) -> dict[str, str]:
+        """Return the source of an item whose bytes are part of the request."""
+        declared = self.media_type(self.format) if self.format else None
+        if item.media_type and declared and item.media_type != declared:
+            raise ValueError(f"it is {item.media_type}, but {self.kind}_format says {declared}")
+        media_type = declared or item.media_type
         if media_type is None:
-            raise ValueError(f"its format cannot be told; set {self.kind}_format")
-        return {"type": "base64", "media_type": media_type, "data": found.data}
+            raise ValueError(f"its format cannot be detected; set {self.kind}_format")
+        return {"type": "base64", "media_type": media_type, "data": item.data}
 
     def media_type(self, name: str) -> str:
-        """The media type of a format, for example `image/jpeg` for `jpg`."""
+        """Return the media type of a format, for example `image/jpeg` for `jpg`."""
         return f"{self.kind}/{'jpeg' if name == 'jpg' else name}"
 
     def named_format(self, path: str) -> str | None:
-        """The format that a path's suffix names; None for other suffixes."""
+        """Return the format that the suffix of a path names; None for unknown suffixes."""
         suffix = Path(path).suffix.lower().removeprefix(".")
         return suffix if suffix in {each.value for each in self.formats} else None
 
 
 class ImageContext(ModalityContext):
-    """Images; paths are read if they lie in the dataset's or the current folder."""
+    """A column with images. Paths must be in the dataset's folder or in the current folder."""
 
     formats = ImageFormat
 
     modality: Literal["image"] = "image"
     image_format: ImageFormat | None = None
-    """Format of base64 text."""
+    """Format of base64 data; required for `data_type: base64`."""
 
     @property
     def format(self) -> ImageFormat | None:
-        """The format that the configuration names."""
+        """Format that the configuration declares, if any."""
         return self.image_format
 
     def source(self, item: str, folders: Sequence[Location]) -> dict[str, str]:
-        """An address, or the bytes of a path, a data URI or base64 text."""
+        """Return a URL, or the bytes of a file, a data URI or a base64 string."""
         if self.data_type is ModalityDataType.URL:
             return {"type": "url", "url": item}
         if uri := split_data_uri(item):
             return self.base64_source(uri)
         if self.data_type is None:
-            if _is_address(item):
+            if _is_url(item):
                 return {"type": "url", "url": item}
-            if (suffix := self.named_format(item)) and len(item) < 4096:
-                return self.base64_source(_file(item, self.media_type(suffix), folders))
+            if (suffix := self.named_format(item)) and len(item) < _LONGEST_PATH:
+                return self.base64_source(_read_file(item, self.media_type(suffix), folders))
         found = detect_base64_image(item)
         if self.format is None and found is None:
-            raise ValueError("it is no address, no path of an image, and no base64 of a known kind")
+            raise ValueError("it is not a URL, the path of an image or base64 of a known format")
         return self.base64_source(Encoded(item, self.media_type(found) if found else None))
 
 
 class _Recording(ModalityContext):
-    """Untagged base of audio and video, which no server is sent from files."""
+    """Untagged base of audio and video; unlike images, these are never read from files."""
 
     def source(self, item: str, folders: Sequence[Location]) -> dict[str, str]:
-        """An address, or the bytes of a data URI or base64 text."""
+        """Return a URL, or the bytes of a data URI or a base64 string."""
         if uri := split_data_uri(item):
             return self.base64_source(uri)
         if self.data_type is ModalityDataType.URL:
-            if _is_address(item) or self.named_format(item):
+            if _is_url(item) or self.named_format(item):
                 return {"type": "url", "url": item}
-            raise ValueError("it is neither an http(s) address nor a path with a known suffix")
-        if self.data_type is None and _is_address(item):
+            raise ValueError("it is neither an HTTP(S) URL nor a path with a known suffix")
+        if self.data_type is None and _is_url(item):
             return {"type": "url", "url": item}
         if self.data_type is None and self.named_format(item):
-            raise ValueError("it is a path; set data_type to 'url' if the server can read it")
+            raise ValueError("it is a path; if the server can read it, set data_type to 'url'")
         return self.base64_source(Encoded(item, None))
 
 
 class AudioContext(_Recording):
-    """Audio."""
+    """A column with audio."""
 
     formats = AudioFormat
 
     modality: Literal["audio"] = "audio"
     audio_format: AudioFormat | None = None
-    """Format of base64 text."""
+    """Format of base64 data; required for `data_type: base64`."""
 
     @property
     def format(self) -> AudioFormat | None:
-        """The format that the configuration names."""
+        """Format that the configuration declares, if any."""
         return self.audio_format
 
 
 class VideoContext(_Recording):
-    """Video."""
+    """A column with video."""
 
     formats = VideoFormat
 
     modality: Literal["video"] = "video"
     video_format: VideoFormat | None = None
-    """Format of base64 text."""
+    """Format of base64 data; required for `data_type: base64`."""
 
     @property
     def format(self) -> VideoFormat | None:
-        """The format that the configuration names."""
+        """Format that the configuration declares, if any."""
         return self.video_format
 
 
-def _with_modality(given: Any) -> Any:
+def _add_modalities(given: Any) -> Any:
     if not isinstance(given, list):
         return given
-    return [_tagged(item) for item in cast("list[Any]", given)]
+    return [_add_modality(item) for item in cast("list[Any]", given)]
 
 
-def _tagged(item: Any) -> Any:
-    """Early configurations did not say that a context is an image."""
+def _add_modality(item: Any) -> Any:
+    """Add the tag, which early configurations omitted because all contexts were images."""
     if not isinstance(item, Mapping) or "modality" in item:
         return cast("Any", item)
     fields = cast("Mapping[str, Any]", item)
     for modality in ("audio", "video"):
         if f"{modality}_format" in fields:
             return {**fields, "modality": modality}
-    warnings.warn("a context without `modality` is taken for an image; add it", DeprecationWarning,
-                  stacklevel=2)  # fmt: skip
+    warnings.warn("a context without `modality` is treated as an image; add `modality: image`",
+                  DeprecationWarning, stacklevel=2)  # fmt: skip
     return {**fields, "modality": "image"}
 
 
-MediaContexts = Annotated[list[ModalityContext], BeforeValidator(_with_modality)]
+MediaContexts = Annotated[list[ModalityContext], BeforeValidator(_add_modalities)]
 
 
 def check_media(
     column: str, contexts: Iterable[ModalityContext] | None, scope: Scope
 ) -> Iterator[Problem]:
-    """Contexts whose column nothing provides."""
+    """Yield a problem for each context whose column does not exist."""
     for context in contexts or ():
         if scope.unknown([context.column_name]):
             place = f"columns.{column}.multi_modal_context"
@@ -245,7 +256,7 @@ def check_media(
 def build_blocks(
     contexts: Iterable[ModalityContext], row: Mapping[str, Any], folders: Sequence[Location]
 ) -> list[Block]:
-    """The blocks of all contexts of a row, in order."""
+    """Return the content blocks of all contexts for a row, in order; raises `MediaError`."""
     blocks: list[Block] = []
     for context in contexts:
         blocks.extend(context.blocks(row[context.column_name], folders))
@@ -253,11 +264,12 @@ def build_blocks(
 
 
 def list_media_folders(folder: Location | None) -> list[Location]:
-    """Where files of media may lie: the dataset's folder, then the current one."""
+    """Return the folders from which media may be read: the dataset's, then the current one."""
     return [*([folder] if folder else []), Path.cwd()]
 
 
 def _items(value: Any) -> list[str]:
+    """Return the items in a cell's value; lists may be nested or written as JSON."""
     if value is None:
         return []
     if isinstance(value, str):
@@ -273,11 +285,12 @@ def _items(value: Any) -> list[str]:
     return [str(cast("Any", value))]
 
 
-def _is_address(text: str) -> bool:
+def _is_url(text: str) -> bool:
     return text[:8].lower().startswith(("http://", "https://")) and bool(urlsplit(text).netloc)
 
 
-def _file(name: str, media_type: str, folders: Sequence[Location]) -> Encoded:
+def _read_file(name: str, media_type: str, folders: Sequence[Location]) -> Encoded:
+    # Values may come from a model, so a path must not lead out of the folders.
     for folder in folders:
         path = resolve_within(folder, name)
         if path is not None and path.is_file():
@@ -285,6 +298,6 @@ def _file(name: str, media_type: str, folders: Sequence[Location]) -> Encoded:
                 raise ValueError(f"the file is larger than {_MOST_BYTES // 1_000_000} MB")
             return encode_media(path.read_bytes(), media_type)
     raise ValueError(
-        "there is no such file in the dataset's folder or the current one; files elsewhere "
-        "are not read"
+        "there is no such file in the dataset's folder or the current folder; files in other "
+        "places are not read"
     )

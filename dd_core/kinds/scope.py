@@ -1,8 +1,9 @@
-"""The contract of a column: what a declaration says, and how its values come about.
+"""What a configuration may refer to, and the checks that use it before a run.
 
-A kind of column lives in one file of `dd_core/columns/`: a frozen declaration (a subclass of
-`Column`) whose `bind` returns one of four generators. The engine asks only which of the four it
-is; everything else it learns from the declaration.
+The `problems` methods of columns, validators and processors receive a `Scope` and yield a `Problem`
+for every mistake. A run does not start while there are problems of the level `error`, and the user
+sees all of them at once. The functions in this module cover the most common mistake, a reference
+to a column that does not exist.
 """
 
 from __future__ import annotations
@@ -22,28 +23,32 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scope:
-    """What a column can refer to, for the checks before a run."""
+    """What a part of the configuration may refer to."""
 
     columns: Mapping[str, Kind]
+    """Columns by name, seed columns included. They are typed as `Kind`, because this module lies
+    below `Column`."""
     names: frozenset[str]
-    """Every name a template may use: columns, their side effects, seed columns."""
+    """All names that templates may use: columns and their side effects."""
     models: Mapping[str, ModelConfig]
-    """The models by alias."""
+    """Models by alias."""
     constraints: Sequence[Constraint] = ()
+    """Constraints on sampler columns."""
     rendering: RenderingMode = "secure"
-    """The engine that templates are rendered with."""
+    """Mode in which templates are rendered."""
 
     def unknown(self, names: Sequence[str]) -> list[str]:
+        """Return those of the names that do not exist, in the given order."""
         return [name for name in names if name not in self.names]
 
 
 def find_references(source: str | None) -> list[str]:
-    """Names that a template uses, sorted; none for None."""
+    """Return the names that a template uses, sorted; an empty list for None."""
     return sorted(list_references(source)) if source else []
 
 
 def list_known(what: str, names: Collection[str]) -> str:
-    """The end of an error message that lists what could have been meant."""
+    """Return the end of an error message: a list of the names that exist, 20 at most."""
     if not names:
         return f"there are no {what}"
     listed = ", ".join(repr(name) for name in sorted(names)[:20])
@@ -51,11 +56,14 @@ def list_known(what: str, names: Collection[str]) -> str:
 
 
 def check_template(place: str, source: str | None, scope: Scope) -> Iterator[Problem]:
-    """What keeps a template from being rendered: a rule that it breaks, or unknown names."""
+    """Yield what prevents a template from being rendered: a violated rule or unknown names.
+
+    `place` is where the template is in the configuration, for example `columns.review.prompt`.
+    """
     if not source:
         return
     try:
-        Template.compile(source, engine=scope.rendering)
+        Template.compile(source, mode=scope.rendering)
     except UserTemplateError as error:
         yield Problem(place, str(error))
         return
@@ -64,9 +72,12 @@ def check_template(place: str, source: str | None, scope: Scope) -> Iterator[Pro
 
 
 def report_unknown(place: str, name: str, scope: Scope) -> Problem:
-    """The problem of a template that uses a name which nothing provides."""
+    """Return the problem that `place` refers to a column that does not exist.
+
+    The message suggests the most similar name, or lists the names that exist.
+    """
     from difflib import get_close_matches
 
     close = get_close_matches(name, scope.names, n=1)
     fix = f"did you mean {close[0]!r}?" if close else list_known("columns", scope.names)
-    return Problem(place, f"refers to {name!r}, which is no column; {fix}")
+    return Problem(place, f"refers to unknown column {name!r}; {fix}")

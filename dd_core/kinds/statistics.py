@@ -1,6 +1,7 @@
-"""What a finished dataset is like: figures for each column.
+"""Statistics about the columns of a finished dataset.
 
-A kind of column says which figures it has by `Column.statistics`, given a view of its values.
+`Column.statistics` decides which statistics a kind of column has. It receives a `ColumnView` of the
+column's values and returns a `ColumnStatistics` or a subclass.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from typing import Any, Literal, Protocol
 from pydantic import BaseModel, ConfigDict
 
 NOT_COMPUTED = "--"
-"""In place of a figure that could not be computed."""
+"""Stands for a statistic that could not be computed."""
 
 Figure = float | Literal["--"]
 Count = int | Literal["--"]
@@ -21,20 +22,20 @@ DistributionType = Literal["categorical", "numerical", "text", "other", "unknown
 
 
 class Result(BaseModel):
-    """Part of what was found out."""
+    """Base of all results in this module: frozen, without unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 class CategoricalHistogram(Result):
-    """Categories, the most frequent first, and their counts."""
+    """Categories and their counts, most frequent first."""
 
     categories: list[Any]
     counts: list[int]
 
 
 class CategoricalDistribution(Result):
-    """Of values that are compared for equality only."""
+    """Distribution of values that have no order."""
 
     most_common_value: Any
     least_common_value: Any
@@ -42,12 +43,13 @@ class CategoricalDistribution(Result):
 
 
 class NumericalDistribution(Result):
-    """Of numbers; the standard deviation is that of a sample."""
+    """Distribution of numbers."""
 
     min: float
     max: float
     mean: float
     stddev: float
+    """Sample standard deviation."""
     median: float
 
 
@@ -55,31 +57,34 @@ Distribution = CategoricalDistribution | NumericalDistribution | Literal["--"] |
 
 
 class ColumnStatistics(Result):
-    """Figures that every column has."""
+    """Statistics that every column has."""
 
     column_name: str
     column_type: str
     num_records: Count
     num_null: Count
     num_unique: Count
-    """Distinct values, nulls apart; structured values count by their content."""
+    """Distinct values, not counting nulls. Structured values are compared by content."""
     pyarrow_dtype: str
     simple_dtype: str
 
     @property
     def percent_null(self) -> Figure:
-        """Share of nulls, 0 to 100."""
+        """Percentage of nulls, 0 to 100."""
         return compute_percent(self.num_null, self.num_records)
 
     @property
     def percent_unique(self) -> Figure:
-        """Distinct values per hundred records."""
+        """Distinct values as a percentage of the records, 0 to 100."""
         return compute_percent(self.num_unique, self.num_records)
 
 
 class LLMColumnStatistics(ColumnStatistics):
-    """Tokens of a cell, estimated from lengths of texts; the means are the provider's counts
-    where there are any."""
+    """Tokens per cell.
+
+    The means are the provider's counts if it reported any. All other values are estimated from the
+    lengths of prompts and answers.
+    """
 
     input_tokens_mean: Figure
     input_tokens_median: Figure
@@ -90,14 +95,14 @@ class LLMColumnStatistics(ColumnStatistics):
 
 
 class LLMJudgeColumnStatistics(LLMColumnStatistics):
-    """How often each score was given, too."""
+    """Tokens per cell, and how often each score was given."""
 
     scores: Mapping[str, Distribution]
-    """By the name of the score; its values are texts."""
+    """Distributions by the name of the score. The scores are strings, even if they are numbers."""
 
 
 class SamplerColumnStatistics(ColumnStatistics):
-    """How the sampled values are distributed."""
+    """The distribution of the sampled values."""
 
     sampler_type: str
     distribution_type: DistributionType
@@ -105,25 +110,25 @@ class SamplerColumnStatistics(ColumnStatistics):
 
 
 class ValidationColumnStatistics(ColumnStatistics):
-    """How many records are valid; records without a verdict are not."""
+    """The number of valid records. Records without a verdict count as invalid."""
 
     num_valid_records: Count
 
     @property
     def percent_valid(self) -> Figure:
-        """Share of valid records, 0 to 100."""
+        """Percentage of valid records, 0 to 100."""
         return compute_percent(self.num_valid_records, self.num_records)
 
 
 class ScoreSample(Result):
-    """A score with the judge's reason for it."""
+    """A score with the judge's reasoning."""
 
     score: str
     reasoning: str
 
 
 class ScoreProfile(Result):
-    """What is known about one score of a judge."""
+    """The profile of one score of a judge."""
 
     score_name: str
     distribution_type: DistributionType
@@ -131,12 +136,13 @@ class ScoreProfile(Result):
     counts: dict[str, int]
     """How often each score was given, in the order of the scores."""
     samples: list[ScoreSample]
+    """Examples of scores with their reasoning."""
     summary: str | None = None
-    """A model's summary of the reasonings, or why there is none."""
+    """A model's summary of the reasoning, or the reason why there is none."""
 
 
 class JudgeProfile(Result):
-    """What is known about a judge's scores."""
+    """The profile of a judge's scores."""
 
     column_name: str
     scores: list[ScoreProfile]
@@ -152,35 +158,47 @@ AnyStatistics = (
 
 
 class ColumnView(Protocol):
-    """A column's values in a finished dataset, as kinds of columns look at them."""
+    """The values of one column in a finished dataset, from which statistics are computed.
+
+    A statistic that cannot be computed from the values is `NOT_COMPUTED`.
+    """
 
     def general(self) -> Mapping[str, Any]:
-        """The fields of `ColumnStatistics`."""
+        """Return the fields of `ColumnStatistics`."""
         ...
 
     def categorical(self) -> Distribution:
-        """The values as categories."""
+        """Return the distribution of the values as categories."""
         ...
 
     def numerical(self) -> Distribution:
-        """The values as numbers."""
+        """Return the distribution of the values as numbers."""
         ...
 
     def member(self, path: Sequence[str]) -> Distribution:
-        """A member of structured values as categories, which are texts."""
+        """Return the distribution of one member of structured values, as strings.
+
+        `path` names the keys that lead to the member, for example `["helpful", "score"]`.
+        """
         ...
 
     def count_valid(self, targets: Sequence[str]) -> Count:
-        """Records whose `is_valid` is true, that of every target if there are several."""
+        """Return the number of records whose verdict is valid.
+
+        If there are several targets, `is_valid` must be true for each of them.
+        """
         ...
 
     def tokens(self, templates: Sequence[str]) -> Mapping[str, Any]:
-        """The figures of `LLMColumnStatistics`, given the templates of a cell's prompts."""
+        """Return the token fields of `LLMColumnStatistics`.
+
+        `templates` are the templates of the prompts that a cell sends.
+        """
         ...
 
 
 def compute_percent(part: Count, whole: Count) -> Figure:
-    """`part` of `whole`, in hundredths."""
+    """Return `part` as a percentage of `whole`, 0 to 100."""
     if isinstance(part, str) or isinstance(whole, str) or whole == 0:
         return NOT_COMPUTED
     return 100.0 * part / whole

@@ -1,4 +1,4 @@
-"""Declarations of models and of the providers that serve them."""
+"""Configuration of models and of the providers that serve them."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dd_core.models.secrets import BLOCK_PREFIX, mask_secret, parse_key_referenc
 
 
 class Price(Declaration):
-    """Dollars per million tokens."""
+    """Price of a model in dollars per million tokens."""
 
     input: float = Field(ge=0)
-    """Tokens sent."""
+    """Price of input tokens."""
     output: float = Field(ge=0)
-    """Tokens received."""
+    """Price of output tokens."""
     cached: float | None = Field(default=None, ge=0)
-    """Tokens sent that the provider had cached; the price of `input`, if not given."""
+    """Price of input tokens that the provider had cached; default: the price of `input`."""
 
 
 class GenerationType(StrEnum):
@@ -37,36 +37,35 @@ class GenerationType(StrEnum):
 
 
 _IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", "gpt-image-")
-"""Parts of names of models that are asked by the images route."""
+"""Parts of the ids of models that generate images through the images route."""
 
 
 class ModelProvider(Declaration):
-    """A server of models and how to reach it."""
+    """A model server and how to reach it."""
 
     name: str = Field(min_length=1)
-    """Name that models refer to."""
+    """Name by which models refer to the provider."""
     endpoint: str
-    """Base address, for example `https://api.openai.com/v1`."""
+    """Base URL of the server, for example `https://api.openai.com/v1`."""
     provider_type: str = "openai"
-    """Wire format that the server speaks."""
+    """Wire format of the server: `openai` (default) or `anthropic`."""
     api_key: SecretStr | None = None
-    """Name of the environment variable that holds the key, or `block:<name>` for a Secret block of
-    Prefect. A literal key works from Python, but is masked wherever the configuration is written.
-    """
+    """Name of the environment variable that holds the API key, or `block:<name>` for a Prefect
+    Secret block. A literal key works from Python, but is masked wherever the configuration is
+    written."""
     extra_body: dict[str, Any] | None = None
-    """Fields added to every request's body; they win over the model's."""
+    """Fields added to the body of every request; they override the fields of the model."""
     extra_headers: dict[str, str] | None = Field(default=None, repr=False)
     """Headers added to every request."""
 
     @property
     def key_reference(self) -> str | None:
-        """Where the key is to be found: the variable or block that `api_key` names; None for a
-        literal key or no key."""
+        """The variable or block that `api_key` names; None for a literal key or no key."""
         return parse_key_reference(self.api_key.get_secret_value()) if self.api_key else None
 
     @property
     def names_block(self) -> bool:
-        """Whether the key is in a block of Prefect."""
+        """Whether the API key is stored in a Prefect block."""
         return (self.key_reference or "").startswith(BLOCK_PREFIX)
 
     @field_serializer("api_key")
@@ -91,46 +90,47 @@ class ModelProvider(Declaration):
 
 
 class Endpoint(Declaration):
-    """One of several servers of a model. What is not given is the model's own."""
+    """One of several servers of a model. Fields that are not set default to those of the model."""
 
     base_url: str | None = None
-    """Address of the server; `provider` then only names its wire format."""
+    """Base URL of the server. If it is set, `provider` only determines the wire format."""
     provider: str | None = None
     """Name of the provider."""
     model: str | None = None
-    """This server's id of the model."""
+    """Id of the model at this server."""
     api_key_env_var: str | None = None
-    """Environment variable with the key for this server."""
+    """Name of the environment variable that holds the API key for this server."""
     weight: float = Field(default=1.0, gt=0)
-    """Share of the requests, relative to the other endpoints."""
+    """Share of the requests relative to the other endpoints; default: 1."""
 
 
 class ModelConfig(Declaration):
-    """A model under the alias that columns refer to."""
+    """A model and the alias by which columns refer to it."""
 
     alias: str = Field(min_length=1)
-    """Name that columns use."""
+    """Name by which columns refer to the model."""
     model: str
-    """The provider's id of the model."""
+    """Id of the model at the provider."""
     inference_parameters: InferenceParameters = Field(default_factory=ChatCompletionInferenceParams)
-    """Sampling parameters, parallelism and timeout."""
+    """Sampling parameters, request limits and timeout."""
     provider: str | None = None
-    """Name of the provider; the first registered one, if not given."""
+    """Name of the provider; default: the first registered one."""
     skip_health_check: bool = False
-    """Do not ask the model anything before the run."""
+    """Whether to skip the readiness check of this model before a run; default: no."""
     structured_output: Literal["auto", "provider", "prompt"] = "auto"
-    """Whether the server enforces JSON schemas: `auto` tries and remembers a refusal, `provider`
-    insists, `prompt` only describes the schema to the model."""
+    """How answers are made to follow a JSON schema. `auto` (default) requests enforcement by the
+    server and stops doing so if the server rejects it. `provider` requires enforcement. `prompt`
+    only describes the schema in the prompt."""
     base_url: str | None = None
-    """Address of a server for this model alone; `provider` then only names its wire format."""
+    """Base URL for this model only. If it is set, `provider` only determines the wire format."""
     api_key_env_var: str | None = None
-    """Environment variable with the key for this model alone."""
+    """Name of the environment variable that holds the API key for this model only."""
     endpoints: list[Endpoint] | None = Field(default=None, min_length=1)
-    """Several servers that share the requests; one that fails rests and is tried again later."""
+    """Servers that share the requests. A server that keeps failing is paused and retried later."""
     price: Price | None = None
-    """What the model's tokens cost; never guessed."""
+    """Price of the model's tokens. Without it, costs are reported as unknown."""
     fallback: str | None = None
-    """Alias of the model that answers when no server knows this one any more (404)."""
+    """Alias of the model that takes over when no server knows this one anymore (404)."""
 
     @field_validator("base_url")
     @classmethod
@@ -141,7 +141,7 @@ class ModelConfig(Declaration):
 
     @property
     def draws_by_chat(self) -> bool:
-        """Whether images are asked for in a chat, rather than by the images route."""
+        """Whether images are generated through chat completions, not through the images route."""
         return not any(part in self.model.lower() for part in _IMAGE_ROUTE)
 
     def at_endpoints(self) -> list[tuple[ModelConfig, float]]:
@@ -150,8 +150,8 @@ class ModelConfig(Declaration):
             return [(self, 1.0)]
         served: list[tuple[ModelConfig, float]] = []
         for endpoint in self.endpoints:
-            own = endpoint.model_dump(exclude={"weight"}, exclude_none=True)
-            served.append((self.changed(**own, endpoints=None), endpoint.weight))
+            overrides = endpoint.model_dump(exclude={"weight"}, exclude_none=True)
+            served.append((self.changed(**overrides, endpoints=None), endpoint.weight))
         return served
 
     @property
@@ -160,7 +160,7 @@ class ModelConfig(Declaration):
         return GenerationType(self.inference_parameters.generation_type)
 
     def identity(self) -> dict[str, Any]:
-        """The part that determines what the model answers, for the fingerprint."""
+        """The fields that determine what the model answers, for the fingerprint."""
         return {
             "model": self.model,
             "provider": self.provider,

@@ -1,4 +1,4 @@
-"""The conversation behind one cell: ask, parse, ask for a correction, start over."""
+"""The conversation behind one cell: request, parse, request corrections, restart."""
 
 from __future__ import annotations
 
@@ -12,67 +12,83 @@ from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.model import Model
 from dd_core.models.wire.answers import Reply
 
-_THOUGHT = re.compile(r"^\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
-
-
-_END_OF_THOUGHT = re.compile(r"</(?:think|thinking|reasoning)>")
-
+_REASONING = re.compile(r"^\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
+_END_OF_REASONING = re.compile(r"</(?:think|thinking|reasoning)>")
 
 Message = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Asking:
-    """Who asks which model, and from which place."""
+class ModelRequest:
+    """The target of a conversation: a model, and the column and slot that use it."""
 
     model: Model
     slot: RequestSlot
+    """Capacity for the requests of the conversation, one at a time."""
     column: str
+    """Name of the column, for usage statistics."""
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """Further fields of the request's body."""
+    """Additional fields of the request body."""
+
+
+@dataclass(frozen=True)
+class AnswerFormat:
+    """How the answers of a column become values."""
+
+    parse: Callable[[str], Any]
+    """Converts an answer to a value, or raises `ResponseParseError`."""
+    schema: Mapping[str, Any] | None = None
+    """JSON schema for the server to enforce. With a schema, a truncated answer is a failure."""
 
 
 @dataclass(frozen=True)
 class ConversationLimits:
-    """How often an answer that cannot be parsed is asked for again."""
+    """How often a request is repeated if its answer cannot be parsed."""
 
     restarts: int = 5
+    """Maximum number of new conversations after the first one."""
     corrections: int = 0
+    """Maximum number of correction requests per conversation."""
 
 
 @dataclass(frozen=True)
 class Conversation:
-    """A conversation that led to a value."""
+    """A conversation that produced a value."""
 
     value: Any
     messages: list[Message]
-    """The final conversation: what was sent and the last answer."""
+    """All messages of the last conversation, including the answer that was parsed."""
 
 
 async def converse(
-    asking: Asking, opening: list[Message], wanted: AnswerFormat, limits: ConversationLimits
+    request: ModelRequest,
+    opening: list[Message],
+    answer_format: AnswerFormat,
+    limits: ConversationLimits,
 ) -> Conversation:
-    """Ask until an answer parses.
+    """Send requests until an answer can be parsed.
 
-    At most (1 + restarts) x (1 + corrections) answers; then
-    `ModelGenerationValidationFailureError`. Errors of the server pass through.
+    An answer that cannot be parsed is followed by a correction request in the same conversation,
+    then by a new conversation. After (1 + restarts) x (1 + corrections) answers, raises
+    `ModelGenerationValidationFailureError`. Errors of the server are passed on.
     """
-    complaint, said, was_cut = "", "", False
+    problem, answer, was_cut = "", "", False
     for _ in range(1 + limits.restarts):
         messages = [*opening]
         for _ in range(1 + limits.corrections):
-            reply = await _answer(asking, messages, wanted)
-            message = _message_of(reply)
-            said = reply.text
+            reply = await _send(request, messages, answer_format)
+            message = _to_message(reply)
+            answer = reply.text
             was_cut = reply.finish_reason in ("length", "max_tokens")
             try:
-                if was_cut and wanted.schema is not None:
+                # Parsers repair JSON, so a truncated answer could pass as a smaller complete one.
+                if was_cut and answer_format.schema is not None:
                     raise ResponseParseError("the answer was cut off before its end")
-                return Conversation(wanted.parse(message["content"]), [*messages, message])
+                return Conversation(answer_format.parse(message["content"]), [*messages, message])
             except ResponseParseError as error:
-                complaint = str(error)
-                messages = [*messages, message, {"role": "user", "content": complaint}]
-    answers = (1 + limits.restarts) * (1 + limits.corrections)
+                problem = str(error)
+                messages = [*messages, message, {"role": "user", "content": problem}]
+    attempts = (1 + limits.restarts) * (1 + limits.corrections)
     hint = (
         "the last answer was cut off, so raise the model's max_tokens or shorten the schema"
         if was_cut
@@ -80,44 +96,39 @@ async def converse(
         "max_conversation_restarts or max_conversation_correction_steps"
     )
     failure = ModelGenerationValidationFailureError(
-        f"no answer of model {asking.model.alias!r} could be parsed in {answers} tries "
-        f"(last problem: {complaint}); {hint}"
+        f"no answer of model {request.model.alias!r} could be parsed in {attempts} attempts "
+        f"(last problem: {problem}); {hint}"
     )
-    failure.answer, failure.attempts = said, answers
+    failure.answer, failure.attempts = answer, attempts
     raise failure
 
 
-async def _answer(asking: Asking, messages: list[Message], wanted: AnswerFormat) -> Reply:
-    wire = [{"role": each["role"], "content": each["content"]} for each in messages]
-    if wanted.schema is None:
-        return await asking.model.ask(asking.slot, wire, asking.column, **asking.fields)
-    return await asking.model.ask_in_schema(asking.slot, wire, asking.column, wanted.schema)
+async def _send(
+    request: ModelRequest, messages: list[Message], answer_format: AnswerFormat
+) -> Reply:
+    # Reasoning stays in the conversation for the user, but is not sent back to the server.
+    sent = [{"role": message["role"], "content": message["content"]} for message in messages]
+    model, slot, column = request.model, request.slot, request.column
+    if answer_format.schema is None:
+        return await model.ask(slot, sent, column, **request.fields)
+    return await model.ask_in_schema(slot, sent, column, answer_format.schema)
 
 
-def _message_of(reply: Reply) -> Message:
-    text, thought = strip_reasoning(reply.text)
+def _to_message(reply: Reply) -> Message:
+    text, reasoning = strip_reasoning(reply.text)
     message: Message = {"role": "assistant", "content": text}
-    if reply.reasoning or thought:
-        message["reasoning_content"] = reply.reasoning or thought
+    if reply.reasoning or reasoning:
+        message["reasoning_content"] = reply.reasoning or reasoning
     return message
 
 
-@dataclass(frozen=True)
-class AnswerFormat:
-    """How a column's answers become values."""
-
-    parse: Callable[[str], Any]
-    """Turns an answer into a value or raises `ResponseParseError`."""
-    schema: Mapping[str, Any] | None = None
-    """JSON schema that the server is asked to enforce; an answer cut short then fails."""
-
-
 def strip_reasoning(text: str) -> tuple[str, str | None]:
-    """The answer without the reasoning that thinking models put before it, and that reasoning."""
+    """Split an answer from the reasoning that some models put before it: (answer, reasoning)."""
     if "think" not in text and "reasoning>" not in text:
         return text, None
-    if opened := _THOUGHT.match(text):
-        return text[opened.end() :].strip(), opened[2].strip() or None
-    if closed := _END_OF_THOUGHT.search(text):
-        return text[closed.end() :].strip(), text[: closed.start()].strip() or None
+    if block := _REASONING.match(text):
+        return text[block.end() :].strip(), block[2].strip() or None
+    # Some chat templates put the opening tag into the prompt, so that only the closing tag remains.
+    if closing := _END_OF_REASONING.search(text):
+        return text[closing.end() :].strip(), text[: closing.start()].strip() or None
     return text, None

@@ -1,4 +1,4 @@
-"""A model as functions of the user's ask it, from the event loop or from a thread."""
+"""A model as custom functions use it, from the event loop or from a thread."""
 
 from __future__ import annotations
 
@@ -14,14 +14,21 @@ from dd_core.errors import (
     ResponseParseError,
 )
 from dd_core.models.admission.slot import RequestSlot
-from dd_core.models.conversation import AnswerFormat, Asking, ConversationLimits, Message, converse
+from dd_core.models.conversation import (
+    AnswerFormat,
+    ConversationLimits,
+    Message,
+    ModelRequest,
+    converse,
+)
 from dd_core.models.model import Model
 from dd_core.models.wire.media import Block
 
 _T = TypeVar("_T")
 _SAMPLING = ("temperature", "top_p", "max_tokens", "stop", "seed")
 _REQUEST_FIELDS = {*_SAMPLING, "response_format", "frequency_penalty", "presence_penalty"}
-_LEAST_DEADLINE = 60.0
+_MIN_DEADLINE = 60.0
+"""Shortest time in seconds that a thread waits for an answer."""
 
 
 @dataclass(frozen=True)
@@ -37,14 +44,15 @@ class ChatMessage:
 
     @classmethod
     def of(cls, message: Message) -> ChatMessage:
-        """The message as an object."""
+        """Convert a message from its dictionary form."""
         return cls(message["role"], message["content"], message.get("reasoning_content"))
 
 
 class ModelHandle:
-    """What a function finds under an alias of its `models`.
+    """The model that a custom function gets from its `models` mapping, by alias.
 
-    `agenerate` is for `async def` functions, `generate` for plain ones, which run in threads.
+    `agenerate` is for `async def` functions. `generate` is for plain functions, which run in
+    threads.
     """
 
     def __init__(self, model: Model, column: str, loop: asyncio.AbstractEventLoop) -> None:
@@ -71,14 +79,15 @@ class ModelHandle:
         max_correction_steps: int = 0,
         max_conversation_restarts: int = 0,
         purpose: str | None = None,
-        timeout: float | None = None,  # noqa: ASYNC109  (a name that users bring along)
+        timeout: float | None = None,  # noqa: ASYNC109  (existing functions of users pass it)
         **request_fields: Any,
     ) -> tuple[Any, list[ChatMessage]]:
-        """What `parser` makes of an answer, and the conversation. Raises a `ModelError`.
+        """Send a prompt; returns the parsed answer and the conversation. Raises a `ModelError`.
 
-        An exception of `parser` counts as an answer that cannot be parsed: its text is sent back
-        as a correction, or the conversation is begun anew, as often as is allowed.
-        `multi_modal_context` holds blocks that are sent before the prompt.
+        If `parser` raises an exception, its message is sent to the model as a correction request,
+        at most `max_correction_steps` times per conversation. Then a new conversation starts, at
+        most `max_conversation_restarts` times. `multi_modal_context` contains blocks that are sent
+        before the prompt.
         """
         opening: list[Message] = []
         if system_prompt:
@@ -88,24 +97,25 @@ class ModelHandle:
         opening.append({"role": "user", "content": content})
         extra: dict[str, Any] = request_fields.pop("extra_body", None) or {}
         fields = {name: request_fields[name] for name in request_fields if name in _REQUEST_FIELDS}
-        asking = Asking(
+        request = ModelRequest(
             self._model, RequestSlot(self._model.queue), self._column, {**fields, **extra}
         )
         limits = ConversationLimits(max_conversation_restarts, max_correction_steps)
-        wanted = AnswerFormat(_parsing(parser))
+        answer_format = AnswerFormat(_wrap_parser(parser))
         try:
             async with asyncio.timeout(timeout):
-                talk = await converse(asking, opening, wanted, limits)
+                conversation = await converse(request, opening, answer_format, limits)
         except TimeoutError:
             raise ModelTimeoutError(
                 f"model {self.model_alias!r} did not answer in {timeout} s; raise `timeout`"
             ) from None
         finally:
-            asking.slot.release()
-        return talk.value, [ChatMessage.of(message) for message in talk.messages]
+            request.slot.release()
+        messages = [ChatMessage.of(message) for message in conversation.messages]
+        return conversation.value, messages
 
     async def agenerate_text_embeddings(self, input_texts: Sequence[str]) -> list[list[float]]:
-        """A vector for each text."""
+        """Embed strings; returns one vector for each."""
         slot = RequestSlot(self._model.queue)
         try:
             return await self._model.embed(slot, [*input_texts], self._column)
@@ -119,24 +129,26 @@ class ModelHandle:
         answers = (1 + int(options.get("max_conversation_restarts", 0))) * (
             1 + int(options.get("max_correction_steps", 0))
         )
-        one = timeout or float(self._model.config.inference_parameters.timeout or _LEAST_DEADLINE)
-        deadline = max(_LEAST_DEADLINE, answers * one * 1.5)
-        return self._bridged(self.agenerate(prompt, timeout=timeout, **options), deadline)
+        parameters = self._model.config.inference_parameters
+        seconds = timeout or float(parameters.timeout or _MIN_DEADLINE)
+        deadline = max(_MIN_DEADLINE, answers * seconds * 1.5)
+        return self._run_on_loop(self.agenerate(prompt, timeout=timeout, **options), deadline)
 
     def generate_text_embeddings(self, input_texts: Sequence[str]) -> list[list[float]]:
-        """A vector for each text."""
-        return self._bridged(self.agenerate_text_embeddings(input_texts), _LEAST_DEADLINE * 1.5)
+        """Like `agenerate_text_embeddings`, for functions that are not `async`."""
+        return self._run_on_loop(self.agenerate_text_embeddings(input_texts), _MIN_DEADLINE * 1.5)
 
-    def _bridged(self, work: Coroutine[Any, Any, _T], deadline: float) -> _T:
+    def _run_on_loop(self, work: Coroutine[Any, Any, _T], deadline: float) -> _T:
+        """Run a coroutine on the event loop of the run, and wait for it in this thread."""
         try:
-            inside = asyncio.get_running_loop() is self._loop
+            is_on_loop = asyncio.get_running_loop() is self._loop
         except RuntimeError:
-            inside = False
-        if inside:
+            is_on_loop = False
+        if is_on_loop:  # waiting here would block the loop, and with it the answer
             work.close()
             raise CustomColumnGenerationError(
-                f"column {self._column!r} asks {self.model_alias!r} with generate() from an async "
-                "function; use `await models[...].agenerate(...)` there"
+                f"column {self._column!r} calls generate() of model {self.model_alias!r} from an "
+                "async function; use `await models[...].agenerate(...)` instead"
             )
         future = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
@@ -145,11 +157,12 @@ class ModelHandle:
             future.cancel()
             raise ModelTimeoutError(
                 f"model {self.model_alias!r} did not answer column {self._column!r} "
-                f"within {deadline:g} s"
+                f"within {deadline:g} s; raise `timeout`"
             ) from None
 
 
-def _parsing(parser: Callable[[str], Any] | None) -> Callable[[str], Any]:
+def _wrap_parser(parser: Callable[[str], Any] | None) -> Callable[[str], Any]:
+    """Convert all exceptions of a user's parser to `ResponseParseError`."""
     if parser is None:
         return str
 

@@ -1,4 +1,4 @@
-"""A model as columns see it: sends requests and retries them until there is an answer."""
+"""A model as columns use it: sends requests and retries them until there is an answer."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ _logger = logging.getLogger(__name__)
 
 _BACKOFF_SECONDS = 1.0
 _A = TypeVar("_A", Reply, Vectors, Images)
-_LONGEST_BACKOFF = 30.0
+_MAX_BACKOFF = 30.0
 
 
 class Model:
-    """One alias: its configuration, its backends and the cells that wait for it."""
+    """One model alias: its configuration, its request queue and its usage."""
 
     def __init__(
         self,
@@ -52,13 +52,15 @@ class Model:
         self.queue = RequestQueue(backends, parallel, cell_limit, budget)
         self.config = config
         self.max_retries = max_retries
-        """Requests per answer that are repeated after a failure of the server or connection."""
+        """Maximum number of retries per answer after failures of the server or connection."""
         self.fallback: Model | None = None
-        """The model that answers when no server knows this one any more."""
+        """The model that takes over when no server knows this one anymore."""
         self.usage: dict[str, UsageCount] = {}
+        """Usage by column."""
         self.answered_at: float | None = None
-        """Time of the last answer, in seconds since 1970."""
+        """Time of the last answer, in seconds since 1970; None before the first one."""
         self.refuses_response_format = False
+        """Whether the server has rejected a request with a JSON schema."""
         self._budget = budget
         self._parameters = config.inference_parameters
         self._rng = np.random.default_rng()
@@ -76,25 +78,25 @@ class Model:
         max_retries: int | None = None,
         **fields: Any,
     ) -> Reply:
-        """One answer; repeats what a repetition can mend. Raises a `ModelError`.
+        """Request one answer, with retries. Raises a `ModelError`.
 
-        A 429 is never counted as a failure: the request waits until the server takes it.
+        A 429 does not count as a failure: the request is repeated until the server accepts it.
         """
         body = self._body({"messages": messages, **fields})
-        return await self._asked(slot, column, lambda client: client.chat(body), max_retries)
+        return await self._request(slot, column, lambda client: client.chat(body), max_retries)
 
     async def embed(
-        self, slot: RequestSlot, texts: list[str], column: str, *, max_retries: int | None = None
+        self, slot: RequestSlot, inputs: list[str], column: str, *, max_retries: int | None = None
     ) -> list[list[float]]:
-        """One vector for each text. Raises a `ModelError`."""
-        body = self._body({"input": texts})
-        answer = await self._asked(
+        """Request embeddings; returns one vector for each input. Raises a `ModelError`."""
+        body = self._body({"input": inputs})
+        answer = await self._request(
             slot, column, lambda client: client.embed(body), max_retries, "embeddings"
         )
-        if len(answer.vectors) != len(texts) or not all(answer.vectors):
+        if len(answer.vectors) != len(inputs) or not all(answer.vectors):
             raise ModelBadRequestError(
-                f"model {self.alias!r} was sent {len(texts)} texts and answered with "
-                f"{sum(map(bool, answer.vectors))} vectors; check that it is an embedding model"
+                f"model {self.alias!r} returned {sum(map(bool, answer.vectors))} vectors for "
+                f"{len(inputs)} inputs; check that it is an embedding model"
             )
         return answer.vectors
 
@@ -107,14 +109,16 @@ class Model:
         *,
         max_retries: int | None = None,
     ) -> list[bytes]:
-        """Images for a prompt; models that draw in a chat are shown the media first."""
+        """Request images for a prompt. Raises a `ModelError`.
+
+        A chat model receives the media and then the prompt; the images route only the prompt.
+        """
         by_chat = self.config.draws_by_chat
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         message = {"role": "user", "content": content}
-        asked = {"messages": [message]} if by_chat else {"prompt": prompt}
-        body = self._body(asked)
+        body = self._body({"messages": [message]} if by_chat else {"prompt": prompt})
 
-        async def drawn(client: Client) -> Images:
+        async def send(client: Client) -> Images:
             answer = await client.draw(body, by_chat=by_chat)
             found = [
                 each if isinstance(each, bytes) else await client.fetch(each)
@@ -122,14 +126,14 @@ class Model:
             ]
             return Images([*found], answer.usage)
 
-        answer = await self._asked(slot, column, drawn, max_retries, "generate_content")
+        answer = await self._request(slot, column, send, max_retries, "generate_content")
         if not answer.found:
             raise ImageGenerationError(
                 f"model {self.alias!r} answered without an image; check that it generates images"
             )
         return [each for each in answer.found if isinstance(each, bytes)]
 
-    async def _asked(
+    async def _request(
         self,
         slot: RequestSlot,
         column: str,
@@ -137,11 +141,11 @@ class Model:
         max_retries: int | None,
         operation: str = "chat",
     ) -> _A:
+        """Send a request until it is answered; count its usage and report every outcome."""
         usage = self.usage.setdefault(column, UsageCount())
         clock = asyncio.get_running_loop().time
         allowed = self.max_retries if max_retries is None else max_retries
-        failures = 0
-        ended = clock()
+        failures, ended = 0, clock()  # 429s are not failures
         while True:
             backend = await slot.acquire()
             began = clock()
@@ -152,7 +156,7 @@ class Model:
             try:
                 with observe(operation, backend.client.provider, self.config.model, column) as seen:
                     answer = await send(backend.client)
-                    seen.answered(answer.usage)
+                    seen.record_usage(answer.usage)
                 outcome = Outcome.SUCCESS
                 used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
@@ -165,7 +169,7 @@ class Model:
             except ModelError as error:
                 usage.failed_requests += 1
                 failures += 1
-                if isinstance(error, ModelNotFoundError) and self._retire(error):
+                if isinstance(error, ModelNotFoundError) and self._switch_to_fallback(error, backend):
                     continue
                 outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
                 if not error.retryable or failures > allowed:
@@ -176,23 +180,28 @@ class Model:
                 ended = clock()
                 usage.seconds += ended - began
                 wait = slot.release(outcome, retry_after, used)
-            if outcome is Outcome.FAILED and not self._another_is_well(backend):
-                wait = _backoff(failures)
+            # With several backends, the next attempt may go to another one, so it need not wait.
+            if outcome is Outcome.FAILED and not self._has_other_healthy_backend(backend):
+                wait = _compute_backoff(failures)
             await asyncio.sleep(wait)
 
-    def _another_is_well(self, backend: Backend) -> bool:
+    def _has_other_healthy_backend(self, backend: Backend) -> bool:
         return any(
             other is not backend and other.health is not None and other.health.is_well
             for other in self.queue.backends
         )
 
-    def _retire(self, reason: ModelNotFoundError) -> bool:
-        """Let the fallback answer from now on; False if there is none."""
-        if self.fallback is None:
+    def _switch_to_fallback(self, reason: ModelNotFoundError, backend: Backend) -> bool:
+        """Send all further requests to the fallback model.
+
+        False if there is none, or if it is the fallback itself that `backend` does not know.
+        """
+        if self.fallback is None or backend in self.fallback.queue.backends:
             return False
+        # Requests in flight during the switch end with a 404, too. They only have to be retried.
         if self._parameters is not self.fallback.config.inference_parameters:
             _logger.warning(
-                "model %r is asked in place of %r: %s", self.fallback.alias, self.alias, reason
+                "model %r replaces model %r: %s", self.fallback.alias, self.alias, reason
             )
             self.queue.move_to(self.fallback.queue.backends)
             self._parameters = self.fallback.config.inference_parameters
@@ -205,27 +214,32 @@ class Model:
         column: str,
         schema: Mapping[str, Any],
     ) -> Reply:
-        """Like `ask`, and lets the server enforce the schema if it can; remembers when not."""
+        """Like `ask`, with a JSON schema that the server enforces if it supports that.
+
+        With `structured_output="auto"`, a server that rejects the schema is not sent one again.
+        """
         if self.refuses_response_format or self.config.structured_output == "prompt":
             return await self.ask(slot, messages, column)
-        wanted = {"type": "json_schema", "json_schema": {"name": "response", "schema": schema}}
+        json_schema = {"name": "response", "schema": schema}
+        response_format = {"type": "json_schema", "json_schema": json_schema}
         try:
-            return await self.ask(slot, messages, column, response_format=wanted)
+            return await self.ask(slot, messages, column, response_format=response_format)
         except ModelBadRequestError:
             if self.config.structured_output == "provider":
                 raise
             self.refuses_response_format = True
             return await self.ask(slot, messages, column)
 
-    def _body(self, asked: Mapping[str, Any]) -> dict[str, Any]:
+    def _body(self, fields: Mapping[str, Any]) -> dict[str, Any]:
+        """The body of a request: inference parameters, then `fields`, then `extra_body`."""
         parameters = self._parameters
-        body = {**parameters.request_fields(self._rng), **asked}
+        body = {**parameters.request_fields(self._rng), **fields}
         body.update(parameters.extra_body or {})
         if "messages" in body:
-            body.pop("n", None)  # one cell, one answer
+            body.pop("n", None)  # a cell uses only one answer
         return body
 
 
-def _backoff(failures: int) -> float:
-    """Seconds before the next try: exponential with full jitter."""
-    return random.uniform(0.0, min(_LONGEST_BACKOFF, _BACKOFF_SECONDS * 2.0**failures))
+def _compute_backoff(failures: int) -> float:
+    """Seconds before the next attempt: exponential backoff with full jitter."""
+    return random.uniform(0.0, min(_MAX_BACKOFF, _BACKOFF_SECONDS * 2.0**failures))

@@ -1,4 +1,4 @@
-"""Inference parameters that are drawn for every request."""
+"""Inference parameters: sampling, rate limits and timeouts of requests to a model."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ class UniformDistributionParams(Declaration):
     """Bounds of a uniform distribution."""
 
     low: float
-    """Smallest value."""
+    """Lower bound, inclusive."""
     high: float
-    """Values stay below this."""
+    """Upper bound, exclusive."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
@@ -33,11 +33,11 @@ class UniformDistributionParams(Declaration):
 
 
 class UniformDistribution(Declaration):
-    """A parameter drawn uniformly for every request."""
+    """A parameter that is drawn from a uniform distribution for each request."""
 
     distribution_type: Literal["uniform"] = "uniform"
     params: UniformDistributionParams
-    """Its bounds."""
+    """Bounds of the distribution."""
 
     @property
     def extremes(self) -> tuple[float, float]:
@@ -49,30 +49,30 @@ class UniformDistribution(Declaration):
 
 
 class ManualDistributionParams(Declaration):
-    """Values and how often each is used."""
+    """Values and their weights."""
 
     values: list[float] = Field(min_length=1)
-    """What to choose from."""
+    """Values to choose from."""
     weights: list[float] | None = None
-    """Relative frequency of each value; equal, if not given."""
+    """Relative frequency of each value; default: equal frequencies."""
 
     @model_validator(mode="after")
     def _weights_fit(self) -> Self:
         if self.weights is None:
             return self
         if len(self.weights) != len(self.values):
-            raise ValueError(f"give {len(self.values)} weights, one for each of the values")
+            raise ValueError(f"weights must contain {len(self.values)} numbers, one for each value")
         if min(self.weights) < 0 or sum(self.weights) == 0:
             raise ValueError("weights must not be negative and must not all be 0")
         return self
 
 
 class ManualDistribution(Declaration):
-    """A parameter drawn from a list for every request."""
+    """A parameter that is drawn from a list of values for each request."""
 
     distribution_type: Literal["manual"] = "manual"
     params: ManualDistributionParams
-    """What to choose from."""
+    """Values and weights of the distribution."""
 
     @property
     def extremes(self) -> tuple[float, float]:
@@ -99,25 +99,25 @@ LIMITS = (
 
 
 class InferenceParams(Declaration):
-    """What all requests to a model have in common."""
+    """Parameters that all types of models share."""
 
     max_parallel_requests: int = Field(default=4, ge=1)
-    """Requests to this model in flight at the same time."""
+    """Maximum number of requests to this model in flight at the same time; default: 4."""
     timeout: int | None = Field(default=None, ge=1)
-    """Seconds to wait for an answer; 60 if not given."""
+    """Request timeout in seconds; default: 60."""
     requests_per_minute: int | None = Field(default=None, ge=1)
-    """Requests that may be started in any minute."""
+    """Maximum number of requests started per minute; default: no limit."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Tokens, sent and received, in any minute."""
+    """Maximum number of input and output tokens per minute; default: no limit."""
     input_tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Tokens sent in any minute."""
+    """Maximum number of input tokens per minute; default: no limit."""
     output_tokens_per_minute: int | None = Field(default=None, ge=1)
-    """Tokens received in any minute."""
+    """Maximum number of output tokens per minute; default: no limit."""
     extra_body: dict[str, Any] | None = None
-    """Further fields of the request's body."""
+    """Additional fields of the request body."""
 
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
-        """The named fields of a request, distributions resolved to a number."""
+        """The fields of one request; distributions are drawn from."""
         return {}
 
     def identity(self) -> dict[str, Any]:
@@ -125,7 +125,7 @@ class InferenceParams(Declaration):
         return self.model_dump(mode="json", exclude={*LIMITS})
 
     def rates(self) -> dict[str, int | None]:
-        """The limits per minute by what they count."""
+        """The limits per minute, by the name of what they count."""
         return {
             "requests": self.requests_per_minute,
             "tokens": self.tokens_per_minute,
@@ -139,11 +139,12 @@ class ChatCompletionInferenceParams(InferenceParams):
 
     generation_type: Literal["chat-completion"] = "chat-completion"
     temperature: float | Distribution | None = None
-    """Randomness of the answers, 0 to 2."""
+    """Sampling temperature, 0 to 2: a number, or a distribution to draw from."""
     top_p: float | Distribution | None = None
-    """Share of the probability mass that tokens are sampled from, 0 to 1."""
+    """Share of the probability mass that tokens are sampled from, 0 to 1 (nucleus sampling): a
+    number, or a distribution to draw from."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Longest answer in tokens."""
+    """Maximum length of an answer in tokens."""
 
     @field_validator("temperature")
     @classmethod
@@ -156,7 +157,7 @@ class ChatCompletionInferenceParams(InferenceParams):
         return _within(value, "top_p", 0.0, 1.0)
 
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
-        """The named fields of a request, distributions resolved to a number."""
+        """The fields of one request; distributions are drawn from."""
         fields: dict[str, Any] = {}
         for name in ("temperature", "top_p"):
             value = getattr(self, name)
@@ -172,18 +173,18 @@ class EmbeddingInferenceParams(InferenceParams):
 
     generation_type: Literal["embedding"] = "embedding"
     encoding_format: Literal["float", "base64"] = "float"
-    """How vectors come over the wire."""
+    """Encoding of vectors in answers: `float` (default) or `base64`."""
     dimensions: int | None = None
-    """Length of the vectors, for models that can choose."""
+    """Length of the vectors, for models that support several; default: the default of the model."""
 
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
-        """The format, and the length where one is wished for."""
-        length = {} if self.dimensions is None else {"dimensions": self.dimensions}
-        return {"encoding_format": self.encoding_format, **length}
+        """The encoding, and the length of the vectors if it is set."""
+        dimensions = {} if self.dimensions is None else {"dimensions": self.dimensions}
+        return {"encoding_format": self.encoding_format, **dimensions}
 
 
 class ImageInferenceParams(InferenceParams):
-    """Parameters of an image model; everything particular goes into `extra_body`."""
+    """Parameters of an image model. Options of a particular model go into `extra_body`."""
 
     generation_type: Literal["image"] = "image"
 
@@ -191,14 +192,14 @@ class ImageInferenceParams(InferenceParams):
 def _within(value: Any, name: str, low: float, high: float) -> Any:
     if value is None:
         return None
-    least, most = (value, value) if isinstance(value, int | float) else value.extremes
-    if least < low or most > high:
-        raise ValueError(f"{name} must lie between {low:g} and {high:g}")
+    smallest, largest = (value, value) if isinstance(value, int | float) else value.extremes
+    if smallest < low or largest > high:
+        raise ValueError(f"{name} must be between {low:g} and {high:g}")
     return value
 
 
 def _generation_type(value: Any) -> str:
-    """The tag, also of mappings that leave it out."""
+    """The tag of a value; for a mapping without a tag, inferred from its other keys."""
     if not isinstance(value, Mapping):
         return str(value.generation_type)
     given: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]

@@ -1,11 +1,12 @@
-"""The models of a run: one `Model` an alias, made when first asked for, over one transport."""
+"""The models of a run: one `Model` per alias, with shared connections and limiters."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
 
-import httpx
+from tenacity import wait_incrementing
 
 from dd_core.errors import ModelError, Problem
 from dd_core.models.admission.backend import Backend, Health
@@ -19,13 +20,17 @@ from dd_core.models.usage import BudgetTracker
 from dd_core.models.wire.client import Client
 from dd_core.models.wire.connections import AiohttpConnections, TransportConnections
 from dd_core.models.wire.transport import Connections
+from dd_core.retries import retry_async
+
+if TYPE_CHECKING:
+    import httpx
 
 _DEFAULT_TIMEOUT = 60.0
 _CHECK_TIMEOUT = 180.0
 
 
 class ModelPool(Mapping[str, Model]):
-    """Models by alias. Use as an async context manager: it owns the connections."""
+    """The models of a run by alias. An async context manager, because it owns the connections."""
 
     def __init__(
         self,
@@ -51,7 +56,7 @@ class ModelPool(Mapping[str, Model]):
         self._limiters: dict[tuple[str, str], Limiter] = {}
 
     async def __aenter__(self) -> ModelPool:
-        served = {alias: await self._served(config) for alias, config in self._configs.items()}
+        served = {alias: await self._resolve(config) for alias, config in self._configs.items()}
         if self._connections is None and served:
             urls = [upstream.url for each in served.values() for upstream, _, _ in each]
             secure = any(url.startswith("https:") for url in urls)
@@ -68,10 +73,10 @@ class ModelPool(Mapping[str, Model]):
             self._models[alias].fallback = self._models.get(config.fallback or "")
         return self
 
-    async def _served(self, config: ModelConfig) -> list[tuple[Upstream, str, float]]:
-        """Where a model is served, under which id, and with which weight."""
+    async def _resolve(self, config: ModelConfig) -> list[tuple[Upstream, str, float]]:
+        """The server, the model id and the weight of each endpoint of a model."""
         return [
-            (await self._reachable(self._providers.upstream(served)), served.model, weight)
+            (await self._start_if_local(self._providers.upstream(served)), served.model, weight)
             for served, weight in config.at_endpoints()
         ]
 
@@ -82,18 +87,18 @@ class ModelPool(Mapping[str, Model]):
         assert self._connections is not None
         timeout = float(parameters.timeout or _DEFAULT_TIMEOUT)
         limiter = self._limiters.setdefault((upstream.url, model), Limiter(1, self._tuning))
-        # Two aliases of one model share its server: together they may have what the more
-        # generous of them allows, and each keeps to its own maximum.
+        # Aliases of the same model at the same server share one limiter. Together they may use the
+        # largest of their maximums. Each also has a queue, which enforces its own maximum.
         limiter.raise_maximum(parameters.max_parallel_requests)
-        limiter.rates.limit(parameters.rates(), getattr(parameters, "max_tokens", None))
+        limiter.rates.add_limits(parameters.rates(), getattr(parameters, "max_tokens", None))
         return Backend(Client(upstream, timeout, self._connections, model), limiter, weight)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._connections is not None:
             await self._connections.aclose()
 
-    async def _reachable(self, upstream: Upstream) -> Upstream:
-        """The upstream itself; the embedded server is started and its address filled in."""
+    async def _start_if_local(self, upstream: Upstream) -> Upstream:
+        """Return the upstream; for the embedded model, start its server and set the URL."""
         if upstream.wire != "local":
             return upstream
         from dataclasses import replace
@@ -120,53 +125,53 @@ class ModelPool(Mapping[str, Model]):
         backoff: float = 0.0,
         known: Container[str] = (),
     ) -> None:
-        """Ask every model one small question, all at once; raises the first `ModelError`.
+        """Check the readiness of all models in parallel; raises the first `ModelError`.
 
-        Image models are asked only if `images` is true, because an image costs money; the aliases
-        in `known` are not asked. What may pass is tried again after attempt x `backoff` seconds.
+        Each model gets one small request. Image models are checked only if `images` is true,
+        because an image costs money. The aliases in `known` are not checked. After a retryable
+        error, the check is repeated up to `attempts` times, after attempt number x `backoff`
+        seconds.
         """
-        probes = [
-            self._patient_probe(model, attempts, backoff)
+        checks = [
+            self._check_with_retries(model, attempts, backoff)
             for model in self._models.values()
             if not model.config.skip_health_check
             and model.alias not in known
             and (images or model.config.generation_type is not GenerationType.IMAGE)
         ]
         async with asyncio.timeout(_CHECK_TIMEOUT):
-            await asyncio.gather(*probes)
+            await asyncio.gather(*checks)
 
-    async def _patient_probe(self, model: Model, attempts: int, backoff: float) -> None:
-        for attempt in range(1, attempts):
-            try:
-                await self._probe(model)
-            except ModelError as error:
-                if not error.retryable:
-                    raise
-                await asyncio.sleep(attempt * backoff)
-            else:
-                return
-        await self._probe(model)
+    async def _check_with_retries(self, model: Model, attempts: int, backoff: float) -> None:
+        def is_transient(error: BaseException) -> bool:
+            return isinstance(error, ModelError) and error.retryable
 
-    async def _probe(self, model: Model) -> None:
+        wait = wait_incrementing(start=backoff, increment=backoff)
+        async for attempt in retry_async(is_transient, attempts=attempts, wait=wait):
+            with attempt:
+                await self._check(model)
+
+    async def _check(self, model: Model) -> None:
+        """Send one small request to a model; it is not part of the usage of the dataset."""
         slot, name = RequestSlot(model.queue), "(readiness check)"
         try:
             match model.config.generation_type:
                 case GenerationType.CHAT_COMPLETION:
-                    question = {"role": "user", "content": "Say hello."}
-                    await model.ask(slot, [question], name, max_retries=0)
+                    message = {"role": "user", "content": "Say hello."}
+                    await model.ask(slot, [message], name, max_retries=0)
                 case GenerationType.EMBEDDING:
                     await model.embed(slot, ["Hello."], name, max_retries=0)
                 case GenerationType.IMAGE:
                     await model.draw(slot, "A dot.", [], name, max_retries=0)
         except ModelError as error:
-            error.add_note(f"while checking the model {model.alias!r} before the run")
+            error.add_note(f"while checking the readiness of model {model.alias!r} before the run")
             raise
         finally:
             model.usage.pop(name, None)
 
 
 def check_providers(configs: Iterable[ModelConfig], providers: Providers) -> Iterator[Problem]:
-    """What keeps models from being asked, found before a run."""
+    """Find problems with providers and API keys before a run."""
     for config in configs:
         problem = providers.problem(config)
         if problem is not None:

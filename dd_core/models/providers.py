@@ -1,4 +1,4 @@
-"""Which server answers for a model, and with which key."""
+"""Resolves the server and the API key of a model; loads default providers and models."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from dd_core.models.secrets import SecretResolver, default_resolver
 
 @cache
 def get_built_in_providers() -> tuple[ModelProvider, ...]:
-    """The providers that need not be declared; made on first use, because that takes time."""
+    """The providers that need no declaration; created on first use, because that takes time."""
 
     def remote(name: str, endpoint: str, key: str) -> ModelProvider:
         return ModelProvider(name=name, endpoint=endpoint, api_key=SecretStr(key))
@@ -33,17 +33,17 @@ def get_built_in_providers() -> tuple[ModelProvider, ...]:
 
 @cache
 def get_local_provider() -> ModelProvider:
-    """The small model on this machine."""
+    """The provider of the embedded model on this machine."""
     return ModelProvider(name="local", endpoint="local:smollm2", provider_type="local")
 
 
 def get_home_directory() -> Path:
-    """Where a user's default providers and models are kept."""
+    """The directory with the user's default providers and models."""
     return Path(os.environ.get("DATA_DESIGNER_HOME") or Path.home() / ".data-designer")
 
 
 def load_default_providers() -> list[ModelProvider]:
-    """The providers of the user's `model_providers.yaml`, or the built-in ones."""
+    """Load the providers in the user's `model_providers.yaml`; default: the built-in ones."""
     path = get_home_directory() / "model_providers.yaml"
     if not path.is_file():
         return [*get_built_in_providers()]
@@ -55,7 +55,7 @@ def load_default_providers() -> list[ModelProvider]:
 
 @dataclass(frozen=True)
 class Upstream:
-    """The server behind one model, with everything that a request to it needs."""
+    """The server of one model, and what each request to it needs."""
 
     provider: str
     url: str
@@ -79,7 +79,12 @@ class Providers:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise InvalidConfigError(
-                [Problem("model_providers", f"two providers are named {repeated[0]!r}; rename one")]
+                [
+                    Problem(
+                        "model_providers",
+                        f"two providers have the name {repeated[0]!r}; rename one",
+                    )
+                ]
             )
         self._default = given[0].name if given else None
         self._by_name = {provider.name: provider for provider in [get_local_provider(), *given]}
@@ -87,27 +92,27 @@ class Providers:
             self._by_name.setdefault(provider.name, provider)
 
     def all(self) -> list[ModelProvider]:
-        """The providers, the built-in ones included."""
+        """All providers, including the built-in ones."""
         return [*self._by_name.values()]
 
     @property
     def names(self) -> list[str]:
-        """Names that models may give, sorted."""
+        """The names of all providers, sorted."""
         return sorted(self._by_name)
 
     def provider_of(self, model: ModelConfig) -> ModelProvider:
-        """The provider that a model names; raises `UnknownProviderError`."""
+        """The provider of a model; raises `UnknownProviderError`."""
         name = model.provider or ("openai" if model.base_url else self._default)
         if name is None or name not in self._by_name:
             known = ", ".join(repr(known) for known in sorted(self._by_name))
             raise UnknownProviderError(
-                f"model {model.alias!r} names the provider {name!r}, which is not registered; "
-                f"known providers: {known}"
+                f"model {model.alias!r} refers to unknown provider {name!r}; "
+                f"use one of {known}, or register it"
             )
         return self._by_name[name]
 
     def problem(self, model: ModelConfig) -> Problem | None:
-        """What keeps a model from being asked, found before a run."""
+        """A problem with the provider or the API key of a model; None if there is none."""
         try:
             for served, _ in model.at_endpoints():
                 self.upstream(served)
@@ -119,7 +124,7 @@ class Providers:
         return None
 
     def upstream(self, model: ModelConfig) -> Upstream:
-        """Where and how to ask a model; raises for unknown providers and missing keys."""
+        """The server of a model; raises if the provider is unknown or the key is missing."""
         provider = self.provider_of(model)
         return Upstream(
             provider=provider.name,
@@ -138,12 +143,12 @@ def _key(
         value = os.environ.get(model.api_key_env_var)
         if not value:
             raise SecretResolutionError(
-                f"api_key_env_var names the environment variable {model.api_key_env_var!r}, "
+                f"api_key_env_var refers to environment variable {model.api_key_env_var!r}, "
                 "which is not set; set it or remove the field"
             )
         return SecretStr(value)
     if provider.api_key is None or not _same_host(model, provider):
-        return None  # a provider's key is for the provider's own address only
+        return None  # never send the key of a provider to another host
     try:
         return SecretStr(
             (resolver or default_resolver).resolve(provider.api_key.get_secret_value())
@@ -185,7 +190,7 @@ _BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 def load_default_models() -> list[ModelConfig]:
-    """The models of the user's `model_configs.yaml`, or the built-in ones."""
+    """Load the models in the user's `model_configs.yaml`; default: the built-in ones."""
     path = get_home_directory() / "model_configs.yaml"
     if path.is_file():
         import yaml

@@ -1,4 +1,4 @@
-"""Where API keys come from."""
+"""Resolves API keys, and masks them in output."""
 
 from __future__ import annotations
 
@@ -13,93 +13,98 @@ from pydantic import SecretStr
 from dd_core.errors import SecretResolutionError
 
 BLOCK_PREFIX = "block:"
-"""Begins a reference that names a Secret block of Prefect."""
+"""Prefix of a reference to a Prefect Secret block."""
 
 
 def parse_key_reference(secret: str) -> str | None:
-    """The text itself if it names a variable or a block; None for a literal key or nothing."""
+    """Return the text if it names a variable or a block; None for a literal key or nothing."""
     is_variable = secret.isupper() and "_" in secret
     return secret if is_variable or secret.startswith(BLOCK_PREFIX) else None
 
 
 def mask_secret(secret: SecretStr | None) -> str | None:
-    """A secret as it may be written: names of variables and blocks as they are, keys masked."""
+    """A secret as it may be written: keys are masked, names of variables and blocks are not."""
     return None if secret is None else parse_key_reference(secret.get_secret_value()) or str(secret)
 
 
 class SecretResolver(Protocol):
-    """Turns what a configuration says of a key into the key."""
+    """Resolves the `api_key` of a provider to the key."""
 
     def resolve(self, secret: str) -> str:
-        """The key; raises `SecretResolutionError`, whose text never holds a key."""
+        """Return the key; raises `SecretResolutionError`, whose message never contains a key."""
         ...
 
 
 class EnvironmentResolver:
-    """Names of environment variables."""
+    """Resolves names of environment variables."""
 
     def resolve(self, secret: str) -> str:
-        """The variable's value."""
+        """Return the value of the variable."""
         value = os.environ.get(secret)
         if not value:
-            shown = repr(secret) if secret.replace("_", "").isupper() else "that"
-            raise SecretResolutionError(f"no environment variable {shown} is set; set it")
+            # Anything else may be a literal key, which must not appear in the message.
+            is_name = secret.replace("_", "").isupper()
+            variable = repr(secret) if is_name else "with that name"
+            raise SecretResolutionError(f"no environment variable {variable} is set; set it")
         return value
 
 
 class PlaintextResolver:
-    """Keys as they are."""
+    """Uses keys as they are."""
 
     def resolve(self, secret: str) -> str:
-        """The text itself."""
+        """Return the key unchanged."""
         return secret
 
 
 class SecretsFileResolver:
-    """Names in a JSON file of names and keys."""
+    """Resolves names with a JSON file that maps them to keys."""
 
     def __init__(self, path: str | Path) -> None:
         self._path = Path(path).expanduser()
 
     def resolve(self, secret: str) -> str:
-        """The value under that name."""
+        """Return the value of the name."""
         try:
             known: Any = json.loads(self._path.read_text(encoding="utf-8"))
             value: Any = known.get(secret)
         except (OSError, ValueError, AttributeError) as error:
             raise SecretResolutionError(
-                f"the secrets file {str(self._path)!r} cannot be read ({type(error).__name__})"
+                f"the secrets file {str(self._path)!r} cannot be read ({type(error).__name__}); "
+                "check its path and that it contains a JSON object"
             ) from None
         if not isinstance(value, str) or not value:
-            raise SecretResolutionError(f"the secrets file {str(self._path)!r} lacks that name")
+            raise SecretResolutionError(
+                f"the secrets file {str(self._path)!r} does not contain the name; add it"
+            )
         return value
 
 
 class CompositeResolver:
-    """Several resolvers; the first that knows the key gives it."""
+    """Tries several resolvers in order."""
 
     def __init__(self, resolvers: Sequence[SecretResolver]) -> None:
         self._resolvers = [*resolvers]
 
     def resolve(self, secret: str) -> str:
-        """The key."""
+        """Return the key from the first resolver that knows it."""
         reasons: list[str] = []
         for resolver in self._resolvers:
             try:
                 return resolver.resolve(secret)
             except SecretResolutionError as error:
                 reasons.append(str(error))
-        raise SecretResolutionError("no resolver knows the key: " + "; ".join(reasons))
+        raise SecretResolutionError("no resolver found the key: " + "; ".join(reasons))
 
 
 class DefaultResolver:
-    """Names of environment variables, else the key itself."""
+    """Resolves names of environment variables; uses any other text as the key."""
 
     def resolve(self, secret: str) -> str:
-        """The key."""
+        """Return the key."""
         if secret.startswith(BLOCK_PREFIX):
             raise SecretResolutionError(
-                f"{secret!r} names a block of Prefect, which only flows can read; name an "
+                f"{secret!r} refers to a Prefect block, which only flows can read; use an "
                 "environment variable to run without Prefect"
             )
         if parse_key_reference(secret) is not None:

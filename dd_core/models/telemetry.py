@@ -1,7 +1,7 @@
-"""Metrics and traces of requests, by OpenTelemetry's conventions for generative AI.
+"""Metrics and traces of requests, after OpenTelemetry's conventions for generative AI.
 
-Nothing is exported unless the process configures OpenTelemetry, for example by its environment
-variables; without that, the calls here do nothing. Prompts and answers are never part of it.
+Nothing is exported unless the process configures OpenTelemetry, for example through its environment
+variables. Prompts and answers are never exported.
 """
 
 from __future__ import annotations
@@ -29,48 +29,48 @@ _active = _meter.create_up_down_counter(
 _rows = _meter.create_counter("data_designer.dataset.records", "{record}", "Rows of datasets")
 
 
-class Observed:
-    """One request that is being observed."""
+class Observation:
+    """A request that is being measured."""
 
     def __init__(self, span: Span, attributes: dict[str, str]) -> None:
         self._span = span
         self._attributes = attributes
 
-    def answered(self, usage: Usage) -> None:
-        """Note the tokens."""
+    def record_usage(self, usage: Usage) -> None:
+        """Record the tokens of the answer."""
         for kind, count in (("input", usage.input_tokens), ("output", usage.output_tokens)):
             _tokens.record(count, {**self._attributes, "gen_ai.token.type": kind})
             self._span.set_attribute(f"gen_ai.usage.{kind}_tokens", count)
 
 
 @contextmanager
-def observe(operation: str, provider: str, model: str, column: str) -> Generator[Observed]:
+def observe(operation: str, provider: str, model: str, column: str) -> Generator[Observation]:
     """Measure one request; `operation` is chat, embeddings or generate_content."""
     attributes = {
         "gen_ai.operation.name": operation,
         "gen_ai.provider.name": provider,
         "gen_ai.request.model": model,
     }
-    began = time.perf_counter()
+    started = time.perf_counter()
     _active.add(1, attributes)
     span = _tracer.start_span(
         f"{operation} {model}",
         kind=SpanKind.CLIENT,
         attributes={**attributes, "data_designer.column": column},
     )
-    ended = attributes
+    final_attributes = attributes
     try:
-        yield Observed(span, attributes)
+        yield Observation(span, attributes)
     except BaseException as error:
-        # The class only: messages may quote what the server said.
-        ended = {**attributes, "error.type": type(error).__name__}
+        # Only the class, because messages may quote the server.
+        final_attributes = {**attributes, "error.type": type(error).__name__}
         span.set_attribute("error.type", type(error).__name__)
         span.set_status(StatusCode.ERROR)
         raise
     finally:
         span.end()
         _active.add(-1, attributes)
-        _duration.record(time.perf_counter() - began, ended)
+        _duration.record(time.perf_counter() - started, final_attributes)
 
 
 def count_rows(generated: int, dropped: int) -> None:

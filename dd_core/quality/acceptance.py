@@ -1,4 +1,7 @@
-"""Holds a finished dataset against its gates. Memory stays flat: DuckDB reads the files."""
+"""Evaluates the quality gates of a finished dataset.
+
+Memory use does not grow with the dataset, because DuckDB reads the files.
+"""
 
 from __future__ import annotations
 
@@ -20,28 +23,28 @@ from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.versions import Versions
 
 _MOST_HASHES = 4_000_000
-"""At once; they take some 40 bytes each."""
+"""Hashes that are counted in one pass; each takes about 40 bytes."""
 _Measure = Callable[[DatasetView], float | None]
 
 
 class GateResult(Result):
-    """What became of one gate."""
+    """The result of one gate."""
 
     gate: str
     wanted: str
     found: int | float | str | None
-    """The measure; None if there is none."""
+    """The measured value; None if it could not be measured."""
     passed: bool
     note: str = ""
 
     @property
     def shown(self) -> str:
-        """What was found, for people."""
+        """The measured value, formatted for readers."""
         return "nothing" if self.found is None else _shown(self.found)
 
     def __str__(self) -> str:
         note = f" ({self.note})" if self.note else ""
-        return f"{self.gate}: found {self.shown}, wanted {self.wanted}{note}"
+        return f"{self.gate}: found {self.shown}, expected {self.wanted}{note}"
 
 
 def evaluate_gates(
@@ -53,8 +56,8 @@ def evaluate_gates(
 ) -> list[GateResult]:
     """Measure a finished dataset against its gates and record the results in the metadata.
 
-    A dataset without gates and versions is not measured. `stopped` is why the run was stopped
-    early. Reads the whole dataset.
+    A dataset that has neither gates nor versions is not measured. `stopped` is the reason if the
+    run was stopped early. Reads the whole dataset.
     """
     version = directory.version
     if gates is None and version is None:
@@ -78,9 +81,10 @@ def measure(
     stopped: Exception | None = None,
     before: DatasetDirectory | None = None,
 ) -> list[GateResult]:
-    """Hold a dataset against its gates; `before` is the accepted version that it is compared with.
+    """Measure a dataset against its gates; `before` is the accepted version to compare it with.
 
-    A run that was stopped has not made what was asked for, so that is a gate of its own.
+    A run that was stopped early has not generated what was requested. The first result therefore
+    says whether the run finished.
     """
     results = [
         GateResult(
@@ -103,11 +107,11 @@ def measure(
         except DataDesignerProfilingError as error:
             unreadable = {"gate": "files", "wanted": "readable", "found": "unreadable"}
             return [*results, GateResult(**unreadable, passed=False, note=str(error))]
-        return [*results, *_Measuring(plan, view, older).all_of(gates)]
+        return [*results, *_Measurements(plan, view, older).evaluate(gates)]
 
 
 def require_passed(directory: DatasetDirectory, results: Sequence[GateResult]) -> None:
-    """Raise when a gate failed; the message lists all of them."""
+    """Raise if a gate failed; the message lists all results."""
     failed = [each for each in results if not each.passed]
     if not failed:
         return
@@ -131,20 +135,20 @@ def _counts(directory: DatasetDirectory, gates: Gates) -> Iterator[GateResult]:
     if gates.min_rows is not None:
         yield _at_least("rows", directory.count_rows(), "", gates.min_rows)
     if gates.max_dropped_share is not None:
-        asked = directory.metadata.target_num_records
+        requested = directory.metadata.target_num_records
         generated = directory.metadata.generated_num_records
-        yield _at_most("dropped share", 1 - generated / asked, "", gates.max_dropped_share)
+        yield _at_most("dropped share", 1 - generated / requested, "", gates.max_dropped_share)
 
 
 @dataclass(frozen=True)
-class _Measuring:
-    """The columns of a dataset, and those of the version that it is compared with."""
+class _Measurements:
+    """Measures a dataset, and the version that it is compared with, for each gate."""
 
     plan: Plan
     view: DatasetView | None
     before: DatasetView | None
 
-    def all_of(self, gates: Gates) -> Iterator[GateResult]:
+    def evaluate(self, gates: Gates) -> Iterator[GateResult]:
         if gates.max_duplicate_share is not None:
             yield self._duplicate_rows(gates.max_duplicate_share)
         columns = {column.name: column for column in self.plan.config.columns}
@@ -176,7 +180,7 @@ class _Measuring:
         return _at_least(gate, *self._attempt(found), least)
 
     def _attempt(self, found: _Measure) -> tuple[float | None, str]:
-        """A figure, or None and why there is none."""
+        """Measure a figure; if that fails, returns None and the reason."""
         import duckdb
 
         if self.view is None:
@@ -189,8 +193,9 @@ class _Measuring:
     def _drift(self, name: str, most: float, column: Column | None) -> GateResult:
         gate, before = f"{name}, drift", self.before
         if before is None or name not in before.schema.names:
-            missing = "accepted version" if before is None else "such column"
-            note = f"there is no {missing} before to compare with"
+            note = "the previous version has no such column"
+            if before is None:
+                note = "there is no earlier accepted version to compare with"
             return _at_most(gate, None, note, most).model_copy(update={"passed": True})
         scores = [*column.scores_by_name] if column else []
         compared: list[Drift] = []
@@ -206,7 +211,7 @@ class _Measuring:
 
         result = _at_most(gate, *self._attempt(size), most)
         if not compared:
-            hint = "values with structure are not compared; gate an expression column on them"
+            hint = "nested values are not compared; use a gate on an expression column instead"
             return result.model_copy(update={"note": result.note or hint})
         [found] = compared
         chance = "" if found.counted == found.size else ", which may be chance"
@@ -232,9 +237,9 @@ def _null_share(view: DatasetView, name: str) -> float | None:
 
 
 def _duplicates(view: DatasetView, names: Sequence[str]) -> float | None:
-    """Share of values (or rows) that repeat another one, by hashes of 8 bytes.
+    """Share of values (or rows) that repeat another one, by 8-byte hashes.
 
-    Where there are very many, one part of the hashes is looked at after the other.
+    Many hashes are counted in several passes, each over a part of them, so that memory stays flat.
     """
     key = f"hash({', '.join(map(quote_name, names))})"
     kept = f"{quote_name(names[0])} IS NOT NULL" if len(names) == 1 else "true"

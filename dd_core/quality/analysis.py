@@ -1,4 +1,4 @@
-"""Profiles datasets: the figures when they are asked for, what models have to say in the run."""
+"""Profiles datasets: statistics on request, summaries by models during the run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def analyze(
     usage: UsageLedger,
     profiles: Sequence[JudgeProfile] = (),
 ) -> DatasetProfilerResults:
-    """The figures of a dataset that has rows; blocks for as long as the files take to read."""
+    """Compute the statistics of a dataset that has rows; blocks while the files are read."""
     with DatasetView(source) as view:
         present: list[str] = view.schema.names
         profiled = _profiled(plan, present)
@@ -66,7 +66,7 @@ def analyze(
 def _profiled(plan: Plan, present: Sequence[str]) -> list[Column]:
     columns = [column for column in plan.config.columns if column.name in present]
     generated = [each for each in columns if not each.is_seed]
-    return generated or columns  # a dataset that only processes a seed is still one
+    return generated or columns  # a dataset may consist of seed columns only
 
 
 class RunInThread(Protocol):
@@ -83,7 +83,7 @@ async def profile_judges(
     models: Mapping[str, Model],
     run_in_thread: RunInThread,
 ) -> tuple[JudgeProfile, ...]:
-    """What the configured profilers find, with summaries written by models."""
+    """Run the configured profilers; models write the summaries."""
     columns = plan.config.columns
     judges = [column for column in columns if column.score_descriptions and not column.drop]
     found: list[JudgeProfile] = []
@@ -125,7 +125,7 @@ async def profile_in_run(
 
 
 def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> DatasetProfilerResults:
-    """The analysis of a dataset on disk: as it was written, or made now if the files changed."""
+    """Read the analysis of a dataset on disk, or compute it again if the files have changed."""
     files = directory.files()
     if not files:
         raise DataDesignerProfilingError(f"{directory.path} has no rows to profile")
@@ -152,7 +152,7 @@ def _read(directory: DatasetDirectory) -> Mapping[str, Any]:
 
 
 def summarize_profile(analysis: DatasetProfilerResults) -> dict[str, dict[str, Any]]:
-    """The figures of each column that tell versions apart at a glance."""
+    """Return the statistics of each column that are most useful to compare versions."""
     return {each.column_name: _figures(each) for each in analysis.column_statistics}
 
 

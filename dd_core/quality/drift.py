@@ -1,7 +1,8 @@
-"""How far the values of a column have moved between two versions of a dataset.
+"""Measures how far the values of a column have moved between two versions of a dataset.
 
-The size of a difference decides, between 0 (same distribution) and 1: with many rows the smallest
-one is significant. Significance is asked as well, because with few rows large ones are chance.
+The size of a difference decides, from 0 (same distribution) to 1, because with many rows even the
+smallest difference is significant. Significance is tested as well, because with few rows large
+differences occur by chance.
 """
 
 # pyright: reportUnknownMemberType=false, reportUnknownVariableType=false
@@ -18,7 +19,7 @@ from typing import Any
 from dd_core.quality.view import DatasetView, quote_name, select_member, simplify_type
 
 SIGNIFICANT = 0.01
-"""Differences that chance makes at least as often as this do not count."""
+"""Differences with at least this p-value do not count."""
 _MOST_NUMBERS = 100_000
 _MOST_CATEGORIES = 1000
 _MOST_TESTED = 100
@@ -36,26 +37,26 @@ _SIMPLE = {
 
 @dataclass(frozen=True)
 class Drift:
-    """The difference between two versions of a column."""
+    """The difference between two versions of a column's values."""
 
     size: float
-    """0 to 1."""
+    """Size of the difference, 0 to 1."""
     chance: float
-    """How likely chance alone makes it at least as large: the p-value."""
+    """The p-value: how likely chance alone produces a difference at least as large."""
     how: str
     """What was compared, and by which statistic."""
 
     @property
     def counted(self) -> float:
-        """The size, or 0 if it may be chance."""
+        """The size, or 0 if the difference may be due to chance."""
         return self.size if self.chance < SIGNIFICANT else 0.0
 
 
-_NEW = Drift(0.0, 1.0, "the version before has no such scores")
+_NEW = Drift(0.0, 1.0, "the previous version has no such scores")
 
 
 def measure_drift(now: DatasetView, before: DatasetView, column: str) -> Drift | None:
-    """The drift of a column; None if its values have structure, which is not compared."""
+    """Measure the drift of a column; None for nested values, which are not compared."""
     kinds = {_kind(view, column) for view in (now, before)}
     if "structure" in kinds:
         return None
@@ -73,9 +74,9 @@ def measure_drift(now: DatasetView, before: DatasetView, column: str) -> Drift |
 def measure_score_drift(
     now: DatasetView, before: DatasetView, column: str, scores: Sequence[str]
 ) -> Drift:
-    """The largest drift of a judge's scores that is not chance, or else the largest.
+    """Measure the largest significant drift of a judge's scores, or else the largest one.
 
-    Scores that the version before did not have are left out.
+    Scores that the previous version does not have are ignored.
     """
     found: list[Drift] = []
     for score in scores:
@@ -93,7 +94,7 @@ def _has_score(view: DatasetView, column: str, score: str) -> bool:
     try:
         value = select_member(view, column, [score, "score"])
         return bool(view.ask(f"SELECT count({value}) FROM records")[0][0])
-    except duckdb.Error:  # a structure without such a member
+    except duckdb.Error:  # a struct without such a field
         return False
 
 
@@ -102,14 +103,14 @@ def _kind(view: DatasetView, column: str) -> str:
 
 
 def _has_categories(view: DatasetView, text: str) -> bool:
-    """Whether texts repeat enough to be names of something; free text hardly ever does."""
+    """Whether strings repeat often enough to be categories; free text hardly ever does."""
     query = f"SELECT approx_count_distinct({text}), count({text}) FROM records"
     distinct, count = view.ask(query)[0]
     return int(distinct) <= min(_MOST_CATEGORIES, max(2, int(count) // 2))
 
 
 def _numbers(now: DatasetView, before: DatasetView, value: str, what: str) -> Drift:
-    """Two samples by the Kolmogorov-Smirnov test: the largest gap between their shares below."""
+    """Compare two samples by the largest gap between their cumulative distributions."""
     from scipy.stats import ks_2samp
 
     ours, theirs = _sample(now, value), _sample(before, value)
@@ -121,7 +122,7 @@ def _numbers(now: DatasetView, before: DatasetView, value: str, what: str) -> Dr
 
 
 def _sample(view: DatasetView, value: str) -> list[float]:
-    """All numbers of a small dataset, always the same ones of a large one."""
+    """All numbers of a small dataset, or a reproducible sample of a large one."""
     query = (
         f"SELECT v FROM (SELECT {value} FROM records) AS t(v) WHERE v IS NOT NULL AND NOT isnan(v) "
         f"USING SAMPLE reservoir({_MOST_NUMBERS} ROWS) REPEATABLE ({_SEED})"
@@ -132,7 +133,7 @@ def _sample(view: DatasetView, value: str) -> list[float]:
 def _categories(
     now: DatasetView, before: DatasetView, ours: str, theirs: str | None = None
 ) -> Drift:
-    """The share of rows that would have to change (total variation), tested by chi-square."""
+    """Compare categories by the share of rows that would have to change (total variation)."""
     from scipy.stats import chi2_contingency
 
     how = "total variation, categories"
@@ -147,7 +148,7 @@ def _categories(
 
 
 def _counted(view: DatasetView, value: str) -> Counter[str | None]:
-    """How often each value occurs; the rarest of very many count together, under None."""
+    """Count each value; if there are very many, the rarest are counted together, under None."""
     values = f"SELECT v FROM (SELECT {value} FROM records) AS t(v) WHERE v IS NOT NULL"
     grouped = f"SELECT v, count(*) AS n FROM ({values}) GROUP BY v"
     found = view.ask(f"SELECT v, n FROM ({grouped}) ORDER BY n DESC, v LIMIT {_MOST_CATEGORIES}")
@@ -159,7 +160,7 @@ def _counted(view: DatasetView, value: str) -> Counter[str | None]:
 
 
 def _table(counts: Sequence[Counter[str | None]]) -> list[list[int]]:
-    """Counts of two versions; rare categories are put together, as the test needs it."""
+    """The contingency table of two versions; rare categories are merged, as the test requires."""
     both = counts[0] + counts[1]
     common = [name for name, n in both.most_common(_MOST_TESTED) if n >= _FEWEST_TESTED]
     rows = [[each[name] for name in common] for each in counts]
@@ -168,5 +169,5 @@ def _table(counts: Sequence[Counter[str | None]]) -> list[list[int]]:
 
 
 def _one_sided(has_ours: bool, has_theirs: bool, how: str) -> Drift:
-    """One of the versions has no values at all: the largest difference, unless both have none."""
+    """The drift if a version has no values: the largest possible, unless both have none."""
     return Drift(0.0, 1.0, how) if has_ours == has_theirs else Drift(1.0, 0.0, how)

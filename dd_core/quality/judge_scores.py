@@ -1,4 +1,4 @@
-"""Looks at what judges scored, and has a model summarize their reasons."""
+"""Profiles the scores of judges, and has a model summarize their reasons."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Say in fewer than 75 words, in plain prose, what the records do well and badly i
 def profile_scores(
     view: DatasetView, judges: Sequence[Column], sample_size: int | None
 ) -> list[JudgeProfile]:
-    """The scores of some judges, without summaries."""
+    """Profile the scores of judges, without summaries."""
     return [
         JudgeProfile(
             column_name=judge.name,
@@ -81,8 +81,10 @@ def _profile(view: DatasetView, column: str, score: str, size: int) -> ScoreProf
 
 
 def _shares(counts: Mapping[str, int], size: int) -> dict[str, int]:
-    """How many samples each score gets: by its frequency; one for each of the most frequent, if
-    there are more scores than samples."""
+    """The number of samples for each score, in proportion to its frequency.
+
+    If there are more scores than samples, each of the most frequent scores gets one.
+    """
     frequent = sorted(counts, key=lambda each: (-counts[each], each))
     if len(frequent) >= size:
         return dict.fromkeys(frequent[:size], 1)
@@ -104,7 +106,7 @@ async def summarize(
     judges: Sequence[Column],
     profiles: Sequence[JudgeProfile],
 ) -> list[JudgeProfile]:
-    """The profiles with summaries; where a model fails, its error stands in the place of one."""
+    """Add summaries to profiles; if a model fails, its error replaces the summary."""
     if config.summary_score_sample_size is None:
         return [*profiles]
     known = {

@@ -1,4 +1,4 @@
-"""Shows what a dataset is like: tables in the terminal, in HTML or as SVG."""
+"""Renders the profile of a dataset as tables: in the terminal, as HTML or as SVG."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ _MOST_SHOWN = 8
 
 
 class DatasetProfilerResults(Result):
-    """What a dataset is like."""
+    """The profile of a dataset."""
 
     num_records: int
     target_num_records: int
     column_statistics: Sequence[AnyStatistics]
-    """Of the configured columns that are in the dataset, in its order."""
+    """Statistics of the configured columns in the dataset, in its order."""
     side_effect_column_names: list[str] | None = None
-    """All other columns: traces, reasonings, seed columns, dropped columns that were kept."""
+    """All other columns: traces, reasoning, seed columns and preserved dropped columns."""
     column_profiles: list[JudgeProfile] | None = None
 
     @property
     def percent_complete(self) -> Figure:
-        """Records in the dataset per hundred asked for."""
+        """Records in the dataset as a percentage of the records requested."""
         return compute_percent(self.num_records, self.target_num_records)
 
     @property
     def column_types(self) -> list[str]:
-        """The types of the columns, each once, sorted."""
+        """The distinct types of the columns, sorted."""
         return sorted({each.column_type for each in self.column_statistics})
 
     def to_report(
@@ -58,12 +58,11 @@ class DatasetProfilerResults(Result):
         save_path: str | Path | None = None,
         include_sections: Collection[str] | None = None,
     ) -> None:
-        """Show it in the terminal, or write it to a `.html` or `.svg` file.
+        """Show the profile in the terminal, or write it to a `.html` or `.svg` file.
 
-        `include_sections` names some of `overview`, `column_profilers` and the columns' types; all
-        of them are shown, if not given.
+        `include_sections` selects sections: `overview`, `column_profilers` and types of columns;
+        default: all.
         """
-
         show(render_report(self, include_sections), save_path, title="dataset profile")
 
     def get_column_statistics_by_type(self, column_type: str) -> list[AnyStatistics]:
@@ -79,7 +78,7 @@ def show(
     theme: str = "dark",
     title: str = "dataset",
 ) -> None:
-    """Print to the terminal, or write a `.html` or `.svg` file."""
+    """Print content to the terminal, or write it to a `.html` or `.svg` file."""
     if save_path is None:
         Console(width=width).print(content)
         return
@@ -88,11 +87,11 @@ def show(
     path = Path(save_path)
     console = Console(record=True, width=width or 110, file=io.StringIO(), force_jupyter=False)
     console.print(content)
-    colours = MONOKAI if theme == "dark" else DEFAULT_TERMINAL_THEME
+    colors = MONOKAI if theme == "dark" else DEFAULT_TERMINAL_THEME
     if path.suffix == ".html":
-        console.save_html(str(path), theme=colours)
+        console.save_html(str(path), theme=colors)
     elif path.suffix == ".svg":
-        console.save_svg(str(path), title=title, theme=colours)
+        console.save_svg(str(path), title=title, theme=colors)
     else:
         raise ValueError(f"save_path {str(save_path)!r} must end in .html or .svg")
 
@@ -100,27 +99,29 @@ def show(
 def render_report(
     analysis: DatasetProfilerResults, include_sections: Collection[str] | None = None
 ) -> RenderableType:
-    """The sections, in the order overview, types of columns, profilers."""
+    """Render the sections in the order overview, types of columns, profilers."""
     known = {OVERVIEW, PROFILERS, *analysis.column_types}
-    wanted = known if include_sections is None else {str(each) for each in include_sections}
-    if unknown := sorted(wanted - known):
-        raise ValueError(f"section {unknown[0]!r} does not exist; sections: {sorted(known)}")
-    return Group(*_sections(analysis, wanted))
+    included = known if include_sections is None else {str(each) for each in include_sections}
+    if unknown := sorted(included - known):
+        raise ValueError(f"section {unknown[0]!r} does not exist; choose from {sorted(known)}")
+    return Group(*_sections(analysis, included))
 
 
 def _sections(
-    analysis: DatasetProfilerResults, wanted: Collection[str]
+    analysis: DatasetProfilerResults, included: Collection[str]
 ) -> Iterator[RenderableType]:
-    if OVERVIEW in wanted:
+    if OVERVIEW in included:
         yield _overview(analysis)
     for kind in analysis.column_types:
-        if kind in wanted:
+        if kind in included:
             yield _columns(kind, analysis.get_column_statistics_by_type(kind))
-    if PROFILERS in wanted:
+    if PROFILERS in included:
         for profile in analysis.column_profiles or ():
             yield _judge(profile)
     if any(isinstance(each, LLMColumnStatistics) for each in analysis.column_statistics):
-        yield Text("Tokens are estimated from lengths; means are the provider's counts.", "dim")
+        yield Text(
+            "Token counts are estimated from text lengths and scaled to the provider's mean.", "dim"
+        )
 
 
 def _overview(analysis: DatasetProfilerResults) -> Table:
@@ -129,7 +130,7 @@ def _overview(analysis: DatasetProfilerResults) -> Table:
     table.add_row("complete", f"{_number(analysis.percent_complete)} %")
     table.add_row("columns", str(len(analysis.column_statistics)))
     if analysis.side_effect_column_names:
-        table.add_row("further columns", ", ".join(analysis.side_effect_column_names))
+        table.add_row("other columns", ", ".join(analysis.side_effect_column_names))
     return table
 
 

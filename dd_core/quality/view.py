@@ -1,4 +1,7 @@
-"""Computes what a dataset is like, with DuckDB over its Parquet files: memory stays flat."""
+"""Computes the statistics of a dataset with DuckDB over its Parquet files.
+
+Memory use does not grow with the dataset.
+"""
 
 # pyright: reportUnknownMemberType=false
 
@@ -39,11 +42,11 @@ _CHARACTERS_PER_TOKEN = 4.0
 _MEMORY = "1GB"
 
 UsageOfColumn = Mapping[str, float]
-"""Requests and tokens that a column took."""
+"""Requests and tokens that a column used."""
 
 
 class DatasetView:
-    """A dataset that is asked for figures. Use as a context manager."""
+    """A dataset that can be queried for statistics. Use as a context manager."""
 
     def __init__(self, source: Sequence[Location] | pa.Table) -> None:
         import duckdb
@@ -58,7 +61,7 @@ class DatasetView:
                 self._rows.register("records", source)
             else:
                 self.schema = _schema_of(source)
-                files = [self._known(path) for path in source]
+                files = [self._register(path) for path in source]
                 relation = self._rows.read_parquet(
                     files, union_by_name=True, hive_partitioning=False
                 )
@@ -67,8 +70,8 @@ class DatasetView:
             self._rows.close()
             raise DataDesignerProfilingError(f"the dataset cannot be read: {error}") from error
 
-    def _known(self, path: Location) -> str:
-        """The name under which DuckDB reads a file."""
+    def _register(self, path: Location) -> str:
+        """Make a file readable for DuckDB; returns its name there."""
         if not isinstance(path, Path) and not self._rows.filesystem_is_registered(path.protocol):
             self._rows.register_filesystem(path.fs)
         return str(path)
@@ -80,11 +83,11 @@ class DatasetView:
         self._rows.close()
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """The rows of an answer."""
+        """Run an SQL query on the table `records` and return the rows."""
         return self._rows.execute(query, [*values]).fetchall()
 
     def records(self, columns: Sequence[str], most: int) -> list[dict[str, Any]]:
-        """Some rows, always the same ones."""
+        """A reproducible sample of at most `most` rows."""
         listed = ", ".join(map(quote_name, columns))
         sample = f"USING SAMPLE reservoir({most} ROWS) REPEATABLE ({_SAMPLE_SEED})"
         found = self._rows.execute(f"SELECT {listed} FROM records {sample}")
@@ -97,12 +100,12 @@ class DatasetView:
     def statistics_of(
         self, column: Column, usage: UsageOfColumn, rendering: RenderingMode = "secure"
     ) -> ColumnStatistics:
-        """The figures of one column."""
+        """The statistics of one column."""
         return column.statistics(_View(self, column, usage, rendering))
 
 
 class _View:
-    """One column's values."""
+    """The `ColumnView` of one column."""
 
     def __init__(
         self, dataset: DatasetView, column: Column, usage: UsageOfColumn, rendering: RenderingMode
@@ -114,9 +117,9 @@ class _View:
         self._name = quote_name(column.name)
 
     def general(self) -> Mapping[str, Any]:
-        """The figures that every column has."""
+        """The statistics that every column has."""
         kind: Any = self._dataset.schema.field(self._column.name).type
-        counts = _attempted(self._counts) or [NOT_COMPUTED] * 3
+        counts = _compute(self._counts) or [NOT_COMPUTED] * 3
         return {
             "column_name": self._column.name,
             "column_type": self._column.kind,
@@ -128,41 +131,41 @@ class _View:
         }
 
     def _counts(self) -> list[Any]:
-        # Hashes of 8 bytes, because distinct values themselves may be as large as the dataset.
+        # 8-byte hashes, because the distinct values may be as large as the dataset.
         query = f"""SELECT count(*), count(*) - count({self._name}),
             count(DISTINCT hash({self._name})) FILTER (WHERE {self._name} IS NOT NULL)
             FROM records"""
         return [*self._dataset.ask(query)[0]]
 
     def categorical(self) -> Distribution:
-        """The values as categories."""
+        """The distribution of the values as categories."""
         query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
-        return _attempted(lambda: count_categories(self._dataset, query)) or NOT_COMPUTED
+        return _compute(lambda: count_categories(self._dataset, query)) or NOT_COMPUTED
 
     def numerical(self) -> Distribution:
-        """The values as numbers."""
+        """The distribution of the values as numbers."""
         query = f"SELECT {self._name} FROM records WHERE {self._name} IS NOT NULL"
-        return _attempted(lambda: summarize_numbers(self._dataset, query)) or NOT_COMPUTED
+        return _compute(lambda: summarize_numbers(self._dataset, query)) or NOT_COMPUTED
 
     def member(self, path: Sequence[str]) -> Distribution:
-        """A member of structured values as categories, which are texts."""
+        """The distribution of a member of nested values, as categories that are strings."""
 
         def counted() -> Distribution:
             value = select_member(self._dataset, self._column.name, path)
             query = f"SELECT {value} FROM records WHERE {value} IS NOT NULL"
             return count_categories(self._dataset, query)
 
-        return _attempted(counted) or NOT_COMPUTED
+        return _compute(counted) or NOT_COMPUTED
 
     def count_valid(self, targets: Sequence[str]) -> Count:
-        """Records whose verdicts are all true."""
+        """The number of records whose verdicts are all true."""
 
         def count() -> int:
             keys = [*map(self._verdict, targets)] if len(targets) > 1 else [self._verdict(None)]
             query = f"SELECT count(*) FROM records WHERE {' AND '.join(keys)}"
             return int(self._dataset.ask(query)[0][0])
 
-        found = _attempted(count)
+        found = _compute(count)
         return NOT_COMPUTED if found is None else found
 
     def _verdict(self, target: str | None) -> str:
@@ -170,11 +173,11 @@ class _View:
         return f"coalesce({select_member(self._dataset, self._column.name, path)} = 'true', false)"
 
     def tokens(self, templates: Sequence[str]) -> Mapping[str, Any]:
-        """Tokens of prompts and answers."""
+        """The numbers of tokens in prompts and answers."""
         names = ("mean", "median", "stddev")
         found: dict[str, Figure] = {}
         for side, lengths in (("input", lambda: self._prompts(templates)), ("output", self._texts)):
-            figures = _attempted(lambda side=side, lengths=lengths: self._scaled(side, lengths()))
+            figures = _compute(lambda side=side, lengths=lengths: self._scaled(side, lengths()))
             given = figures or (NOT_COMPUTED,) * 3
             found |= {
                 f"{side}_tokens_{name}": each for name, each in zip(names, given, strict=True)
@@ -182,7 +185,7 @@ class _View:
         return found
 
     def _scaled(self, side: str, lengths: tuple[float, float, float]) -> tuple[float, ...]:
-        """Lengths in characters as tokens, with the provider's mean if it counted any."""
+        """Convert lengths in characters to tokens, scaled to the provider's mean if it is known."""
         requests = self._usage.get("requests", 0)
         counted = self._usage.get(f"{side}_tokens", 0) / requests if requests else 0.0
         mean = lengths[0]
@@ -191,7 +194,7 @@ class _View:
 
     def _prompts(self, templates: Sequence[str]) -> tuple[float, float, float]:
         names = sorted({name for source in templates for name in list_references(source)})
-        compiled = [Template.compile(source, engine=self._rendering) for source in templates]
+        compiled = [Template.compile(source, mode=self._rendering) for source in templates]
         one: list[dict[str, Any]] = [{}]
         rows = self._dataset.records(names, _PROMPT_ROWS) if names else one
         lengths = [float(sum(len(each.render(row)) for each in compiled)) for row in rows]
@@ -206,8 +209,8 @@ class _View:
         return float(mean), float(median), float(spread)
 
 
-def _attempted(figure: Callable[[], _T]) -> _T | None:
-    """The figure, or None if it cannot be computed; a statistic is never worth a dataset."""
+def _compute(figure: Callable[[], _T]) -> _T | None:
+    """Compute a figure; None if that fails, because a missing statistic must not fail a run."""
     import duckdb
 
     try:
@@ -218,7 +221,7 @@ def _attempted(figure: Callable[[], _T]) -> _T | None:
 
 
 def count_categories(dataset: DatasetView, query: str) -> CategoricalDistribution:
-    """How often each value of a query's only column occurs."""
+    """Count how often each value of a query's only column occurs."""
     found = dataset.ask(
         f"SELECT value, count(*) AS n FROM ({query}) AS t(value) GROUP BY value "
         f"ORDER BY n DESC, CAST(value AS VARCHAR) LIMIT {_MOST_CATEGORIES}"
@@ -234,7 +237,7 @@ def count_categories(dataset: DatasetView, query: str) -> CategoricalDistributio
 
 
 def summarize_numbers(dataset: DatasetView, query: str) -> NumericalDistribution:
-    """The distribution of a query's only column."""
+    """Summarize the numbers in a query's only column."""
     low, high, mean, spread, median = dataset.ask(
         "SELECT min(v), max(v), avg(v), coalesce(stddev_samp(v), 0), median(v) "
         f"FROM (SELECT CAST(value AS DOUBLE) AS v FROM ({query}) AS t(value))"
@@ -245,12 +248,12 @@ def summarize_numbers(dataset: DatasetView, query: str) -> NumericalDistribution
 
 
 def quote_name(name: str) -> str:
-    """A name as SQL has it."""
+    """Quote a name as an SQL identifier."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def select_member(dataset: DatasetView, column: str, path: Sequence[str]) -> str:
-    """SQL for a member of a structured column, as text; JSON text is looked into as well."""
+    """Build the SQL for a member of a nested column, as text; also for columns of JSON text."""
     if dataset.is_text(column):
         pointer = "".join(f"/{key.replace('~', '~0').replace('/', '~1')}" for key in path)
         return f"json_extract_string({quote_name(column)}, {_literal(pointer)})"
@@ -274,7 +277,7 @@ def _schema_of(paths: Sequence[Location]) -> pa.Schema:
 
 
 def simplify_type(kind: Any) -> str:
-    """The type's name as people say it: int, float, string, list[int], dict and so on."""
+    """Return the common name of an Arrow type: int, float, string, list[int], dict and so on."""
     import pyarrow as pa
 
     types: Any = pa.types

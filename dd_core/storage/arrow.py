@@ -1,4 +1,4 @@
-"""From the values of a batch to an Arrow table, and from there to Parquet and back."""
+"""Converts batch values to Arrow tables, and tables to and from Parquet."""
 
 from __future__ import annotations
 
@@ -21,7 +21,10 @@ Values: TypeAlias = "list[Any] | NDArray[np.generic]"
 
 
 def to_array(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]:
-    """Values as an Arrow array; values without a common type become JSON text."""
+    """Convert values, or some rows of them, to an Arrow array.
+
+    Values without a common type become JSON text.
+    """
     import pyarrow as pa
 
     if isinstance(values, np.ndarray):
@@ -31,35 +34,38 @@ def to_array(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]
         array = _array(chosen)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
         return pa.array([_as_text(value) for value in chosen], pa.string())
-    if _has_empty_struct(array.type):  # Parquet cannot store an object without members
+    if _has_empty_struct(array.type):  # Parquet cannot store a struct without fields
         return pa.array([_as_text(value) for value in chosen], pa.string())
     return array
 
 
 def _array(values: Sequence[Any]) -> Any:
-    """Like `pa.array`; objects with the same members are taken apart first, which is quicker."""
+    """Convert values like `pa.array`.
+
+    Dictionaries with the same keys are converted key by key, which is faster.
+    """
     import pyarrow as pa
 
-    given: Any = pa
+    arrow: Any = pa
     first = next((value for value in values if value is not None), None)
     if type(first) is not dict or not first:  # pyright: ignore[reportUnknownArgumentType]
-        return given.array(values)
+        return arrow.array(values)
     keys = cast("dict[Any, Any]", first).keys()
     for value in values:
         if value is not None and (type(value) is not dict or value.keys() != keys):
-            return given.array(values)
+            return arrow.array(values)
     if not all(isinstance(key, str) for key in keys):
-        return given.array(values)
+        return arrow.array(values)
     missing = [value is None for value in values]
     if any(missing):
         arrays = [_array([None if row is None else row[key] for row in values]) for key in keys]
-        return given.StructArray.from_arrays(arrays, names=[*keys], mask=given.array(missing))
+        return arrow.StructArray.from_arrays(arrays, names=[*keys], mask=arrow.array(missing))
     arrays = [_array([row[key] for row in values]) for key in keys]
-    return given.StructArray.from_arrays(arrays, names=[*keys])
+    return arrow.StructArray.from_arrays(arrays, names=[*keys])
 
 
 def unify_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """A schema that all tables can be brought to; columns without a common type become text."""
+    """Merge schemas into one that fits all tables; columns without a common type become text."""
     import pyarrow as pa
 
     fields: dict[str, dict[str, Any]] = {}
@@ -81,7 +87,10 @@ def _common_field(name: str, fields: Sequence[Any]) -> Any:
 
 
 def fit_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """The table with the columns of a schema; missing ones are null, structure becomes JSON."""
+    """Convert a table to a schema.
+
+    Missing columns are null. Nested values become JSON text where the schema has text.
+    """
     import pyarrow as pa
 
     arrays: list[Any] = []
@@ -100,7 +109,7 @@ def fit_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
 
 
 def concatenate(tables: list[pa.Table]) -> pa.Table:
-    """One table; columns whose types differ between parts are brought to a common one."""
+    """Concatenate tables; a column whose type differs between them gets a common type."""
     import pyarrow as pa
 
     schema = unify_schemas([table.schema for table in tables])
@@ -108,11 +117,11 @@ def concatenate(tables: list[pa.Table]) -> pa.Table:
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
-    """The table as a DataFrame with Arrow types."""
+    """Convert a table to a DataFrame with Arrow types."""
     import pandas as pd
 
-    frame: Any = table
-    return frame.to_pandas(types_mapper=pd.ArrowDtype)
+    source: Any = table
+    return source.to_pandas(types_mapper=pd.ArrowDtype)
 
 
 def _cast(column: Any, kind: Any) -> Any:
@@ -121,12 +130,13 @@ def _cast(column: Any, kind: Any) -> Any:
     try:
         return column.cast(kind)
     except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        made: Any = pa.array
-        return made(column.to_pylist(), kind)  # structures with other members
+        # Structs with different fields cannot be cast, but they can be rebuilt.
+        build: Any = pa.array
+        return build(column.to_pylist(), kind)
 
 
 def load_libraries() -> None:
-    """Import what the first table would import, pandas included: a quarter of a second."""
+    """Import in advance what the first table needs, pandas included; this takes 0.25 s."""
     import io
 
     import pyarrow as pa
@@ -135,7 +145,7 @@ def load_libraries() -> None:
 
 
 def read_parquet(source: Any) -> pa.Table:
-    """The table of a Parquet file, given by its path or as an open file."""
+    """Read the table of a Parquet file from a path or an open file."""
     import pyarrow.parquet as pq
 
     parquet: Any = pq
@@ -151,7 +161,7 @@ def write_parquet(table: pa.Table, target: Any) -> None:
 
 
 def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
-    """A table as the content of a Parquet file, with `facts` in the file's metadata."""
+    """Encode a table as the content of a Parquet file, with `facts` in the file's metadata."""
     import pyarrow as pa
 
     content: Any = pa.BufferOutputStream()
@@ -161,7 +171,7 @@ def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
 
 
 def read_parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
-    """Number of rows and metadata of a Parquet file, from its footer."""
+    """Read the number of rows and the metadata of a Parquet file from its footer."""
     import pyarrow.parquet as pq
 
     parquet: Any = pq

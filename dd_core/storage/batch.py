@@ -1,4 +1,4 @@
-"""A part: one batch's rows as one Parquet file, which says itself which rows it stands for."""
+"""Batches and their parts: Parquet files that record which rows of the dataset they cover."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 
 ROWS_KEY = b"dd.rows"
-"""Under which key a file's metadata has the part's facts."""
-_PARTS_KNOWN = 4_096
+"""Key in the metadata of a part's file; its value records which rows the part covers."""
+_CACHED_PARTS = 4_096
 
 
 @dataclass(frozen=True)
 class Batch:
-    """A range of the dataset's rows that is generated and written together."""
+    """A range of the dataset's rows that are generated and written together."""
 
     index: int
     start: int
@@ -37,40 +37,40 @@ class Batch:
 
 @dataclass(frozen=True)
 class Part:
-    """One written batch."""
+    """A batch that has been written."""
 
     index: int
     start: int
     stop: int
     rows: int
-    """Rows in the file; fewer than `stop - start` when rows were dropped."""
+    """Rows in the file; fewer than `stop - start` if rows were dropped."""
     complete: bool
-    """False when the run was stopped before every row was either finished or given up."""
+    """False if the run was stopped before every row was either finished or dropped."""
     path: Location
     dropped: tuple[int, ...] = ()
-    """Rows of the dataset that were given up."""
+    """Rows that were dropped, counted from the start of the dataset."""
 
 
 @dataclass(frozen=True)
 class BatchTables:
-    """The tables of a finished batch as they are stored."""
+    """The tables of a finished batch, as they are stored."""
 
     batch: Batch
     is_complete: bool
     """Whether every row was either finished or dropped."""
     rows: pa.Table
     dropped_columns: pa.Table | None
-    """The columns that are kept out of the dataset; None if they are not preserved."""
+    """The columns that are not part of the dataset; None if they are not preserved."""
     side_tables: Mapping[str, pa.Table]
-    """What processors made beside the dataset, by processor name."""
+    """Additional tables that processors made, by processor name."""
     dropped_rows: Sequence[DroppedRow]
 
 
 def read_part(path: Location, state: tuple[Any, ...]) -> Part | None:
-    """What a part says about itself; None for files that cannot be read.
+    """Read what a part records about itself; None if the file cannot be read.
 
-    `state` is what changes when the file is replaced: a run looks at all of its parts again and
-    again, and one that is known is not read again.
+    `state` changes when the file is replaced. It is part of the cache key: a run lists its parts
+    often, and reads only the new ones.
     """
     import pyarrow as pa
 
@@ -80,7 +80,7 @@ def read_part(path: Location, state: tuple[Any, ...]) -> Part | None:
         return None
 
 
-@lru_cache(maxsize=_PARTS_KNOWN)
+@lru_cache(maxsize=_CACHED_PARTS)
 def _read_part(path: Location, _state: tuple[Any, ...]) -> Part:
     rows, metadata = read_parquet_facts(path)
     index = int(path.stem.removeprefix("batch_"))
@@ -90,7 +90,7 @@ def _read_part(path: Location, _state: tuple[Any, ...]) -> Part:
 
 
 def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
-    """Row ranges below `stop` that no range covers; ranges are sorted."""
+    """Yield the row ranges below `stop` that are not covered; `covered` must be sorted."""
     position = 0
     for start, end in covered:
         if position < min(start, stop):
@@ -103,9 +103,9 @@ def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[i
 def find_missing(
     parts: Sequence[Part], num_records: int, buffer_size: int, *, retry_failed: bool = False
 ) -> list[Batch]:
-    """The batches that are still to be generated, in row order.
+    """Return the batches that still have to be generated, in row order.
 
-    With `retry_failed`, batches of which rows were given up are among them.
+    With `retry_failed`, this includes batches with dropped rows.
     """
     indexes = {part.index for part in parts}
     batches = [
@@ -115,6 +115,8 @@ def find_missing(
     ]
     for start, stop in find_gaps([(part.start, part.stop) for part in parts], num_records):
         for first in range(start, stop, buffer_size):
+            # The index names the part's file. If the buffer size has changed since an earlier run,
+            # the index of this position may belong to another part.
             index = first // buffer_size
             if first % buffer_size or index in indexes:
                 index = max(indexes, default=-1) + 1

@@ -1,7 +1,7 @@
-"""A dataset in a folder or in object storage: its parts, its journals and its metadata.
+"""A dataset in a folder or in object storage: its parts, journals and metadata.
 
-A part is one batch as one Parquet file. It appears atomically and says in its own metadata which
-rows it stands for, so the files alone are the truth about what is finished.
+A part is one batch as one Parquet file. It appears atomically and records in its own metadata
+which rows it covers, so the files alone determine what is finished.
 """
 
 from __future__ import annotations
@@ -59,29 +59,29 @@ JOURNAL = "journal"
 CONFIG = "builder_config.json"
 METADATA = "metadata.json"
 _COPY = "metadata.copy.json"
-"""The metadata as the latest run found them, in case the other file is damaged."""
+"""The metadata as of the start of the latest run, in case `metadata.json` is damaged."""
 VERSIONS = "versions"
-"""Folder with the versions of a dataset that has versions."""
+"""Folder with the versions of a versioned dataset."""
 
 
 class DatasetDirectory:
-    """`<artifact path>/<dataset name>/` and what is in it."""
+    """The folder `<artifact path>/<dataset name>/` and its content."""
 
     def __init__(self, path: Location, version: str | None = None) -> None:
         self.path = path
         self.version = version
-        """Which version of a dataset this is, if it has versions."""
+        """Name of the version that the folder holds, if any."""
         self.metadata = self._read_metadata()
 
     @classmethod
     def place(
         cls, artifact_path: str | Location, name: str, version: str | None = None
     ) -> DatasetDirectory:
-        """The directory of a dataset or of a version of it, whether it exists or not."""
+        """Return the directory of a dataset or of one of its versions, whether it exists or not."""
         for what, folder in [("dataset_name", name), ("version", version)]:
             if folder in ("", ".", "..") or _FORBIDDEN.search(folder or ""):
                 raise ArtifactStorageError(
-                    f"{what} {folder!r} cannot be a folder; "
+                    f"{what} {folder!r} cannot be a folder name; "
                     'leave out < > : " / \\ | ? * and control characters'
                 )
         path = parse_location(artifact_path) / name
@@ -89,31 +89,31 @@ class DatasetDirectory:
 
     @property
     def has_content(self) -> bool:
-        """Whether anything is there already."""
+        """Whether the directory exists and is not empty."""
         return self.path.is_dir() and any(self.path.iterdir())
 
     @property
     def accepted(self) -> bool | None:
-        """Whether a finished version passed its gates; None if it is not finished."""
+        """Whether the dataset passed its gates; None if they have not been evaluated."""
         return self.metadata.accepted
 
     @property
     def parts_folder(self) -> str:
-        """Where parts are: with the dataset's rows, unless processors make these of the parts."""
+        """Folder of the parts: that of the rows, unless processors make the rows from the parts."""
         return self.metadata.parts_folder or ROWS_FOLDER
 
     @property
     def holds_parts(self) -> bool:
-        """Whether the parts are the dataset's files."""
+        """Whether the files with the dataset's rows are the parts themselves."""
         return self.parts_folder == ROWS_FOLDER
 
     @property
     def seed(self) -> int | None:
-        """The seed that the dataset was begun with."""
+        """The seed that the dataset was started with."""
         return self.metadata.seed
 
     def parts(self) -> list[Part]:
-        """Readable parts in row order."""
+        """The readable parts, in row order."""
         found = [
             part
             for path, state in list_files(self.path / self.parts_folder, "batch_*.parquet")
@@ -122,16 +122,16 @@ class DatasetDirectory:
         return sorted(found, key=lambda part: part.start)
 
     def part(self, index: int) -> Part | None:
-        """The part of a batch, if it is there."""
+        """The part of a batch; None if it does not exist or cannot be read."""
         found = list_files(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
         return read_part(*found[0]) if found else None
 
     def missing(
         self, num_records: int, buffer_size: int, *, retry_failed: bool = False
     ) -> list[Batch]:
-        """The batches that are still to be generated, in row order.
+        """The batches that still have to be generated, in row order.
 
-        With `retry_failed`, batches of which rows were given up are among them.
+        With `retry_failed`, this includes batches with dropped rows.
         """
         return find_missing(self.parts(), num_records, buffer_size, retry_failed=retry_failed)
 
@@ -140,13 +140,13 @@ class DatasetDirectory:
         return Journal(self.path / JOURNAL, batch)
 
     def write_part(self, tables: BatchTables) -> Part:
-        """Write the tables of a batch; returns the part, which has no file if it has no rows."""
+        """Write the tables of a batch and return its part; a part without rows has no file."""
         batch, rows = tables.batch, tables.rows.num_rows
         dropped = sorted({row.row for row in tables.dropped_rows})
         facts: dict[str, Any] = {"start": batch.start, "stop": batch.stop}
         facts |= {"complete": tables.is_complete, "dropped": dropped}
         self._write_failures(tables)
-        if rows:  # an empty file would have no types
+        if rows:  # without rows, the columns would have no types
             if tables.dropped_columns is not None:
                 self._write(tables.dropped_columns, _DROPPED, batch.index, facts)
             self._write(tables.rows, self.parts_folder, batch.index, facts)
@@ -168,17 +168,17 @@ class DatasetDirectory:
         sync_folder(self.path / self.parts_folder)
 
     def failed_rows(self) -> Iterator[pa.Table]:
-        """The tables of rows that were given up, in row order."""
+        """The tables of dropped rows, in row order."""
         for path in list_paths(self.path / _FAILED, "batch_*.parquet"):
             yield read_parquet(path)
 
     def write_metadata(self, **fields: Any) -> None:
-        """Add fields to `metadata.json`; the file is replaced as a whole."""
+        """Set fields of `metadata.json`; the file is replaced as a whole."""
         self.metadata.set(**fields)
         put(self.path / METADATA, self._metadata_as_text())
 
     def copy_metadata(self) -> None:
-        """Keep a copy of the metadata as they are now."""
+        """Write a backup copy of the current metadata."""
         put(self.path / _COPY, self._metadata_as_text())
 
     def _metadata_as_text(self) -> bytes:
@@ -186,7 +186,7 @@ class DatasetDirectory:
         return orjson.dumps(self.metadata.to_json(), option=options)
 
     def tidy(self) -> None:
-        """Remove journals whose rows are all in parts, and files that were never finished."""
+        """Remove journals whose rows are all in parts, and files that were never completed."""
         if isinstance(self.path, Path):
             for pattern in (".*.partial", "*/.*.partial"):
                 for leftover in self.path.glob(pattern):
@@ -197,11 +197,11 @@ class DatasetDirectory:
         for segment, start, stop in list_segments(self.path / JOURNAL):
             if not any(first < stop and last > start for first, last in find_gaps(covered, stop)):
                 segment.unlink(missing_ok=True)
-        with suppress(OSError):
-            (self.path / JOURNAL).rmdir()  # object storage has no folders to remove
+        with suppress(OSError):  # the folder is not empty, or object storage, which has no folders
+            (self.path / JOURNAL).rmdir()
 
     def write_text(self, name: str, text: str) -> Location:
-        """Write a small file beside the parts."""
+        """Write a text file to the directory; returns its path."""
         put(self.path / name, text.encode())
         return self.path / name
 
@@ -210,7 +210,7 @@ class DatasetDirectory:
         remove_tree(self.path)
 
     def read_text(self, name: str) -> str | None:
-        """A small file beside the parts; None if it is not there."""
+        """Read a text file from the directory; None if it does not exist."""
         try:
             return read_content(self.path / name).decode()
         except FileNotFoundError:
@@ -221,10 +221,10 @@ class DatasetDirectory:
         try:
             return dict(orjson.loads(read_content(self.path / CONFIG)))
         except (OSError, ValueError, TypeError) as error:
-            raise ArtifactStorageError(f"{self.path} is no dataset: {error}") from error
+            raise ArtifactStorageError(f"{self.path} is not a dataset: {error}") from error
 
     def names(self, folder: str) -> list[str]:
-        """Names of the files in a folder beside the parts."""
+        """Names of the files in one of the directory's folders."""
         return [path.name for path in list_paths(self.path / folder, "*")]
 
     def files(self) -> list[Location]:
@@ -234,28 +234,31 @@ class DatasetDirectory:
         return list_paths(self.path / ROWS_FOLDER, "batch_*.parquet")
 
     def stamps(self) -> list[list[Any]]:
-        """What changes when one of the files does, as JSON gives it back."""
+        """Names and states of the files with the dataset's rows, as JSON types.
+
+        They change when one of the files is replaced.
+        """
         return stamp_files(list_files(self.path / ROWS_FOLDER, "batch_*.parquet"))
 
     def tables(self) -> Iterator[pa.Table]:
-        """The files' tables."""
+        """The tables of the files with the dataset's rows."""
         for path in self.files():
             yield read_parquet(path)
 
     def count_rows(self) -> int:
-        """Rows in the dataset, from the files' metadata."""
+        """Number of rows in the dataset, from the files' metadata."""
         if self.holds_parts:
             return sum(part.rows for part in self.parts())
         return sum(read_parquet_facts(path)[0] for path in self.files())
 
     def processor_files(self) -> dict[str, list[Location]]:
-        """The files that processors made beside the dataset, by the processors' names."""
+        """Files of the additional tables that processors made, by processor name."""
         folders = list_paths(self.path / _PROCESSORS, "*")
         found = {folder.name: list_paths(folder, "batch_*.parquet") for folder in folders}
         return {name: paths for name, paths in found.items() if paths}
 
     def replace_files(self, folder: Path) -> None:
-        """Let the files of a folder be those with the dataset's rows."""
+        """Replace the files with the dataset's rows by those of a folder."""
         replace_folder(self.path / ROWS_FOLDER, folder)
 
     def _write_failures(self, tables: BatchTables) -> None:
@@ -266,12 +269,12 @@ class DatasetDirectory:
             (self.path / _FAILED / f"batch_{index:05d}.parquet").unlink(missing_ok=True)
 
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> None:
-        # One call into the system is cheaper than one a page of a column.
+        # One system call is cheaper than one per column page.
         content = encode_parquet(table, {ROWS_KEY: orjson.dumps(facts)})
         put(self.path / folder / f"batch_{index:05d}.parquet", content)
 
     def beside(self) -> DatasetDirectory:
-        """A directory beside this one that does not exist yet."""
+        """A directory next to this one that does not exist yet; its name ends with a timestamp."""
         stamp = datetime.now().strftime("%m-%d-%Y_%H%M%S")
         path = self.path.with_name(f"{self.path.name}_{stamp}")
         number = 1

@@ -1,4 +1,4 @@
-"""Rows that are missing from a dataset: which, why, and what the model was asked and answered."""
+"""Rows that were dropped from a dataset: which, why, and the model's last prompt and answer."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class DroppedRow:
-    """A row that is not in the dataset, and the reason."""
+    """A row that is missing from the dataset, and the reason."""
 
     row: int
     column: str
@@ -22,14 +22,14 @@ class DroppedRow:
     """Name of the error class."""
     message: str
     attempts: int = 1
-    """How many times a model was asked."""
+    """Number of attempts to generate the failed cell."""
     prompt: str | None = None
     answer: str | None = None
     """The model's last answer."""
 
     @classmethod
     def of(cls, row: int, column: str, error: Exception) -> DroppedRow:
-        """The row that was dropped because a cell of `column` failed with `error`."""
+        """Describe a row that was dropped because a cell of `column` failed with `error`."""
         known = error if isinstance(error, DataDesignerError) else DataDesignerError()
         return cls(
             row=row,
@@ -43,7 +43,7 @@ class DroppedRow:
 
 
 def build_failures_table(rows: Sequence[DroppedRow]) -> pa.Table:
-    """Dropped rows as a table, one row each."""
+    """Build a table with one row for each dropped row."""
     import pyarrow as pa
 
     columns: dict[str, Any] = {

@@ -1,4 +1,4 @@
-"""A dataset as one file, written a batch at a time."""
+"""Exports a dataset to a single file, one batch at a time."""
 
 # pyright: reportUnknownMemberType=false
 
@@ -25,14 +25,16 @@ def export(
 ) -> Path:
     """Write tables to a `jsonl`, `csv` or `parquet` file, which appears when it is complete.
 
-    The format is that of the path's suffix, if not given. `tables` is called for each pass.
+    `format` defaults to the path's suffix. `tables` is called once for each pass over the dataset.
     """
     target = Path(path).expanduser()
     name = (format or target.suffix.removeprefix(".")).lower()
     if name not in _WRITERS:
         raise ArtifactStorageError(
-            f"format {name!r} is not known; use {', '.join(_WRITERS)}, or a path that ends so"
+            f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
         )
+    # The first pass finds a schema that fits all tables, so that the second needs only one of them
+    # in memory.
     schema = unify_schemas([table.schema for table in tables()])
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.partial")

@@ -1,9 +1,10 @@
-"""Finished cells in storage, so that an answer is paid for once whatever dies.
+"""Stores finished cells, so that an answer is paid for once, whatever fails.
 
-Each attempt at a batch writes segments of its own: one JSON line a cell, with the fingerprint of
-its column, so that cells of unchanged columns are found again after an edit. In a folder, an
-attempt appends to one segment; lines are handed to the operating system at once and reach the disk
-within a second. Object storage cannot append: there the lines of every second are a new segment.
+Each attempt at a batch writes its own segments: one JSON line per cell, with the fingerprint of the
+cell's column, so that the cells of unchanged columns are still found after an edit. In a folder, an
+attempt appends to a single segment. Its lines are handed to the operating system almost
+immediately and reach the disk within a second. Object storage cannot append, so there the lines of
+each short interval become a new segment.
 """
 
 from __future__ import annotations
@@ -12,12 +13,12 @@ import asyncio
 import logging
 import os
 import secrets
-import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from dd_core.retries import retry_blocking
 from dd_core.storage.batch import Batch
 from dd_core.storage.json_codec import decode_value, encode_value
 from dd_core.storage.location import Location, list_paths
@@ -27,20 +28,21 @@ _logger = logging.getLogger(__name__)
 _SYNC_SECONDS = 0.5
 _WRITE_SECONDS = 0.1
 _UPLOAD_SECONDS = 0.5
+_UPLOAD_ATTEMPTS = 4
 
 JournalledCells = dict[str, dict[int, dict[str, Any]]]
-"""Values by column fingerprint and row index of the dataset."""
+"""Values by column fingerprint and by row, counted from the start of the dataset."""
 
 
 class Journal:
-    """The journal of one batch: segments in a directory."""
+    """The journal of one batch: its segments in a directory."""
 
     def __init__(self, directory: Location, batch: Batch) -> None:
         self._directory = directory
         self._batch = batch
         self._pending: list[bytes] = []
         self.has_lines = False
-        """Whether cells were noted in this attempt."""
+        """Whether this attempt has recorded cells."""
         self._timer: asyncio.TimerHandle | None = None
         stem = f"rows-{batch.start:09d}-{batch.stop:09d}"
         self._segments: _Segments
@@ -50,7 +52,7 @@ class Journal:
             self._segments = _UploadedSegments(directory, stem)
 
     def add(self, fingerprint: str, row: int, values: Mapping[str, Any]) -> None:
-        """Note a finished cell; `row` counts from the start of the dataset."""
+        """Record a finished cell; `row` counts from the start of the dataset."""
         self._pending.append(encode_value((fingerprint, row, values)) + b"\n")
         self.has_lines = True
         if self._timer is None:
@@ -58,27 +60,27 @@ class Journal:
             self._timer = loop.call_later(self._segments.pause, self._write)
 
     def flush(self) -> None:
-        """Write what is pending."""
+        """Write the pending lines immediately."""
         if self._timer is not None:
             self._timer.cancel()
         self._write()
 
     @property
     def is_remote(self) -> bool:
-        """Whether to close it is to wait for a network."""
+        """Whether closing the journal waits for the network."""
         return not isinstance(self._directory, Path)
 
     def wait(self) -> None:
-        """Wait until what was written is safe; may be called from another thread."""
+        """Wait until all written lines have been stored; may be called from another thread."""
         self._segments.wait()
 
     def close(self) -> None:
-        """Write what is pending, and see to it that it is safe."""
+        """Write the pending lines and wait until they have been stored."""
         self.flush()
         self._segments.close()
 
     def remove(self) -> None:
-        """Delete the segments that this batch covers; its part holds their cells now."""
+        """Delete the segments that this batch covers; its part now contains their cells."""
         self.close()
         for segment, start, stop in list_segments(self._directory):
             if self._batch.start <= start and stop <= self._batch.stop:
@@ -92,26 +94,26 @@ class Journal:
 
 
 class _Segments(Protocol):
-    """Where the lines of one attempt go."""
+    """Stores the lines of one attempt."""
 
     pause: float
-    """Seconds for which lines are gathered."""
+    """Seconds for which lines are collected before they are written."""
 
     def write(self, lines: bytes) -> None:
-        """Keep lines."""
+        """Store lines, possibly in the background."""
         ...
 
     def wait(self) -> None:
-        """Wait until what was written is on its way no longer."""
+        """Wait for writes in the background."""
         ...
 
     def close(self) -> None:
-        """See to it that everything is safe."""
+        """Wait for all writes and release the file or the thread."""
         ...
 
 
 class _AppendedSegment:
-    """One file that grows."""
+    """A file that lines are appended to."""
 
     pause = _WRITE_SECONDS
 
@@ -125,15 +127,16 @@ class _AppendedSegment:
         if self._file is None:
             self._file = self._open()
         os.write(self._file, lines)
+        # Syncing takes milliseconds and must not block the event loop, if there is one.
         loop = _running_loop()
         if loop is None:
             os.fsync(self._file)
         elif loop.time() - self._synced > _SYNC_SECONDS:
             self._synced = loop.time()
-            loop.run_in_executor(None, _sync_copy(self._file))
+            loop.run_in_executor(None, _make_sync(self._file))
 
     def wait(self) -> None:
-        """Lines are with the operating system at once."""
+        """Return immediately: the operating system already has the lines."""
 
     def close(self) -> None:
         if self._file is not None:
@@ -145,19 +148,20 @@ class _AppendedSegment:
         number = 0
         while True:
             path = self._directory / f"{self._stem}.{number:03d}.jsonl"
-            try:
+            try:  # O_EXCL: an earlier attempt may have left a segment, or still be writing to it
                 return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_APPEND, 0o644)
             except FileExistsError:
                 number += 1
 
 
 class _UploadedSegments:
-    """An object for each time that lines are written."""
+    """One object for each write."""
 
     pause = _UPLOAD_SECONDS
 
     def __init__(self, directory: Location, stem: str) -> None:
         self._directory = directory
+        # A random name, because checking for existing objects would take a request and could race.
         self._attempt = f"{stem}.{secrets.token_hex(4)}"
         self._number = 0
         self._uploads: list[Future[None]] = []
@@ -178,20 +182,15 @@ class _UploadedSegments:
 
 
 def _upload(path: Location, lines: bytes) -> None:
-    for pause in (0.5, 2.0, 8.0, None):
-        try:
-            path.write_bytes(lines)
-        except Exception as error:  # storages raise what they like
-            if pause is None:
-                _logger.warning("finished cells could not be kept in %s: %s", path, error)
-                return
-            time.sleep(pause)
-        else:
-            return
+    try:
+        # Storage libraries raise exceptions of all kinds.
+        retry_blocking((Exception,), attempts=_UPLOAD_ATTEMPTS)(path.write_bytes, lines)
+    except Exception as error:
+        _logger.warning("finished cells could not be kept in %s: %s", path, error)
 
 
 def read_cells(directory: Location, batch: Batch) -> JournalledCells:
-    """What earlier attempts finished of a batch's rows, whatever batches they ran in."""
+    """Read the cells of a batch's rows that earlier attempts finished, in whichever batches."""
     found: JournalledCells = {}
     for segment, start, stop in list_segments(directory):
         if start < batch.stop and stop > batch.start:
@@ -200,7 +199,7 @@ def read_cells(directory: Location, batch: Batch) -> JournalledCells:
 
 
 def merge_cells(cells: JournalledCells, more: JournalledCells) -> JournalledCells:
-    """Cells of two places together; those of the first count where both have one."""
+    """Merge cells from two sources; where both have a cell, that of the first is used."""
     found = {fingerprint: {**rows} for fingerprint, rows in cells.items()}
     for fingerprint, rows in more.items():
         found[fingerprint] = {**rows, **found.get(fingerprint, {})}
@@ -208,7 +207,7 @@ def merge_cells(cells: JournalledCells, more: JournalledCells) -> JournalledCell
 
 
 def list_segments(directory: Location) -> Iterator[tuple[Location, int, int]]:
-    """The segments in a directory, oldest first, with the range of rows they were begun for."""
+    """Yield the segments in a directory, oldest first, with the range of rows they are for."""
     for path in list_paths(directory, "rows-*-*.jsonl"):
         _, start, rest = path.name.split("-", 2)
         yield path, int(start), int(rest.split(".")[0])
@@ -220,7 +219,7 @@ def _read_segment(segment: Location, batch: Batch, found: JournalledCells) -> No
             try:
                 fingerprint, row, values = decode_value(line)
             except ValueError:
-                continue  # the line that was being written when the process died
+                continue  # the process died while it was writing this line
             if batch.start <= row < batch.stop:
                 found.setdefault(fingerprint, {})[row] = values
 
@@ -232,7 +231,8 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
         return None
 
 
-def _sync_copy(file: int) -> Callable[[], None]:
+def _make_sync(file: int) -> Callable[[], None]:
+    """Return a function that syncs the file, even if the file has been closed in the meantime."""
     copy = os.dup(file)
 
     def sync() -> None:

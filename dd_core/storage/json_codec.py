@@ -1,6 +1,6 @@
-"""Cell values as JSON: for others to read, and for ourselves, to be the same when they are read.
+"""Cell values as JSON, in two forms: plain JSON for readers, and JSON that restores the values.
 
-For ourselves, what JSON lacks is marked: dates, decimals, bytes, sets and some numbers.
+The second form marks what JSON lacks: dates, decimals, bytes, sets and some numbers.
 """
 
 from __future__ import annotations
@@ -32,16 +32,16 @@ _KINDS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     set: ("set", list, set),
     frozenset: ("frozenset", list, frozenset),
 }
-"""In this order, because a datetime is a date."""
+"""Datetimes come before dates, because a datetime is also a date."""
 _READERS = {name: read for name, _, read in _KINDS.values()} | {"int": int, "float": float}
 _LARGEST = 2**63
 
 
 def dump_json(value: object, options: int = 0) -> bytes:
-    """A value as JSON for others, with these options of orjson; what JSON lacks becomes text."""
+    """Encode a value as plain JSON with orjson `options`; what JSON lacks becomes text."""
     try:
         return orjson.dumps(value, str, options | orjson.OPT_NON_STR_KEYS)
-    except TypeError:  # whole numbers of more than 64 bits
+    except TypeError:  # integers of more than 64 bits
         text = json.dumps(
             value,
             default=str,
@@ -53,32 +53,35 @@ def dump_json(value: object, options: int = 0) -> bytes:
 
 
 def encode_value(value: object) -> bytes:
-    """A value as JSON. Tuples and arrays become lists, keys and unknown objects become text."""
+    """Encode a value as JSON that `decode_value` restores.
+
+    Tuples and arrays become lists; keys and unknown objects become text.
+    """
     try:
-        content = orjson.dumps(value, _marked, _OPTIONS)
-    except TypeError:  # keys that are no texts, or numbers that are too large
-        return orjson.dumps(_spelt(value), _marked, _OPTIONS | orjson.OPT_NON_STR_KEYS)
-    if b"null" in content:  # None, or a number that JSON does not know
-        return orjson.dumps(_spelt(value), _marked, _OPTIONS)
+        content = orjson.dumps(value, _mark_object, _OPTIONS)
+    except TypeError:  # keys that are not strings, or integers that are too large
+        return orjson.dumps(_mark_numbers(value), _mark_object, _OPTIONS | orjson.OPT_NON_STR_KEYS)
+    if b"null" in content:  # None, or NaN or infinity, which orjson writes as null
+        return orjson.dumps(_mark_numbers(value), _mark_object, _OPTIONS)
     return content
 
 
 def decode_value(content: bytes | str) -> Any:
-    """The value that `encode_value` wrote; raises `ValueError` if it is no JSON."""
+    """Decode what `encode_value` wrote; raises `ValueError` if it is not JSON."""
     value = orjson.loads(content)
     mark = _MARK.encode() if isinstance(content, bytes) else _MARK
-    return _restored(value) if mark in content else value  # pyright: ignore[reportOperatorIssue]
+    return _restore(value) if mark in content else value  # pyright: ignore[reportOperatorIssue]
 
 
-def _marked(value: Any) -> Any:
+def _mark_object(value: Any) -> Any:
     for kind, (name, write, _) in _KINDS.items():
         if isinstance(value, kind):
             return {_MARK: [name, write(value)]}
     return str(value)
 
 
-def _spelt(value: Any) -> Any:
-    """The value with the numbers marked that JSON does not know."""
+def _mark_numbers(value: Any) -> Any:
+    """Mark the numbers in a value that JSON cannot represent."""
     match value:
         case bool():
             return value
@@ -88,24 +91,24 @@ def _spelt(value: Any) -> Any:
             return {_MARK: ["float", str(value)]}
         case dict():
             members = cast("dict[Any, Any]", value)
-            return {key: _spelt(each) for key, each in members.items()}
+            return {key: _mark_numbers(each) for key, each in members.items()}
         case list() | tuple():
-            return [_spelt(each) for each in cast("list[Any]", value)]
+            return [_mark_numbers(each) for each in cast("list[Any]", value)]
         case _:
             return value
 
 
-def _restored(value: Any) -> Any:
+def _restore(value: Any) -> Any:
     if isinstance(value, list):
-        return [_restored(each) for each in cast("list[Any]", value)]
+        return [_restore(each) for each in cast("list[Any]", value)]
     if not isinstance(value, dict):
         return value
     members = cast("dict[str, Any]", value)
     match members:
         case {"__dd__": [str(name), content]} if len(members) == 1 and name in _READERS:
             try:
-                return _READERS[name](_restored(content))
+                return _READERS[name](_restore(content))
             except (ValueError, TypeError, ArithmeticError):
-                return members  # a model's answer that happens to look like it
+                return members  # a model's answer that happens to look like a marked value
         case _:
-            return {key: _restored(each) for key, each in members.items()}
+            return {key: _restore(each) for key, each in members.items()}

@@ -1,7 +1,7 @@
-"""Places that datasets are written to: folders, and prefixes of object storage.
+"""Locations that datasets are written to: folders, and prefixes in object storage.
 
-What has an address with a scheme (`s3://`, `gs://`, `memory://` ...) is reached through fsspec and
-has the methods of a path; everything else is a path.
+An address with a scheme (`s3://`, `gs://`, `memory://`, ...) is accessed through fsspec and has the
+methods of a path. Every other address is a path.
 """
 
 from __future__ import annotations
@@ -24,22 +24,22 @@ if TYPE_CHECKING:
 Location: TypeAlias = "Path | UPath"
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
-_HERE = ("file", "local")
+_LOCAL_SCHEMES = ("file", "local")
 
 
 def is_remote(address: str | Location) -> bool:
-    """Whether an address is one of object storage."""
+    """Whether an address is in object storage."""
     if isinstance(address, Path):
         return False
     found = _SCHEME.match(str(address))
-    return found is not None and found[1].lower() not in _HERE
+    return found is not None and found[1].lower() not in _LOCAL_SCHEMES
 
 
 def parse_location(address: str | Location, options: Mapping[str, Any] | None = None) -> Location:
-    """The folder or the prefix that an address names.
+    """Return the folder or the object storage prefix that an address names.
 
-    `options` are those of the fsspec filesystem; without them it takes its credentials from where
-    it always does, such as the environment. A location is given back as it is, with its options.
+    `options` are passed to the fsspec filesystem. Without them, it reads credentials from its usual
+    sources, such as environment variables. A location is returned unchanged, with its options.
     """
     if not isinstance(address, str | Path):
         return address
@@ -48,12 +48,12 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
         return Path(_SCHEME.sub("", text)).expanduser().resolve()
     from upath import UPath
 
-    # What other processes write meanwhile must be seen.
+    # Files that other processes write in the meantime must be found.
     given: dict[str, Any] = {"use_listings_cache": False, **(options or {})}
     try:
-        place = UPath(str(address), **given)
-        _files_of(place)  # made now, so that a missing package is missed now
-        return place
+        location = UPath(str(address), **given)
+        _filesystem(location)  # created now, so that a missing package is reported now
+        return location
     except (ImportError, ValueError) as error:
         raise ArtifactStorageError(
             f"{address} cannot be reached: {error}; install the fsspec package for it, "
@@ -62,9 +62,9 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
 
 
 def put(path: Location, content: bytes | memoryview) -> None:
-    """Write a file as a whole: readers see what was there before or all of it."""
+    """Write a file atomically: readers see the old content or all of the new content."""
     if not isinstance(path, Path):
-        path.write_bytes(bytes(content))  # an object appears when it has been sent
+        path.write_bytes(bytes(content))  # an object appears once it is complete
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = stage_path(path)
@@ -76,36 +76,42 @@ def put(path: Location, content: bytes | memoryview) -> None:
 
 
 def read_content(path: Location) -> bytes:
-    """A file as `put` has left it: in object storage with one request, between two of which the
-    object could be replaced."""
+    """Read a file that `put` wrote.
+
+    In object storage this takes a single request, because the object could be replaced between two.
+    """
     if isinstance(path, Path):
         return path.read_bytes()
-    content: bytes = _files_of(path).cat_file(path.path)
+    content: bytes = _filesystem(path).cat_file(path.path)
     return content
 
 
 def stage_path(path: Path) -> Path:
-    """Where a file is written before it takes its place: hidden, so that readers pass over it, and
-    no other process's, on whatever machine."""
+    """Return the path that a file is written to before it replaces `path`.
+
+    The name is hidden, so that readers skip it, and random, so that no other process on any machine
+    uses it.
+    """
     return path.with_name(f".{path.name}.{secrets.token_hex(4)}.partial")
 
 
 def list_files(folder: Location, pattern: str) -> list[tuple[Location, tuple[Any, ...]]]:
-    """The files of a folder whose names fit, in order, each with what changes when it is replaced.
+    """List the files of a folder that match a pattern, sorted by name, each with its state.
 
-    One request to object storage, however many files there are.
+    The state changes when the file is replaced. In object storage, listing takes one request,
+    regardless of the number of files.
     """
     if isinstance(folder, Path):
         here: list[tuple[Location, tuple[Any, ...]]] = []
         for path in sorted(folder.glob(pattern)):
-            with suppress(FileNotFoundError):  # it has been removed meanwhile
+            with suppress(FileNotFoundError):  # removed in the meantime
                 stat = path.stat()
                 here.append((path, (stat.st_ino, stat.st_mtime_ns, stat.st_size)))
         return here
     import fnmatch
 
     try:
-        entries: list[dict[str, Any]] = _files_of(folder).ls(folder.path, detail=True)
+        entries: list[dict[str, Any]] = _filesystem(folder).ls(folder.path, detail=True)
     except FileNotFoundError:
         return []
     found: list[tuple[Location, tuple[Any, ...]]] = []
@@ -118,12 +124,12 @@ def list_files(folder: Location, pattern: str) -> list[tuple[Location, tuple[Any
 
 
 def list_paths(folder: Location, pattern: str) -> list[Location]:
-    """The files of a folder whose names fit, in order."""
+    """List the files of a folder that match a pattern, sorted by name."""
     return [path for path, _ in list_files(folder, pattern)]
 
 
 def resolve_within(folder: Location, name: str) -> Location | None:
-    """The file of this name in a folder or below it; None if the name leads out of the folder."""
+    """Return the file of this name in or below a folder; None if the name leads out of it."""
     if isinstance(folder, Path):
         path = (folder / name).resolve()
         return path if path.is_relative_to(folder.resolve()) else None
@@ -132,14 +138,14 @@ def resolve_within(folder: Location, name: str) -> Location | None:
     return folder / name
 
 
-def is_below(place: Location, folder: Location) -> bool:
-    """Whether a place is in a folder or is the folder itself."""
-    steps, above = str(place).rstrip("/").split("/"), str(folder).rstrip("/").split("/")
+def is_below(location: Location, folder: Location) -> bool:
+    """Whether a location is in a folder or is the folder itself."""
+    steps, above = str(location).rstrip("/").split("/"), str(folder).rstrip("/").split("/")
     return steps[: len(above)] == above and ".." not in steps
 
 
 def sync_folder(folder: Location) -> None:
-    """See to it that files which took their place in a folder keep it when the power fails."""
+    """Make sure that the files written to a folder survive a power failure."""
     if isinstance(folder, Path) and os.name == "posix":
         opened = os.open(folder, os.O_RDONLY)
         try:
@@ -149,9 +155,9 @@ def sync_folder(folder: Location) -> None:
 
 
 def replace_folder(folder: Location, by: Path) -> None:
-    """Let the files of a folder be those of another one, which is used up.
+    """Replace the files of a folder by those of another folder, which must not be used afterwards.
 
-    A folder on disk changes at once; in object storage its files change one by one.
+    A folder on disk changes as a whole; in object storage, files are replaced one by one.
     """
     if isinstance(folder, Path):
         former = folder.with_name(f".{folder.name}.former")
@@ -169,23 +175,23 @@ def replace_folder(folder: Location, by: Path) -> None:
 
 
 def stamp_files(files: Iterable[tuple[Location, tuple[Any, ...]]]) -> list[list[Any]]:
-    """Names and states of listed files, as JSON gives them back."""
+    """Return the names and states of listed files, as JSON types."""
     return [[path.name, *state] for path, state in files]
 
 
 def open_readable(path: Any) -> Any:
-    """What Arrow can read from: paths as they are, objects opened."""
+    """Return something that Arrow can read: a path unchanged, an object opened."""
     return path if isinstance(path, str | Path) or not hasattr(path, "fs") else path.open("rb")
 
 
 def remove_tree(folder: Location) -> None:
-    """Remove a folder with what is in it; fine if it is not there."""
+    """Remove a folder and its content, if it exists."""
     if isinstance(folder, Path):
         shutil.rmtree(folder, ignore_errors=True)
     elif folder.exists():
-        _files_of(folder).rm(folder.path, recursive=True)
+        _filesystem(folder).rm(folder.path, recursive=True)
 
 
-def _files_of(place: UPath) -> Any:
-    """The fsspec filesystem behind a location."""
-    return place.fs
+def _filesystem(location: UPath) -> Any:
+    """The fsspec filesystem of a location."""
+    return location.fs

@@ -1,4 +1,4 @@
-"""`metadata.json`: what is known about a dataset beside its rows."""
+"""The content of `metadata.json`: what is known about a dataset in addition to its rows."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class DatasetMetadata(BaseModel):
     seed: int | None = None
     seed_source_hash: str | None = None
     begun_beside: str | None = None
-    """Name of the dataset that could not be continued because something had changed."""
+    """Name of the existing dataset that could not be continued because something had changed."""
 
     # Size
     target_num_records: int = 0
@@ -56,7 +56,7 @@ class DatasetMetadata(BaseModel):
     """Folder of the parts."""
     file_paths: dict[str, list[str]] = Field(default_factory=dict)
     processed: dict[str, Any] = Field(default_factory=dict)
-    """What processors of the whole dataset were run on, and the rows that each of them left."""
+    """The files that processors of the whole dataset ran on, and the rows that each left."""
 
     # Cost
     usage: UsageCounts = Field(default_factory=dict)
@@ -68,7 +68,7 @@ class DatasetMetadata(BaseModel):
     times: dict[str, dict[str, int | float]] = Field(default_factory=dict)
     """Seconds by column and activity, of the latest run."""
     answered_at: dict[str, float] = Field(default_factory=dict)
-    """When each model alias last answered, in seconds since 1970."""
+    """When each model last answered, by alias, in seconds since 1970."""
 
     # Gates
     accepted: bool | None = None

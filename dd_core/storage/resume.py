@@ -1,4 +1,4 @@
-"""Which directory a run works in, the one that is there or a fresh one, and what it takes over."""
+"""Chooses the directory of a run, existing or new, and finds the finished cells to reuse."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from dd_core.storage.journal import JournalledCells, merge_cells, read_cells
 from dd_core.storage.location import Location
 
 _DIFFERENT = {
-    "config_hash": "it was generated from another configuration",
-    "plan_hash": "its seed data or code that it uses has changed since",
+    "config_hash": "it was generated from a different configuration",
+    "plan_hash": "its seed data or the code that it uses has changed",
 }
 
 
 class ResumeMode(StrEnum):
-    """What to do with a dataset directory that exists already."""
+    """What to do if the dataset directory already exists."""
 
     NEVER = "never"
     ALWAYS = "always"
@@ -28,14 +28,14 @@ class ResumeMode(StrEnum):
 def choose_directory(
     placed: DatasetDirectory, mode: ResumeMode, seed: int | None, hashes: Mapping[str, str]
 ) -> DatasetDirectory:
-    """The directory itself, or a fresh one beside it, as the resume mode asks.
+    """Return the directory itself, or a new one next to it, depending on the resume mode.
 
-    `hashes` must be what the metadata says, if they say it. A directory that is begun because they
-    differ has this one's seed, so that columns that are the same have the same values.
-    A version has its place, so it is always continued.
+    `hashes` must match those in the metadata, if present. A new directory that is started because
+    they differ gets the seed of the existing one, so that unchanged columns keep their values. The
+    directory of a version is always continued.
     """
     if placed.version is not None:
-        _require_no_rows_above(placed)
+        _require_no_unversioned_rows(placed)
         mode = ResumeMode.ALWAYS if placed.has_content else ResumeMode.NEVER
     if mode is ResumeMode.ALWAYS and not placed.has_content:
         raise ArtifactStorageError(
@@ -50,7 +50,7 @@ def choose_directory(
         return placed
     if mode is ResumeMode.ALWAYS:
         raise ArtifactStorageError(
-            f"{placed.path} cannot be resumed: {obstacle}; {_way_out(placed)}"
+            f"{placed.path} cannot be resumed: {obstacle}; {_alternative(placed)}"
         )
     beside = placed.beside()
     if placed.seed is not None:
@@ -61,11 +61,11 @@ def choose_directory(
 def find_kept_cells(
     directory: DatasetDirectory, batch: Batch, fingerprints: Collection[str]
 ) -> JournalledCells:
-    """Finished cells of a batch's rows that journals hold.
+    """Find the finished cells of a batch's rows in journals.
 
-    A dataset that was begun next to others, because the configuration had changed, also takes over
-    the cells of the others. `fingerprints` are those of the columns whose values may be shared
-    between datasets.
+    A dataset that was started next to others because the configuration had changed also reuses the
+    cells of the others. `fingerprints` are those of the columns whose values may be shared between
+    datasets.
     """
     found = read_cells(directory.path / JOURNAL, batch)
     for folder in _folders_beside(directory):
@@ -79,27 +79,28 @@ def _folders_beside(directory: DatasetDirectory) -> list[Location]:
     base, path = directory.metadata.begun_beside, directory.path
     if base is None:
         return []
+    # The original and all datasets next to it, whose names are the original's with a timestamp.
     names = [each.name for each in path.parent.iterdir() if each.name != path.name]
     return [path.parent / name for name in names if f"{name}_".startswith(f"{base}_")]
 
 
 def require_room_for(directory: DatasetDirectory, num_records: int) -> None:
-    """Raise when the dataset already has or wants more rows than asked for."""
+    """Raise if an earlier run of the dataset requested more rows than this one."""
     target = directory.metadata.target_num_records
     if num_records < target:
         raise ArtifactStorageError(
-            f"{directory.path} was begun with num_records={target}; ask for at least as many, "
-            f"or {_way_out(directory)}"
+            f"{directory.path} was started with num_records={target}; request at least as many, "
+            f"or {_alternative(directory)}"
         )
 
 
-def _way_out(directory: DatasetDirectory) -> str:
+def _alternative(directory: DatasetDirectory) -> str:
     if directory.version is not None:
-        return "name another version, or remove this one"
+        return "choose another version, or remove this one"
     return "use resume='never' for a new dataset"
 
 
-def _require_no_rows_above(version: DatasetDirectory) -> None:
+def _require_no_unversioned_rows(version: DatasetDirectory) -> None:
     dataset = version.path.parent.parent
     if (dataset / METADATA).exists():
         raise ArtifactStorageError(
@@ -112,10 +113,10 @@ def _obstacle(
     directory: DatasetDirectory, seed: int | None, hashes: Mapping[str, str]
 ) -> str | None:
     if (directory.path / VERSIONS).is_dir():
-        return "it holds versions, so name one"
+        return "it has versions, so specify one"
     for name, value in hashes.items():
         if getattr(directory.metadata, name) not in (None, value):
             return _DIFFERENT[name]
     if seed is not None and directory.seed is not None and seed != directory.seed:
-        return f"it was begun with seed {directory.seed}"
+        return f"it was started with seed {directory.seed}"
     return None

@@ -1,7 +1,7 @@
 """The versions of a dataset: `<dataset>/versions/<version>/`, and which of them is the latest.
 
-`latest.json` names it. A file rather than a link, because object storage has no links; its path is
-relative, so that the folder can be moved.
+`latest.json` names the latest one. It is a file because object storage has no links, and its path
+is relative so that the folder can be moved.
 """
 
 from __future__ import annotations
@@ -20,10 +20,11 @@ from dd_core.storage.location import read_content
 _LATEST = "latest.json"
 _NUMBER = re.compile(r"(\d+)")
 _ABANDONED = timedelta(days=7)
+"""Time since its start after which an unfinished version counts as abandoned."""
 
 
 class Versions:
-    """What is below a dataset's folder if the dataset has versions."""
+    """The versions below a dataset's folder."""
 
     def __init__(self, place: DatasetDirectory) -> None:
         self._place = place
@@ -31,11 +32,11 @@ class Versions:
 
     @classmethod
     def around(cls, version: DatasetDirectory) -> Versions:
-        """All versions of the dataset that this is a version of."""
+        """Return the versions of the dataset that a version belongs to."""
         return cls(DatasetDirectory(version.path.parent.parent))
 
     def names(self) -> list[str]:
-        """The versions in order: by name, where numbers within names count as numbers."""
+        """The names of the versions in order; numbers within names compare as numbers."""
         if not self._folder.is_dir():
             return []
         folders = [path.name for path in self._folder.iterdir() if path.is_dir()]
@@ -47,7 +48,7 @@ class Versions:
 
     @property
     def latest(self) -> str | None:
-        """The newest accepted version; None if there is none."""
+        """Name of the newest accepted version; None if there is none."""
         try:
             found: dict[str, Any] = orjson.loads(read_content(self._place.path / _LATEST))
             return str(found["version"])
@@ -59,7 +60,7 @@ class Versions:
             ) from error
 
     def before(self, version: str) -> DatasetDirectory | None:
-        """The newest accepted version that comes before one."""
+        """The newest accepted version that precedes the given one; None if there is none."""
         earlier = [name for name in self.names() if _order(name) < _order(version)]
         for name in reversed(earlier):
             if (directory := self.directory(name)).accepted:
@@ -67,10 +68,11 @@ class Versions:
         return None
 
     def settle(self, version: DatasetDirectory) -> bool:
-        """Let `latest` follow what became of a version; returns whether that is the latest now.
+        """Update `latest.json` after a version was evaluated; returns whether it is now the latest.
 
-        A version that is older than the latest changes nothing, nor does one that failed, unless
-        it was the latest itself: then the one before it is again.
+        A version that is older than the latest changes nothing. Neither does a version that failed
+        its gates, unless it was the latest itself: then the accepted version before it becomes the
+        latest again.
         """
         name, latest = version.path.name, self.latest
         if version.accepted and (latest is None or _order(latest) <= _order(name)):
@@ -85,9 +87,10 @@ class Versions:
         return False
 
     def prune(self, keep: int) -> list[str]:
-        """Remove what is older than the newest `keep` accepted versions; returns the names.
+        """Remove versions older than the newest `keep` accepted ones; returns the removed names.
 
-        The latest stays, and so does what is not finished, unless it was begun a week ago.
+        The latest version stays. An unfinished version stays unless it was started more than a week
+        ago.
         """
         found = {name: self.directory(name) for name in reversed(self.names())}
         accepted = [name for name, directory in found.items() if directory.accepted]
@@ -114,31 +117,33 @@ class Versions:
 
 
 def settle_version(version: DatasetDirectory, keep: int | None) -> None:
-    """Let `latest` follow the outcome of a version; if it is the latest now, remove older ones.
+    """Update `latest.json` after a version was evaluated; if it is now the latest, remove old ones.
 
     `keep` is the number of accepted versions to keep; None keeps all.
     """
     versions = Versions.around(version)
     is_latest = versions.settle(version)
-    if is_latest and keep is not None:  # a back-fill must not remove what it has just made
+    if (
+        is_latest and keep is not None
+    ):  # a backfill must not remove the version that it has just generated
         versions.prune(keep)
 
 
 def find_current(place: DatasetDirectory) -> DatasetDirectory:
-    """The dataset at a place: its latest version, if it has versions."""
+    """Return the directory with a dataset's rows: the latest version if it has versions."""
     versions = Versions(place)
     latest = versions.latest
     if latest is not None:
         return versions.directory(latest)
     if names := versions.names():
         raise ArtifactStorageError(
-            f"no version of {place.path} is accepted yet; open one of {names} by its name"
+            f"no version of {place.path} has been accepted yet; open one of {names} by name"
         )
     return place
 
 
 def list_dates(first: str, last: str) -> Iterator[str]:
-    """The days from one ISO date to another as names of versions, both included."""
+    """Yield the days from one ISO date to another, both included, as version names."""
     try:
         day, end = datetime.fromisoformat(first).date(), datetime.fromisoformat(last).date()
     except ValueError as error:
@@ -149,7 +154,7 @@ def list_dates(first: str, last: str) -> Iterator[str]:
 
 
 def _order(name: str) -> list[tuple[int, str]]:
-    """Sorts `v9` before `v10`, and dates by time."""
+    """Sort key of a version name: `v9` precedes `v10`, and dates are sorted by time."""
     pieces = _NUMBER.split(name)
     return [(int(piece), "") if at % 2 else (-1, piece) for at, piece in enumerate(pieces)]
 
@@ -157,5 +162,5 @@ def _order(name: str) -> list[tuple[int, str]]:
 def _is_settled(directory: DatasetDirectory) -> bool:
     if directory.accepted is not None:
         return True
-    begun = directory.metadata.started_at
-    return begun is None or datetime.now(UTC) - datetime.fromisoformat(begun) > _ABANDONED
+    started = directory.metadata.started_at
+    return started is None or datetime.now(UTC) - datetime.fromisoformat(started) > _ABANDONED

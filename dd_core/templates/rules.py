@@ -1,6 +1,6 @@
-"""What templates may do in the `secure` engine, and what is found out about them in advance.
+"""What templates may do in `secure` rendering mode, and what their syntax trees tell in advance.
 
-Imported by `dd_core.templates.template` on first use, because Jinja takes a while to load.
+`dd_core.templates.template` imports this module on first use, because Jinja is slow to load.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ ALLOWED_FILTERS = frozenset(
         *("sort", "string", "title", "trim", "truncate", "unique", "upper", "urlencode"),
     }
 )
-_MOST_NODES = 600
-_DEEPEST = 10
+_MAX_NODES = 600
+_MAX_DEPTH = 10
 _FORBIDDEN: tuple[tuple[type[nodes.Node], str], ...] = (
     (nodes.Import, "import"),
     (nodes.FromImport, "import"),
@@ -34,12 +34,12 @@ _FORBIDDEN: tuple[tuple[type[nodes.Node], str], ...] = (
     (nodes.CallBlock, "call"),
     (nodes.Assign, "set"),
     (nodes.AssignBlock, "set"),
-    # `with` is a `set` by another name: doubling a text a few times over would fill the memory.
+    # `with` assigns just as `set` does: doubling a string a few times would exhaust memory.
     (nodes.With, "with"),
 )
-# A text that is about to be split or stripped is wanted as text, even if it happens to be JSON.
+# A string that the template splits or strips must stay a string, even if it contains JSON.
 _TEXT_METHODS = frozenset(dir(str)) - frozenset(dir(dict)) - frozenset(dir(list))
-_LOOKING_FILTERS = frozenset(
+_INSPECTING_FILTERS = frozenset(
     {
         *("batch", "dictsort", "first", "groupby", "items", "join", "last", "length", "list"),
         *("map", "max", "min", "random", "reject", "rejectattr", "reverse", "select"),
@@ -49,12 +49,12 @@ _LOOKING_FILTERS = frozenset(
 
 
 def check(tree: nodes.Template) -> None:
-    """Raise `UserTemplateError` for what the `secure` engine does not allow."""
+    """Raise `UserTemplateError` for whatever `secure` mode does not allow."""
     size, depth = _extent(tree)
-    if size > _MOST_NODES or depth > _DEEPEST:
+    if size > _MAX_NODES or depth > _MAX_DEPTH:
         raise UserTemplateError(
-            f"the template is too complex ({size} nodes, {depth} levels; at most {_MOST_NODES} "
-            f"and {_DEEPEST}); split it, or use jinja_rendering_engine='native'"
+            f"the template is too complex ({size} nodes, {depth} levels; at most {_MAX_NODES} "
+            f"and {_MAX_DEPTH}); split it, or use jinja_rendering_engine='native'"
         )
     for kind, word in _FORBIDDEN:
         if tree.find(kind) is not None:
@@ -72,8 +72,8 @@ def check(tree: nodes.Template) -> None:
             )
 
 
-def inspect_value(tree: nodes.Template) -> frozenset[str]:
-    """Names whose value the template takes apart, so that JSON text in them is parsed first."""
+def find_inspected_names(tree: nodes.Template) -> frozenset[str]:
+    """Names whose values the template looks into; JSON strings in them must be parsed first."""
     found: set[str] = set()
     text_methods = {
         id(call.node)
@@ -86,7 +86,7 @@ def inspect_value(tree: nodes.Template) -> frozenset[str]:
     for loop in tree.find_all(nodes.For):
         found.update(_roots(loop.iter))
     for used in tree.find_all(nodes.Filter):
-        if used.name in _LOOKING_FILTERS:
+        if used.name in _INSPECTING_FILTERS:
             found.update(_roots(used.node))
     for operand in tree.find_all(nodes.Operand):
         if operand.op in ("in", "notin"):
@@ -94,8 +94,8 @@ def inspect_value(tree: nodes.Template) -> frozenset[str]:
     return frozenset(found)
 
 
-def to_json_value(text: str) -> Any:
-    """The object or array that a text holds; the text itself if it holds neither."""
+def parse_json_text(text: str) -> Any:
+    """Parse a string that contains a JSON object or array; return any other string as it is."""
     stripped = text.strip()
     if not stripped or stripped[0] not in "[{":
         return text
@@ -106,12 +106,12 @@ def to_json_value(text: str) -> Any:
 
 
 def has_loop(tree: nodes.Template) -> bool:
-    """Whether the template repeats a part of itself."""
+    """Whether the template contains a loop."""
     return tree.find(nodes.For) is not None
 
 
-def bound_text(chunks: Iterable[str]) -> str:
-    """The chunks of a loop joined, giving up as soon as they are longer than a text may be."""
+def join_bounded(chunks: Iterable[str]) -> str:
+    """Join rendered chunks; raises `UserTemplateError` once they exceed `LONGEST_TEXT`."""
     parts: list[str] = []
     size = 0
     for chunk in chunks:
@@ -125,13 +125,13 @@ def bound_text(chunks: Iterable[str]) -> str:
 
 
 def to_native_value(chunks: Iterable[Any]) -> Any:
-    """The Python value of a rendered condition; spaces around it do not turn it into text."""
+    """The Python value of a rendered condition; spaces around it do not make it a string."""
     value = native_concat(chunks)
     return native_concat([value.strip()]) if isinstance(value, str) else value
 
 
-def make_missing(tree: nodes.Template, values: Mapping[str, Any]) -> str | None:
-    """Which column lacks which attribute, in words, if the template shows it plainly."""
+def describe_missing(tree: nodes.Template, values: Mapping[str, Any]) -> str | None:
+    """Say which column lacks which attribute; None if the template does not make it clear."""
     for access in tree.find_all((nodes.Getattr, nodes.Getitem)):
         path = _path(access)
         if path is None or path[0] not in values:
@@ -163,6 +163,7 @@ def _path(node: nodes.Node) -> list[Any] | None:
 
 
 def _roots(node: nodes.Node | None) -> Iterator[str]:
+    """The variables whose values, or parts of them, an expression may return."""
     while isinstance(node, nodes.Getattr | nodes.Getitem | nodes.Filter | nodes.Call):
         node = node.node
     if isinstance(node, nodes.Name):
@@ -173,7 +174,7 @@ def _roots(node: nodes.Node | None) -> Iterator[str]:
 
 
 def _extent(node: nodes.Node) -> tuple[int, int]:
-    """Number of nodes and depth of a tree; Jinja's own wrappers do not count as levels."""
+    """Number of nodes and depth of a tree; Jinja's wrapper nodes do not add to the depth."""
     size, depth = 1, 0
     for child in node.iter_child_nodes():
         child_size, child_depth = _extent(child)

@@ -1,6 +1,6 @@
-"""The sandboxes that templates run in: no way to Python's insides, none to fill the memory.
+"""The sandboxes that render templates: no access to Python internals, bounded memory use.
 
-Imported by `dd_core.templates.template` on first use, because Jinja takes a while to load.
+`dd_core.templates.template` imports this module on first use, because Jinja is slow to load.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from jinja2.visitor import NodeTransformer
 from dd_core.storage.json_codec import dump_json
 
 LONGEST_TEXT = 512_000
-"""Most characters that a rendered text, or one operation inside a template, may give."""
+"""Maximum number of characters of a rendered text, or of the result of one operation in it."""
 
 _WIDE = re.compile(r"\d{5}")
 _WIDE_PERCENT = re.compile(r"%(?:\([^)]*\))?[-+ #0]*(?:\d*\.)?(?:\*|\d{5})")
@@ -32,21 +32,21 @@ _NEVER_CALLED = (FunctionType, ModuleType, type)
 
 
 class _Formatter(SandboxedFormatter):
-    """`str.format` whose result stays within the longest text."""
+    """`str.format` with results of at most `LONGEST_TEXT` characters."""
 
     _size = 0
 
     def format_field(self, value: Any, format_spec: str) -> str:
         if _WIDE.search(format_spec):
-            raise SecurityError(f"the format {format_spec!r} asks for too much room")
+            raise SecurityError(f"the format {format_spec!r} is too wide")
         text = str(super().format_field(value, format_spec))
         self._size += len(text)
-        _require_room("format", self._size)
+        _check_size("format", self._size)
         return text
 
 
 class Formatting:
-    """A text's `format` or `format_map`, ready to be called by a template."""
+    """The `format` or `format_map` method of a string, for templates to call."""
 
     def __init__(self, environment: Sandbox, text: str, *, mapping: bool) -> None:
         self._environment, self._text, self._mapping = environment, text, mapping
@@ -58,9 +58,9 @@ class Formatting:
 
 
 class _KeysFirst(NodeTransformer):
-    """Turns `order.items` into `order["items"]`, so that a dict's keys come before its methods.
+    """Turns `order.items` into `order["items"]`, so that keys of a dict come before its methods.
 
-    What is called, as in `order.items()`, keeps the usual order.
+    Calls such as `order.items()` keep Jinja's order, in which methods come first.
     """
 
     def __init__(self, tree: nodes.Template) -> None:
@@ -78,7 +78,7 @@ class _KeysFirst(NodeTransformer):
 
 
 class Sandbox(ImmutableSandboxedEnvironment):
-    """Jinja without access to Python's insides and with few ways to fill the memory."""
+    """Jinja without access to Python internals; it refuses operations with huge results."""
 
     intercepted_binops = frozenset(["*", "**", "%"])
 
@@ -100,7 +100,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return Formatting(self, value.__self__, mapping=value.__name__ == "format_map")
 
     def is_safe_callable(self, obj: Any) -> bool:
-        """Methods of plain values only: `array.tofile(path)` would write a file."""
+        """Allow methods of plain values only: `array.tofile(path)` would write a file."""
         if isinstance(obj, Formatting):
             return True
         owner = getattr(obj, "__self__", obj)
@@ -109,21 +109,21 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return plain and kind not in _NEVER_CALLED and super().is_safe_callable(obj)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Refuse operations whose result could fill the memory."""
+        """Refuse operations whose result could exhaust memory."""
         if operator == "*":
             for value, times in ((left, right), (right, left)):
                 if isinstance(times, int) and isinstance(value, list | tuple):
                     raise SecurityError("lists cannot be repeated with *")
                 if isinstance(times, int) and isinstance(value, str | bytes):
-                    _require_room("*", len(value) * times)
+                    _check_size("*", len(value) * times)
         elif operator == "%" and isinstance(left, str | bytes):
-            _check_percent(left)
+            _check_percent_format(left)
         elif operator == "**" and isinstance(left, int) and isinstance(right, int):
-            _require_room("**", left.bit_length() * abs(right) // 3)
+            _check_size("**", left.bit_length() * abs(right) // 3)
         return super().call_binop(context, operator, left, right)
 
     def call(__self, __context: Any, __obj: Any, *args: Any, **kwargs: Any) -> Any:  # noqa: N805
-        """Refuse calls whose result could fill the memory, such as `text.ljust(10 ** 9)`."""
+        """Refuse calls whose result could exhaust memory, such as `text.ljust(10 ** 9)`."""
         owner, name = getattr(__obj, "__self__", None), getattr(__obj, "__name__", "")
         if isinstance(owner, str | bytes | int):
             _check_numbers((*args, *kwargs.values()))
@@ -131,10 +131,10 @@ class Sandbox(ImmutableSandboxedEnvironment):
             if name in ("translate", "expandtabs"):
                 raise SecurityError(f"the method {name!r} is not allowed in templates")
             if name == "replace" and len(args) > 1:
-                _require_room(name, _replaced_size(owner, args[0], args[1]))
+                _check_size(name, _replaced_size(owner, args[0], args[1]))
             elif name == "join" and args:
                 args = (list(args[0]), *args[1:])
-                _require_room(name, sum(len(item) + len(owner) for item in args[0]))
+                _check_size(name, sum(len(item) + len(owner) for item in args[0]))
         return super().call(__context, __obj, *args, **kwargs)
 
 
@@ -145,21 +145,21 @@ class NativeSandbox(Sandbox):
 
 
 def _finished(value: Any) -> Any:
-    """What a `{{ }}` prints; a function there is a forgotten pair of parentheses."""
+    """The value that `{{ }}` prints. A function means that its parentheses were forgotten."""
     if callable(value) and not isinstance(value, Undefined):
-        raise SecurityError("it prints a function; call it, or name a value")
+        raise SecurityError("it prints a function; call the function, or print a value")
     return value
 
 
 def _as_json(value: Any) -> Any:
-    """Like `_finished`, with values that are no text as JSON."""
+    """Like `_finished`, but values other than strings become JSON."""
     value = _finished(value)
     if isinstance(value, str | Undefined):
         return value
     return dump_json(value).decode()
 
 
-def _require_room(operation: str, size: int) -> None:
+def _check_size(operation: str, size: int) -> None:
     if size > LONGEST_TEXT:
         raise SecurityError(f"the result of {operation} would be too long")
 
@@ -170,10 +170,10 @@ def _check_numbers(arguments: Iterable[Any], most: int = LONGEST_TEXT) -> None:
             raise SecurityError(f"the argument {value} is too large")
 
 
-def _check_percent(text: str | bytes) -> None:
+def _check_percent_format(text: str | bytes) -> None:
     plain = text if isinstance(text, str) else text.decode("latin-1")
     if _WIDE_PERCENT.search(plain) or plain.count("%") > 100:
-        raise SecurityError("the format asks for too much room")
+        raise SecurityError("the format is too wide")
 
 
 def _replaced_size(text: Any, old: Any, new: Any) -> int:
@@ -181,17 +181,17 @@ def _replaced_size(text: Any, old: Any, new: Any) -> int:
 
 
 def _sized(name: str, apply: Callable[..., Any]) -> Callable[..., Any]:
-    """A filter that refuses arguments with which it could fill the memory."""
-    first = 1 if hasattr(apply, "jinja_pass_arg") else 0
+    """Wrap a filter so that it refuses arguments with which it could exhaust memory."""
+    first = 1 if hasattr(apply, "jinja_pass_arg") else 0  # Jinja passes its context first
 
     @wraps(apply)
     def checked(*args: Any, **kwargs: Any) -> Any:
         value, *rest = args[first:]
         _check_numbers((*rest, *kwargs.values()), most=10_000 if name != "truncate" else 10**9)
         if name == "replace" and len(rest) > 1:
-            _require_room(name, _replaced_size(str(value), str(rest[0]), str(rest[1])))
+            _check_size(name, _replaced_size(str(value), str(rest[0]), str(rest[1])))
         elif name == "format":
-            _check_percent(str(value))
+            _check_percent_format(str(value))
         return apply(*args, **kwargs)
 
     return checked

@@ -1,4 +1,4 @@
-"""Jinja templates of prompts, expressions and conditions: compiled once, rendered for every row."""
+"""Jinja templates for prompts, expressions and conditions: compiled once, rendered for each row."""
 
 from __future__ import annotations
 
@@ -17,46 +17,49 @@ from dd_core.errors import UserTemplateError
 RenderingMode = Literal["secure", "native"]
 Output = Literal["text", "json"]
 
-# Python's own way of printing a function, which is no tag: `<function>` alone is a fine prompt.
+# How Python prints a function. A tag such as `<function>` alone is a valid prompt.
 _PYTHON_REPR = re.compile(
     r"<(?:function \S+ at 0x|built-in (?:function|method) \w+|bound method \S+ of )"
 )
 _PLAIN = frozenset([str, int, float, bool, type(None)])
+# Threads compile one template at a time, so that none is compiled twice.
 _COMPILING = threading.Lock()
 
 
 @lru_cache(maxsize=4096)
 def list_references(source: str) -> frozenset[str]:
-    """Names that a template takes from outside; raises `UserTemplateError` on a syntax error."""
+    """Find the variables that a template uses; raises `UserTemplateError` for a syntax error."""
     from jinja2 import meta
 
     with _compiling(source):
-        return frozenset(meta.find_undeclared_variables(_parsed(source, "native")))
+        return frozenset(meta.find_undeclared_variables(_parse(source, "native")))
 
 
 @dataclass(frozen=True)
 class Template:
-    """A template whose rendering gives text."""
+    """A template that renders to text."""
 
     source: str
     references: frozenset[str]
+    """Names of the columns that the template uses."""
     _text: Callable[[dict[str, Any]], str]
-    _looked_into: frozenset[str]
+    _inspected: frozenset[str]
+    """The references whose values the template looks into, so that JSON in them is parsed."""
     _secure: bool
 
     @staticmethod
     def compile(
-        source: str, *, engine: RenderingMode = "secure", output: Output = "text"
+        source: str, *, mode: RenderingMode = "secure", output: Output = "text"
     ) -> Template:
-        """The compiled template; raises `UserTemplateError` for what is not allowed.
+        """Compile a template; raises `UserTemplateError` if it is not allowed.
 
-        With `output="json"`, values that are no text are printed as JSON rather than as Python.
+        With `output="json"`, values other than strings are printed as JSON, not as Python.
         """
         with _COMPILING:
-            return _compile(source, engine, output)
+            return _compile(source, mode, output)
 
     def render(self, row: Mapping[str, object]) -> str:
-        """The text for a row. Raises `UserTemplateError` when it cannot be rendered."""
+        """Render the text for a row; raises `UserTemplateError` if that fails."""
         names = self.references
         try:
             values = {name: row[name] for name in names}
@@ -65,8 +68,8 @@ class Template:
         for name, value in values.items():
             if type(value) not in _PLAIN and self._secure:
                 values[name] = value = _plain_column(value, name)
-            if type(value) is str and name in self._looked_into:
-                values[name] = _rules().json_value(value)
+            if type(value) is str and name in self._inspected:
+                values[name] = _rules().parse_json_text(value)
         try:
             text = self._text(values)
         except Exception as error:
@@ -76,9 +79,9 @@ class Template:
     def _checked(self, text: str) -> str:
         if not text or text.isspace():
             names = ", ".join(repr(name) for name in sorted(self.references))
-            advice = f"check the values of {names}" if names else "write some text in it"
+            advice = f"check the values of {names}" if names else "add some text to it"
             raise UserTemplateError(
-                f"the template {_short(self.source)} rendered to nothing; {advice}"
+                f"the template {_short(self.source)} rendered to an empty text; {advice}"
             )
         if len(text) > (longest := _rules().LONGEST_TEXT):
             raise UserTemplateError(
@@ -87,29 +90,30 @@ class Template:
         if text[0] == "<" and _PYTHON_REPR.match(text):
             raise UserTemplateError(
                 f"the template {_short(self.source)} rendered a Python object; "
-                "call it or name a value"
+                "call the function, or print a value"
             )
         return text
 
 
 @dataclass(frozen=True)
 class Condition:
-    """A template whose rendering decides something."""
+    """A template that is true or false for a row."""
 
     source: str
     references: frozenset[str]
+    """Names of the columns that the condition uses."""
     _value: Callable[[dict[str, Any]], Any]
-    _looked_into: frozenset[str]
+    _inspected: frozenset[str]
     _exactly_true: bool
 
     @staticmethod
     @lru_cache(maxsize=1024)
     def compile(source: str) -> Condition:
-        """A condition with braces, such as `{{ rating > 3 }}`; truth is Python's."""
+        """Compile a condition with braces, such as `{{ rating > 3 }}`; any truthy value holds."""
         condition = _condition(source, exactly_true=False)
         if not condition.references:
             raise UserTemplateError(
-                f"the condition {_short(source)} refers to no column; "
+                f"the condition {_short(source)} does not refer to any column; "
                 "write it in braces, for example {{ rating > 3 }}"
             )
         return condition
@@ -117,18 +121,18 @@ class Condition:
     @staticmethod
     @lru_cache(maxsize=1024)
     def from_expression(expression: str) -> Condition:
-        """A condition without braces, such as `tone == 'angry'`; only True itself is true."""
+        """Compile a condition without braces, such as `tone == 'angry'`; only `True` holds."""
         return _condition("{{ (" + expression + ") }}", exactly_true=True)
 
     def holds(self, row: Mapping[str, object]) -> bool:
-        """Whether the condition is true of a row; raises `UserTemplateError` if it fails."""
+        """Whether the condition is true for a row; raises `UserTemplateError` if it fails."""
         try:
             values = {name: row[name] for name in self.references}
         except KeyError as error:
             raise UserTemplateError(f"the row has no column {error.args[0]!r}") from None
-        for name in self._looked_into & values.keys():
+        for name in self._inspected & values.keys():
             if isinstance(value := values[name], str):
-                values[name] = _rules().json_value(value)
+                values[name] = _rules().parse_json_text(value)
         try:
             value = self._value(values)
             return value is True if self._exactly_true else bool(value)
@@ -136,8 +140,8 @@ class Condition:
             raise _failure(self.source, error, values) from error
 
 
-def _rules() -> Any:
-    """The sandboxes and their rules, loaded on first use."""
+def _rules():  # its type is the module, so that type checkers see what is called
+    """The module of rules, imported on first use."""
     from dd_core.templates import rules as template_rules
 
     return template_rules
@@ -150,17 +154,17 @@ def _sandbox(native: bool, output: Output = "text") -> Any:
     return NativeSandbox() if native else Sandbox(json=output == "json")
 
 
-def _parsed(source: str, engine: RenderingMode) -> Any:
-
+def _parse(source: str, mode: RenderingMode) -> Any:
+    """The syntax tree of a template, checked against the rules of its rendering mode."""
     tree = _sandbox(native=False).parse(source)
-    if engine == "secure":
+    if mode == "secure":
         _rules().check(tree)
     return tree
 
 
 @contextmanager
 def _compiling(source: str) -> Generator[None]:
-    """Everything that a bad source can raise, as a `UserTemplateError` that says what to mend."""
+    """Turn whatever a bad template raises into a `UserTemplateError` that says what to fix."""
     from jinja2 import TemplateError, TemplateSyntaxError
 
     try:
@@ -170,7 +174,7 @@ def _compiling(source: str) -> Generator[None]:
     except TemplateSyntaxError as error:
         raise UserTemplateError(
             f"the template {_short(source)} has a syntax error in line {error.lineno}: "
-            f"{str(error.message).rstrip('.')}; check its braces, quotes and names of filters"
+            f"{str(error.message).rstrip('.')}; check its braces, quotes and filter names"
         ) from None
     except (RecursionError, MemoryError, SyntaxError):
         raise UserTemplateError(
@@ -183,35 +187,35 @@ def _compiling(source: str) -> Generator[None]:
 
 
 @lru_cache(maxsize=4096)
-def _compile(source: str, engine: RenderingMode, output: Output) -> Template:
+def _compile(source: str, mode: RenderingMode, output: Output) -> Template:
     with _compiling(source):
-        tree = _parsed(source, engine)
+        tree = _parse(source, mode)
         template = _sandbox(native=False, output=output).from_string(source)
     root, context = template.root_render_func, template.new_context
-    secure = engine == "secure"
-    # Only a loop can print much more than the template and its values hold.
+    secure = mode == "secure"
+    # Only a loop can print much more text than the template and its values contain.
     loops = secure and _rules().has_loop(tree)
-    join: Callable[[Iterable[str]], str] = _rules().bounded_text if loops else "".join
+    join: Callable[[Iterable[str]], str] = _rules().join_bounded if loops else "".join
     return Template(
         source=source,
         references=list_references(source),
         _text=lambda values: join(root(context(values, shared=True))),
-        _looked_into=_rules().looked_into(tree),
+        _inspected=_rules().find_inspected_names(tree),
         _secure=secure,
     )
 
 
 def _condition(source: str, *, exactly_true: bool) -> Condition:
     with _COMPILING, _compiling(source):
-        tree = _parsed(source, "native")
+        tree = _parse(source, "native")
         template = _sandbox(native=True).from_string(source)
-    to_value = _rules().native_value
+    to_value = _rules().to_native_value
 
     def value(values: dict[str, Any]) -> Any:
         return to_value(template.root_render_func(template.new_context(values, shared=True)))
 
-    into = _rules().looked_into(tree)
-    return Condition(source, list_references(source), value, into, exactly_true)
+    inspected = _rules().find_inspected_names(tree)
+    return Condition(source, list_references(source), value, inspected, exactly_true)
 
 
 def _failure(source: str, error: Exception, values: Mapping[str, Any]) -> UserTemplateError:
@@ -223,7 +227,7 @@ def _failure(source: str, error: Exception, values: Mapping[str, Any]) -> UserTe
     template = f"the template {_short(source)}"
     if isinstance(error, UndefinedError):
         names = ", ".join(repr(name) for name in sorted(values))
-        found = _rules().missing(_parsed(source, "native"), values)
+        found = _rules().describe_missing(_parse(source, "native"), values)
         return UserTemplateError(
             f"{template} failed: {found or f'{error.message} (it uses the columns {names})'}; "
             "the value was probably missing, None or empty"
@@ -239,19 +243,19 @@ def _plain_column(value: Any, name: str) -> Any:
     try:
         return _plain(value)
     except RecursionError:
-        problem = "a value that is nested too deeply or holds itself"
+        problem = "a value that is nested too deeply or contains itself"
     except UnicodeDecodeError:
         problem = "bytes that are not UTF-8 text"
     except TypeError as error:
         problem = str(error)
     raise UserTemplateError(
-        f"column {name!r} holds {problem}, which templates cannot use; "
+        f"column {name!r} contains {problem}, which templates cannot use; "
         "store text, numbers, lists or objects"
     )
 
 
 def _plain(value: Any) -> Any:
-    """The value as JSON types, exactly: no subclass may print itself in a way of its own."""
+    """Convert a value to exact JSON types: a subclass could override how it is printed."""
     if type(value) in _PLAIN:
         return value
     match value:
@@ -276,11 +280,11 @@ def _plain(value: Any) -> Any:
 
 
 def _plain_array(value: Any) -> Any:
-    """NumPy's arrays and scalars, told by their methods so that NumPy need not be loaded."""
+    """Convert a NumPy array or scalar, recognized by its methods to avoid importing NumPy."""
     kind = getattr(getattr(value, "dtype", None), "kind", None)
     if kind is None or not hasattr(value, "tolist"):
         raise TypeError(f"a {type(value).__name__}")
-    if kind in "mM":  # nanoseconds would come out as bare integers
+    if kind in "mM":  # nanoseconds would become plain integers
         value = value.astype("datetime64[us]" if kind == "M" else "timedelta64[us]")
     return _plain(value.tolist())
 

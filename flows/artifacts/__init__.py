@@ -1,1 +1,1 @@
-"""What the Prefect UI shows of a run."""
+"""The artifacts of a run in Prefect's UI: progress, preview, summary, profile and gates."""

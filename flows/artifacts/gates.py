@@ -1,4 +1,4 @@
-"""What became of a dataset's gates, as a table in Prefect's UI."""
+"""The results of a dataset's quality gates, as a table in Prefect's UI."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from .markdown import make_artifact_key
 async def show_gates(
     dataset: str, directory: DatasetDirectory, results: Sequence[GateResult]
 ) -> None:
-    """Write the artifact `<dataset>-gates`, one row a gate, those that failed first."""
+    """Create the artifact `<dataset>-gates`, with one row per gate and failed gates first."""
     version = f", version {directory.version}" if directory.version else ""
     failed = sum(not each.passed for each in results)
     verdict = f"Not accepted: {failed} of {len(results)} gates failed" if failed else "Accepted"
     lines = [f"# {dataset}{version}", "", f"{verdict}.", ""]
-    lines += ["| gate | found | wanted | | |", "| --- | --- | --- | --- | --- |"]
+    lines += ["| gate | actual | required | | |", "| --- | --- | --- | --- | --- |"]
     for each in sorted(results, key=lambda each: each.passed):
         cells = [each.gate, each.shown, each.wanted, "passed" if each.passed else "**failed**"]
         lines.append("| " + " | ".join(_cell(cell) for cell in [*cells, each.note]) + " |")

@@ -1,4 +1,4 @@
-"""The finished dataset's profile as an artifact: its figures, with bars for distributions."""
+"""The profile of a finished dataset as an artifact: statistics, with bars for distributions."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from dd_core.quality.report import DatasetProfilerResults
 from ..session import DatasetRun
 from .markdown import escape, format_bar, format_table, make_artifact_key
 
-_MOST_BARS = 10
-_FEWEST_REPEATED = 1.5
-"""Rows per distinct value from which on bars say anything."""
+_MAX_BARS = 10
+_MIN_ROWS_PER_VALUE = 1.5
+"""Rows per distinct value below which a histogram shows nothing useful."""
 
 
 async def show_profile(session: DatasetRun, dataset: str, target: int) -> None:
-    """Show what the dataset is like. DuckDB reads its files in a thread; memory stays flat."""
+    """Create the artifact `<dataset>-profile`. DuckDB reads the files in a separate thread."""
     if not session.directory.files():
         return
     try:
@@ -42,76 +42,72 @@ async def show_profile(session: DatasetRun, dataset: str, target: int) -> None:
         await acreate_markdown_artifact(
             "\n".join(format_profile(analysis, dataset)),
             key=make_artifact_key(dataset, "profile"),
-            description=f"What the rows of {dataset} are like",
+            description=f"Profile of {dataset}",
         )
-    except (DataDesignerError, OSError) as error:  # the dataset is there all the same
+    except (DataDesignerError, OSError) as error:  # the dataset is complete without a profile
         get_run_logger().warning("the dataset could not be profiled: %s", error)
 
 
 def format_profile(analysis: DatasetProfilerResults, dataset: str) -> list[str]:
-    """The report, line by line."""
+    """The lines of the profile, in Markdown."""
     columns = analysis.column_statistics
     heads = ["column", "kind", "type", "distinct", "null", "tokens in", "tokens out"]
     lines = [f"# {escape(dataset)}", ""]
     lines += [f"{analysis.num_records:,} of {analysis.target_num_records:,} rows.", ""]
-    lines += format_table(heads, [_row(each) for each in columns])
+    lines += format_table(heads, [_format_column(each) for each in columns])
     profiled = {profile.column_name for profile in analysis.column_profiles or ()}
     for each in columns:
         if each.column_name not in profiled:
-            lines += _distribution(each)
+            lines += _format_distributions(each)
     for profile in analysis.column_profiles or ():
         for score in profile.scores:
             counts = {str(value): count for value, count in score.counts.items()}
             lines += ["", f"## {escape(profile.column_name)}: {escape(score.score_name)}", ""]
-            lines += [*_bars(counts), "", escape(score.summary or "")]
+            lines += [*_format_bars(counts), "", escape(score.summary or "")]
     return lines
 
 
-def _row(each: ColumnStatistics) -> list[str]:
+def _format_column(each: ColumnStatistics) -> list[str]:
     tokens = ["", ""]
     if isinstance(each, LLMColumnStatistics):
-        tokens = [_figure(each.input_tokens_mean), _figure(each.output_tokens_mean)]
-    distinct = f"{_figure(each.num_unique)} ({_figure(each.percent_unique)} %)"
-    null = f"{_figure(each.percent_null)} %"
+        tokens = [_format_number(each.input_tokens_mean), _format_number(each.output_tokens_mean)]
+    distinct = f"{_format_number(each.num_unique)} ({_format_number(each.percent_unique)} %)"
+    null = f"{_format_number(each.percent_null)} %"
     return [escape(each.column_name), each.column_type, each.simple_dtype, distinct, null, *tokens]
 
 
-def _distribution(each: ColumnStatistics) -> Iterator[str]:
+def _format_distributions(each: ColumnStatistics) -> Iterator[str]:
     name = escape(each.column_name)
     if isinstance(each, ValidationColumnStatistics):
         share = each.percent_valid
         if isinstance(share, float):
             yield from ("", f"## {name}", "", f"{format_bar(share / 100)} {share:.1f} % valid")
     elif isinstance(each, LLMJudgeColumnStatistics):
-        for score, found in each.scores.items():
-            yield from _drawn(f"{name}: {escape(score)}", found)
+        for score, distribution in each.scores.items():
+            yield from _format_distribution(f"{name}: {escape(score)}", distribution)
     elif isinstance(each, SamplerColumnStatistics):
-        yield from _drawn(name, each.distribution)
+        yield from _format_distribution(name, each.distribution)
 
 
-def _drawn(title: str, found: Distribution) -> Iterator[str]:
-    if isinstance(found, NumericalDistribution):
-        heads = ["least", "median", "mean", "most", "standard deviation"]
-        figures = [found.min, found.median, found.mean, found.max, found.stddev]
-        yield from (
-            "",
-            f"## {title}",
-            "",
-            *format_table(heads, [[_figure(each) for each in figures]]),
-        )
-    elif isinstance(found, CategoricalDistribution):
-        histogram = found.histogram
-        total, kinds = sum(histogram.counts), len(histogram.categories)
-        if kinds and total / kinds >= _FEWEST_REPEATED:
+def _format_distribution(title: str, data: Distribution) -> Iterator[str]:
+    if isinstance(data, NumericalDistribution):
+        heads = ["min", "median", "mean", "max", "standard deviation"]
+        values = [data.min, data.median, data.mean, data.max, data.stddev]
+        table = format_table(heads, [[_format_number(each) for each in values]])
+        yield from ("", f"## {title}", "", *table)
+    elif isinstance(data, CategoricalDistribution):
+        histogram = data.histogram
+        rows, distinct = sum(histogram.counts), len(histogram.categories)
+        if distinct and rows / distinct >= _MIN_ROWS_PER_VALUE:
             pairs = zip(map(str, histogram.categories), histogram.counts, strict=True)
-            yield from ("", f"## {title}", "", *_bars(dict(pairs)))
+            yield from ("", f"## {title}", "", *_format_bars(dict(pairs)))
 
 
-def _bars(counts: dict[str, int]) -> list[str]:
-    total, most = max(1, sum(counts.values())), max(counts.values(), default=1)
-    shown = [*counts.items()][:_MOST_BARS]
+def _format_bars(counts: dict[str, int]) -> list[str]:
+    total, highest = max(1, sum(counts.values())), max(counts.values(), default=1)
+    shown = [*counts.items()][:_MAX_BARS]
     rows = [
-        [escape(value), format_bar(count / max(1, most)), f"{count:,}", f"{count / total:.1%}"]
+        [escape(value), format_bar(count / max(1, highest)), f"{count:,}", f"{count / total:.1%}"]
         for value, count in shown
     ]
     if rest := len(counts) - len(shown):
@@ -120,7 +116,7 @@ def _bars(counts: dict[str, int]) -> list[str]:
     return format_table(["value", "", "rows", "share"], rows)
 
 
-def _figure(value: Any) -> str:
+def _format_number(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:,.2f}".rstrip("0").rstrip(".")
     return f"{value:,}" if isinstance(value, int) else str(value)

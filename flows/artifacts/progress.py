@@ -1,4 +1,4 @@
-"""What a person sees of a run in Prefect's UI: how far it is."""
+"""Shows the progress of a run in Prefect's UI: tags, and artifacts that are kept up to date."""
 
 from __future__ import annotations
 
@@ -29,35 +29,35 @@ _REFRESH_SECONDS = 3.0
 
 
 async def tag_run(session: DatasetRun, dataset: str) -> None:
-    """Let the run be found by its dataset and by the models that it asks."""
+    """Tag the run with its dataset and its models, so that it can be found by them."""
     run_id = UUID(session.flow_run_id)
-    asked = {
+    aliases = {
         alias
         for planned in session.engine.plan.columns.values()
         for alias in planned.column.get_model_aliases()
     }
     async with get_client() as client:
-        known = (await client.read_flow_run(run_id)).tags
-        tags = [*dict.fromkeys([*known, dataset, *map(make_tag, sorted(asked))])]
+        existing = (await client.read_flow_run(run_id)).tags
+        tags = [*dict.fromkeys([*existing, dataset, *map(make_tag, sorted(aliases))])]
         await client.update_flow_run(run_id, tags=tags)
 
 
 @asynccontextmanager
 async def publish_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[None]:
-    """Keep the artifacts on progress and columns current while the run is at work."""
-    shown = _Shown(session, dataset)
-    await shown.create()
-    updating = asyncio.create_task(shown.keep_current())
+    """Keep the artifacts for progress and columns up to date while the run generates rows."""
+    artifacts = _ProgressArtifacts(session, dataset)
+    await artifacts.create()
+    updating = asyncio.create_task(artifacts.keep_updated())
     try:
         yield
     finally:
         updating.cancel()
         await asyncio.gather(updating, return_exceptions=True)
-        await shown.update()
+        await artifacts.update()
 
 
-class _Shown:
-    """Two artifacts, written when there is something new and not more than once in a while."""
+class _ProgressArtifacts:
+    """The two artifacts, which are updated every few seconds if anything has changed."""
 
     def __init__(self, session: DatasetRun, dataset: str) -> None:
         self._session = session
@@ -72,10 +72,10 @@ class _Shown:
         self._table = await acreate_table_artifact(
             table=self._columns,
             key=make_artifact_key(self._dataset, "columns"),
-            description=f"Cells of {self._dataset}, column by column",
+            description=f"Cells of {self._dataset} by column and state",
         )
 
-    async def keep_current(self) -> None:
+    async def keep_updated(self) -> None:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
             await self.update()
@@ -92,22 +92,22 @@ class _Shown:
                 description=format_progress(session),
             )
             async with get_client() as client:
-                changed = ArtifactUpdate(data=orjson.dumps(rows).decode())
-                await client.update_artifact(self._table, changed)
+                change = ArtifactUpdate(data=orjson.dumps(rows).decode())
+                await client.update_artifact(self._table, change)
             self._columns = rows
-        except Exception as error:  # the server may be away; the run goes on
-            get_run_logger().debug("the artifacts were not updated: %s", error)
+        except Exception as error:  # the run does not depend on its artifacts
+            get_run_logger().debug("the artifacts could not be updated: %s", error)
 
 
 def count_cells(session: DatasetRun) -> list[dict[str, Any]]:
-    """How many cells of each column are in which state, over the whole run."""
+    """Number of cells by column and state, over the whole run."""
     return [
         {
             "column": name,
             "waiting": column.waiting,
-            "at work": column.at_work,
-            "done": max(0, column.done - column.taken_over),
-            "cached": column.taken_over,
+            "running": column.running,
+            "done": max(0, column.done - column.restored),
+            "cached": column.restored,
             "skipped": column.skipped,
             "dropped": column.dropped,
         }
@@ -116,30 +116,27 @@ def count_cells(session: DatasetRun) -> list[dict[str, Any]]:
 
 
 def format_progress(session: DatasetRun) -> str:
-    """Rows, speed, time left and cost, in one line."""
-    usage, seconds, share = (
-        session.usage(),
-        max(session.seconds, 0.001),
-        session.progress_fraction(),
-    )
+    """Rows, speed, remaining time and cost, in one line."""
+    usage, fraction = session.usage(), session.progress_fraction()
+    seconds = max(session.seconds, 0.001)
     finished = sum(part.rows for part in session.parts.values())
-    rows = share * session.rows / seconds
+    rows_per_second = fraction * session.rows / seconds
     facts = [
         f"{finished:,} of {session.rows:,} rows written",
-        f"{rows:,.1f} rows/s",
+        f"{rows_per_second:,.1f} rows/s",
         f"{usage.output_tokens / seconds:,.0f} output tokens/s",
         f"{usage.requests:,} requests",
         f"{format_duration(seconds)} so far",
     ]
-    if 0 < share < 1:
-        facts.append(f"about {format_duration(seconds * (1 - share) / share)} left")
+    if 0 < fraction < 1:
+        facts.append(f"about {format_duration(seconds * (1 - fraction) / fraction)} left")
     if cost := format_cost(session):
         facts.append(cost)
     return ", ".join(facts)
 
 
 def format_cost(session: DatasetRun) -> str:
-    """What this run has cost of the models with a price; empty if no model has one."""
+    """Cost of this run for all models with a price; empty if no model has one."""
     prices = {alias: price for alias, price in session.engine.plan.prices.items() if price}
     costs = session.engine.usage().costs(prices).values()
     return f"${sum(cost or 0.0 for cost in costs):,.4f}" if prices else ""

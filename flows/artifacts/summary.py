@@ -1,4 +1,4 @@
-"""What a dataset run came to, for Prefect's UI: first rows, a summary, failures."""
+"""Shows the result of a dataset run in Prefect's UI: preview, summary and failures."""
 
 from __future__ import annotations
 
@@ -7,39 +7,40 @@ from collections import Counter
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import BaseModel
 
-# The facade, because it declares every kind before the schema of the flow's parameters is made.
 from dd_core.models.usage import compute_cost
 from dd_core.storage.directory import DatasetDirectory
 
 from ..session import DatasetRun
 from .markdown import escape, format_cell, format_table, make_artifact_key
 
-_MOST_FAILURES = 10
+_MAX_FAILURES = 10
 
 
 class RunSummary(BaseModel):
-    """What a dataset run came to."""
+    """The result of a dataset run."""
 
     path: str
-    """The dataset's directory, or that of its version."""
+    """Directory of the dataset or of its version."""
     rows_asked: int
+    """Rows requested for the dataset."""
     rows_written: int
-    """Rows that were generated and kept."""
+    """Rows that were generated and kept, in this run and in earlier ones."""
     rows_in_dataset: int
-    """Rows after processors have filtered them; as many as `rows_written` if there are none."""
+    """Rows after processors filtered them; equal to `rows_written` if there are no processors."""
     rows_dropped: int
     """Rows dropped in this run."""
     requests: int
     input_tokens: int
     output_tokens: int
     dollars: float | None
-    """What the dataset has cost, earlier runs included; None if a price is not known."""
+    """Cost of the dataset, including earlier runs; None if the price of a model is unknown."""
     seconds: float
+    """Duration of this run."""
     seed: int
 
 
 async def show_preview(session: DatasetRun, dataset: str) -> None:
-    """The first rows as a table, once there are any."""
+    """Create the artifact with the first rows as soon as there are any."""
     if session.preview and not session.is_preview_shown:
         session.is_preview_shown = True
         session.preview_artifact = await acreate_table_artifact(
@@ -52,26 +53,26 @@ async def show_preview(session: DatasetRun, dataset: str) -> None:
 
 
 async def show_summary(session: DatasetRun, dataset: str, summary: RunSummary) -> None:
-    """What the run came to: figures, models, where the time went; dropped rows apart."""
+    """Create the summary artifact, and one for dropped rows if there are any."""
     facts = [[f"**{name}**", value] for name, value in _facts(session, dataset, summary).items()]
     lines = [f"# {escape(dataset)}", ""]
     if (stopped := session.engine.stopped_by) is not None:
         lines += [
-            f"**Stopped:** {escape(stopped)}. Run again with `resume: if_possible` to go on.",
+            f"**Stopped:** {escape(stopped)}. Run again with `resume: if_possible` to continue.",
             "",
         ]
     lines += format_table(["", ""], facts)
-    lines += [*_models(session), *_times(session)]
+    lines += [*_format_models(session), *_format_timings(session)]
     await acreate_markdown_artifact(
         "\n".join(lines),
         key=make_artifact_key(dataset, "summary"),
-        description=f"What became of {dataset}",
+        description=f"Summary of {dataset}",
     )
     if session.dropped:
         await acreate_markdown_artifact(
             "\n".join(format_failures(session)),
             key=make_artifact_key(dataset, "failures"),
-            description=f"Rows that {dataset} lacks, and why",
+            description=f"Rows that are missing from {dataset}, with the reasons",
         )
 
 
@@ -86,27 +87,28 @@ def _facts(session: DatasetRun, dataset: str, summary: RunSummary) -> dict[str, 
         "tokens": f"{summary.input_tokens:,} in, {summary.output_tokens:,} out",
         "dollars": "unknown" if summary.dollars is None else f"{summary.dollars:,.4f}",
         "seconds": f"{session.seconds:,.1f}",
-        "for 1,000 more rows": _rate(session, tokens),
+        "for 1,000 more rows": _format_rate(session, tokens),
         "seed": str(summary.seed),
-        "more": _links(session, dataset),
+        "see also": _format_links(session, dataset),
     }
 
 
-def _rate(session: DatasetRun, tokens: int) -> str:
-    """What a thousand further rows would take, by this run's figures."""
+def _format_rate(session: DatasetRun, tokens: int) -> str:
+    """Time and tokens for another thousand rows, extrapolated from this run."""
     thousands = session.rows / 1000
     if not thousands:
         return "nothing was generated"
     return f"about {session.seconds / thousands:,.0f} s, {tokens / thousands:,.0f} tokens"
 
 
-def _links(session: DatasetRun, dataset: str) -> str:
-    wanted = ["columns", "preview", "profile", *(["failures"] if session.dropped else [])]
-    return ", ".join(f"[{w}](/artifacts/key/{make_artifact_key(dataset, w)})" for w in wanted)
+def _format_links(session: DatasetRun, dataset: str) -> str:
+    names = ["columns", "preview", "profile", *(["failures"] if session.dropped else [])]
+    keys = {name: make_artifact_key(dataset, name) for name in names}
+    return ", ".join(f"[{name}](/artifacts/key/{key})" for name, key in keys.items())
 
 
-def _models(session: DatasetRun) -> list[str]:
-    """What was asked of the models, by this run and those that it continued."""
+def _format_models(session: DatasetRun) -> list[str]:
+    """Requests, tokens and cost by model and column, including earlier runs of the dataset."""
     prices = session.engine.plan.prices
     rows = [
         [alias, column, f"{count['requests']:,.0f}", f"{count['retries']:,.0f}",
@@ -119,23 +121,23 @@ def _models(session: DatasetRun) -> list[str]:
     return ["", "## Models", "", *format_table(heads, rows)] if rows else []
 
 
-def _times(session: DatasetRun) -> list[str]:
-    """What the cells were doing: why the run took as long as it did."""
+def _format_timings(session: DatasetRun) -> list[str]:
+    """What the cells of each column spent their time on, and what limits the column."""
     rows: list[list[str]] = []
-    verdicts: list[str] = []
+    bottlenecks: list[str] = []
     heads = ["inputs", "slot", "cooldown", "in_flight", "retries", "computing"]
-    for column, times in session.engine.timings().items():
-        shares = times.shares()
+    for column, timings in session.engine.timings().items():
+        shares = timings.shares()
         rows.append([column, *(f"{shares[head]:.0%}" for head in heads)])
-        verdicts.append(f"- {escape(column)}: {escape(times.bottleneck)}")
+        bottlenecks.append(f"- {escape(column)}: {escape(timings.bottleneck)}")
     if not rows:
         return []
     shown = ["column", *(head.replace("_", " ") for head in heads)]
-    return ["", "## Where the time went", "", *format_table(shown, rows), "", *verdicts]
+    return ["", "## Where the time went", "", *format_table(shown, rows), "", *bottlenecks]
 
 
 def format_failures(session: DatasetRun) -> list[str]:
-    """Dropped rows by column and error, each with the first example."""
+    """Dropped rows by column and error, each with the first row as an example."""
     kinds = Counter((row.column, row.error) for row in session.dropped)
     examples = {(row.column, row.error): row for row in reversed(session.dropped)}
     lines = [f"{session.dropped_count:,} of {session.rows:,} rows were dropped.", ""]
@@ -146,27 +148,27 @@ def format_failures(session: DatasetRun) -> list[str]:
         heads,
         [
             [escape(column), error, f"{count:,}", f"{first.row:,}", escape(first.message)]
-            for (column, error), count in kinds.most_common(_MOST_FAILURES)
+            for (column, error), count in kinds.most_common(_MAX_FAILURES)
             for first in [examples[column, error]]
         ],
     )
-    lines += ["", "All are listed in the dataset's folder `failed-rows`. Generate them anew with"]
+    lines += ["", "The folder `failed-rows` of the dataset lists all of them. To retry them, use"]
     return [*lines, "`ddflows retry-failed`, or a run with `resume: always` and `retry_failed`."]
 
 
 def list_processed_rows(directory: DatasetDirectory) -> dict[str, str]:
-    """The rows that each processor has left, for people."""
+    """The number of rows after each processor, formatted for the UI."""
     steps = directory.metadata.processed.get("steps", [])
     return {f"rows after {step['name']}": f"{step['rows']:,}" for step in steps}
 
 
-def explain_missing_rows(session: DatasetRun, written: int, asked: int) -> tuple[str, str]:
-    """Name and message of the state of a run that made some of its rows: why, and how to go on."""
-    short = f"{written:,} of {asked:,} rows; {session.dropped_count:,} dropped"
+def explain_missing_rows(session: DatasetRun, written: int, requested: int) -> tuple[str, str]:
+    """Name and message of the state of a run with missing rows: why, and how to continue."""
+    short = f"{written:,} of {requested:,} rows; {session.dropped_count:,} dropped"
     stopped = session.engine.stopped_by
     if stopped is None:
         return "Rows missing", short
     return "Stopped early", (
-        f"{short}: {stopped}. What was finished is kept in {session.directory.path}; "
+        f"{short}: {stopped}. Finished work is kept in {session.directory.path}; "
         "run again with resume='if_possible' to continue"
     )

@@ -1,1 +1,1 @@
-"""Block types, and the storage and providers resolved from them."""
+"""Block types, and the storage locations and providers that are loaded from blocks."""

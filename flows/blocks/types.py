@@ -1,6 +1,6 @@
-"""Blocks of Prefect that keep what configurations should not hold: keys and storage credentials.
+"""Prefect block types for what configurations should not contain: keys and storage credentials.
 
-`prefect block register -m flows` makes both types known to a server.
+`prefect block register -m flows` registers both types on a server.
 """
 
 from __future__ import annotations
@@ -23,7 +23,10 @@ _REFERENCE = re.compile(r"(?:(?P<type>[^/\s]+)/)?(?P<name>[^/\s]+)(?://(?P<below
 
 
 def parse_block_reference(reference: str) -> tuple[str | None, str, str] | None:
-    """Type, name and what follows `//` of `block:<type>/<name>//<path>`; None if it is not that."""
+    """Type, name and path of a reference `block:<type>/<name>//<path>`; None if it is not one.
+
+    The type is None if the reference does not contain it; the path is empty if there is none.
+    """
     found = _REFERENCE.fullmatch(reference.removeprefix(BLOCK_PREFIX))
     if found is None or not reference.startswith(BLOCK_PREFIX):
         return None
@@ -31,33 +34,34 @@ def parse_block_reference(reference: str) -> tuple[str | None, str, str] | None:
 
 
 class DataDesignerProvider(Block):
-    """A server of models, with its key: `model_providers=["block:<name>"]`."""
+    """Model server with its API key. Use it with `model_providers=["block:<name>"]`."""
 
     _block_type_name = "Data Designer Provider"
     _block_type_slug = "data-designer-provider"
 
-    endpoint: str = Field(description="Base address, for example https://api.openai.com/v1.")
+    endpoint: str = Field(description="Base URL, for example https://api.openai.com/v1.")
     provider_type: str = Field(default="openai", description="Wire format: openai or anthropic.")
-    api_key: SecretStr | None = Field(default=None, description="The key itself.")
+    api_key: SecretStr | None = Field(default=None, description="API key (the key itself).")
     extra_headers: SecretDict = Field(
-        default_factory=lambda: SecretDict({}), description="Headers added to every request."
+        default_factory=lambda: SecretDict({}),
+        description="Headers that are added to every request.",
     )
     extra_body: dict[str, Any] | None = Field(
-        default=None, description="Fields added to the body of every request."
+        default=None, description="Fields that are added to the body of every request."
     )
 
     @field_validator("provider_type")
     @classmethod
-    def _supported(cls, value: str) -> str:
+    def _check_provider_type(cls, value: str) -> str:
         return ModelProvider(name="-", endpoint="https://-", provider_type=value).provider_type
 
     @field_validator("endpoint")
     @classmethod
-    def _is_an_address(cls, value: str) -> str:
+    def _check_endpoint(cls, value: str) -> str:
         return ModelProvider(name="-", endpoint=value).endpoint
 
     def provider(self, name: str, reference: str) -> ModelProvider:
-        """The provider that models name; instead of the key it has a reference to it."""
+        """The provider under this name, with a reference in place of the key."""
         headers = {key: str(value) for key, value in self.extra_headers.get_secret_value().items()}
         return ModelProvider(
             name=name,
@@ -70,37 +74,37 @@ class DataDesignerProvider(Block):
 
 
 class DatasetStorage(Block):
-    """Where datasets are written, with what it takes to get there: `artifact_path="block:<name>"`.
+    """Storage for datasets, with its credentials. Use it with `artifact_path="block:<name>"`.
 
-    Not for Prefect's results: these take a storage block of Prefect's own.
+    It cannot store Prefect results. For those, use one of Prefect's storage blocks.
     """
 
     _block_type_name = "Data Designer Storage"
     _block_type_slug = "data-designer-storage"
 
-    url: str = Field(description="Address, such as s3://bucket/datasets, or an absolute path.")
+    url: str = Field(description="Address, for example s3://bucket/datasets, or an absolute path.")
     options: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
-        description="Options of the fsspec filesystem, such as key, secret and endpoint_url.",
+        description="Options of the fsspec file system, such as key, secret and endpoint_url.",
     )
 
     @field_validator("url")
     @classmethod
-    def _is_a_place(cls, value: str) -> str:
-        require_place(value)
+    def _check_url(cls, value: str) -> str:
+        require_shared_address(value)
         return value
 
 
-def require_place(address: str) -> None:
-    """Raise unless an address is the same place in every process and holds no password."""
+def require_shared_address(address: str) -> None:
+    """Raise unless the address means the same in every process and contains no password."""
     if is_remote(address) and "@" in urlsplit(address).netloc:
         raise ArtifactStorageError(
-            "the address of a storage is shown in logs and must not name a user or a password; "
-            "put them into the options of the block"
+            "the address of a storage must not contain a user or a password, because it appears in "
+            "logs; put them into the options of the block"
         )
     path = address.removeprefix("file://").removeprefix("local://")
     if not is_remote(address) and not Path(path).expanduser().is_absolute():
         raise ArtifactStorageError(
-            f"the address {address!r} of a storage must be one such as s3://bucket/datasets, or an "
-            "absolute path"
+            f"the address {address!r} of a storage is relative; use an absolute path or an address "
+            "such as s3://bucket/datasets"
         )

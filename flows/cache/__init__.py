@@ -1,1 +1,1 @@
-"""Column values as Prefect results."""
+"""Column values as Prefect results, which later runs reuse."""

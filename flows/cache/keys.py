@@ -1,8 +1,9 @@
-"""Keys in the result storage: which file holds which column of which rows.
+"""Keys in the result storage: which file contains which column of which rows.
 
-A column's file is `<column>/<fingerprint>/rows-<first>-<last>.parquet`, a batch's rows are
-`parts/<fingerprint>/rows-<first>-<last>.parquet`. Prefect's record of each lies beside it, with
-`.json` appended. Neither names a run, so that all runs find what was generated.
+The key of a column is `<column>/<fingerprint>/rows-<first>-<last>.parquet`. The key of a batch's
+rows is `parts/<fingerprint>/rows-<first>-<last>.parquet`. Prefect's metadata for a result is stored
+next to it, with `.json` appended to the key. Keys do not contain the run, so every run finds what
+other runs generated.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ from dd_core.storage.batch import Batch
 from dd_core.storage.location import Location
 
 ROW = "__row"
-"""In a column's file, the row's index in the dataset."""
+"""Field of a column's file: the row's index in the dataset."""
 SKIPPED = "__skipped"
-"""In a column's file, whether the cell was skipped."""
+"""Field of a column's file: whether the cell was skipped."""
 PARTS = "parts"
-"""The folder of the batches' rows."""
+"""Folder of the rows of batches."""
 _KEY = re.compile(
     r"(?P<column>[^/]+)/(?P<fingerprint>[0-9a-f]{16}(-[0-9a-f]{8})?)"
     r"/rows-(?P<start>\d{9,})-(?P<stop>\d{9,})\.parquet(?P<record>\.json)?"
@@ -28,9 +29,10 @@ _KEY = re.compile(
 
 
 def make_column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
-    """Where each column's files are.
+    """The folder of each column.
 
-    Columns whose values name files in the dataset's folder are kept for this dataset alone.
+    If the values of a column are names of files in the dataset's folder, the column has a separate
+    folder for each dataset, because other datasets do not have these files.
     """
     own = f"-{sha256(str(dataset).encode()).hexdigest()[:8]}"
     return {
@@ -40,7 +42,7 @@ def make_column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
 
 
 def make_column_keys(plan: Plan, batch: Batch, dataset: Location) -> dict[str, str]:
-    """The key of every column in a batch."""
+    """The keys of the columns of a batch."""
     folders = make_column_folders(plan, dataset)
     return {name: make_key(folder, batch.start, batch.stop) for name, folder in folders.items()}
 
@@ -56,7 +58,7 @@ def make_key(folder: str, start: int, stop: int) -> str:
 
 
 def parse_range(key: str) -> tuple[int, int] | None:
-    """The rows that a key stands for; None for records and files that are not ours."""
+    """The range of rows of a result; None for metadata and for files of others."""
     found = _KEY.fullmatch(key)
     if found is None or found["record"]:
         return None
@@ -64,18 +66,18 @@ def parse_range(key: str) -> tuple[int, int] | None:
 
 
 def parse_owner(key: str) -> tuple[str, str] | None:
-    """Folder and fingerprint of a result or of its record; None for files that are not ours."""
+    """Folder and fingerprint of a result or its metadata; None for files of others."""
     found = _KEY.fullmatch(key)
     return (found["column"], found["fingerprint"]) if found is not None else None
 
 
 def parse_column(folder: str) -> str:
-    """The column that a folder's name stands for."""
+    """The name of the column that a folder belongs to."""
     return unquote(folder)
 
 
 def _folder(column: str) -> str:
-    """Any column name as the name of a folder, of which none is that of the parts."""
+    """A folder name for any column name; never the name of the folder of the batches' rows."""
     folder = quote(column, safe=" ()+,@=").replace("~", "%7E")
     if not folder.strip("."):
         folder = folder.replace(".", "%2E")

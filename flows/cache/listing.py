@@ -1,7 +1,7 @@
-"""Which files a result storage holds, for those storages that can say it.
+"""Lists and removes the files of a result storage, if the storage supports it.
 
-Prefect's contract of a storage is to read and write; folders on disk and blocks that have an
-fsspec filesystem behind them can be listed, and files in them removed.
+Prefect's interface of a storage can only read and write files. Folders on disk and blocks that use
+an fsspec filesystem can also list and remove them.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from typing import Any, cast
 
 from prefect.filesystems import LocalFileSystem, WritableFileSystem
 
-_TIMES = ("mtime", "LastModified", "last_modified", "updated", "created")
-"""Where filesystems say when a file was written."""
+_TIME_FIELDS = ("mtime", "LastModified", "last_modified", "updated", "created")
+"""Names under which filesystems report when a file was written."""
 
 
 @dataclass(frozen=True)
@@ -26,34 +26,35 @@ class StoredFile:
     """A file of a storage."""
 
     key: str
-    """Its path from the storage's root."""
+    """Path relative to the root of the storage."""
     size: int
+    """Size in bytes."""
     modified: float
-    """Seconds since 1970."""
+    """Time of the last change, in seconds since 1970."""
 
 
 class Listing(ABC):
-    """The files of a storage. Every method waits for the storage: call it in a thread."""
+    """The files of a storage. Its methods block, so call them in a thread."""
 
     @abstractmethod
     def files(self, folder: str = "") -> list[StoredFile]:
-        """All files below a folder; none if it does not exist."""
+        """All files below a folder; empty if it does not exist."""
 
     @abstractmethod
     def remove(self, key: str) -> None:
-        """Remove a file, if it is there, and folders that are empty without it."""
+        """Remove a file, if it exists, and the folders that are empty without it."""
 
 
 def make_listing(storage: WritableFileSystem) -> Listing | None:
-    """The files of a storage; None if it cannot list them."""
+    """A listing of the storage; None if the storage cannot list files."""
     if isinstance(storage, LocalFileSystem):
         return _Folder(Path(storage.basepath or ".").expanduser().resolve())
-    behind: Any = getattr(storage, "filesystem", None)
-    if isinstance(behind, WritableFileSystem):  # a block around another one
-        return make_listing(behind)
+    filesystem: Any = getattr(storage, "filesystem", None)
+    if isinstance(filesystem, WritableFileSystem):  # a block that wraps another block
+        return make_listing(filesystem)
     base: Any = getattr(storage, "basepath", None)
-    if hasattr(behind, "find") and isinstance(base, str):
-        return _Remote(behind, base)
+    if hasattr(filesystem, "find") and isinstance(base, str):
+        return _Remote(filesystem, base)
     return None
 
 
@@ -65,10 +66,10 @@ class _Folder(Listing):
         """All files below a folder."""
         found: list[StoredFile] = []
         for path in (self._root / folder).rglob("*"):
-            with suppress(FileNotFoundError):  # removed meanwhile
+            with suppress(FileNotFoundError):  # another process removed it
                 if path.is_file() and not path.is_symlink():
-                    facts, key = path.stat(), path.relative_to(self._root).as_posix()
-                    found.append(StoredFile(key, facts.st_size, facts.st_mtime))
+                    stat, key = path.stat(), path.relative_to(self._root).as_posix()
+                    found.append(StoredFile(key, stat.st_size, stat.st_mtime))
         return found
 
     def remove(self, key: str) -> None:
@@ -89,18 +90,18 @@ class _Remote(Listing):
 
     def files(self, folder: str = "") -> list[StoredFile]:
         """All files below a folder."""
-        self._filesystem.invalidate_cache()  # others write here too
+        self._filesystem.invalidate_cache()  # other processes write here too
         try:
             found = self._filesystem.find(f"{self._root}/{folder}".rstrip("/"), detail=True)
         except FileNotFoundError:
             return []
         return [
-            StoredFile(self._key(path), int(facts.get("size") or 0), _modified(facts))
-            for path, facts in cast("Mapping[str, Mapping[str, Any]]", found).items()
+            StoredFile(self._key(path), int(info.get("size") or 0), _parse_time(info))
+            for path, info in cast("Mapping[str, Mapping[str, Any]]", found).items()
         ]
 
     def remove(self, key: str) -> None:
-        """Remove a file; stores of objects have no folders to remove."""
+        """Remove a file. Object storage has no folders to remove."""
         with suppress(FileNotFoundError):
             self._filesystem.rm_file(f"{self._root}/{key}")
 
@@ -108,10 +109,10 @@ class _Remote(Listing):
         return PurePosixPath(path).relative_to(self._root or "/").as_posix()
 
 
-def _modified(facts: Mapping[str, Any]) -> float:
-    """When a file was written; now, if the filesystem does not say."""
-    for name in _TIMES:
-        value = facts.get(name)
+def _parse_time(info: Mapping[str, Any]) -> float:
+    """When a file was written; the current time if the filesystem does not report it."""
+    for name in _TIME_FIELDS:
+        value = info.get(name)
         if isinstance(value, int | float):
             return float(value)
         if isinstance(value, str):

@@ -1,7 +1,7 @@
-"""Column values as Prefect results: plain Parquet files under readable keys (`keys.py`).
+"""Stores tables as Prefect results: plain Parquet files under readable keys (`keys.py`).
 
-A key does not name the run, so that a later run, a retry and another worker all find what was
-generated; Prefect then shows the column's task as Cached.
+A key does not contain the run. A later run, a retry or another worker therefore finds the values
+that were generated before, and Prefect shows the task of the column as Cached.
 """
 
 from __future__ import annotations
@@ -24,50 +24,52 @@ from dd_core.storage.arrow import read_parquet, write_parquet
 
 
 class ParquetSerializer(Serializer):
-    """Arrow tables as Parquet. Registered with Prefect under the name `parquet`."""
+    """Serializes Arrow tables as Parquet. Registered with Prefect under the name `parquet`."""
 
     type: str = Field(default="parquet", frozen=True)
 
     def dumps(self, obj: Any) -> bytes:
-        """The Parquet file of a table."""
+        """Convert a table to the content of a Parquet file."""
         if not isinstance(obj, pa.Table):
-            raise TypeError(f"the parquet serializer takes Arrow tables, not {type(obj).__name__}")
+            raise TypeError(
+                f"the parquet serializer expects an Arrow table, not a {type(obj).__name__}"
+            )
         sink = io.BytesIO()
         write_parquet(obj, sink)
         return sink.getvalue()
 
     def loads(self, blob: bytes) -> pa.Table:
-        """The table of a Parquet file."""
+        """Read a table from the content of a Parquet file."""
         return read_parquet(io.BytesIO(blob))
 
 
-class BesideResults(WritableFileSystem):
-    """Prefect's record of a result, stored next to the result itself with `.json` appended."""
+class ResultMetadataStorage(WritableFileSystem):
+    """Stores Prefect's metadata for a result next to it, with `.json` appended to the key."""
 
     _block_type_name = "Records beside results"
     _storage: WritableFileSystem = PrivateAttr()
 
     @classmethod
-    def of(cls, storage: WritableFileSystem) -> BesideResults:
-        """Records beside the results of a storage."""
-        beside = cls()
-        beside._storage = storage
-        return beside
+    def of(cls, storage: WritableFileSystem) -> ResultMetadataStorage:
+        """The metadata storage for the results in `storage`."""
+        metadata_storage = cls()
+        metadata_storage._storage = storage
+        return metadata_storage
 
     async def read_path(self, path: str) -> bytes:
-        """A record's bytes."""
+        """Read the metadata of a result."""
         return await read_file(self._storage, f"{path}.json")
 
     async def write_path(self, path: str, content: bytes) -> None:
-        """Write a record."""
+        """Write the metadata of a result."""
         written: Any = self._storage.write_path(f"{path}.json", content)
         if hasattr(written, "__await__"):
             await written
 
 
 @dataclass
-class GivenKey(CachePolicy):
-    """The cache key is what the caller passes as `key`."""
+class ExplicitKey(CachePolicy):
+    """Uses the task's parameter `key` as the cache key."""
 
     def compute_key(
         self,
@@ -76,24 +78,24 @@ class GivenKey(CachePolicy):
         flow_parameters: dict[str, Any],
         **kwargs: Any,
     ) -> str | None:
-        """The `key` parameter of the task."""
+        """The value of the task's parameter `key`."""
         return inputs.get("key")
 
 
 async def read_file(storage: WritableFileSystem, path: str) -> bytes:
-    """A file of a storage block, whether its methods are asynchronous or not."""
+    """Read a file of a storage block, whether its methods are asynchronous or not."""
     content: Any = storage.read_path(path)
     return await content if hasattr(content, "__await__") else content
 
 
 async def get_result_storage() -> WritableFileSystem:
-    """Where the current flow run keeps its results."""
+    """The result storage of the current flow run."""
     store: ResultStore = get_result_store()
     return store.result_storage or await aget_default_result_storage()
 
 
 async def require_results(storage: WritableFileSystem, keys: Iterable[str]) -> None:
-    """Prefect only logs it when it cannot write a result: see that each record is there."""
+    """Raise if a result was not written. Prefect only logs when it cannot write a result."""
     for key in keys:
         try:
             await read_file(storage, f"{key}.json")

@@ -1,7 +1,7 @@
-"""What the result storage holds of a run's columns, found by row of the dataset.
+"""Finds stored values of a run's columns in the result storage.
 
-Values belong to rows, not to batches: what earlier runs stored in batches of another size is put
-together. A file that cannot be read is as good as none.
+Values belong to rows, not to batches. If earlier runs used batches of another size, the values of a
+batch are assembled from several files. A file that cannot be read counts as missing.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from dd_core.storage.location import Location
 from .column_table import combine_tables, restore_values
 from .keys import ROW, SKIPPED, make_column_folders, make_key, parse_range
 from .listing import Listing, make_listing
-from .results import BesideResults, ParquetSerializer, get_result_storage, read_file
+from .results import ParquetSerializer, ResultMetadataStorage, get_result_storage, read_file
 from .retention import remove_older
 
 _logger = logging.getLogger(__name__)
@@ -35,18 +35,18 @@ _logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class StoredColumn:
-    """What the storage holds of a column in a batch."""
+    """The stored values of a column in a batch."""
 
     table: pa.Table
-    """The rows in order; each has its index in the dataset and whether it was skipped."""
+    """The rows in order, each with its index in the dataset and whether it was skipped."""
     key: str
-    """Where the column of just this batch belongs."""
+    """Key of the column in exactly this batch."""
     is_complete: bool
     is_assembled: bool
-    """Whether it comes from files of other batches."""
+    """Whether rows come from the files of other batches."""
 
     def cells(self) -> dict[int, dict[str, Any]]:
-        """Values by row of the dataset; skipped cells are left out, they are skipped again."""
+        """Values by row of the dataset. Skipped cells are not included: they are skipped again."""
         names = [name for name in self.table.column_names if name not in (ROW, SKIPPED)]
         skipped: list[Any] = self.table.column(SKIPPED).to_pylist()
         rows: list[Any] = self.table.column(ROW).to_pylist()
@@ -59,22 +59,22 @@ class StoredColumn:
 
 
 class ColumnCache:
-    """The stored columns of one run. Each column's folder is listed once, when it has to be."""
+    """The stored columns of one run. The folder of a column is listed at most once."""
 
     def __init__(self, plan: Plan, dataset: Location) -> None:
         self._plan = plan
         self._folders = make_column_folders(plan, dataset)
         self._ranges: dict[str, asyncio.Task[_Ranges]] = {}
         self._latest: dict[str, tuple[str, pa.Table | None]] = {}
-        """By folder the file that was read last: the next batch may need its other rows."""
+        """The last file that was read, by folder: the next batch may need other rows of it."""
         self._storage: WritableFileSystem | None = None
         self._listing: Listing | None = None
 
-    async def columns(self, batch: Batch) -> dict[str, StoredColumn]:
-        """The columns of a batch that the storage holds, whole or in part."""
-        storage = await self._opened()
+    async def load_columns(self, batch: Batch) -> dict[str, StoredColumn]:
+        """Load the columns of a batch that the storage holds completely or in part."""
+        storage = await self._open_storage()
         found = await asyncio.gather(
-            *(self._column(storage, folder, batch) for folder in self._folders.values())
+            *(self._load_column(storage, folder, batch) for folder in self._folders.values())
         )
         return {
             name: column
@@ -83,33 +83,40 @@ class ColumnCache:
         }
 
     async def covers(self, batches: Sequence[Batch]) -> bool:
-        """Whether there are files for every row of every column that asks a model.
+        """Whether there are files for every row of every column that calls a model.
 
-        Rows may be missing in them, for they are not read; and False if files cannot be listed.
+        The files are not read, so rows may still be missing in them. Returns False if the storage
+        cannot list files.
         """
-        await self._opened()
+        await self._open_storage()
         for name, folder in self._folders.items():
             if self._plan.columns[name].column.get_model_aliases():
-                ranges = await self._ranges_of(folder)
+                ranges = await self._list_ranges(folder)
                 if not all(ranges.cover(batch) for batch in batches):
                     return False
         return True
 
-    def reusable(self, stored: Mapping[str, StoredColumn]) -> set[str]:
-        """Columns that are whole and were made from stored columns that are used as well."""
+    def find_reusable(self, stored: Mapping[str, StoredColumn]) -> set[str]:
+        """The columns whose tasks Prefect may take from the cache as a whole.
+
+        These are the complete columns that depend only on such columns. If an input is generated
+        again, it may get other values, and a column that was made from the old ones would not fit.
+        """
         reusable: set[str] = set()
         for name, planned in self._plan.columns.items():
-            held = stored.get(name)
-            if held is not None and held.is_complete and reusable.issuperset(planned.producers):
+            column = stored.get(name)
+            if column is None or not column.is_complete:
+                continue
+            if reusable.issuperset(planned.producers):
                 reusable.add(name)
         return reusable
 
-    async def keep(self, columns: Mapping[str, StoredColumn]) -> None:
-        """Store columns that were put together under their own keys, where Prefect finds them."""
-        storage = await self._opened()
+    async def store_assembled(self, columns: Mapping[str, StoredColumn]) -> None:
+        """Store assembled columns under the keys of their batch, where Prefect looks for them."""
+        storage = await self._open_storage()
         store = ResultStore(
             result_storage=storage,
-            metadata_storage=BesideResults.of(storage),
+            metadata_storage=ResultMetadataStorage.of(storage),
             serializer=ParquetSerializer(),
         )
         for column in columns.values():
@@ -117,20 +124,20 @@ class ColumnCache:
                 await store.awrite(column.table, key=column.key)
 
     async def remove_older(self, days: float) -> None:
-        """Remove stored values of these columns that were written before."""
-        await self._opened()
+        """Remove stored values of these columns that are older than `days`."""
+        await self._open_storage()
         if self._listing is None:
             _logger.warning("cache_days has no effect: the result storage cannot be listed")
             return
         await asyncio.to_thread(remove_older, self._listing, self._folders.values(), days)
 
-    async def _opened(self) -> WritableFileSystem:
+    async def _open_storage(self) -> WritableFileSystem:
         if self._storage is None:
             self._storage = await get_result_storage()
             self._listing = make_listing(self._storage)
         return self._storage
 
-    async def _column(
+    async def _load_column(
         self, storage: WritableFileSystem, folder: str, batch: Batch
     ) -> StoredColumn | None:
         key = make_key(folder, batch.start, batch.stop)
@@ -138,19 +145,20 @@ class ColumnCache:
         if own is not None and own.num_rows == batch.size:
             return StoredColumn(own, key, is_complete=True, is_assembled=False)
         tables = [] if own is None else [own]
-        for start, stop in (await self._ranges_of(folder)).overlapping(batch):
+        for start, stop in (await self._list_ranges(folder)).overlapping(batch):
             if (start, stop) != (batch.start, batch.stop):
                 tables += await self._read_other(storage, folder, start, stop)
-        table = _rows_of(tables, batch)
+        table = _select_rows(tables, batch)
         if table is None:
             return None
         is_complete = table.num_rows == batch.size
         return StoredColumn(table, key, is_complete, is_assembled=True)
 
-    async def _ranges_of(self, folder: str) -> _Ranges:
+    async def _list_ranges(self, folder: str) -> _Ranges:
+        # The task is stored, not its result: batches that start at once share one listing.
         if folder not in self._ranges:
-            listed = asyncio.to_thread(_ranges_in, self._listing, folder)
-            self._ranges[folder] = asyncio.create_task(listed)
+            listing = asyncio.to_thread(_list_ranges, self._listing, folder)
+            self._ranges[folder] = asyncio.create_task(listing)
         return await self._ranges[folder]
 
     async def _read_other(
@@ -165,36 +173,39 @@ class ColumnCache:
 
 
 class _Ranges:
-    """Ranges of rows that a folder has files of."""
+    """The ranges of rows for which a folder contains files."""
 
     def __init__(self, ranges: Sequence[tuple[int, int]]) -> None:
         self._ranges = sorted(ranges)
         self._longest = max((stop - start for start, stop in ranges), default=0)
 
     def overlapping(self, batch: Batch) -> list[tuple[int, int]]:
-        """Those with rows of a batch."""
+        """The ranges that contain rows of a batch."""
+        # No range that starts earlier than the longest range before the batch can reach into it.
         first = bisect_left(self._ranges, (batch.start - self._longest, 0))
         last = bisect_left(self._ranges, (batch.stop, 0))
         return [each for each in self._ranges[first:last] if each[1] > batch.start]
 
     def cover(self, batch: Batch) -> bool:
-        """Whether every row of a batch is in one of them."""
+        """Whether every row of a batch is in at least one range."""
         return not [*find_gaps([(0, batch.start), *self.overlapping(batch)], batch.stop)]
 
 
-def _ranges_in(listing: Listing | None, folder: str) -> _Ranges:
+def _list_ranges(listing: Listing | None, folder: str) -> _Ranges:
     if listing is None:
         return _Ranges([])
     try:
         found = [parse_range(file.key) for file in listing.files(folder)]
-    except Exception as error:  # storages raise what they like; a run can do without
-        _logger.warning("%s cannot be listed: %s: %s", folder, type(error).__name__, error)
+    except (
+        Exception
+    ) as error:  # storage blocks raise arbitrary errors; a run does not need the cache
+        _logger.warning("folder %r cannot be listed: %s: %s", folder, type(error).__name__, error)
         return _Ranges([])
     return _Ranges([each for each in found if each is not None])
 
 
 def collect_cells(run: BatchRun, stored: Mapping[str, StoredColumn]) -> JournalledCells:
-    """Stored cells as journals have them, of the columns that are not just computed again."""
+    """Stored cells in the form of a journal, without columns that are cheap to compute again."""
     return {
         run.plan.columns[name].fingerprint: column.cells()
         for name, column in stored.items()
@@ -203,25 +214,25 @@ def collect_cells(run: BatchRun, stored: Mapping[str, StoredColumn]) -> Journall
 
 
 async def _read(storage: WritableFileSystem, key: str) -> pa.Table | None:
-    """A stored column; None for a file that is not there, or is damaged."""
+    """A stored column; None if the file is missing or damaged."""
     try:
         table = ParquetSerializer().loads(await read_file(storage, key))
-    except Exception:  # storages raise what they like for a missing file
+    except Exception:  # storage blocks raise arbitrary errors for a missing file
         return None
     return table if {ROW, SKIPPED} <= {*table.column_names} else None
 
 
-def _rows_of(tables: Sequence[pa.Table], batch: Batch) -> pa.Table | None:
-    """The rows of a batch that tables hold, each once and in order; None if they hold none."""
+def _select_rows(tables: Sequence[pa.Table], batch: Batch) -> pa.Table | None:
+    """The rows of a batch in the tables, each once and in order; None if there are none."""
     taken, pieces = set[int](), list[pa.Table]()
     for table in tables:
         rows: list[Any] = table.column(ROW).to_pylist()
         chosen = [
-            place
-            for place, row in enumerate(rows)
+            position
+            for position, row in enumerate(rows)
             if batch.start <= row < batch.stop and row not in taken
         ]
-        taken.update(rows[place] for place in chosen)
+        taken.update(rows[position] for position in chosen)
         if chosen:
             pieces.append(table.take(pa.array(chosen)))
     if not pieces:

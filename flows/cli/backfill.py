@@ -1,4 +1,4 @@
-"""The command of `ddflows` for versions of past days: `backfill`."""
+"""`ddflows backfill`: generates the missing versions of past days."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ if TYPE_CHECKING:
 
 @click.command()
 @add_config_argument
-@click.option("--from", "first", required=True, metavar="DATE", help="First day, as 2026-11-01.")
-@click.option("--to", "last", metavar="DATE", help="Last day; today, if not given.")
-@click.option("-n", "--num-records", default=10, show_default=True, help="Rows of each version.")
+@click.option(
+    "--from", "first", required=True, metavar="DATE", help="First day, such as 2026-11-01."
+)
+@click.option("--to", "last", metavar="DATE", help="Last day; default: today.")
+@click.option(
+    "-n", "--num-records", default=10, show_default=True, help="Number of rows of each version."
+)
 @dataset_option
 @artifacts_option
 @run_config_option
@@ -43,11 +47,11 @@ def backfill(
     run_config: str | None,
     providers: str | None,
 ) -> None:
-    """Make the versions of past days that a dataset lacks, one after the other.
+    """Generate missing versions of past days.
 
-    Days whose version is accepted are left alone; versions that were begun are continued. The
-    latest version stays the latest. The exit code is 0 only when every day has its rows and passed
-    its gates.
+    The days are generated one after another. Skips days whose version is already accepted, and continues versions that are not finished. An
+    older version never replaces a newer one as the latest. The exit code is 0 only if every day has
+    all of its rows and passed its gates.
     """
     from dd_core.errors import GatesFailedError
     from dd_core.storage.directory import DatasetDirectory
@@ -55,16 +59,16 @@ def backfill(
 
     from .run_here import locate_datasets, run_here
 
-    wanted = [*list_dates(first, last or date.today().isoformat())]
-    if not wanted:
+    days = [*list_dates(first, last or date.today().isoformat())]
+    if not days:
         raise click.UsageError(f"--from {first} is after --to {last}")
-    short: list[str] = []
-    placed = locate_datasets(artifact_path)
-    for day in wanted:
-        if DatasetDirectory.place(placed, dataset_name, day).accepted:
-            click.echo(f"{day} is there")
+    incomplete: list[str] = []
+    location = locate_datasets(artifact_path)
+    for day in days:
+        if DatasetDirectory.place(location, dataset_name, day).accepted:
+            click.echo(f"{day}: already accepted")
             continue
-        click.echo(f"{day}")
+        click.echo(day)
         try:
             is_complete = run_here(
                 config=config,
@@ -78,7 +82,7 @@ def backfill(
         except GatesFailedError as error:
             click.echo(str(error), err=True)
             is_complete = False
-        short += [] if is_complete else [day]
-    if short:
-        click.echo(f"not as asked for: {', '.join(short)}", err=True)
-    sys.exit(1 if short else 0)
+        incomplete += [] if is_complete else [day]
+    if incomplete:
+        click.echo(f"incomplete or rejected: {', '.join(incomplete)}", err=True)
+    sys.exit(1 if incomplete else 0)

@@ -1,4 +1,4 @@
-"""The commands of `ddflows` for datasets that are there: `report`, `export`, `push`."""
+"""The commands of `ddflows` for existing datasets: `report`, `export` and `push`."""
 
 from __future__ import annotations
 
@@ -18,11 +18,19 @@ _dataset = click.argument("dataset", type=click.Path(exists=True, file_okay=Fals
 
 @click.command()
 @_dataset
-@click.option("-o", "--output", type=click.Path(dir_okay=False), help="An .html or .svg file.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False),
+    help="Write the report to this .html or .svg file.",
+)
 @report_errors
 def report(dataset: str, output: str | None) -> None:
-    """Show what the rows of the folder DATASET are like."""
-    _opened(dataset).load_analysis().to_report(output)
+    """Show a report on a dataset.
+
+    DATASET is the folder of a dataset or of a version.
+    """
+    _open_dataset(dataset).load_analysis().to_report(output)
 
 
 @click.command()
@@ -30,18 +38,23 @@ def report(dataset: str, output: str | None) -> None:
 @click.argument("file", type=click.Path(dir_okay=False))
 @report_errors
 def export(dataset: str, file: str) -> None:
-    """Write the rows of the folder DATASET to FILE (.jsonl, .csv or .parquet)."""
-    results = _opened(dataset)
+    """Export a dataset to a file.
+
+    Writes the dataset or version in the folder DATASET to FILE (.jsonl, .csv or .parquet).
+    """
+    results = _open_dataset(dataset)
     click.echo(f"{results.count_records():,} rows written to {results.export(file)}")
 
 
 @click.command()
 @_dataset
 @click.argument("repository")
-@click.option("--description", default="Synthetic data.", help="First words of its README.")
-@click.option("--token", help="Environment variable with the token, if it is not HF_TOKEN.")
-@click.option("--private", is_flag=True, help="If the repository is new, make it private.")
-@click.option("--tag", "tags", multiple=True, help="May be repeated.")
+@click.option(
+    "--description", default="Synthetic data.", help="Text at the beginning of the README."
+)
+@click.option("--token", help="Environment variable that contains the token; default: HF_TOKEN.")
+@click.option("--private", is_flag=True, help="Make the repository private if it is new.")
+@click.option("--tag", "tags", multiple=True, help="Tag of the dataset. Can be repeated.")
 @report_errors
 def push(
     dataset: str,
@@ -51,13 +64,16 @@ def push(
     private: bool,
     tags: tuple[str, ...],
 ) -> None:
-    """Upload the folder DATASET to REPOSITORY (user/name) on Hugging Face."""
-    results = _opened(dataset)
+    """Upload a dataset to Hugging Face.
+
+    Uploads the dataset or version in the folder DATASET to REPOSITORY (user/name).
+    """
+    results = _open_dataset(dataset)
     url = results.push_to_hub(repository, description, token=token, private=private, tags=tags)
-    click.echo(f"{results.count_records():,} rows are at {url}")
+    click.echo(f"{results.count_records():,} rows uploaded to {url}")
 
 
-def _opened(dataset: str) -> DatasetCreationResults:
+def _open_dataset(dataset: str) -> DatasetCreationResults:
     from dd_core import DataDesigner
 
     path = Path(dataset).resolve()

@@ -1,4 +1,4 @@
-"""`ddflows limits`: the request limits that all runs of a workspace share."""
+"""`ddflows limits`: shows and sets the request limits that all runs of a workspace share."""
 
 from __future__ import annotations
 
@@ -16,34 +16,44 @@ if TYPE_CHECKING:
 
 
 _T = TypeVar("_T")
+_ENDED = "(ended)"
+"""Shown instead of the name of a run that no longer exists."""
 
 
 @click.group(invoke_without_command=True)
-@click.option("--free-orphans", is_flag=True, help="Give back the slots of runs that are gone.")
+@click.option(
+    "--free-orphans", is_flag=True, help="First release the slots of runs that no longer exist."
+)
 @click.pass_context
 @report_errors
 def limits(context: click.Context, free_orphans: bool) -> None:
-    """Show each model's limit in Prefect and which runs hold its slots."""
+    """Show or set the request limits of models.
+
+    Without a command, shows the limit of each model and the runs that hold its slots.
+    """
     if context.invoked_subcommand is not None:
         return
     if free_orphans:
-        click.echo(f"{_with_client(_free)} slots freed")
-    _with_client(_show)
+        click.echo(f"{_run_with_client(_free)} slots released")
+    _run_with_client(_show)
 
 
 @limits.command("set")
 @click.argument("alias")
 @click.argument("requests", type=click.IntRange(min=0), required=False)
 @click.option(
-    "--per-minute", type=click.IntRange(min=1), help="Requests that may be started in a minute."
+    "--per-minute", type=click.IntRange(min=1), help="Maximum number of requests per minute."
 )
 @report_errors
 def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
-    """Let REQUESTS of the model ALIAS be in flight at once, over all runs; 0 pauses it."""
+    """Set the request limit of the model ALIAS, for all runs together.
+
+    REQUESTS is the maximum number of requests in flight; 0 pauses the model.
+    """
     from ..limits.tag_limits import set_limit, set_rate
 
     if requests is None and per_minute is None:
-        raise click.UsageError("give the number of requests, --per-minute, or both")
+        raise click.UsageError("specify REQUESTS, --per-minute, or both")
 
     async def change(client: PrefectClient) -> None:
         if requests is not None:
@@ -51,28 +61,28 @@ def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
         if per_minute is not None:
             await set_rate(client, alias, per_minute)
 
-    _with_client(change)
-    _with_client(_show)
+    _run_with_client(change)
+    _run_with_client(_show)
 
 
 @limits.command()
 @click.argument("alias")
 @report_errors
 def free(alias: str) -> None:
-    """Give back the slots of the model ALIAS whose runs are gone, and count the rest anew."""
+    """Release the slots of the model ALIAS whose runs no longer exist."""
 
     async def free_one(client: PrefectClient) -> int:
         return await _free(client, alias)
 
-    click.echo(f"{_with_client(free_one)} slots freed")
+    click.echo(f"{_run_with_client(free_one)} slots released")
 
 
-def _with_client(work: Callable[[PrefectClient], Awaitable[_T]]) -> _T:
+def _run_with_client(call: Callable[[PrefectClient], Awaitable[_T]]) -> _T:
     from prefect.client.orchestration import get_client
 
     async def run() -> _T:
         async with get_client() as client:
-            return await work(client)
+            return await call(client)
 
     return asyncio.run(run())
 
@@ -98,13 +108,13 @@ async def _show(client: PrefectClient) -> None:
     states = parse_limits(found, list_aliases(found))
     rates = await read_rates(client, states)
     runs = await list_live_runs(client) if any(state.held for state in states.values()) else {}
-    table = Table("model", "limit", "held", "a minute", "by", "waiting")
+    table = Table("model", "limit", "held", "per minute", "held by", "waiting")
     for alias, state in states.items():
-        names = {holder: runs[holder].name if holder in runs else "(gone)" for holder in state.held}
+        names = {run: runs[run].name if run in runs else _ENDED for run in state.held}
         names |= {each: runs[each].name for each in state.waiting if each in runs}
         by = [f"{names[holder]}: {slots}" for holder, slots in state.held.items()]
-        by += [f"tasks of others: {state.others}"] if state.others else []
-        waiting = [names.get(holder, "(gone)") for holder in state.waiting]
+        by += [f"other tasks: {state.others}"] if state.others else []
+        waiting = [names.get(holder, _ENDED) for holder in state.waiting]
         rate = f"{rates[alias]:,.0f}" if alias in rates else ""
         table.add_row(
             alias, str(state.limit), str(state.live), rate, ", ".join(by), ", ".join(waiting)
@@ -112,4 +122,4 @@ async def _show(client: PrefectClient) -> None:
     if states:
         Console().print(table)
     else:
-        click.echo("No run has created a limit yet; set one with `ddflows limits set ALIAS N`.")
+        click.echo("No limit exists yet; set one with `ddflows limits set ALIAS REQUESTS`.")

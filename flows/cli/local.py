@@ -1,4 +1,4 @@
-"""The commands of `ddflows local`: the small language model that runs on this machine."""
+"""`ddflows local`: installs and serves the small language model that runs on this machine."""
 
 from __future__ import annotations
 
@@ -9,29 +9,32 @@ from .options import report_errors
 
 @click.group()
 def local() -> None:
-    """The small language model that runs on this machine."""
+    """Install or serve the local language model.
+
+    This is a small model that runs on this machine.
+    """
 
 
 @local.command()
 @report_errors
 def install() -> None:
     """Install the model (about 130 MB) into this Python environment."""
-    from dd_core.models.local import launcher as embedded
+    from dd_core.models.local import launcher
 
-    embedded.install()
+    launcher.install()
     click.echo("The local model is installed. Use it with `provider: local`.")
 
 
 @local.command()
-@click.option("--host", default="127.0.0.1", show_default=True)
-@click.option("--port", default=8080, show_default=True)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option("--port", default=8080, show_default=True, help="Port to listen on.")
 @report_errors
 def serve(host: str, port: int) -> None:
-    """Serve the model over the OpenAI protocol until interrupted."""
+    """Serve the model with an OpenAI-compatible API until interrupted."""
     from dd_core.models.local.launcher import LOCAL_MODEL_ID, LocalServer
 
     server = LocalServer.launch(host=host, port=port)
-    click.echo(f"{LOCAL_MODEL_ID} answers at {server.url}; press Ctrl+C to end it.")
+    click.echo(f"{LOCAL_MODEL_ID} is available at {server.url}; press Ctrl+C to stop it.")
     try:
         server.wait()
     except KeyboardInterrupt:

@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 
 def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
-    """The argument CONFIG; a Python file is given what follows `--`."""
+    """Add the argument CONFIG, and arguments after `--` for a configuration in a Python file."""
 
     @click.argument("config", metavar="CONFIG")
     @click.argument("script_args", nargs=-1, metavar="[-- ARGS...]")
@@ -36,37 +36,41 @@ def _read_config(config: str, script_args: tuple[str, ...]) -> DataDesignerConfi
     if config.endswith(".py"):
         return run_script(Path(config), script_args)
     if script_args:
-        raise click.UsageError(f"only a Python file takes arguments, not {config!r}")
+        raise click.UsageError(f"{config!r} takes no arguments; only a Python file does")
     return config
 
 
 providers_option = click.option(
-    "--providers", type=click.Path(exists=True, dir_okay=False), help="YAML file of providers."
+    "--providers",
+    type=click.Path(exists=True, dir_okay=False),
+    help="YAML file with model providers.",
 )
 run_config_option = click.option(
     "-c",
     "--run-config",
     type=click.Path(exists=True, dir_okay=False),
-    help="YAML file of run settings.",
+    help="YAML file with run settings.",
 )
-seed_option = click.option("--seed", type=int, help="Same seed, same sampled rows.")
-dataset_option = click.option("-d", "--dataset-name", default="dataset", show_default=True)
+seed_option = click.option("--seed", type=int, help="The same seed gives the same sampled rows.")
+dataset_option = click.option(
+    "-d", "--dataset-name", default="dataset", show_default=True, help="Folder of the dataset."
+)
 artifacts_option = click.option(
     "-o",
     "--artifact-path",
     default="artifacts",
     show_default=True,
-    help="Folder or address of datasets, or block:NAME for a storage block.",
+    help="Folder or address of the datasets, or block:NAME for a storage block.",
 )
 version_option = click.option(
     "--version",
     metavar="NAME",
-    help="Make or continue this version of the dataset, such as 2026-11-24.",
+    help="Version of the dataset to create or continue, such as 2026-11-24.",
 )
 
 
 def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
-    """The run settings of a YAML file, with a seed."""
+    """Read run settings from a YAML file, and set the seed if there is one."""
     from dd_core.dataset.run_config import RunConfig
 
     given: dict[str, Any] = {}
@@ -80,7 +84,7 @@ def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
 
 
 def read_providers(path: str | None) -> list[Any] | None:
-    """The providers of a YAML file."""
+    """Read model providers from a YAML file."""
     if path is None:
         return None
     import yaml
@@ -93,7 +97,7 @@ def read_providers(path: str | None) -> list[Any] | None:
 
 
 def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Turn the errors that we raise on purpose into a message and exit code 1."""
+    """Report expected errors as a message with exit code 1, without a traceback."""
 
     @wraps(command)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:

@@ -1,4 +1,4 @@
-"""One try at a batch that another process makes, as the dataset's run sees it."""
+"""One attempt at a batch on another machine, as the dataset's run sees it."""
 
 from __future__ import annotations
 
@@ -12,101 +12,105 @@ from dd_core.storage.directory import DatasetDirectory, Part
 
 from .records import BatchRecord
 
-_UNTIL_A_PROCESS_RUNS = 5
-"""Times the silence that is allowed while a worker prepares a process: images may be pulled."""
-_LEAST_UNTIL_A_PROCESS_RUNS = 60.0
-"""Seconds that this may always take: a busy machine needs long to load the libraries."""
-_LOOKS_AFTER_THE_END = 3
-"""A storage may show the last record of a process a moment after Prefect shows its end."""
-_DOUBLINGS = 3
-_SILENT_FOR_EACH_FAILED = 3
+_START_TIMEOUT_FACTOR = 5
+"""How many times the heartbeat timeout a worker may take to start a process: it may have to pull an
+image."""
+_MIN_START_TIMEOUT_SECONDS = 60.0
+"""A process may always take this long to start: a busy machine needs long to load the libraries."""
+_POLLS_AFTER_END = 3
+"""Polls to wait for the last record of a run that has ended: some storage shows files late."""
+_MAX_DOUBLINGS = 3
+_TIMEOUTS_PER_FAILURE = 3
+_MIN_POLLS_PER_TIMEOUT = 6
+"""Polls that must find an unchanged heartbeat before it times out."""
 
 
 @dataclass(frozen=True)
-class Loss:
-    """Why a try must be taken for lost."""
+class AttemptFailure:
+    """Why an attempt is considered lost."""
 
-    why: str
-    is_silent: bool = False
-    """No failure was seen: its process may be dead, or only slow."""
+    reason: str
+    is_timeout: bool = False
+    """Only the heartbeat is missing: the process may be dead, or slow."""
 
 
-class Losses:
-    """The tries at one batch that were lost.
+class AttemptFailures:
+    """The lost attempts at one batch.
 
-    A silent one is not a failure: its worker may be slow. The next one is given twice the time, at
-    most eight times, so that it gets through. Silent ones are limited as well, because the batch
-    itself may be what kills the machines.
+    A missing heartbeat does not count as a failure, because the worker may be slow. After each
+    timeout, the next attempt gets twice as much time, up to eight times the original timeout, so
+    that the batch can finish on a slow worker. The number of timeouts is limited as well, because
+    the batch itself may be what kills the machines.
     """
 
     def __init__(self) -> None:
         self._failed = 0
-        self._silent = 0
+        self._timed_out = 0
 
-    def add(self, loss: Loss) -> int:
-        """Count one more, and return how many there are of either sort."""
-        if loss.is_silent:
-            self._silent += 1
+    def add(self, failure: AttemptFailure) -> int:
+        """Count a lost attempt; returns the number of lost attempts of both kinds."""
+        if failure.is_timeout:
+            self._timed_out += 1
         else:
             self._failed += 1
-        return self._failed + self._silent
+        return self._failed + self._timed_out
 
-    def allows_another(self, tries: int) -> bool:
-        """Whether the batch may be started again if `tries` may fail."""
-        return self._failed < tries and self._silent < _SILENT_FOR_EACH_FAILED * tries
+    def allow_retry(self, max_failed: int) -> bool:
+        """Whether the batch may be restarted if `max_failed` attempts may fail."""
+        max_timed_out = _TIMEOUTS_PER_FAILURE * max_failed
+        return self._failed < max_failed and self._timed_out < max_timed_out
 
-    def patience(self, silence: float) -> float:
-        """Seconds of silence that the next try is allowed."""
-        return silence * 2 ** min(self._silent, _DOUBLINGS)
-
-
-_LOOKS = 6
-"""Silence has to be seen at least so many times: the one who looks may have been away himself."""
+    def scale_timeout(self, seconds: float) -> float:
+        """The heartbeat timeout of the next attempt, in seconds."""
+        return seconds * 2 ** min(self._timed_out, _MAX_DOUBLINGS)
 
 
 class HeartbeatMonitor:
-    """How long a sign has not changed.
+    """Measures for how long a heartbeat has not changed.
 
-    Only the clock of the one who looks counts, so that clocks of machines need not agree.
+    Only the clock of the observer counts, so the clocks of the machines need not agree.
     """
 
     def __init__(self) -> None:
-        self._sign: object = None
-        self._looked: float | None = None
-        self._quiet: list[float] = []
+        self._heartbeat: object = None
+        self._observed_at: float | None = None
+        self._pauses: list[float] = []
 
-    def look(self, sign: object, now: float) -> None:
-        """The sign as it is at `now`, in seconds of a monotonic clock."""
-        if sign != self._sign or self._looked is None:
-            self._sign = sign
-            self._quiet = []
+    def observe(self, heartbeat: object, now: float) -> None:
+        """Take note of the heartbeat at `now`, in seconds of a monotonic clock."""
+        if heartbeat != self._heartbeat or self._observed_at is None:
+            self._heartbeat = heartbeat
+            self._pauses = []
         else:
-            self._quiet.append(now - self._looked)
-        self._looked = now
+            self._pauses.append(now - self._observed_at)
+        self._observed_at = now
 
-    def exceeds(self, seconds: float) -> bool:
-        """Whether the sign has been the same for so long. A pause between two looks counts with
-        at most a part of that."""
-        most = seconds / _LOOKS
-        return sum(min(pause, most) for pause in self._quiet) >= seconds
+    def has_timed_out(self, seconds: float) -> bool:
+        """Whether the heartbeat has been unchanged for so long.
+
+        The observer may itself have been suspended for minutes, while the heartbeat continued.
+        Therefore a single pause between two observations counts only as a fraction of the timeout.
+        """
+        longest = seconds / _MIN_POLLS_PER_TIMEOUT
+        return sum(min(pause, longest) for pause in self._pauses) >= seconds
 
 
 class Attempt:
-    """A flow run that generates a batch, and what has been heard of it."""
+    """A flow run that generates a batch, and its last known record."""
 
     def __init__(
-        self, batch: Batch, record: BatchRecord, flow_run_id: UUID, patience: float
+        self, batch: Batch, record: BatchRecord, flow_run_id: UUID, heartbeat_timeout: float
     ) -> None:
         self.batch = batch
         self.record = record
-        """As it was when last looked at."""
+        """The record as it was last read."""
         self.flow_run_id = flow_run_id
-        self._patience = patience
-        self._silence = HeartbeatMonitor()
-        self._looks_since_end = 0
+        self._heartbeat_timeout = heartbeat_timeout
+        self._monitor = HeartbeatMonitor()
+        self._polls_since_end = 0
 
     def read(self, directory: DatasetDirectory) -> tuple[BatchRecord, Part | None]:
-        """The record as it is now, and the part if the try says that it is over."""
+        """Read the current record, and the part if the record says that the attempt has ended."""
         record = BatchRecord.read(directory, self.record.index, self.record.attempt)
         self.record = record or self.record
         part = directory.part(self.batch.index) if self.record.is_over else None
@@ -114,28 +118,31 @@ class Attempt:
             part = None
         return self.record, part
 
-    def trouble(self, record: BatchRecord, state: State | None, now: float) -> Loss | None:
-        """Why the try must be taken for lost; None if there is no reason.
+    def failure_reason(
+        self, record: BatchRecord, state: State | None, now: float
+    ) -> AttemptFailure | None:
+        """Why the attempt is considered lost; None while there is no reason.
 
-        `state` is None when Prefect could not be asked: then only the record counts.
+        `state` is None if Prefect did not respond. In this case only the record counts.
         """
         kind = state.type.value if state is not None else "UNKNOWN"
         if kind in ("SCHEDULED", "PAUSED"):
-            return None  # waiting for a worker is nobody's fault
-        self._silence.look((kind, record.owner, record.beats, record.state), now)
+            return None  # a run that waits for a worker sends no heartbeat
+        self._monitor.observe((kind, record.owner, record.heartbeats, record.state), now)
         if kind in ("FAILED", "CRASHED", "CANCELLED") and state is not None and not record.is_over:
-            self._looks_since_end += 1
-            if self._looks_since_end < _LOOKS_AFTER_THE_END:
+            self._polls_since_end += 1
+            if self._polls_since_end < _POLLS_AFTER_END:
                 return None
-            return Loss(f"its run ended as {state.name}: {state.message or 'no reason is known'}")
-        silence = self._patience
+            message = state.message or "the reason is unknown"
+            return AttemptFailure(f"its run ended as {state.name}: {message}")
+        timeout = self._heartbeat_timeout
         if kind == "PENDING":
-            silence = max(_UNTIL_A_PROCESS_RUNS * silence, _LEAST_UNTIL_A_PROCESS_RUNS)
-        if not self._silence.exceeds(silence):
+            timeout = max(_START_TIMEOUT_FACTOR * timeout, _MIN_START_TIMEOUT_SECONDS)
+        if not self._monitor.has_timed_out(timeout):
             return None
         if kind == "COMPLETED" or record.is_over:
-            return Loss(
-                "its run is complete, but its part is not in the dataset's folder; do all machines "
-                "see the same storage there?"
+            return AttemptFailure(
+                "its run is complete, but its Parquet file is not in the dataset's folder; check "
+                "that all machines see the same storage under this path"
             )
-        return Loss(f"no sign of life for {silence:.0f} s", is_silent=True)
+        return AttemptFailure(f"no heartbeat for {timeout:.0f} s", is_timeout=True)

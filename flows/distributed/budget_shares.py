@@ -1,4 +1,4 @@
-"""A dataset's budget, handed out to processes that each know only what they take themselves."""
+"""Divides a dataset's budget among processes that each know only their own usage."""
 
 from __future__ import annotations
 
@@ -9,80 +9,87 @@ from dd_core.errors import BudgetExhaustedError
 from dd_core.models.config import Price
 from dd_core.models.usage import Budget, BudgetTracker, UsageLedger
 
-_WORTHWHILE = 0.01
-"""Share of a budget below which a rest is not handed out again."""
+_MIN_FRACTION = 0.01
+"""Fraction of the budget that must be left to allocate it in another round."""
 
 
 class BudgetAllocator:
-    """Hands out a budget in shares of what is left, by the rows that they are to pay for.
+    """Allocates shares of a budget to batches, in proportion to their rows.
 
-    A share counts as spent until its try has ended, so the shares together never exceed the budget.
+    A share counts as spent until its attempt has ended, so that the shares together never exceed
+    the budget. When the attempt has ended, only its actual usage counts.
     """
 
     def __init__(self, budget: Budget | None, prices: Mapping[str, Price | None]) -> None:
         self._budget = budget
         self._prices = prices
-        self._out: dict[int, dict[str, float]] = {}
-        self._last_rest: dict[str, float] = {}
+        self._allocated: dict[int, dict[str, float]] = {}
+        self._last_remaining: dict[str, float] = {}
 
-    def share(self, batch: int, rows: int, of_rows: int, spent: UsageLedger) -> Budget | None:
-        """The share of a batch with `rows` of the `of_rows` that are still to be paid for.
+    def allocate(self, batch: int, rows: int, of_rows: int, spent: UsageLedger) -> Budget | None:
+        """Allocate a share to a batch that has `rows` of the `of_rows` without a share.
 
-        `spent` is what batches without a share out have taken. None if there is no budget; raises
-        `BudgetExhaustedError` when nothing is left.
+        `spent` is the usage of everything that has no share at the moment. Returns None if there is
+        no budget. Raises `BudgetExhaustedError` if nothing is left.
         """
         if self._budget is None:
             return None
-        left = self.left(spent)
-        parts = {name: amount * min(1.0, rows / of_rows) for name, amount in left.items()}
+        remaining = self.remaining(spent)
+        parts = {name: amount * min(1.0, rows / of_rows) for name, amount in remaining.items()}
         for name in ("tokens", "requests"):
             if name in parts:
                 parts[name] = floor(parts[name])
-        short = [name for name, amount in parts.items() if amount <= 0]
-        if short:
-            raise self.exhausted(short[0], spent)
-        self._out[batch] = parts
+        exhausted = [name for name, amount in parts.items() if amount <= 0]
+        if exhausted:
+            raise self.make_error(exhausted[0], spent)
+        self._allocated[batch] = parts
         return Budget.model_validate(parts)
 
-    def taken_over(self, batch: int, share: Budget | None) -> None:
-        """A try that an earlier attempt of the run began has its share already."""
+    def adopt(self, batch: int, share: Budget | None) -> None:
+        """Record the share that an earlier process of the run allocated to a running attempt."""
         if self._budget is not None and share is not None:
-            self._out[batch] = share.model_dump(exclude_none=True)
+            self._allocated[batch] = share.model_dump(exclude_none=True)
 
-    def ended(self, batch: int) -> None:
-        """A batch's try has ended: what it took is among what is spent from now on."""
-        self._out.pop(batch, None)
+    def release(self, batch: int) -> None:
+        """Release the share of an attempt that has ended; from now on its usage is in `spent`."""
+        self._allocated.pop(batch, None)
 
-    def left(self, spent: UsageLedger) -> dict[str, float]:
-        """What can be handed out."""
+    def remaining(self, spent: UsageLedger) -> dict[str, float]:
+        """What is left to allocate, by the limits of the budget."""
         limits = {} if self._budget is None else self._budget.model_dump(exclude_none=True)
-        taken = self._spent(spent)
+        used = self._count(spent)
         return {
-            name: limit - taken[name] - sum(share.get(name, 0) for share in self._out.values())
+            name: limit - used[name] - sum(share.get(name, 0) for share in self._allocated.values())
             for name, limit in limits.items()
         }
 
-    def is_worth_another_round(self, spent: UsageLedger) -> bool:
-        """Whether batches that used up their shares can go on with what others left over."""
+    def start_round(self, spent: UsageLedger) -> bool:
+        """Whether batches that used up their shares can continue with what the others left.
+
+        The amount must have changed since the last round. Otherwise, batches that cannot use what
+        is left, such as less than one request, would be started again forever.
+        """
         if self._budget is None:
             return False
-        left, before = self.left(spent), self._last_rest
-        self._last_rest = left
+        remaining, before = self.remaining(spent), self._last_remaining
+        self._last_remaining = remaining
         limits = self._budget.model_dump(exclude_none=True)
-        enough = all(amount >= _WORTHWHILE * limits[name] for name, amount in left.items())
-        return enough and left != before
+        is_enough = all(
+            amount >= _MIN_FRACTION * limits[name] for name, amount in remaining.items()
+        )
+        return is_enough and remaining != before
 
-    def exhausted(self, name: str | None, spent: UsageLedger) -> BudgetExhaustedError:
-        """The error that says so."""
-        left = self.left(spent)
-        name = name or min(left, key=lambda each: left[each])
-        limit, taken = getattr(self._budget, name), self._spent(spent)[name]
+    def make_error(self, name: str | None, spent: UsageLedger) -> BudgetExhaustedError:
+        """The error for an exhausted limit; by default, the limit with the least left."""
+        remaining = self.remaining(spent)
+        name = name or min(remaining, key=lambda each: remaining[each])
+        limit, used = getattr(self._budget, name), self._count(spent)[name]
         return BudgetExhaustedError(
-            f"the budget of {limit:,g} {name} is used up or handed out ({taken:,.6g} so far); "
-            "raise RunConfig.budget and resume to go on"
+            f"the budget of {limit:,g} {name} is used up or allocated ({used:,.6g} used so far); "
+            "raise RunConfig.budget and resume the run to continue"
         )
 
-    def _spent(self, usage: UsageLedger) -> dict[str, float]:
-        spending = BudgetTracker(None, lambda _: None)
-        spending.add_earlier(usage, self._prices)
-        return spending.spent
+    def _count(self, usage: UsageLedger) -> dict[str, float]:
+        tracker = BudgetTracker(None, lambda _: None)
+        tracker.add_earlier(usage, self._prices)
+        return tracker.spent

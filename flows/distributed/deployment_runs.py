@@ -1,4 +1,4 @@
-"""The flow runs of a deployment that generate batches: starting, watching and ending them."""
+"""The deployment runs that generate batches: starts, watches and ends them."""
 
 from __future__ import annotations
 
@@ -32,42 +32,45 @@ from ..session import DatasetRun
 from .records import BatchRecord
 
 _PAGE = 200
-"""Flow runs that Prefect gives in one answer."""
-_PAUSE = 5.0
-_UNTIL_NOTED = 60.0
-"""Seconds that batches wait for a worker before that is said."""
+"""Maximum number of flow runs in one response of Prefect."""
+_RETRY_SECONDS = 5.0
+_WAITING_WARNING_SECONDS = 60.0
+"""Seconds that all batches wait for a worker before a warning is logged."""
 _PARAMETERS = {"dataset", "index", "start", "size", "folder", "attempt"}
 
 
 async def require_deployment(name: str) -> None:
-    """Raise unless there is a deployment of `generate-batch` of that name."""
-    wanted = f"batches_on={name!r} must name a deployment of the flow generate-batch"
+    """Raise unless `name` is a deployment of the flow `generate-batch`."""
+    problem = f"batches_on={name!r} must name a deployment of the flow generate-batch"
     if "/" not in name:
-        raise DataDesignerGenerationError(f"{wanted}, such as 'generate-batch/workers'")
+        raise DataDesignerGenerationError(f"{problem}, such as 'generate-batch/workers'")
     async with get_client() as client:
         try:
             deployment = await client.read_deployment_by_name(name)
         except ObjectNotFound:
             raise DataDesignerGenerationError(
-                f"{wanted}, and there is none of that name; create it with `prefect deploy`"
+                f"{problem}, but it does not exist; create it with `prefect deploy`"
             ) from None
     schema: dict[str, Any] = deployment.parameter_openapi_schema or {}
     if not {*schema.get("properties", {})} >= _PARAMETERS:
-        raise DataDesignerGenerationError(f"{wanted}; that is one of another flow")
+        raise DataDesignerGenerationError(f"{problem}, but it belongs to another flow")
 
 
 class DeploymentRuns:
-    """The runs of one deployment for one dataset."""
+    """The runs of one deployment that generate batches of one dataset."""
 
     def __init__(self, deployment: str, dataset: str, session: DatasetRun) -> None:
         self._deployment = deployment
         self._dataset = dataset
         self._folder = session.address
         self._waiting_since: float | None = None
-        self._is_away = False
+        self._is_unavailable = False
 
     async def start(self, batch: Batch, record: BatchRecord) -> UUID:
-        """A run that makes this try. One that was started for it before is returned again."""
+        """Start a run for this attempt, or return the run that was already started for it.
+
+        Retries until Prefect's server responds.
+        """
         while True:
             try:
                 run = await arun_deployment(
@@ -87,14 +90,14 @@ class DeploymentRuns:
                     idempotency_key=record.key,
                 )
             except (httpx.TransportError, PrefectHTTPStatusError) as error:
-                self._note_absence(error)
-                await asyncio.sleep(_PAUSE)
+                self._warn_unavailable(error)
+                await asyncio.sleep(_RETRY_SECONDS)
             else:
-                self._is_away = False
+                self._is_unavailable = False
                 return run.id
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, State]:
-        """The states of runs; nothing, if Prefect does not answer."""
+        """The states of runs; empty if Prefect's server does not respond."""
         found: dict[UUID, State] = {}
         try:
             async with get_client() as client:
@@ -103,55 +106,57 @@ class DeploymentRuns:
                     runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=chunk))
                     found |= {run.id: run.state for run in runs if run.state is not None}
         except (httpx.TransportError, PrefectHTTPStatusError) as error:
-            self._note_absence(error)
+            self._warn_unavailable(error)
             return {}
-        self._is_away = False
-        self._note_waiting(found)
+        self._is_unavailable = False
+        self._warn_if_waiting(found)
         return found
 
-    async def give_up(self, flow_run_id: UUID, why: str) -> None:
-        """Let a run that was lost show it, which also frees what it holds at the server."""
-        await self._set(flow_run_id, Crashed(message=f"Taken for lost: {why}."))
+    async def mark_crashed(self, flow_run_id: UUID, reason: str) -> None:
+        """Mark a lost run as Crashed, which also frees the slots that it holds on the server."""
+        await self._set(flow_run_id, Crashed(message=f"Considered lost: {reason}."))
 
     async def cancel(self, flow_run_id: UUID) -> None:
-        """Cancel a run that no worker has taken yet."""
+        """Cancel a run that no worker has picked up yet."""
         await self._set(flow_run_id, Cancelled(message="The dataset's run was stopped."))
 
     async def _set(self, flow_run_id: UUID, state: State) -> None:
-        """Set the state of a run that has not ended."""
+        """Set the state of a run, unless it has ended."""
         try:
             async with get_client() as client:
                 run = await client.read_flow_run(flow_run_id)
                 if run.state is not None and not run.state.is_final():
                     await client.set_flow_run_state(flow_run_id, state, force=True)
         except (httpx.TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
-            self._note_absence(error)
+            self._warn_unavailable(error)
 
-    def _note_absence(self, error: Exception) -> None:
-        if not self._is_away:
-            self._is_away = True
+    def _warn_unavailable(self, error: Exception) -> None:
+        if not self._is_unavailable:
+            self._is_unavailable = True
             get_run_logger().warning(
-                "Prefect's server does not answer (%s); batches at work go on", error
+                "Prefect's server does not respond (%s); running batches continue", error
             )
 
-    def _note_waiting(self, states: dict[UUID, State]) -> None:
+    def _warn_if_waiting(self, states: dict[UUID, State]) -> None:
         if not states or not all(state.is_scheduled() for state in states.values()):
             self._waiting_since = None
             return
         now = time.monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
-        elif now - self._waiting_since > _UNTIL_NOTED:
-            self._waiting_since = now + 10 * _UNTIL_NOTED
+        elif now - self._waiting_since > _WAITING_WARNING_SECONDS:
+            # Repeat the warning after eleven minutes.
+            self._waiting_since = now + 10 * _WAITING_WARNING_SECONDS
             get_run_logger().warning(
-                "no worker has taken a batch for %.0f s; is one running for the work pool of %r?",
-                _UNTIL_NOTED,
+                "no worker has picked up a batch for %.0f s; check that a worker is running for "
+                "the work pool of %r",
+                _WAITING_WARNING_SECONDS,
                 self._deployment,
             )
 
 
 async def cancel_batches(flow: Any, flow_run: FlowRun, state: State) -> None:
-    """Cancel the runs of batches that a dataset's run has started elsewhere."""
+    """Cancel the deployment runs of batches when the dataset's run is cancelled."""
     async with get_client() as client:
         while runs := await _active_children(client, flow_run.id):
             for run in runs:
@@ -163,7 +168,7 @@ async def _active_children(client: PrefectClient, parent: UUID) -> list[FlowRun]
     return await client.read_flow_runs(
         flow_run_filter=FlowRunFilter(
             parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]),
-            # Batches within the process of the dataset's run end with that.
+            # Batches in the process of the dataset's run end together with it.
             deployment_id=FlowRunFilterDeploymentId(is_null_=False),
             state=FlowRunFilterState(type=FlowRunFilterStateType(any_=active)),
         )

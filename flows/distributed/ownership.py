@@ -1,4 +1,4 @@
-"""A process's hold on a batch: it gives signs of life and lets go when another has taken over."""
+"""Ownership of a batch: a process sends heartbeats, and stops when another process took over."""
 
 from __future__ import annotations
 
@@ -21,123 +21,132 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
-_BEATS_IN_SILENCE = 8
-_LONGEST = 10.0
-"""Seconds between signs of life."""
+_HEARTBEATS_PER_TIMEOUT = 8
+_MAX_INTERVAL_SECONDS = 10.0
+"""Longest time between two heartbeats."""
 
 
 class BatchOwnership:
-    """The right to generate a batch. A later try ends it, as does another process of this try.
+    """The right to generate a batch. It ends when another process acquires the batch.
 
-    Each try has a record of its own, so tries never write over each other. Two processes of one
-    try (a restarted pod) tell each other by the owner: the one that came last goes on.
+    Each attempt has its own record, so attempts never overwrite each other: an attempt loses the
+    batch as soon as there is a record of the next one. Two processes of the same attempt (for
+    example, of a pod that was restarted) share a record. The one that wrote its name into the
+    record last owns the batch.
     """
 
     def __init__(self, directory: DatasetDirectory, index: int, attempt: int) -> None:
         self._directory = directory
-        self._writing = threading.Lock()
+        self._write_lock = threading.Lock()
         self.record = BatchRecord(index=index, attempt=attempt)
         self.progress: Callable[[], dict[str, Any]] = dict
-        """What a sign of life says beside that there is life; called by the event loop."""
-        self._said: dict[str, Any] = {}
-        self._reason: DataDesignerError | None = None
-        self._on_end: Callable[[DataDesignerError], None] | None = None
+        """Returns the fields of the record that each heartbeat updates. Runs in the event loop."""
+        self._latest_progress: dict[str, Any] = {}
+        self._stop_reason: DataDesignerError | None = None
+        self._on_stop: Callable[[DataDesignerError], None] | None = None
         self.owner = f"{socket.gethostname()}:{os.getpid()}:{secrets.token_hex(4)}"
 
-    async def take(self) -> BatchRecord:
-        """Become the owner; returns the record as it was. Raises if there is a later try."""
-        return await asyncio.to_thread(self._take)
+    async def acquire(self) -> BatchRecord:
+        """Become the owner; returns the previous record. Raises if there is a later attempt."""
+        return await asyncio.to_thread(self._acquire)
 
-    def _take(self) -> BatchRecord:
-        given = self.record
-        found = BatchRecord.read(self._directory, given.index, given.attempt) or given
-        self.record = found.model_copy(update={"owner": self.owner, "state": AttemptState.AT_WORK})
-        self._refuse_if_replaced(found=None)
+    def _acquire(self) -> BatchRecord:
+        new = self.record
+        previous = BatchRecord.read(self._directory, new.index, new.attempt) or new
+        changes = {"owner": self.owner, "state": AttemptState.RUNNING}
+        self.record = previous.model_copy(update=changes)
+        self._raise_if_replaced(stored=None)
         self.record.write(self._directory)
-        return found
+        return previous
 
     @asynccontextmanager
-    async def held(self, silence: float) -> AsyncGenerator[None]:
-        """Give signs of life, several in `silence` seconds.
+    async def hold(self, heartbeat_timeout: float) -> AsyncGenerator[None]:
+        """Send heartbeats, several within `heartbeat_timeout` seconds.
 
-        A thread gives them: an event loop that is kept busy is late, and not dead.
+        A thread sends them, because a busy event loop would send them late.
         """
-        interval, is_over = min(_LONGEST, silence / _BEATS_IN_SILENCE), threading.Event()
-        given = (interval, is_over, asyncio.get_running_loop())
-        beating = threading.Thread(target=self._beat, args=given, name="dd-beat", daemon=True)
-        beating.start()
+        interval = min(_MAX_INTERVAL_SECONDS, heartbeat_timeout / _HEARTBEATS_PER_TIMEOUT)
+        is_over = threading.Event()
+        arguments = (interval, is_over, asyncio.get_running_loop())
+        thread = threading.Thread(
+            target=self._send_heartbeats, args=arguments, name="dd-heartbeat", daemon=True
+        )
+        thread.start()
         try:
             yield
         finally:
             is_over.set()
-            await asyncio.to_thread(beating.join)
+            await asyncio.to_thread(thread.join)
 
-    def on_end(self, call: Callable[[DataDesignerError], None]) -> None:
-        """Have `call` told the reason when the batch has been taken over, or when the dataset's
-        run asks its batches to stop; at once, if that has happened already."""
-        self._on_end = call
-        if self._reason is not None:
-            call(self._reason)
+    def on_stop(self, callback: Callable[[DataDesignerError], None]) -> None:
+        """Call `callback` with the reason when this process must stop working on the batch.
 
-    def _beat(
+        This happens when another process has acquired the batch, or when the dataset's run asks its
+        batches to stop. If it has already happened, the callback is called immediately.
+        """
+        self._on_stop = callback
+        if self._stop_reason is not None:
+            callback(self._stop_reason)
+
+    def _send_heartbeats(
         self, interval: float, is_over: threading.Event, loop: asyncio.AbstractEventLoop
     ) -> None:
         while not is_over.wait(interval):
-            self._ask_for_progress(loop, interval)
+            self._update_progress(loop, interval)
             try:
-                self._write({**self._said, "beats": self.record.beats + 1})
+                self._write({**self._latest_progress, "heartbeats": self.record.heartbeats + 1})
                 reason = read_stop_request(self._directory)
             except DataDesignerError as error:
                 reason = error
-            except OSError as error:  # the storage may come back; the run waits for a while
-                _logger.warning("no sign of life could be given: %s", error)
+            except OSError as error:  # the storage may come back before the heartbeat times out
+                _logger.warning("batch %d: heartbeat failed: %s", self.record.index, error)
                 continue
             if reason is not None:
                 with suppress(RuntimeError):  # the loop is closed
-                    loop.call_soon_threadsafe(self._end, reason)
+                    loop.call_soon_threadsafe(self._stop, reason)
             if isinstance(reason, BatchReplacedError):
                 return
 
-    def _ask_for_progress(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
-        """Have the loop say how far it is; if it does not get to it, what it said last counts."""
-        has_said = threading.Event()
+    def _update_progress(self, loop: asyncio.AbstractEventLoop, interval: float) -> None:
+        """Get the progress from the event loop; if the loop is too busy, keep the previous one."""
+        is_updated = threading.Event()
 
-        def say() -> None:
-            self._said = self.progress()
-            has_said.set()
+        def update() -> None:
+            self._latest_progress = self.progress()
+            is_updated.set()
 
         with suppress(RuntimeError):  # the loop is closed
-            loop.call_soon_threadsafe(say)
-            has_said.wait(interval)
+            loop.call_soon_threadsafe(update)
+            is_updated.wait(interval)
 
-    def _end(self, reason: DataDesignerError) -> None:
-        self._reason = reason
-        if self._on_end is not None:
-            self._on_end(reason)
+    def _stop(self, reason: DataDesignerError) -> None:
+        self._stop_reason = reason
+        if self._on_stop is not None:
+            self._on_stop(reason)
 
     async def require(self) -> None:
-        """Raise `BatchReplacedError` if another process has taken over."""
-        await asyncio.to_thread(self._write, {"beats": self.record.beats + 1})
+        """Raise `BatchReplacedError` if another process has acquired the batch."""
+        await asyncio.to_thread(self._write, {"heartbeats": self.record.heartbeats + 1})
 
     async def finish(self, state: AttemptState, error: BaseException | None, **fields: Any) -> None:
-        """Write what the try came to."""
-        complaint = None if error is None else RemoteError.of(error)
-        fields |= {"state": state, "complaint": complaint}
+        """Write the result of the attempt."""
+        remote_error = None if error is None else RemoteError.of(error)
+        fields |= {"state": state, "remote_error": remote_error}
         await asyncio.to_thread(self._write, fields)
 
     def _write(self, fields: dict[str, Any]) -> None:
-        with self._writing:
-            found = BatchRecord.read(self._directory, self.record.index, self.record.attempt)
-            self._refuse_if_replaced(found)
+        with self._write_lock:
+            stored = BatchRecord.read(self._directory, self.record.index, self.record.attempt)
+            self._raise_if_replaced(stored)
             self.record = self.record.model_copy(update=fields)
             self.record.write(self._directory)
 
-    def _refuse_if_replaced(self, found: BatchRecord | None) -> None:
+    def _raise_if_replaced(self, stored: BatchRecord | None) -> None:
         record = self.record
         later = BatchRecord.read(self._directory, record.index, record.attempt + 1)
-        if later is not None or (found is not None and found.owner != self.owner):
-            by = later.owner if later else found.owner if found else ""
+        if later is not None or (stored is not None and stored.owner != self.owner):
+            owner = later.owner if later else stored.owner if stored else ""
             raise BatchReplacedError(
-                f"batch {record.index} has been taken over by {by or 'a later try'}; this process "
-                "leaves it alone"
+                f"batch {record.index} is now generated by {owner or 'a later attempt'}; this "
+                "process stops working on it"
             )

@@ -1,4 +1,4 @@
-"""A process that generates one batch of a dataset whose run is elsewhere."""
+"""Generates one batch of a dataset whose run is in another process, usually on another machine."""
 
 from __future__ import annotations
 
@@ -35,27 +35,28 @@ from .ownership import BatchOwnership
 from .records import AttemptState, BatchRecord, RunSpec
 
 DATASETS = "DD_DATASETS"
-"""Environment variable of a worker: the only folder whose datasets it generates batches of."""
-_EXAMPLES = 20
+"""Environment variable of a worker: if set, it only generates batches of datasets below this
+folder."""
+_MAX_EXAMPLES = 20
 
 
 @asynccontextmanager
 async def remote_batch(folder: str, batch: Batch, attempt: int) -> AsyncGenerator[DatasetRun]:
-    """A run of one batch, at work; its record says to the dataset's run what comes of it."""
-    directory = await _opened(folder)
-    handover = RunSpec.read(directory)
-    _require_within(batch, handover, directory)
-    tenure = BatchOwnership(directory, batch.index, attempt)
-    given = await tenure.take()
+    """Open a run of one batch; the attempt's record reports its progress and its result."""
+    directory = await _open_directory(folder)
+    run_spec = RunSpec.read(directory)
+    _require_within(batch, run_spec, directory)
+    ownership = BatchOwnership(directory, batch.index, attempt)
+    previous = await ownership.acquire()
     try:
         async with (
-            tenure.held(handover.run_config.batch_silence),
-            _run(directory, handover, batch, given) as session,
+            ownership.hold(run_spec.run_config.batch_silence),
+            _open_run(directory, run_spec, batch, previous) as session,
         ):
-            session.before_write = tenure.require
-            tenure.progress = progress = _progress(session, given)
-            tenure.on_end(session.engine.stop)
-            await _set_to_work(session, batch, handover)
+            session.before_write = ownership.require
+            ownership.progress = progress = _make_progress(session, previous)
+            ownership.on_stop(session.engine.stop)
+            await _start_batch(session, batch, run_spec)
             stopped: DataDesignerError | None = None
             try:
                 yield session
@@ -64,32 +65,33 @@ async def remote_batch(folder: str, batch: Batch, attempt: int) -> AsyncGenerato
                     raise
                 stopped = error
             state = AttemptState.STOPPED if stopped else AttemptState.DONE
-            await tenure.finish(state, stopped, **progress(), **_outcome(session, batch))
+            await ownership.finish(state, stopped, **progress(), **_make_result(session, batch))
             if stopped:
                 raise stopped
     except BatchReplacedError as error:
         get_run_logger().warning("%s", error)
         raise
     except Exception as error:
-        if not tenure.record.is_over:
-            await _failed(tenure, error)
+        if not ownership.record.is_over:
+            await _record_failure(ownership, error)
         raise
 
 
 @asynccontextmanager
-async def _run(
-    directory: DatasetDirectory, handover: RunSpec, batch: Batch, given: BatchRecord
+async def _open_run(
+    directory: DatasetDirectory, run_spec: RunSpec, batch: Batch, previous: BatchRecord
 ) -> AsyncGenerator[DatasetRun]:
-    providers = await load_providers(handover.model_providers)
-    plan = recompile_plan(directory, handover, providers)
-    # What the rest of the dataset takes is the business of its run, which handed out a share.
-    directory.metadata.usage = given.usage
-    config = handover.run_config.model_copy(update={"budget": given.share})
+    providers = await load_providers(run_spec.model_providers)
+    plan = recompile_plan(directory, run_spec, providers)
+    # This process must stay within its own share of the budget. The dataset's run accounts for the
+    # usage of the other batches, so only the earlier usage of this attempt counts here.
+    directory.metadata.usage = previous.usage
+    config = run_spec.run_config.model_copy(update={"budget": previous.share})
     async with open_run(plan, providers, config, directory, [batch]) as session:
         yield session
 
 
-async def _opened(folder: str) -> DatasetDirectory:
+async def _open_directory(folder: str) -> DatasetDirectory:
     allowed = os.environ.get(DATASETS)
     _require_absolute(folder)
     path = (await resolve_location(folder)).location
@@ -99,8 +101,8 @@ async def _opened(folder: str) -> DatasetDirectory:
         )
     if not path.is_dir():
         raise ArtifactStorageError(
-            f"there is no folder {folder!r} on this machine; is the storage that the dataset's run "
-            "writes to mounted here, at the same path?"
+            f"there is no folder {folder!r} on this machine; check that the storage of the "
+            "dataset's run is mounted at the same path here"
         )
     return DatasetDirectory(path)
 
@@ -109,48 +111,57 @@ def _require_absolute(folder: str) -> None:
     is_block = folder.startswith(BLOCK_PREFIX)
     if not is_block and not is_remote(folder) and not Path(folder).expanduser().is_absolute():
         raise ArtifactStorageError(
-            f"the dataset's folder {folder!r} is not an absolute path; give one that is the same "
+            f"the dataset's folder {folder!r} is not an absolute path; use a path that is the same "
             "on all machines"
         )
 
 
 def _is_allowed(path: Location, allowed: Location) -> bool:
-    """The same address means another storage where the options differ, such as its endpoint."""
+    """Whether a path is below the allowed one, in the same storage.
+
+    The same address is another storage if the options differ, for example the endpoint.
+    """
     here, there = (getattr(each, "storage_options", None) for each in (path, allowed))
     return is_below(path, allowed) and here == there
 
 
-def _require_within(batch: Batch, handover: RunSpec, directory: DatasetDirectory) -> None:
-    if batch.stop > handover.num_records:
+def _require_within(batch: Batch, run_spec: RunSpec, directory: DatasetDirectory) -> None:
+    if batch.stop > run_spec.num_records:
         raise ArtifactStorageError(
             f"rows {batch.start} to {batch.stop - 1} are not in the dataset {directory.path}, "
-            f"which has {handover.num_records}"
+            f"which has {run_spec.num_records} rows"
         )
 
 
-def recompile_plan(directory: DatasetDirectory, handover: RunSpec, providers: Providers) -> Plan:
-    """The plan of the dataset's run, made again here; another one would make other rows."""
+def recompile_plan(directory: DatasetDirectory, run_spec: RunSpec, providers: Providers) -> Plan:
+    """Compile the plan of the dataset's run again; raises if the result is a different plan.
+
+    A different plan would generate rows that do not fit the other batches.
+    """
     config = load_config(directory.config(), providers)
-    rendering = handover.run_config.jinja_rendering_engine.value
-    plan = compile_plan(config, providers, handover.seed, rendering=rendering)
-    if plan.fingerprint != handover.fingerprint:
+    rendering = run_spec.run_config.jinja_rendering_engine.value
+    plan = compile_plan(config, providers, run_spec.seed, rendering=rendering)
+    if plan.fingerprint != run_spec.fingerprint:
         raise InvalidConfigError(
-            "on this machine the configuration means another dataset than where the run began: "
-            "the seed data, the code of the project's own columns, or the version of this package "
-            "differs; bring both machines to the same state"
+            "this machine computes a different plan from the one the run started with: the seed "
+            "data, the code of custom columns or kinds, or the version of this package differs; "
+            "use the same files and versions on both machines"
         )
     return plan
 
 
-async def _set_to_work(session: DatasetRun, batch: Batch, handover: RunSpec) -> None:
+async def _start_batch(session: DatasetRun, batch: Batch, run_spec: RunSpec) -> None:
+    """Start the engine on the batch, unless its part is complete already."""
     part = session.directory.part(batch.index)
-    if part and part.complete and not (handover.retry_failed and part.dropped):
+    if part and part.complete and not (run_spec.retry_failed and part.dropped):
         session.parts[batch.index] = part
     else:
         await session.open_batch(batch)
 
 
-def _progress(session: DatasetRun, given: BatchRecord) -> Any:
+def _make_progress(session: DatasetRun, previous: BatchRecord) -> Any:
+    """A function that returns the progress fields of the record."""
+
     def progress() -> dict[str, Any]:
         cells = {
             name: (column.done, column.skipped, column.dropped)
@@ -158,30 +169,32 @@ def _progress(session: DatasetRun, given: BatchRecord) -> Any:
         }
         return {
             "columns": cells,
-            "usage": (UsageLedger(given.usage) + session.engine.usage()).to_dict(),
+            "usage": (UsageLedger(previous.usage) + session.engine.usage()).to_dict(),
         }
 
     return progress
 
 
-def _outcome(session: DatasetRun, batch: Batch) -> dict[str, Any]:
+def _make_result(session: DatasetRun, batch: Batch) -> dict[str, Any]:
+    """The fields of the record that are known when the batch has been written."""
     part = session.parts[batch.index]
     return {
         "rows": part.rows,
         "dropped": session.dropped_count,
-        "examples": session.dropped[:_EXAMPLES],
+        "examples": session.dropped[:_MAX_EXAMPLES],
         "times": {name: asdict(times) for name, times in session.engine.timings().items()},
-        "preview": _plain(session.preview) if batch.start == 0 else [],
+        "preview": _to_json_types(session.preview) if batch.start == 0 else [],
     }
 
 
-async def _failed(tenure: BatchOwnership, error: Exception) -> None:
-    """Leave word of what went wrong, so that the dataset's run need not guess."""
+async def _record_failure(ownership: BatchOwnership, error: Exception) -> None:
+    """Write the error to the record, so that the dataset's run can report it."""
     known = isinstance(error, DataDesignerError)
     with suppress(OSError, BatchReplacedError):
-        await tenure.finish(AttemptState.FAILED, error if known else RuntimeError(repr(error)))
+        await ownership.finish(AttemptState.FAILED, error if known else RuntimeError(repr(error)))
 
 
-def _plain(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _to_json_types(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows with values of JSON types only, which the record can hold."""
     options = orjson.OPT_NON_STR_KEYS | orjson.OPT_SERIALIZE_NUMPY
     return orjson.loads(orjson.dumps(rows, default=str, option=options))

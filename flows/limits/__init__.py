@@ -1,1 +1,1 @@
-"""One request limit per model alias, shared by all runs of a workspace."""
+"""One shared request limit per model alias, for all runs of a Prefect workspace."""

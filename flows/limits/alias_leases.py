@@ -1,4 +1,4 @@
-"""The request slots that a run holds of one alias's limit."""
+"""The request slots that a run leases from the limit of one model alias."""
 
 from __future__ import annotations
 
@@ -16,112 +16,123 @@ from dd_core.models.model import Model
 from .leases import (
     LEASE_SECONDS,
     Lease,
+    acquire_permits,
     correct_count,
     lease,
+    register_waiting,
     release,
     renew,
-    take_permits,
-    wait_in_line,
 )
 from .tag_limits import AliasLimit, Holder
 
 _logger = logging.getLogger(__name__)
 
-_TICK = 1.0
-SOON = 0.05
-_BETWEEN_RENEWALS = LEASE_SECONDS / 3
-_IDLE = 2.0
-"""Seconds for which slots are kept that are not needed just now."""
-_BEGINNING = 5.0
-_SLOWEST_TRY = 2.0
-_TURN = 10.0
-"""Seconds after which slots that cannot be divided evenly go to the next run."""
-_MISCOUNTED = 30.0  # a server gives slots of ended leases back within 15 seconds
+MIN_PAUSE_SECONDS = 0.05
+_STEP_SECONDS = 1.0
+_RENEW_SECONDS = LEASE_SECONDS / 3
+_IDLE_SECONDS = 2.0
+"""How long slots are kept that are not needed at the moment."""
+_STARTUP_SECONDS = 5.0
+"""How long a new run keeps slots that it has no cells for yet."""
+_MAX_RETRY_SECONDS = 2.0
+_TURN_SECONDS = 10.0
+"""How long a run keeps a slot that cannot be divided evenly, before the next run gets it."""
+_MISCOUNT_SECONDS = 30.0  # a server frees the slots of expired leases within 15 seconds
 
 
 class AliasLeases:
-    """The slots of one alias."""
+    """The leases of one run for one alias.
+
+    A lease is a block of slots that can only be released as a whole.
+    """
 
     def __init__(self, model: Model, holder: Holder, wake: asyncio.Event) -> None:
         self.model = model
         self._queue = model.queue
-        self.pause = SOON
-        """Seconds until it is to be adjusted again."""
+        self.pause = MIN_PAUSE_SECONDS
+        """Seconds until `match_demand` should be called again."""
         self._holder = holder
         self._limit = AliasLimit()
         self._follows_limit: bool | None = None
         self._blocks: list[Lease] = []
-        self._place_in_line: Lease | None = None
-        self._renewed: dict[UUID, float] = {}
-        # A run that begins will soon have work: slots are leased before its batches are created,
-        # because an SQLite server is slow to answer while it records them.
-        self._peak, self._peak_at = model.queue.max_parallel_requests, time.monotonic() + _BEGINNING
-        self._size: int | None = None
-        """Slots to try for; None: as many as are needed."""
-        self._try_at, self._between_tries = 0.0, SOON
+        self._waiting_lease: Lease | None = None
+        self._renewed_at: dict[UUID, float] = {}
+        # A new run will soon have cells to generate. It leases slots before its batches are
+        # created, because an SQLite server responds slowly while it records them.
+        self._peak = model.queue.max_parallel_requests
+        self._peak_at = time.monotonic() + _STARTUP_SECONDS
+        self._block_size: int | None = None
+        """Maximum size of the next block; None if the last one was not rejected."""
+        self._next_attempt_at, self._retry_seconds = 0.0, MIN_PAUSE_SECONDS
         self._miscounted_since: float | None = None
-        self._permits_at = math.inf
+        self._next_permits_at = math.inf
         self._wake = wake
         self._queue.allow(0)
 
     @property
     def held(self) -> int:
-        """Slots leased."""
+        """Number of leased slots."""
         return sum(block.slots for block in self._blocks)
 
     @property
     def is_short(self) -> bool:
-        """Whether there is less than could be used and would be fair."""
-        return self.held < min(self._wanted(), self._limit.due(self._holder, _turn()))
+        """Whether the run holds fewer slots than it could use and than its fair share."""
+        return self.held < min(self._target(), self._limit.fair_share(self._holder, _turn()))
 
     def all_leases(self) -> list[Lease]:
-        """Everything to give back."""
-        return [*self._blocks, *([self._place_in_line] if self._place_in_line else [])]
+        """All leases that have to be renewed and released."""
+        return [*self._blocks, *([self._waiting_lease] if self._waiting_lease else [])]
 
-    def count_permits(self) -> None:
-        """The workspace bounds this alias's requests a minute."""
-        self._queue.permits, self._permits_at = 0, 0.0
+    def enable_rate_limit(self) -> None:
+        """Acquire permits from now on, because the workspace limits the requests per minute."""
+        self._queue.permits, self._next_permits_at = 0, 0.0
 
-    async def seen(self, client: PrefectClient, limit: AliasLimit) -> None:
-        """Take note of what Prefect says of the limit."""
+    async def update_limit(self, client: PrefectClient, limit: AliasLimit) -> None:
+        """Take note of the current limit in Prefect, and correct its count if it is wrong.
+
+        The count is wrong if Prefect rejects leases for a long time although slots are free.
+        """
         self._limit = limit
         if self._follows_limit is None and limit.limit is not None:
             self._follows_limit = self._queue.max_parallel_requests >= limit.limit
-        refused_with_room = (
-            limit.limit is not None and self.held < self._wanted() and limit.live < limit.limit
-            and self._between_tries == _SLOWEST_TRY
-        )  # fmt: skip
-        if not refused_with_room:
+        is_rejected_with_free_slots = (
+            limit.limit is not None
+            and self.held < self._target()
+            and limit.live < limit.limit
+            and self._retry_seconds == _MAX_RETRY_SECONDS
+        )
+        if not is_rejected_with_free_slots:
             self._miscounted_since = None
         elif self._miscounted_since is None:
             self._miscounted_since = time.monotonic()
-        elif time.monotonic() - self._miscounted_since > _miscounted_after():
-            await self._correct(client)
+        elif time.monotonic() - self._miscounted_since > _miscount_seconds():
+            await self._correct_count(client)
 
-    async def adjust(self, client: PrefectClient) -> None:
-        """Lease or give back slots, as far as there is something to do now."""
+    async def match_demand(self, client: PrefectClient) -> None:
+        """Lease or release slots, so that the run holds as many as it has requests for."""
         now = time.monotonic()
         await self._renew(client, now)
-        wanted = self._wanted()
-        self.pause = _TICK
-        usable = wanted
-        if self.held < wanted and now >= self._try_at:
-            await self._grow(client, wanted)
-        elif self.held > wanted:
-            usable = await self._shrink(client, wanted)
-        if self.held < wanted:
-            self.pause = min(self.pause, max(SOON, self._try_at - time.monotonic()))
+        target = self._target()
+        self.pause = _STEP_SECONDS
+        usable = target
+        if self.held < target and now >= self._next_attempt_at:
+            await self._grow(client, target)
+        elif self.held > target:
+            usable = await self._shrink(client, target)
+        if self.held < target:
+            wait = self._next_attempt_at - time.monotonic()
+            self.pause = min(self.pause, max(MIN_PAUSE_SECONDS, wait))
         self._queue.allow(min(self.held, usable))
-        # Where there is no more to be had, nobody need be told that more is wanted.
-        self._queue.on_shortage = self._wake.set if wanted < self._most else None
-        await self._stand_in_line(client)
-        await self._take_permits(client, now)
+        # If there are no more slots to get, a shortage must not wake the keeper.
+        self._queue.on_shortage = self._wake.set if target < self._max_slots else None
+        await self._update_waiting(client)
+        await self._acquire_permits(client, now)
 
     @property
-    def _cap(self) -> int:
-        """Requests that this run may have in flight, however many slots are free.
+    def _max_in_flight(self) -> int:
+        """Maximum number of requests of this run, regardless of the slots of other runs.
 
-        A run that may use the whole limit also uses it when somebody raises it meanwhile.
+        A run that may use the whole limit follows it when somebody raises it.
         """
         configured, limit = self._queue.max_parallel_requests, self._limit.limit
         if limit is None:
@@ -129,44 +140,49 @@ class AliasLeases:
         return limit if self._follows_limit else min(configured, limit)
 
     @property
-    def _most(self) -> int:
-        """Slots that this run may have now."""
-        return min(self._cap, self._limit.most(self._holder, _turn()))
+    def _max_slots(self) -> int:
+        """Maximum number of slots that this run may hold now."""
+        return min(self._max_in_flight, self._limit.max_slots(self._holder, _turn()))
 
-    def _wanted(self) -> int:
-        """Slots that there is work for, or was a moment ago."""
+    def _target(self) -> int:
+        """Number of slots to hold: the highest demand of the last seconds, within the limits."""
         now, demand = time.monotonic(), self._queue.demand
-        if demand >= self._peak or now - self._peak_at > _IDLE:
+        if demand >= self._peak or now - self._peak_at > _IDLE_SECONDS:
             self._peak, self._peak_at = demand, now
-        return min(self._peak, self._most)
+        return min(self._peak, self._max_slots)
 
-    async def _grow(self, client: PrefectClient, wanted: int) -> None:
-        """Try for a part of what is missing; in parts of falling size any number can be kept."""
-        part = min((wanted - self.held + 1) // 2, max(1, (self._limit.limit or wanted) // 4))
-        size = part if self._size is None else min(part, self._size)
+    async def _grow(self, client: PrefectClient, target: int) -> None:
+        """Try to lease one more block; after a rejection, try a block of half the size.
+
+        A block has at most half of the missing slots and a quarter of the limit. A run with blocks
+        of different sizes can release almost any number of slots.
+        """
+        size = min((target - self.held + 1) // 2, max(1, (self._limit.limit or target) // 4))
+        if self._block_size is not None:
+            size = min(size, self._block_size)
         block = await lease(client, self.model.alias, size, self._holder)
         if block is not None:
             self._blocks.append(block)
-            self._renewed[block.id] = time.monotonic()
-            self._size, self._between_tries = None, SOON
+            self._renewed_at[block.id] = time.monotonic()
+            self._block_size, self._retry_seconds = None, MIN_PAUSE_SECONDS
             self.pause = 0.0
         elif size > 1:
-            self._size = size // 2
+            self._block_size = size // 2
             self.pause = 0.0
         else:
-            self._try_at = time.monotonic() + self._between_tries
-            self._between_tries = min(_SLOWEST_TRY, 1.5 * self._between_tries)
+            self._next_attempt_at = time.monotonic() + self._retry_seconds
+            self._retry_seconds = min(_MAX_RETRY_SECONDS, 1.5 * self._retry_seconds)
 
-    async def _shrink(self, client: PrefectClient, wanted: int) -> int:
-        """Give back what is too much, as soon as no request needs it; returns what is to be used.
+    async def _shrink(self, client: PrefectClient, target: int) -> int:
+        """Release surplus blocks; returns the number of slots that requests may use.
 
-        A block can only be given back as a whole: what does not fit is not used any more, until
-        the requests in it have ended.
+        A block is released when the requests in flight fit into the other blocks. Until then its
+        slots are not given to new requests.
         """
         kept = 0
         surplus: list[Lease] = []
         for block in sorted(self._blocks, key=lambda each: -each.slots):
-            if kept + block.slots <= wanted:
+            if kept + block.slots <= target:
                 kept += block.slots
             else:
                 surplus.append(block)
@@ -176,66 +192,74 @@ class AliasLeases:
                 self._blocks.remove(block)
                 await self._release(client, block)
             else:
-                self.pause = SOON
+                self.pause = MIN_PAUSE_SECONDS
         return kept
 
     async def _release(self, client: PrefectClient, block: Lease) -> None:
-        self._renewed.pop(block.id, None)
+        self._renewed_at.pop(block.id, None)
         await release(client, block)
 
     async def _renew(self, client: PrefectClient, now: float) -> None:
         for block in self.all_leases():
-            if now - self._renewed[block.id] < _BETWEEN_RENEWALS:
+            if now - self._renewed_at[block.id] < _RENEW_SECONDS:
                 continue
             if await renew(client, block):
-                self._renewed[block.id] = time.monotonic()
+                self._renewed_at[block.id] = time.monotonic()
                 continue
-            renewed = self._renewed.pop(block.id)
-            if block is self._place_in_line:
-                self._place_in_line = None
+            renewed_at = self._renewed_at.pop(block.id)
+            if block is self._waiting_lease:
+                self._waiting_lease = None
                 continue
             self._blocks.remove(block)
-            if now - renewed < LEASE_SECONDS:
-                # It cannot have run out: the server has forgotten it, but not that it is taken.
-                await self._correct(client)
+            if now - renewed_at < LEASE_SECONDS:
+                # The lease cannot have expired yet, so the server has restarted and forgotten it.
+                # It still counts the slots as taken.
+                await self._correct_count(client)
 
-    async def _correct(self, client: PrefectClient) -> None:
-        self._miscounted_since, self._try_at = None, 0.0
-        if wrong := await correct_count(client, self.model.alias):
+    async def _correct_count(self, client: PrefectClient) -> None:
+        self._miscounted_since, self._next_attempt_at = None, 0.0
+        if excess := await correct_count(client, self.model.alias):
             _logger.warning(
-                "the limit of model %r counted %d slots that nobody held", self.model.alias, wrong
+                "the limit of model %r counted %d slots that no run holds; the count was corrected",
+                self.model.alias,
+                excess,
             )
 
-    async def _stand_in_line(self, client: PrefectClient) -> None:
-        """Say that this run has too little, or no longer say so."""
+    async def _update_waiting(self, client: PrefectClient) -> None:
+        """Register this run as waiting if it is short of slots, or remove its registration."""
         if not self.is_short:
-            if self._place_in_line is not None:
-                place, self._place_in_line = self._place_in_line, None
-                await release(client, place)
-        elif self._between_tries > SOON and self._place_in_line is None:
-            self._place_in_line = await wait_in_line(
-                client, self.model.alias, self._holder, has_line=self._limit.has_line
+            if self._waiting_lease is not None:
+                waiting_lease, self._waiting_lease = self._waiting_lease, None
+                await release(client, waiting_lease)
+        elif self._retry_seconds > MIN_PAUSE_SECONDS and self._waiting_lease is None:
+            self._waiting_lease = await register_waiting(
+                client,
+                self.model.alias,
+                self._holder,
+                has_waiting_limit=self._limit.has_waiting_limit,
             )
-            if self._place_in_line is not None:
-                self._renewed[self._place_in_line.id] = time.monotonic()
+            if self._waiting_lease is not None:
+                self._renewed_at[self._waiting_lease.id] = time.monotonic()
 
-    async def _take_permits(self, client: PrefectClient, now: float) -> None:
-        if self._permits_at == math.inf:
+    async def _acquire_permits(self, client: PrefectClient, now: float) -> None:
+        if self._next_permits_at == math.inf:
             return
-        if now >= self._permits_at and self._queue.permits < (missing := self._queue.demand):
-            taken, wait = await take_permits(client, self.model.alias, missing)
-            self._queue.permit(taken)
-            self._permits_at = time.monotonic() + wait
+        missing = self._queue.demand
+        if now >= self._next_permits_at and self._queue.permits < missing:
+            acquired, wait = await acquire_permits(client, self.model.alias, missing)
+            self._queue.permit(acquired)
+            self._next_permits_at = time.monotonic() + wait
         if self._queue.permits < self._queue.demand:
-            self.pause = min(self.pause, max(SOON, self._permits_at - time.monotonic()))
+            wait = self._next_permits_at - time.monotonic()
+            self.pause = min(self.pause, max(MIN_PAUSE_SECONDS, wait))
 
 
 def _turn() -> int:
-    """Whose turn it is, the same on all machines."""
-    return int(time.time() / _TURN)
+    """The number of the current turn, which is the same on all machines."""
+    return int(time.time() / _TURN_SECONDS)
 
 
-def _miscounted_after() -> float:
-    """Seconds after which slots that nobody holds must be a mistake."""
-    # A temporary server of this process has no service that ends leases.
-    return _MISCOUNTED if PREFECT_API_URL.value() else _TICK
+def _miscount_seconds() -> float:
+    """How long leases must be rejected despite free slots before the count is corrected."""
+    # The temporary server of this process has no service that frees the slots of expired leases.
+    return _MISCOUNT_SECONDS if PREFECT_API_URL.value() else _STEP_SECONDS

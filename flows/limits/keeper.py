@@ -1,9 +1,10 @@
-"""The request slots that a run holds of its aliases' limits in Prefect.
+"""Leases request slots from the limits of a run's model aliases in Prefect.
 
-The slots belong to the run, not to a column: whatever cell is ready may use them. They are leased
-in blocks as large as there is work for, given back when there is none, and shared fairly: a run
-that has less than it could use says so, and those with more than a fair share then give some back.
-While Prefect's API is away a run goes on with what it holds.
+Slots belong to the run, not to a column: any ready cell can use any free slot. A run leases slots
+in blocks, as many as it has requests for, and releases them when it no longer needs them. Runs
+share a limit fairly: a run that holds fewer slots than it could use registers as waiting, and runs
+that hold more than their fair share then release slots. While Prefect's API is unavailable, a run
+continues with the slots that it holds.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from dd_core.engine.engine import Engine
 from dd_core.models.model import Model
 
 from ..process.liveness import ProcessLock
-from .alias_leases import SOON, AliasLeases
+from .alias_leases import MIN_PAUSE_SECONDS, AliasLeases
 from .leases import free_all, free_dead, release
 from .tag_limits import (
     Holder,
@@ -38,45 +39,48 @@ from .tag_limits import (
 
 _logger = logging.getLogger(__name__)
 
-_BETWEEN_STEPS = 0.01
-_BETWEEN_LOOKS = 3.0
-_LONGEST_BETWEEN_LOOKS = 12.0
-_WORTH_A_WORD = 10.0
-_BETWEEN_RELEASES = (0.1, 0.3, 1.0)
+_WAKE_DELAY_SECONDS = 0.01
+"""Pause after a shortage, in which further cells become ready."""
+_REFRESH_SECONDS = 3.0
+"""Time between two reads of the limits, when the run is alone."""
+_MAX_REFRESH_SECONDS = 12.0
+_OUTAGE_WARNING_SECONDS = 10.0
+_RELEASE_RETRY_SECONDS = (0.1, 0.3, 1.0)
 
 
 @asynccontextmanager
 async def hold_leases(engine: Engine, flow_run_id: UUID) -> AsyncGenerator[None]:
-    """Let the engine's models send as many requests at once as this run has slots for."""
+    """Limit the requests of the engine's models to the slots that this run leases."""
     holder = Holder.of(flow_run_id)
-    sign = ProcessLock(holder.key)
-    keeping: asyncio.Task[None] | None = None
+    process_lock = ProcessLock(holder.key)
+    keeper: asyncio.Task[None] | None = None
     if models := [*engine.models.values()]:
-        keeping = asyncio.create_task(LeaseKeeper(models, holder).keep())
+        keeper = asyncio.create_task(LeaseKeeper(models, holder).run())
     try:
         yield
     finally:
-        if keeping is not None:
-            await engine.end_batches()  # no request is in flight without a slot
-            keeping.cancel()
-            await asyncio.gather(keeping, return_exceptions=True)
-        sign.end()
+        if keeper is not None:
+            # First end all requests, so that none is in flight without a slot.
+            await engine.end_batches()
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        process_lock.release()
 
 
 class LeaseKeeper:
-    """All slots of one run."""
+    """Leases, renews and releases all slots of one run."""
 
     def __init__(self, models: list[Model], holder: Holder) -> None:
         self._holder = holder
         self._wake = asyncio.Event()
         self.aliases = {model.alias: AliasLeases(model, holder, self._wake) for model in models}
-        self._looked = -math.inf
-        self._between_looks = _BETWEEN_LOOKS
-        self._away_since: float | None = None
+        self._refreshed_at = -math.inf
+        self._refresh_seconds = _REFRESH_SECONDS
+        self._outage_since: float | None = None
 
-    async def keep(self) -> None:
-        """Lease, renew and give back, until cancelled; then give everything back."""
-        # Prefect's client would sleep for seconds when an SQLite server is busy for a moment.
+    async def run(self) -> None:
+        """Lease, renew and release slots until cancelled; then release all slots."""
+        # With its own retries, Prefect's client sleeps for seconds when an SQLite server is busy.
         with temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 0}):
             async with get_client() as client:
                 try:
@@ -84,67 +88,76 @@ class LeaseKeeper:
                         await self._step(client)
                         with suppress(TimeoutError):
                             await asyncio.wait_for(self._wake.wait(), self._pause())
-                            await asyncio.sleep(_BETWEEN_STEPS)
+                            await asyncio.sleep(_WAKE_DELAY_SECONDS)
                 finally:
-                    # A process that is told to end cancels this more than once.
-                    giving = asyncio.create_task(self._give_back(client))
-                    while not giving.done():
+                    # A process that is being terminated may cancel this task more than once.
+                    releasing = asyncio.create_task(self._release_all(client))
+                    while not releasing.done():
                         with suppress(asyncio.CancelledError):
-                            await asyncio.shield(giving)
+                            await asyncio.shield(releasing)
 
     def _pause(self) -> float:
-        return min(slots.pause for slots in self.aliases.values())
+        return min(leases.pause for leases in self.aliases.values())
 
     async def _step(self, client: PrefectClient) -> None:
         self._wake.clear()
         try:
-            if time.monotonic() - self._looked > self._between_looks:
-                await self._look(client)
-            for slots in self.aliases.values():
-                await slots.adjust(client)
-            self._away_since = None
+            if time.monotonic() - self._refreshed_at > self._refresh_seconds:
+                await self._refresh(client)
+            for leases in self.aliases.values():
+                await leases.match_demand(client)
+            self._outage_since = None
         except (httpx.HTTPError, OSError) as error:
-            await self._api_is_away(error)
+            await self._handle_outage(error)
 
-    async def _api_is_away(self, error: Exception) -> None:
-        """What is held stays held; a server that is busy for a moment is not worth a word."""
+    async def _handle_outage(self, error: Exception) -> None:
+        """Keep the held slots and retry soon; log a warning only if the outage lasts."""
         now = time.monotonic()
-        if self._away_since is None:
-            self._away_since = now
-        elif now - self._away_since > _WORTH_A_WORD:
-            _logger.warning("Prefect's API is away; going on with what is held: %r", error)
-            self._away_since = math.inf  # said once
-        await asyncio.sleep(random.uniform(SOON, 4 * SOON))
+        if self._outage_since is None:
+            self._outage_since = now
+        elif now - self._outage_since > _OUTAGE_WARNING_SECONDS:
+            _logger.warning(
+                "Prefect's API is unavailable; the run continues with the request slots that it "
+                "holds: %r",
+                error,
+            )
+            self._outage_since = math.inf  # log only once
+        await asyncio.sleep(random.uniform(MIN_PAUSE_SECONDS, 4 * MIN_PAUSE_SECONDS))
 
-    async def _look(self, client: PrefectClient) -> None:
-        is_first = self._looked == -math.inf
+    async def _refresh(self, client: PrefectClient) -> None:
+        """Read the limits from Prefect; the first time, also create missing ones."""
+        is_first = self._refreshed_at == -math.inf
         limits = parse_limits(await read_limits(client), self.aliases)
-        for alias, slots in self.aliases.items():
+        for alias, leases in self.aliases.items():
             if is_first and limits[alias].limit is None:
-                await create_limit(client, make_tag(alias), slots.model.queue.max_parallel_requests)
-        if is_first or any(slots.is_short for slots in self.aliases.values()):
-            # Nothing is leased at first, so what this run holds is left from a process that died.
+                maximum = leases.model.queue.max_parallel_requests
+                await create_limit(client, make_tag(alias), maximum)
+        if is_first or any(leases.is_short for leases in self.aliases.values()):
+            # This process has not leased anything at first. If Prefect shows slots of this run,
+            # they belong to an earlier process of the run, which died.
             await free_dead(client, limits, self._holder if is_first else None)
         if is_first:
             limits = parse_limits(await read_limits(client), self.aliases)
             for alias in await read_rates(client, self.aliases):
-                self.aliases[alias].count_permits()
+                self.aliases[alias].enable_rate_limit()
         runs = 0
-        for alias, slots in self.aliases.items():
-            await slots.seen(client, limits[alias])
+        for alias, leases in self.aliases.items():
+            await leases.update_limit(client, limits[alias])
             runs = max(runs, len(limits[alias].held))
-        self._between_looks = min(_LONGEST_BETWEEN_LOOKS, _BETWEEN_LOOKS + runs / 20)
-        self._looked = time.monotonic()
+        # With many runs, each of them reads the limits less often, to limit the load on the server.
+        self._refresh_seconds = min(_MAX_REFRESH_SECONDS, _REFRESH_SECONDS + runs / 20)
+        self._refreshed_at = time.monotonic()
 
-    async def _give_back(self, client: PrefectClient) -> None:
-        leased = [block for slots in self.aliases.values() for block in slots.all_leases()]
-        for pause in (*_BETWEEN_RELEASES, 0.0):
+    async def _release_all(self, client: PrefectClient) -> None:
+        leased = [block for leases in self.aliases.values() for block in leases.all_leases()]
+        for pause in (*_RELEASE_RETRY_SECONDS, 0.0):
             with suppress(httpx.HTTPError, OSError):
                 while leased:
                     await release(client, leased[-1])
                     leased.pop()
-                # A lease whose answer this run did not wait for is known to the server alone.
+                # A request for a lease may have been cancelled before its response arrived. Only
+                # the server knows such a lease.
                 found = parse_limits(await read_limits(client), self.aliases)
                 await free_all(client, found, self._holder)
                 return
-            await asyncio.sleep(pause)  # and if it is to be, the leases end by themselves
+            await asyncio.sleep(pause)  # if all attempts fail, the leases expire

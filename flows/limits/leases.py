@@ -1,4 +1,4 @@
-"""Leases of request slots: taking, keeping and giving back, and mending what others left behind."""
+"""Leases of request slots: acquires, renews and releases them, and cleans up after dead runs."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from prefect.client.schemas.objects import ConcurrencyLeaseHolder, FlowRun, Stat
 
 from ..process.liveness import process_is_dead
 from .tag_limits import (
-    WITHOUT_BOUND,
+    UNLIMITED,
     AliasLimit,
     Holder,
     create_limit,
@@ -31,9 +31,10 @@ from .tag_limits import (
 )
 
 LEASE_SECONDS = 60.0
-"""The shortest that Prefect gives; a killed holder's slots come back after it."""
+"""The shortest lease that Prefect allows. The slots of a killed run are free after this time."""
 _PAGE = 200
-_REFUSED = (422, 423)
+_NO_SLOTS = (422, 423)
+"""Status codes with which Prefect rejects a lease because there are not enough slots."""
 _UNFINISHED = [
     StateType.SCHEDULED,
     StateType.PENDING,
@@ -45,46 +46,46 @@ _UNFINISHED = [
 
 @dataclass(frozen=True)
 class Lease:
-    """Slots of a limit that this process has, as long as it renews the lease."""
+    """Slots of a limit that this process holds as long as it renews the lease."""
 
     id: UUID
     slots: int
 
 
 async def lease(client: PrefectClient, alias: str, slots: int, holder: Holder) -> Lease | None:
-    """Lease slots of an alias at once, or not at all."""
+    """Lease slots of an alias without waiting; None if there are not enough."""
     return await _lease(client, make_tag(alias), slots, holder)
 
 
-async def wait_in_line(
-    client: PrefectClient, alias: str, holder: Holder, *, has_line: bool
+async def register_waiting(
+    client: PrefectClient, alias: str, holder: Holder, *, has_waiting_limit: bool
 ) -> Lease | None:
-    """Let the other runs know that this one has less than it could use."""
+    """Show the other runs that this run holds fewer slots than it could use."""
     tag = make_waiting_tag(alias)
-    if not has_line:
-        await create_limit(client, tag, WITHOUT_BOUND)
+    if not has_waiting_limit:
+        await create_limit(client, tag, UNLIMITED)
     return await _lease(client, tag, 1, holder)
 
 
 async def _lease(client: PrefectClient, tag: str, slots: int, holder: Holder) -> Lease | None:
-    named = ConcurrencyLeaseHolder(type="task_run", id=holder.lease_id(slots))
+    lease_holder = ConcurrencyLeaseHolder(type="task_run", id=holder.lease_id(slots))
     try:
         response = await client.increment_concurrency_slots_with_lease(
             names=[f"tag:{tag}"],
             slots=slots,
             mode="concurrency",
             lease_duration=LEASE_SECONDS,
-            holder=named,
+            holder=lease_holder,
         )
     except httpx.HTTPStatusError as error:
-        if error.response.status_code in _REFUSED:
+        if error.response.status_code in _NO_SLOTS:
             return None
         raise
     return Lease(UUID(response.json()["lease_id"]), slots)
 
 
 async def renew(client: PrefectClient, leased: Lease) -> bool:
-    """Keep a lease for another while; False if Prefect does not know it any more."""
+    """Renew a lease; False if Prefect no longer knows it."""
     try:
         await client.renew_concurrency_lease(leased.id, LEASE_SECONDS)
     except httpx.HTTPStatusError as error:
@@ -95,38 +96,40 @@ async def renew(client: PrefectClient, leased: Lease) -> bool:
 
 
 async def release(client: PrefectClient, leased: Lease) -> None:
-    """Give leased slots back."""
+    """Release the slots of a lease."""
     await client.release_concurrency_slots_with_lease(leased.id)
 
 
-async def take_permits(client: PrefectClient, alias: str, wanted: int) -> tuple[int, float]:
-    """Requests that may be started now by the limit a minute, and when to ask again in seconds.
+async def acquire_permits(client: PrefectClient, alias: str, requested: int) -> tuple[int, float]:
+    """Acquire permits to start requests from the limit per minute of an alias.
 
-    A refusal would set back the decay of the limit's slots, so they are looked at first.
+    Returns the number of permits, and the seconds after which to call this again. The limit is read
+    before slots are requested, because a rejected request would delay the decay of its slots.
     """
     name = make_permits_name(alias)
     state = await client.read_global_concurrency_limit_by_name(name)
     free, decay = state.limit - state.active_slots, state.slot_decay_per_second
-    block = max(1, min(wanted, state.limit // 4))
+    # At most a quarter at once, so that runs on other machines get permits too.
+    block = max(1, min(requested, state.limit // 4))
     if decay > 0 and free < block:
         return 0, (block - free) / decay
     try:
         await client.increment_concurrency_slots([name], min(block, free), "rate_limit")
     except httpx.HTTPStatusError as error:
-        if error.response.status_code in _REFUSED:
+        if error.response.status_code in _NO_SLOTS:
             return 0, 1 / decay if decay else 1.0
         raise
     return min(block, free), 0.0
 
 
 async def list_live_runs(client: PrefectClient) -> dict[Holder, FlowRun]:
-    """The workspace's flow runs that have not ended."""
+    """The flow runs of the workspace that have not ended."""
     states = FlowRunFilterState(type=FlowRunFilterStateType(any_=_UNFINISHED))
-    wanted = FlowRunFilter(state=states)
+    unfinished = FlowRunFilter(state=states)
     runs: list[FlowRun] = []
     while True:
         page: list[FlowRun] = await client.read_flow_runs(
-            flow_run_filter=wanted, limit=_PAGE, offset=len(runs)
+            flow_run_filter=unfinished, limit=_PAGE, offset=len(runs)
         )
         runs.extend(page)
         if len(page) < _PAGE:
@@ -134,26 +137,27 @@ async def list_live_runs(client: PrefectClient) -> dict[Holder, FlowRun]:
 
 
 async def free_dead(
-    client: PrefectClient, limits: Mapping[str, AliasLimit], former: Holder | None = None
+    client: PrefectClient, limits: Mapping[str, AliasLimit], restarted: Holder | None = None
 ) -> int:
-    """Give back the slots of runs that have ended or died; returns how many.
+    """Release the slots of runs that have ended or whose process is dead; returns how many.
 
-    `former` is a run whose slots are those of an earlier process of it.
+    `restarted` is a run that holds no slots yet: those that Prefect shows belong to its earlier
+    process and are released as well.
     """
     if not any(limit.held for limit in limits.values()):
         return 0
-    alive = await list_live_runs(client)
-    gone = {
+    live = await list_live_runs(client)
+    dead = {
         holder
         for limit in limits.values()
         for holder in limit.held
-        if holder not in alive or holder == former or process_is_dead(holder.key)
+        if holder not in live or holder == restarted or process_is_dead(holder.key)
     }
-    return sum([await free_all(client, limits, holder) for holder in gone])
+    return sum([await free_all(client, limits, holder) for holder in dead])
 
 
 async def free_all(client: PrefectClient, limits: Mapping[str, AliasLimit], holder: Holder) -> int:
-    """Give back all slots that a run holds; returns how many."""
+    """Release all slots that a run holds; returns how many."""
     freed = 0
     for alias, limit in limits.items():
         for each in {*limit.lease_holders}:
@@ -165,21 +169,22 @@ async def free_all(client: PrefectClient, limits: Mapping[str, AliasLimit], hold
                     [make_tag(alias)], each, occupancy_seconds=LEASE_SECONDS
                 )
             except httpx.HTTPStatusError:
-                # The server may have ended the lease without counting its slots off.
+                # The server may have dropped the lease without subtracting its slots.
                 await correct_count(client, alias)
             freed += known[1]
     return freed
 
 
 async def correct_count(client: PrefectClient, alias: str) -> int:
-    """Set the count of taken slots to what is leased; returns by how much it was wrong.
+    """Set the number of taken slots to the number of leased slots; returns the correction.
 
-    A Prefect server that keeps leases in memory forgets them when it restarts, but not the count.
+    A Prefect server that keeps leases in memory forgets them when it restarts, but still counts
+    their slots as taken.
     """
     state = await client.read_global_concurrency_limit_by_name(f"tag:{make_tag(alias)}")
     live = parse_limits(await read_limits(client), [alias])[alias].live
-    wrong = state.active_slots - live
-    if wrong:
-        right = GlobalConcurrencyLimitUpdate(active_slots=live)
-        await client.update_global_concurrency_limit(state.name, right)
-    return wrong
+    excess = state.active_slots - live
+    if excess:
+        corrected = GlobalConcurrencyLimitUpdate(active_slots=live)
+        await client.update_global_concurrency_limit(state.name, corrected)
+    return excess

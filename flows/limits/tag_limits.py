@@ -1,10 +1,10 @@
-"""Request limits in Prefect: one for each model alias, for the whole workspace.
+"""Request limits in Prefect: one per model alias, for the whole workspace.
 
-The limit of the alias `writer` is Prefect's tag limit `model:writer`; its slots are requests in
-flight. Runs lease slots in blocks (`slots.py`). This module is what they ask of Prefect's API.
+The limit of the alias `writer` is Prefect's tag limit `model:writer`. Its slots are requests in
+flight. Runs lease slots in blocks (`alias_leases.py`). This module reads and writes the limits.
 
-Prefect tells who holds a limit's leases, but not how many slots each has. So a lease of ours names
-as its holder an id that is made of the number of slots and of the flow run's id.
+Prefect's API returns the holders of the leases of a limit, but not their numbers of slots. Our
+leases therefore name a holder whose id is composed of the number of slots and the flow run's id.
 """
 
 from __future__ import annotations
@@ -23,100 +23,103 @@ from prefect.client.schemas.actions import (
 from prefect.client.schemas.objects import ConcurrencyLimit
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
-WITHOUT_BOUND = 1_000_000
-_MARK = b"\xdd\xf1"
+UNLIMITED = 1_000_000
+_HOLDER_PREFIX = b"\xdd\xf1"
+"""First bytes of the holder ids of our leases."""
 _PAGE = 200
 
 
 def make_tag(alias: str) -> str:
-    """The tag of tasks that ask this model, and the name of its limit."""
-    return f"model:{_plain(alias)}"
+    """The tag of tasks that call this model, and the name of its limit."""
+    return f"model:{_escape(alias)}"
 
 
 def make_waiting_tag(alias: str) -> str:
-    """A limit without bound: who leases of it waits for slots of the alias."""
-    return f"waiting:model:{_plain(alias)}"
+    """The tag of an unlimited limit in which runs that wait for slots of the alias hold a lease."""
+    return f"waiting:model:{_escape(alias)}"
 
 
 def make_permits_name(alias: str) -> str:
-    """The global limit with slot decay that, if it exists, bounds the alias's requests a minute."""
-    return f"requests:model:{_plain(alias)}"
+    """The global limit with slot decay that, if it exists, limits the requests per minute."""
+    return f"requests:model:{_escape(alias)}"
 
 
-def _plain(alias: str) -> str:
-    return re.sub(r"[/%&<>]", "-", alias)  # what Prefect allows in no name
+def _escape(alias: str) -> str:
+    return re.sub(r"[/%&<>]", "-", alias)  # Prefect allows none of these in names
 
 
 @dataclass(frozen=True, order=True)
 class Holder:
-    """A run that holds slots: known by what holders' ids keep of its flow run's id."""
+    """A run that holds slots, identified by the part of its flow run's id that fits a holder id."""
 
     key: bytes
 
     @classmethod
     def of(cls, flow_run_id: UUID) -> Holder:
-        """The holder that a flow run is."""
+        """The holder for a flow run."""
         return cls(flow_run_id.bytes[4:])
 
     def lease_id(self, slots: int) -> UUID:
-        """The id under which this run leases so many slots."""
-        return UUID(bytes=_MARK + slots.to_bytes(2, "big") + self.key)
+        """The holder id for a lease of this many slots."""
+        return UUID(bytes=_HOLDER_PREFIX + slots.to_bytes(2, "big") + self.key)
 
 
 def read_holder(lease_holder: UUID) -> tuple[Holder, int] | None:
-    """Who a lease belongs to and its slots; None if it is no lease of ours."""
+    """The run and the number of slots of a lease; None if it is not a lease of ours."""
     content = lease_holder.bytes
-    if content[:2] != _MARK:
+    if content[:2] != _HOLDER_PREFIX:
         return None
     return Holder(content[4:]), int.from_bytes(content[2:4], "big")
 
 
 @dataclass(frozen=True)
 class AliasLimit:
-    """What Prefect says of an alias's limit at one moment."""
+    """The state of an alias's limit in Prefect at one moment."""
 
     limit: int | None = None
-    """Requests that may be in flight; None if there is no such limit."""
+    """Maximum number of requests in flight; None if the limit does not exist."""
     held: Mapping[Holder, int] = field(default_factory=dict[Holder, int])
-    """Slots by run."""
+    """Number of slots by run."""
     others: int = 0
-    """Slots of task runs that are not ours."""
+    """Number of slots that other task runs hold."""
     waiting: frozenset[Holder] = frozenset()
-    """Runs that have less than they could use."""
+    """Runs that hold fewer slots than they could use."""
     lease_holders: tuple[UUID, ...] = ()
-    has_line: bool = False
-    """Whether there is a limit for those who wait."""
+    """Holder ids of the leases, ours and others."""
+    has_waiting_limit: bool = False
+    """Whether the limit in which waiting runs register exists."""
 
     @property
     def live(self) -> int:
-        """Slots that are leased."""
+        """Number of leased slots."""
         return sum(self.held.values()) + self.others
 
-    def most(self, me: Holder, turn: int) -> int:
-        """Slots that a run may have now: all, unless others wait for some."""
-        return self.due(me, turn) if self.waiting - {me} else self._total
+    def max_slots(self, me: Holder, turn: int) -> int:
+        """Number of slots that a run may hold now: all of them, unless other runs are waiting."""
+        return self.fair_share(me, turn) if self.waiting - {me} else self._total
 
-    def due(self, me: Holder, turn: int) -> int:
-        """Slots that a run has when all have their fair share.
+    def fair_share(self, me: Holder, turn: int) -> int:
+        """Number of slots of a run if all slots are divided fairly.
 
-        Runs that want no more than an equal share keep what they have; the rest of the slots are
-        divided among the others. What is left after the division goes round with `turn`.
+        Runs that need no more than an equal share keep what they hold. The other runs divide the
+        rest of the slots. If the division leaves a remainder, `turn` decides who gets it.
         """
         runs = {*self.held, *self.waiting, me}
-        equal = self._total // len(runs)
-        content = {
+        equal_share = self._total // len(runs)
+        satisfied = {
             run: slots
             for run, slots in self.held.items()
-            if slots <= equal and run not in self.waiting and run != me
+            if slots <= equal_share and run not in self.waiting and run != me
         }
-        rivals = sorted(runs - {*content})
-        share, rest = divmod(self._total - sum(content.values()), len(rivals))
-        return share + ((rivals.index(me) + turn) % len(rivals) < rest)
+        # All runs compute this independently. With the same order, their shares add up.
+        rivals = sorted(runs - {*satisfied})
+        share, remainder = divmod(self._total - sum(satisfied.values()), len(rivals))
+        return share + ((rivals.index(me) + turn) % len(rivals) < remainder)
 
     @property
     def _total(self) -> int:
-        bound = WITHOUT_BOUND if self.limit is None else self.limit
-        return max(0, bound - self.others)
+        limit = UNLIMITED if self.limit is None else self.limit
+        return max(0, limit - self.others)
 
 
 def list_aliases(limits: Iterable[ConcurrencyLimit]) -> list[str]:
@@ -128,13 +131,14 @@ def list_aliases(limits: Iterable[ConcurrencyLimit]) -> list[str]:
 def parse_limits(
     limits: Iterable[ConcurrencyLimit], aliases: Iterable[str]
 ) -> dict[str, AliasLimit]:
-    """What Prefect's tag limits say of some aliases."""
+    """The limits of the given aliases, from the tag limits of the workspace."""
     by_tag = {limit.tag: limit for limit in limits}
     found: dict[str, AliasLimit] = {}
     for alias in aliases:
         limit = by_tag.get(make_tag(alias))
-        line = by_tag.get(make_waiting_tag(alias))
-        waiting = [read_holder(UUID(str(each))) for each in line.active_slots] if line else []
+        registered = by_tag.get(make_waiting_tag(alias))
+        holder_ids = registered.active_slots if registered else []
+        waiting = [read_holder(UUID(str(each))) for each in holder_ids]
         ids = [UUID(str(each)) for each in limit.active_slots] if limit else []
         held: Counter[Holder] = Counter()
         for known in map(read_holder, ids):
@@ -146,7 +150,7 @@ def parse_limits(
             others=sum(read_holder(each) is None for each in ids),
             waiting=frozenset(each[0] for each in waiting if each is not None),
             lease_holders=tuple(ids),
-            has_line=line is not None,
+            has_waiting_limit=registered is not None,
         )
     return found
 
@@ -162,43 +166,43 @@ async def read_limits(client: PrefectClient) -> list[ConcurrencyLimit]:
 
 
 async def create_limit(client: PrefectClient, tag: str, limit: int) -> None:
-    """Create a tag's limit; one that exists is left as it is.
+    """Create the limit of a tag; does nothing if it already exists.
 
-    To be called only when none was found: an SQLite server that has to refuse a creation can keep
-    its other writers waiting for a minute.
+    Call this only if the limit was not found. If a server on SQLite has to reject the creation of a
+    limit, it can block all other writers for a minute.
     """
     await _create(client, f"tag:{tag}", limit, 0.0)
 
 
 async def _create(client: PrefectClient, name: str, limit: int, decay: float) -> None:
-    wanted = GlobalConcurrencyLimitCreate(name=name, limit=limit, slot_decay_per_second=decay)
+    new = GlobalConcurrencyLimitCreate(name=name, limit=limit, slot_decay_per_second=decay)
     try:
-        await client.create_global_concurrency_limit(wanted)
+        await client.create_global_concurrency_limit(new)
     except ObjectAlreadyExists:
         return
 
 
 async def set_limit(client: PrefectClient, alias: str, limit: int) -> None:
-    """Set an alias's limit, which is created if need be; 0 pauses the alias."""
+    """Set the limit of an alias, and create it if necessary; 0 pauses the alias."""
     await _put(client, f"tag:{make_tag(alias)}", limit, 0.0)
 
 
 async def set_rate(client: PrefectClient, alias: str, per_minute: int) -> None:
-    """Bound the requests a minute of an alias over the whole workspace."""
-    at_once = max(1, per_minute // 12)  # what five seconds allow
-    await _put(client, make_permits_name(alias), at_once, per_minute / 60)
+    """Limit the requests per minute of an alias, for the whole workspace."""
+    burst = max(1, per_minute // 12)  # the requests of five seconds
+    await _put(client, make_permits_name(alias), burst, per_minute / 60)
 
 
 async def _put(client: PrefectClient, name: str, limit: int, decay: float) -> None:
-    wanted = GlobalConcurrencyLimitUpdate(limit=limit, slot_decay_per_second=decay)
+    changed = GlobalConcurrencyLimitUpdate(limit=limit, slot_decay_per_second=decay)
     try:
-        await client.update_global_concurrency_limit(name, wanted)
+        await client.update_global_concurrency_limit(name, changed)
     except ObjectNotFound:
         await _create(client, name, limit, decay)
 
 
 async def read_rates(client: PrefectClient, aliases: Iterable[str]) -> dict[str, float]:
-    """Requests a minute of those aliases for which the workspace bounds them."""
+    """Requests per minute of those aliases that have such a limit in the workspace."""
     limits = await client.read_global_concurrency_limits(limit=_PAGE, offset=0)
     decays = {limit.name: limit.slot_decay_per_second for limit in limits}
     names = {alias: make_permits_name(alias) for alias in aliases}

@@ -1,7 +1,11 @@
-"""Signs of life: a run's process holds a lock on a file for as long as it lives.
+"""A lock file that shows whether the process of a run is alive.
 
-With it, the slots of a run that was killed on this machine are known to be free at once. On other
-machines one has to wait for its leases to end.
+The process of a run holds a lock on a file until it ends, whatever ends it. Other processes on the
+same machine therefore know immediately when a run was killed, and can release its request slots. On
+other machines, they have to wait until the leases of the run expire.
+
+Written for Prefect 3.8.8, which shows the run of a killed process as Running if its worker is gone
+too. Remove this module when Prefect detects such runs and releases their leases itself.
 """
 
 from __future__ import annotations
@@ -12,11 +16,11 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from prefect.settings import PREFECT_HOME
 
-_DAY = 86_400.0
+_SECONDS_PER_DAY = 86_400.0
 
 
 class ProcessLock:
-    """Given from when it is made until `end` is called or the process is gone."""
+    """Locked from its creation until `release` is called or the process ends."""
 
     def __init__(self, key: bytes) -> None:
         _remove_old()
@@ -25,20 +29,20 @@ class ProcessLock:
         self._lock = FileLock(path, thread_local=False)
         self._lock.acquire(timeout=5.0)
 
-    def end(self) -> None:
-        """Let go of the file and remove it."""
+    def release(self) -> None:
+        """Remove the file and release the lock."""
         Path(self._lock.lock_file).unlink(missing_ok=True)
         self._lock.release()
 
 
 def process_is_dead(key: bytes) -> bool:
-    """Whether a process of this machine gave signs of life and is gone; False if unknown."""
+    """Whether a process on this machine held the lock and is gone; False if unknown."""
     path = _path(key)
     return path.exists() and not _is_locked(path)
 
 
 def process_is_alive(key: bytes) -> bool:
-    """Whether a process of this machine gives signs of life; False if unknown."""
+    """Whether a process on this machine holds the lock; False if unknown."""
     path = _path(key)
     return path.exists() and _is_locked(path)
 
@@ -54,10 +58,10 @@ def _is_locked(path: Path) -> bool:
 
 
 def _remove_old() -> None:
-    """Forget processes that died long ago: their leases have ended."""
+    """Remove the files of processes that died long ago, whose leases have expired."""
     for path in _folder().glob("*.alive"):
         try:
-            if path.stat().st_mtime < time.time() - _DAY and not _is_locked(path):
+            if path.stat().st_mtime < time.time() - _SECONDS_PER_DAY and not _is_locked(path):
                 path.unlink(missing_ok=True)
         except OSError:
             continue

@@ -1,7 +1,11 @@
-"""Prefect's server on SQLite refuses a request when another one is just being written (503).
+"""Shortens the pauses between retries when Prefect's server is busy.
 
-Prefect's client then sleeps for two seconds before it asks again, unless the answer says when to:
-which such answers do not. A moment is enough, for writes take milliseconds.
+A server on SQLite responds with 503 when a request meets the write lock of another one. Prefect's
+client then sleeps for at least two seconds, although writes take only milliseconds. It respects a
+`Retry-After` header, which these responses do not have, so this module adds one.
+
+Written for Prefect 3.8.8; uses the private attribute `_client` of Prefect's client. Remove it when
+the first pause of the client can be configured, or when the server sends `Retry-After`.
 """
 
 from __future__ import annotations
@@ -13,23 +17,26 @@ from typing import Any
 import httpx
 from prefect.context import AsyncClientContext
 
-_FIRST = 0.2
-"""Seconds; each further pause is four times as long, so that the five of them are a minute."""
-_PAUSES = "dd_pauses"
+_FIRST_PAUSE_SECONDS = 0.2
+"""Each further pause is four times as long. Together, five pauses take about a minute."""
+_PAUSE_COUNT = "dd_pauses"
 
 
 def retry_quickly() -> None:
-    """Let the client of this flow run, and of those that it calls, ask a busy server again soon."""
+    """Make the client of this flow run and of its subflows retry quickly on a busy server."""
     context = AsyncClientContext.get()
     client: Any = getattr(context.client, "_client", None) if context is not None else None
-    if isinstance(client, httpx.AsyncClient) and _say_when not in client.event_hooks["response"]:
-        hooks = {**client.event_hooks}
-        client.event_hooks = {**hooks, "response": [*hooks["response"], _say_when]}
+    if not isinstance(client, httpx.AsyncClient):
+        return
+    hooks = {**client.event_hooks}
+    if _set_retry_after not in hooks["response"]:
+        client.event_hooks = {**hooks, "response": [*hooks["response"], _set_retry_after]}
 
 
-async def _say_when(response: httpx.Response) -> None:
+async def _set_retry_after(response: httpx.Response) -> None:
     if response.status_code == HTTPStatus.SERVICE_UNAVAILABLE:
-        known = response.request.extensions  # the same request is sent again
-        pauses = known[_PAUSES] = known.get(_PAUSES, -1) + 1
-        pause = _FIRST * 4**pauses * random.uniform(0.5, 1.5)
+        # Prefect sends the same request object again, so it can carry the number of pauses.
+        extensions = response.request.extensions
+        pauses = extensions[_PAUSE_COUNT] = extensions.get(_PAUSE_COUNT, -1) + 1
+        pause = _FIRST_PAUSE_SECONDS * 4**pauses * random.uniform(0.5, 1.5)
         response.headers.setdefault("Retry-After", f"{pause:.3f}")

@@ -1,9 +1,13 @@
-"""A run that is suspended lets go within seconds, and goes on where it was when it is resumed.
+"""Ends a suspended run within seconds, so that it can be resumed where it stopped.
 
-Prefect looks for a suspension when a task or flow begins or ends, which can be an hour after
-somebody pressed Suspend. Here the flow is cancelled at once, as by SIGTERM: its answers are in the
-journals, its slots are given back, and its process ends. A worker takes it up again once it is
-resumed; its batches then go on in the same flow runs.
+Prefect checks for a suspension only when a task or a flow starts or ends, which can be an hour
+after somebody pressed Suspend. This module cancels the flow immediately, as SIGTERM does: responses
+are in the journals, request slots are released, and the process ends. When the run is resumed, a
+worker starts it again, and its batches continue in the same flow runs.
+
+Written for Prefect 3.8.8; uses `FlowRunContext.flow_run_suspension_request`, which is not
+documented. Remove it when Prefect cancels a running async flow that is suspended, and shows the
+subflows of a suspended run as suspended.
 """
 
 from __future__ import annotations
@@ -28,29 +32,29 @@ from prefect.exceptions import Pause, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.states import Paused
 
-_LOOK_SECONDS = 0.5
+_POLL_SECONDS = 0.5
 
 
 @asynccontextmanager
 async def exit_when_suspended() -> AsyncGenerator[None]:
-    """Cancel the calling flow once its run is suspended; leaving then raises `Pause`."""
+    """Cancel the calling flow when its run is suspended; the context then exits with `Pause`."""
     flow = asyncio.current_task()
     assert flow is not None
-    looking = asyncio.create_task(_end(flow))
+    watcher = asyncio.create_task(_cancel_when_suspended(flow))
     try:
         yield
     except (asyncio.CancelledError, Pause) as error:
         if (state := find_suspended_state()) is None:
             raise
-        await _show_suspended()
+        await _mark_suspended()
         raise Pause(state=state) from error
     finally:
-        looking.cancel()
+        watcher.cancel()
 
 
 @asynccontextmanager
 async def pause_with_dataset() -> AsyncGenerator[None]:
-    """Let a batch within a suspended run of a dataset end without a state of its own."""
+    """Turn the cancellation of a batch into `Pause` if the run of its dataset was suspended."""
     try:
         yield
     except asyncio.CancelledError as error:
@@ -59,15 +63,15 @@ async def pause_with_dataset() -> AsyncGenerator[None]:
         raise Pause(state=state) from error
 
 
-async def _show_suspended() -> None:
-    """Show batches as suspended that were at work, and the dataset's run if it is a subflow.
+async def _mark_suspended() -> None:
+    """Mark running batches as suspended, and the dataset's run too if it is a subflow.
 
-    Prefect knows no suspended subflows, and would show them as running. As the run goes on that
-    was suspended, so do they.
+    Prefect does not suspend subflows and would continue to show them as running. They continue
+    together with the run that was suspended.
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
-    here = FlowRunFilter(
+    own_batches = FlowRunFilter(
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]),
         deployment_id=FlowRunFilterDeploymentId(is_null_=True),
         state=FlowRunFilterState(
@@ -78,25 +82,25 @@ async def _show_suspended() -> None:
     state.name = "Suspended"
     try:
         async with get_client() as client:
-            runs = [run.id for run in await client.read_flow_runs(flow_run_filter=here)]
+            runs = [run.id for run in await client.read_flow_runs(flow_run_filter=own_batches)]
             if context.flow_run.parent_task_run_id is not None:
                 runs.append(context.flow_run.id)
             for run in runs:
                 await client.set_flow_run_state(run, state, force=True)
     except (httpx.TransportError, PrefectHTTPStatusError) as error:
-        get_run_logger().warning("batches are not shown as suspended: %s", error)
+        get_run_logger().warning("batches could not be marked as suspended: %s", error)
 
 
 def find_suspended_state() -> State | None:
-    """The state that the run of this flow was put into from outside; None while it may go on."""
+    """The state with which the current run was suspended; None if it was not suspended."""
     context = FlowRunContext.get()
     request: Any = getattr(context, "flow_run_suspension_request", None)
     return request.get_state() if request is not None else None
 
 
-async def _end(flow: asyncio.Task[object]) -> None:
+async def _cancel_when_suspended(flow: asyncio.Task[object]) -> None:
     while True:
-        await asyncio.sleep(_LOOK_SECONDS)
+        await asyncio.sleep(_POLL_SECONDS)
         if find_suspended_state() is not None:
             flow.cancel()
             return

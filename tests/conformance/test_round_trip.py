@@ -8,8 +8,7 @@ from typing import Any
 
 import jsonschema_rs
 import yaml
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
+from hypothesis import HealthCheck, given, settings, strategies as st
 from prefect.utilities.callables import parameter_schema
 
 import dd_core.config as dd

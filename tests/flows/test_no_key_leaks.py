@@ -87,7 +87,7 @@ def test_a_planted_key_is_found_nowhere(tmp_path: Path, bench_server: ServerFact
         timeout=400,
     )
     assert done.returncode == 0, done.stderr
-    assert "must name an environment variable" in done.stdout
+    assert "use the name of an environment variable" in done.stdout
     assert "no-such-block" in done.stdout
     written = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert any(path.suffix == ".db" for path in written), "Prefect's database is searched too"

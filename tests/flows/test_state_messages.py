@@ -57,7 +57,7 @@ async def _runs(name: str) -> tuple[list[FlowRun], list[TaskRun]]:
     [
         ("key-at-start", 401, _KEY, 0, "the models are not ready: provider 'openai' at "),
         ("key-later", 401, _KEY, 5, "answered 401: Incorrect API key provided. Check the API key"),
-        ("quota", 429, _QUOTA, 5, "exceeded your current quota. Add credit or use another key"),
+        ("quota", 429, _QUOTA, 5, "exceeded your current quota. Add credit or use another API key"),
         ("option", 400, _OPTION, 1, "of column 'c0' failed (10 x ModelBadRequestError)"),
         ("down", 500, _INTERNAL, 0, "the models are not ready: provider 'openai' at "),
     ],
@@ -169,7 +169,7 @@ async def test_a_server_that_is_not_there_is_named(tmp_path: Path) -> None:
     )
     assert state.is_failed()
     assert "the models are not ready" in str(state.message)
-    assert "check that the server runs at this address" in str(state.message)
+    assert "check that the server is running at this URL" in str(state.message)
 
 
 async def test_a_preview_of_batches_elsewhere_cannot_be_approved(tmp_path: Path) -> None:

@@ -1,1 +1,1 @@
-"""Kinds of column."""
+"""Columns: the contract is in `column.py`, each kind has its own module."""

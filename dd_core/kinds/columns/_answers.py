@@ -1,4 +1,8 @@
-"""From the text of a model's answer to code or JSON: forgiving about the wrapping only."""
+"""Extracts code or JSON from the text of a model's answer.
+
+Only the wrapping is handled leniently: prose around the value, code fences of any form, small
+errors in JSON syntax. Whether the JSON has the right structure is checked in `_schema.py`.
+"""
 
 from __future__ import annotations
 
@@ -13,8 +17,8 @@ from dd_core.errors import ResponseParseError
 _FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n]*\n?", re.MULTILINE)
 _JSON_TAGS = frozenset(["json", "jsonc", "json5"])
 _BRACKETS = re.compile(r"[\[\]{}]")
-# A model that repeats itself writes thousands of brackets; repairing those takes seconds.
-_DEEPEST_REPAIR = 100
+# A model that repeats itself writes thousands of brackets, and repairing those takes seconds.
+_MAX_REPAIR_DEPTH = 100
 _ALIASES: dict[str, frozenset[str]] = {
     name: frozenset([name, *others.split()])
     for name, others in {
@@ -45,15 +49,16 @@ class _Block:
 
 
 def extract_code(text: str, language: str) -> str:
-    """The last block of code in this language; raises `ResponseParseError` if there is none."""
-    blocks = _blocks(text)
+    """Return the last code block in a language; raises `ResponseParseError` if there is none."""
+    blocks = _find_blocks(text)
     accepted = _ALIASES.get(language, frozenset([language]))
+    # Models often quote a first draft or the question before they give their final answer.
     for block in reversed(blocks):
         if not block.tag or block.tag in accepted:
             return block.text.strip("\n").rstrip()
     if blocks:
         raise ResponseParseError(
-            f"the answer has a code block in {blocks[-1].tag!r}, but {language!r} was asked for; "
+            f"the answer has a code block in {blocks[-1].tag!r} instead of {language!r}; "
             f"answer with one code block that starts with ```{language}"
         )
     raise ResponseParseError(
@@ -63,24 +68,26 @@ def extract_code(text: str, language: str) -> str:
 
 
 def extract_json(text: str) -> Any:
-    """The JSON in an answer, in a fence or bare; small errors in its syntax are repaired.
+    """Return the JSON object or array in an answer, with or without a code fence.
 
-    Raises `ResponseParseError` when there is no object or array.
+    Small syntax errors are repaired. Raises `ResponseParseError` if there is no object or array.
     """
     try:  # most answers of servers that enforce a schema
-        return _structure(orjson.loads(text))
+        return _require_structure(orjson.loads(text))
     except ValueError:
         pass
-    blocks = _blocks(text)
+    blocks = _find_blocks(text)
     tagged = [block.text for block in blocks if block.tag in _JSON_TAGS]
     untagged = [block.text for block in blocks if not block.tag]
-    for candidate in [*reversed(tagged), *reversed(untagged), *_bare(text)]:
+    candidates = [*reversed(tagged), *reversed(untagged), *_find_bare(text)]
+    # A candidate that is correct as it stands wins over an earlier one that needs repair.
+    for candidate in candidates:
         try:
-            return _structure(orjson.loads(candidate))
+            return _require_structure(orjson.loads(candidate))
         except ValueError:
             continue
-    for candidate in [*reversed(tagged), *reversed(untagged), *_bare(text)]:
-        repaired = _repaired(candidate)
+    for candidate in candidates:
+        repaired = _repair(candidate)
         if repaired is not None:
             return repaired
     raise ResponseParseError(
@@ -89,7 +96,7 @@ def extract_json(text: str) -> Any:
 
 
 def write_code_instructions(language: str) -> str:
-    """What asks a model for code."""
+    """Return the end of a prompt that asks a model for code."""
     return (
         f"- Write your answer in {language}.\n"
         "- Follow the good practice of the language; the code should run as it stands.\n"
@@ -99,7 +106,7 @@ def write_code_instructions(language: str) -> str:
 
 
 def write_json_instructions(schema: dict[str, Any]) -> str:
-    """What asks a model for JSON of a schema."""
+    """Return the end of a prompt that asks a model for JSON that satisfies a schema."""
     return (
         "- Answer with JSON only.\n"
         "- Put it in a fenced block that starts with ```json and ends with ```.\n"
@@ -109,11 +116,13 @@ def write_json_instructions(schema: dict[str, Any]) -> str:
     )
 
 
-def _blocks(text: str) -> list[_Block]:
-    """Fenced blocks in order; one that is not closed runs to the end."""
+def _find_blocks(text: str) -> list[_Block]:
+    """Return the fenced blocks in order; a block that is not closed extends to the end."""
     blocks: list[_Block] = []
     position = 0
     while opened := _FENCE.search(text, position):
+        # As in Markdown, a fence is closed by at least as many of the same characters. A longer
+        # fence can therefore contain a shorter one.
         mark = opened[1]
         closing = re.compile(rf"^[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$", re.MULTILINE)
         closed = closing.search(text, opened.end())
@@ -123,8 +132,11 @@ def _blocks(text: str) -> list[_Block]:
     return blocks
 
 
-def _bare(text: str) -> list[str]:
-    """The text from the first bracket to the last one of its kind, and to the end."""
+def _find_bare(text: str) -> list[str]:
+    """Return the text from the first bracket to the last matching one, and to the end.
+
+    The second candidate is for answers that were cut off before the closing bracket.
+    """
     starts = [index for index in (text.find("{"), text.find("[")) if index >= 0]
     if not starts:
         return []
@@ -133,23 +145,24 @@ def _bare(text: str) -> list[str]:
     return [text[start:end], text[start:]] if end > start else [text[start:]]
 
 
-def _structure(value: Any) -> Any:
+def _require_structure(value: Any) -> Any:
     if not isinstance(value, dict | list):
-        raise ValueError("no object or array")
+        raise ValueError("not an object or array")
     return value  # pyright: ignore[reportUnknownVariableType]
 
 
-def _repaired(text: str) -> Any:
+def _repair(text: str) -> Any:
+    """Return the object or array in text with syntax errors; None if it is beyond repair."""
     import json_repair
 
-    if not text.lstrip().startswith(("{", "[")) or _depth(text) > _DEEPEST_REPAIR:
+    if not text.lstrip().startswith(("{", "[")) or _measure_depth(text) > _MAX_REPAIR_DEPTH:
         return None
     value: Any = json_repair.loads(text)
     return cast("Any", value) if isinstance(value, dict | list) and value else None
 
 
-def _depth(text: str) -> int:
-    """How deeply brackets are nested, those in texts included."""
+def _measure_depth(text: str) -> int:
+    """Return how deeply brackets are nested, including brackets in strings."""
     depth = deepest = 0
     for bracket in _BRACKETS.findall(text):
         depth += 1 if bracket in "[{" else -1

@@ -1,4 +1,4 @@
-"""Functions of the user's that generate columns: what they declare, and how files name them."""
+"""User-defined functions behind custom columns: decorator, signature and import name."""
 
 from __future__ import annotations
 
@@ -13,11 +13,12 @@ from dd_core.declaration.user_code import import_object, list_parameters
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "custom_column_metadata"
-_NAMES = (("row", "df"), ("generator_params",), ("models",))
+_PARAMETERS = (("row", "df"), ("generator_params",), ("models",))
+"""The names that a function's parameters may have, by position."""
 
 
 class GenerationStrategy(StrEnum):
-    """What a function generates at a time."""
+    """How much a function generates per call: one row, or all rows of a batch."""
 
     CELL_BY_CELL = "cell_by_cell"
     FULL_COLUMN = "full_column"
@@ -25,11 +26,14 @@ class GenerationStrategy(StrEnum):
 
 @dataclass(frozen=True)
 class CustomColumnMetadata:
-    """What a function says of itself."""
+    """The arguments of a function's `custom_column_generator` decorator."""
 
     required_columns: tuple[str, ...] = ()
+    """Columns that the function reads."""
     side_effect_columns: tuple[str, ...] = ()
+    """Additional columns that the function returns."""
     model_aliases: tuple[str, ...] = ()
+    """Aliases of the models that the function may call."""
 
 
 def custom_column_generator(
@@ -39,9 +43,14 @@ def custom_column_generator(
 ) -> Callable[[_F], _F]:
     """Mark a function as the generator of a custom column.
 
-    It takes `row` (a dict) or `df` (a DataFrame) with the required columns, then, if it wants
-    them, `generator_params` and `models`, and returns the same with the column and its side
-    effects added. Raises `TypeError` for a function of another form.
+    The function takes `row` (a dict) or `df` (a DataFrame) with the required columns, optionally
+    followed by `generator_params` and `models`. It returns the row or the DataFrame with the column
+    and its side effects added. Raises `TypeError` if the function has other parameters.
+
+    Args:
+        required_columns: Columns that the function reads. It is called once they are available.
+        side_effect_columns: Additional columns that the function returns.
+        model_aliases: Aliases of the models that the function may call.
     """
 
     def mark(function: _F) -> _F:
@@ -58,9 +67,9 @@ def custom_column_generator(
 
 
 def get_metadata(function: Any) -> CustomColumnMetadata:
-    """What the decorator noted; raises `ValueError` for undecorated functions."""
+    """Return the metadata of a decorated function; raises `ValueError` for any other object."""
     if not callable(function):
-        raise ValueError(f"{function!r} is no function")
+        raise ValueError(f"{function!r} is not a function")
     metadata = getattr(function, _ATTRIBUTE, None)
     if metadata is None:
         name = getattr(function, "__name__", repr(function))
@@ -69,9 +78,10 @@ def get_metadata(function: Any) -> CustomColumnMetadata:
 
 
 def find_function(name: str) -> Callable[..., Any]:
-    """The decorated function that `package.module:function` names; raises `ValueError`.
+    """Import the decorated function that `package.module:function` names.
 
-    A function that was not meant to generate columns is refused.
+    Raises `ValueError` if it cannot be imported or is not decorated. Because of the decorator, a
+    configuration file cannot call arbitrary functions.
     """
     found = import_object(name)
     get_metadata(found)
@@ -79,29 +89,32 @@ def find_function(name: str) -> Callable[..., Any]:
 
 
 def convert_parameters(function: Callable[..., Any], given: Any) -> Any:
-    """`generator_params` as the function's annotation wants them: a mapping becomes its model."""
+    """Convert `generator_params` to the pydantic model that the function's annotation names.
+
+    Anything but a mapping, and parameters without such an annotation, are returned unchanged.
+    """
     if not isinstance(given, Mapping) or "generator_params" not in list_parameters(function):
         return cast("Any", given)
     try:
-        wanted: Any = get_type_hints(function).get("generator_params")
+        annotation: Any = get_type_hints(function).get("generator_params")
     except NameError:  # an annotation of a type that only type checkers see
         return cast("Any", given)
-    if isinstance(wanted, type) and issubclass(wanted, BaseModel):
-        return wanted.model_validate(given)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation.model_validate(given)
     return cast("Any", given)
 
 
 def describe(metadata: CustomColumnMetadata) -> dict[str, Any]:
-    """The metadata as JSON types."""
+    """Return the metadata as JSON types."""
     return asdict(metadata)
 
 
 def _check_signature(function: Callable[..., Any]) -> None:
     names = list_parameters(function)
-    expected = "row or df, then generator_params, then models"
+    expected = "row or df, optionally followed by generator_params and models"
     name = getattr(function, "__name__", repr(function))
-    if not 1 <= len(names) <= len(_NAMES):
-        raise TypeError(f"{name!r} takes {len(names)} parameters; it may take {expected}")
-    for given, allowed in zip(names, _NAMES, strict=False):
+    if not 1 <= len(names) <= len(_PARAMETERS):
+        raise TypeError(f"{name!r} takes {len(names)} parameters; it must take {expected}")
+    for given, allowed in zip(names, _PARAMETERS, strict=False):
         if given not in allowed:
-            raise TypeError(f"{name!r} has a parameter {given!r}; it may take {expected}")
+            raise TypeError(f"{name!r} has a parameter {given!r}; it must take {expected}")

@@ -1,4 +1,4 @@
-"""What the columns written by a language model share: prompt, messages, conversation."""
+"""What all columns written by a language model share: prompt, messages, conversation."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
 from dd_core.kinds.scope import Scope, check_template, find_references
 from dd_core.models.admission.slot import RequestSlot
-from dd_core.models.conversation import AnswerFormat, Asking, Message, converse
+from dd_core.models.conversation import AnswerFormat, Message, ModelRequest, converse
 from dd_core.templates.template import Template, list_references
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 class TraceType(StrEnum):
-    """How much of the conversation is kept beside the value."""
+    """How much of the conversation is kept next to the value."""
 
     NONE = "none"
     LAST_MESSAGE = "last_message"
@@ -31,24 +31,24 @@ class TraceType(StrEnum):
 
 
 class LLMColumn(Column):
-    """Untagged base: a prompt, the model that answers it, and how its answer is read."""
+    """Untagged base of all kinds: a prompt, a model, and the format of the answer."""
 
     model_types: ClassVar[tuple[str, ...]] = ("chat-completion",)
 
     prompt: str = Field(min_length=1)
-    """Jinja template of the user's message; `{{ name }}` stands for a column of the same row."""
+    """Jinja template of the user message; `{{ name }}` inserts a column of the same row."""
     model_alias: str
     """Alias of the model that answers."""
     system_prompt: str | None = None
-    """Jinja template of the system message."""
+    """Jinja template of the system message (default: no system message)."""
     with_trace: TraceType = TraceType.NONE
-    """Keep the conversation in a column named `<name>__trace`."""
+    """Messages to keep in the column `<name>__trace`: `none`, `last_message` or `all_messages`."""
     extract_reasoning_content: bool = False
-    """Keep the model's reasoning in a column named `<name>__reasoning_content`."""
+    """Whether to keep the model's reasoning in the column `<name>__reasoning_content`."""
     multi_modal_context: MediaContexts | None = None
-    """Images, audio and video that the model is shown before the prompt."""
+    """Columns with images, audio and video to send before the prompt."""
     tool_alias: str | None = None
-    """Alias of tools that the model may call; not supported yet."""
+    """Alias of the tools that the model may call. Not supported yet."""
 
     @field_validator("prompt", "system_prompt")
     @classmethod
@@ -59,14 +59,14 @@ class LLMColumn(Column):
 
     @property
     def required_columns(self) -> list[str]:
-        """Columns that the prompts refer to, and those with media."""
+        """Columns that the prompts refer to, and columns with media."""
         names = find_references(self.prompt) + find_references(self.system_prompt)
         names += [context.column_name for context in self.multi_modal_context or ()]
         return list(dict.fromkeys(names))
 
     @property
     def side_effect_columns(self) -> list[str]:
-        """The trace and the reasoning, where they are kept."""
+        """Columns of the trace and of the reasoning, if they are kept."""
         names: list[str] = []
         if self.with_trace is not TraceType.NONE:
             names.append(f"{self.name}__trace")
@@ -75,21 +75,21 @@ class LLMColumn(Column):
         return names
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Unknown references are errors; prompts that look like a slip are warned of."""
+        """Yield errors for unknown references, and warnings for prompts that look like mistakes."""
         yield from super().problems(scope)
         for field in ("prompt", "system_prompt"):
             place = f"columns.{self.name}.{field}"
             yield from check_template(place, getattr(self, field), scope)
         yield from check_media(self.name, self.multi_modal_context, scope)
         if self.tool_alias is not None:
-            message = "tools are not supported yet; remove it, or ask without tools"
+            message = "tools are not supported yet; remove tool_alias"
             yield Problem(f"columns.{self.name}.tool_alias", message)
         place = f"columns.{self.name}.prompt"
         if not find_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
                 place,
-                "refers to no column, so every row asks the same; "
-                "write {{ name }} where a column's value belongs",
+                "refers to no column, so every row sends the same prompt; "
+                "write {{ name }} to insert the value of a column",
                 level="warning",
             )
         for name in scope.names:
@@ -100,36 +100,35 @@ class LLMColumn(Column):
 
     @abstractmethod
     def answer_format(self) -> AnswerFormat:
-        """How an answer becomes a value."""
+        """Return how an answer is turned into a value."""
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
-        """Tokens too."""
+        """Return the general statistics, and tokens per cell."""
         from dd_core.kinds.statistics import LLMColumnStatistics
 
         tokens = view.tokens([self.prompt, *([self.system_prompt] if self.system_prompt else [])])
         return LLMColumnStatistics(**view.general(), **tokens)
 
     def instructions(self) -> str:
-        """What is appended to the prompt, after a blank line."""
+        """Return what is appended to the prompt, after a blank line."""
         return ""
 
     def bind(self, binding: Binding) -> CellColumn:
-        """The generator that asks the model once a row."""
-
+        """Return the generator that holds one conversation with the model per row."""
         return ChatCells(self, binding)
 
 
 class ChatCells(CellColumn):
-    """Asks a model for one cell at a time."""
+    """Generates one cell at a time in a conversation with a model."""
 
     def __init__(self, column: LLMColumn, binding: Binding) -> None:
-        engine = binding.rendering
+        mode = binding.rendering
         self.model = binding.models[column.model_alias]
         self._model = self.model
         self._column = column
-        self._prompt = Template.compile(column.prompt, engine=engine)
+        self._prompt = Template.compile(column.prompt, mode=mode)
         self._system = (
-            Template.compile(column.system_prompt, engine=engine) if column.system_prompt else None
+            Template.compile(column.system_prompt, mode=mode) if column.system_prompt else None
         )
         appended = column.instructions()
         self._appended = f"\n\n{appended}" if appended else ""
@@ -139,7 +138,7 @@ class ChatCells(CellColumn):
         self._limits = binding.conversation
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
-        """The value, and trace and reasoning where they are wanted."""
+        """Return the value of one row, with the trace and the reasoning if they are kept."""
         column = self._column
         opening: list[Message] = []
         if self._system is not None:
@@ -148,24 +147,30 @@ class ChatCells(CellColumn):
         media = build_blocks(self._contexts, row, self._folders)
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         opening.append({"role": "user", "content": content})
-        asking = Asking(self._model, slot or RequestSlot(self._model.queue), column.name)
+        request = ModelRequest(self._model, slot or RequestSlot(self._model.queue), column.name)
         try:
-            talk = await converse(asking, opening, self._format, self._limits)
+            conversation = await converse(request, opening, self._format, self._limits)
         except DataDesignerError as error:
-            error.prompt = prompt
+            error.prompt = prompt  # for the report of failed rows
             raise
-        values: dict[str, Any] = {column.name: talk.value}
+        values: dict[str, Any] = {column.name: conversation.value}
+        last = conversation.messages[-1]
         if column.with_trace is TraceType.ALL_MESSAGES:
-            values[f"{column.name}__trace"] = [_traced(message) for message in talk.messages]
+            messages = [_normalize_content(message) for message in conversation.messages]
+            values[f"{column.name}__trace"] = messages
         elif column.with_trace is TraceType.LAST_MESSAGE:
-            values[f"{column.name}__trace"] = [_traced(talk.messages[-1])]
+            values[f"{column.name}__trace"] = [_normalize_content(last)]
         if column.extract_reasoning_content:
-            reasoning = (talk.messages[-1].get("reasoning_content") or "").strip()
+            reasoning = (last.get("reasoning_content") or "").strip()
             values[f"{column.name}__reasoning_content"] = reasoning or None
         return values
 
 
-def _traced(message: Message) -> Message:
+def _normalize_content(message: Message) -> Message:
+    """Return a message whose content is a list of blocks.
+
+    Content may be text in one message and blocks in another, but a column has a single type.
+    """
     content: Any = message["content"]
     blocks: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content
     return message | {"content": blocks}

@@ -1,7 +1,7 @@
-"""The shape that a model's JSON must have: schemas of structured columns, rubrics of judges.
+"""Checks a model's JSON: schemas of structured columns, and rubrics of judges.
 
-Strict about the shape: nothing is converted. Properties that the schema does not know are removed
-instead of failing the answer.
+The structure must match exactly: no value is converted to another type. The only leniency is that
+properties which the schema does not declare are removed instead of failing the answer.
 """
 
 from __future__ import annotations
@@ -18,40 +18,47 @@ from dd_core.errors import ResponseParseError
 
 Schema = dict[str, Any]
 
-_MOST_COMPLAINTS = 5
+_MAX_ERRORS = 5
 _DECIMALS = re.compile(r"\\d\{0,(\d+)\}")
-_CHILDREN = ("properties", "$defs", "definitions", "patternProperties")
-_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
-_SINGLE = ("items", "not", "if", "then", "else", "contains", "additionalProperties")
+_SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
+_SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
+_SINGLE_SCHEMAS = ("items", "not", "if", "then", "else", "contains", "additionalProperties")
 
 
 class ResponseSchema:
-    """A JSON schema (draft 2020-12), compiled. Raises `ValueError` when it is none."""
+    """A compiled JSON schema (draft 2020-12). Raises `ValueError` if the schema is not valid."""
 
     def __init__(self, schema: Mapping[str, Any]) -> None:
         self.schema: Schema = copy.deepcopy({**schema})
         _close_objects(self.schema)
-        _pick_discriminated(self.schema)
+        _require_tags(self.schema)
         try:
             self._validator = jsonschema_rs.Draft202012Validator(self.schema)
         except jsonschema_rs.ValidationError as error:
-            where = "/".join(map(str, cast("list[Any]", error.instance_path))) or "its top"
-            raise ValueError(f"this is no JSON schema: at {where}, {error.message}") from None
+            where = "/".join(map(str, cast("list[Any]", error.instance_path))) or "the top"
+            message = f"this is not a valid JSON schema: at {where}, {error.message}"
+            raise ValueError(message) from None
         except (jsonschema_rs.ReferencingError, ValueError) as error:
-            raise ValueError(f"this is no JSON schema: {error}") from None
-        self._has_decimals = any(_decimals(part) is not None for part in _parts(self.schema))
+            raise ValueError(f"this is not a valid JSON schema: {error}") from None
+        self._has_decimals = any(
+            _find_decimal_places(part) is not None for part in _walk(self.schema)
+        )
 
     def parse(self, value: Any) -> Any:
-        """The value without unknown properties; `ResponseParseError` when it does not fit."""
+        """Return the value without unknown properties, and with decimals as floats.
+
+        Raises `ResponseParseError` if it does not satisfy the schema.
+        """
+        # Pruning is slow, and most answers are valid as they are.
         if not self._validator.is_valid(value):
-            value = self._pruned(value, self.schema)
+            value = self._prune(value, self.schema)
             errors = [*self._validator.iter_errors(value)]
             if errors:
-                raise ResponseParseError(_complaint(errors))
-        return self._rounded(value, self.schema) if self._has_decimals else value
+                raise ResponseParseError(_write_correction(errors))
+        return self._round(value, self.schema) if self._has_decimals else value
 
-    def _resolved(self, schema: Schema) -> Schema:
-        """The schema that a chain of local references ends at."""
+    def _resolve(self, schema: Schema) -> Schema:
+        """Return the schema at the end of a chain of local references."""
         while "$ref" in schema:
             target: Any = self.schema
             for step in str(schema["$ref"]).removeprefix("#").strip("/").split("/"):
@@ -59,62 +66,70 @@ class ResponseSchema:
             schema = target
         return schema
 
-    def _variants(self, schema: Schema, value: Any) -> Iterator[Schema]:
-        """The schemas that apply to a value: itself, all of `allOf`, what fits of the choices."""
-        schema = self._resolved(schema)
+    def _expand(self, schema: Schema, value: Any) -> Iterator[Schema]:
+        """Yield the schemas that apply to a value.
+
+        These are the schema itself, every member of `allOf`, and of each `anyOf` and `oneOf` the
+        first choice that the value satisfies. If it satisfies none, the first choice is taken:
+        some choice has to decide what is pruned.
+        """
+        schema = self._resolve(schema)
         yield schema
         for part in schema.get("allOf", ()):
-            yield from self._variants(part, value)
+            yield from self._expand(part, value)
         for name in ("anyOf", "oneOf"):
-            choices = [self._resolved(part) for part in schema.get(name, ())]
+            choices = [self._resolve(part) for part in schema.get(name, ())]
             chosen = [part for part in choices if self._suits(part, value)][:1] or choices[:1]
             for part in chosen:
-                yield from self._variants(part, value)
+                yield from self._expand(part, value)
 
     def _suits(self, schema: Schema, value: Any) -> bool:
-        """Whether a variant fits a value once unknown properties are removed from it."""
+        """Return whether a value satisfies a choice, ignoring unknown properties."""
+        # The choice may refer to the `$defs` of the root, so the root is validated with the
+        # structural keywords of the choice in place of its own.
         whole = {**self.schema, **schema} if schema is not self.schema else schema
         for name in ("type", "properties", "required", "anyOf", "oneOf", "allOf"):
             if name not in schema:
                 whole.pop(name, None)
-        pruned = self._pruned(value, schema)
+        pruned = self._prune(value, schema)
         return jsonschema_rs.Draft202012Validator(whole).is_valid(pruned)
 
-    def _pruned(self, value: Any, schema: Schema) -> Any:
-        variants = [*self._variants(schema, value)]
+    def _prune(self, value: Any, schema: Schema) -> Any:
+        """Return the value without properties that the schema does not declare, at any depth."""
+        schemas = [*self._expand(schema, value)]
         if isinstance(value, list):
-            items = _items(variants)
-            return [self._pruned(item, items) for item in cast("list[Any]", value)]
+            items = _find_items(schemas)
+            return [self._prune(item, items) for item in cast("list[Any]", value)]
         if not isinstance(value, dict):
             return value
-        members = _members(variants)
-        closed = any(variant.get("additionalProperties") is False for variant in variants)
+        properties = _merge_properties(schemas)
+        is_closed = any(each.get("additionalProperties") is False for each in schemas)
         return {
-            name: self._pruned(item, members.get(name, {}))
+            name: self._prune(item, properties.get(name, {}))
             for name, item in cast("dict[str, Any]", value).items()
-            if name in members or not closed
+            if name in properties or not is_closed
         }
 
-    def _rounded(self, value: Any, schema: Schema) -> Any:
-        """Decimal fields as floats with the decimals that their pattern allows."""
-        resolved = self._resolved(schema)
-        places = _decimals(resolved)
+    def _round(self, value: Any, schema: Schema) -> Any:
+        """Return the value with decimal fields as floats, rounded as their pattern allows."""
+        resolved = self._resolve(schema)
+        places = _find_decimal_places(resolved)
         if places is not None and isinstance(value, str | int | float):
             exponent = Decimal(1).scaleb(-places)
             return float(Decimal(str(value)).quantize(exponent, rounding=ROUND_HALF_UP))
-        variants = [*self._variants(resolved, value)]
+        schemas = [*self._expand(resolved, value)]
         if isinstance(value, list):
-            items = _items(variants)
-            return [self._rounded(item, items) for item in cast("list[Any]", value)]
+            items = _find_items(schemas)
+            return [self._round(item, items) for item in cast("list[Any]", value)]
         if isinstance(value, dict):
-            members = _members(variants)
-            items_of = cast("dict[str, Any]", value).items()
-            return {name: self._rounded(item, members.get(name, {})) for name, item in items_of}
+            properties = _merge_properties(schemas)
+            members = cast("dict[str, Any]", value).items()
+            return {name: self._round(item, properties.get(name, {})) for name, item in members}
         return value
 
 
 class ScoreLike(Protocol):
-    """What a rubric needs to know of a score."""
+    """The part of a score that a rubric uses."""
 
     @property
     def name(self) -> str: ...
@@ -125,7 +140,7 @@ class ScoreLike(Protocol):
 
 
 class Rubric:
-    """The scores that a judge gives, as a schema and as a way to read them."""
+    """The scores of a judge: the schema of its answer, and how the answer is read."""
 
     def __init__(self, scores: Sequence[ScoreLike]) -> None:
         self._scores = scores
@@ -138,28 +153,30 @@ class Rubric:
         self._response = ResponseSchema(self.schema)
 
     def parse(self, value: Any) -> dict[str, Any]:
-        """`{name: {reasoning, score}}` with each score one of its options' own values."""
+        """Return `{name: {reasoning, score}}`, where each score is one of its options.
+
+        Raises `ResponseParseError` if a score is missing or is not one of its options.
+        """
         if isinstance(value, dict):
             given = cast("dict[str, Any]", value)
-            value = {**given, **{s.name: _coerced(given.get(s.name), s) for s in self._scores}}
-            value = {name: item for name, item in value.items() if item is not None}
+            scores = {each.name: _match_option(given.get(each.name), each) for each in self._scores}
+            # A missing score must be reported as missing, not as null.
+            value = {name: item for name, item in (given | scores).items() if item is not None}
         return self._response.parse(value)
 
 
-def _items(variants: Sequence[Schema]) -> Schema:
-    """The schema of a list's items."""
-    for variant in variants:
-        items: Any = variant.get("items")
+def _find_items(schemas: Sequence[Schema]) -> Schema:
+    """Return the schema of the items of a list; an empty schema if there is none."""
+    for schema in schemas:
+        items: Any = schema.get("items")
         if isinstance(items, dict):
             return cast("Schema", items)
     return {}
 
 
-def _members(variants: Sequence[Schema]) -> Schema:
-    """The schemas of an object's properties."""
-    return {
-        name: part for variant in variants for name, part in variant.get("properties", {}).items()
-    }
+def _merge_properties(schemas: Sequence[Schema]) -> Schema:
+    """Return the schemas of the properties of an object, by property name."""
+    return {name: part for schema in schemas for name, part in schema.get("properties", {}).items()}
 
 
 def _score_schema(score: ScoreLike) -> Schema:
@@ -176,46 +193,54 @@ def _score_schema(score: ScoreLike) -> Schema:
     }
 
 
-def _coerced(given: Any, score: ScoreLike) -> Any:
-    """The given score with its value replaced by the one option that it means."""
+def _match_option(given: Any, score: ScoreLike) -> Any:
+    """Return a judge's `{reasoning, score}` with the score replaced by the option that it means.
+
+    `"5"`, `" 5 "` and `5.0` all mean the option `5`, and the case of text is ignored. A score that
+    means no option, or more than one, is returned unchanged.
+    """
     if not isinstance(given, dict) or "score" not in given:
         return cast("Any", given)
     judged = cast("dict[str, Any]", given)
     value = judged["score"]
     for option in score.options:
+        # In Python, True equals 1.
         if option == value and isinstance(option, bool) == isinstance(value, bool):
             return {**judged, "score": option}
-    meant = [option for option in score.options if _key(option) == _key(value)]
+    meant = [option for option in score.options if _normalize(option) == _normalize(value)]
     return {**judged, "score": meant[0]} if len(meant) == 1 else judged
 
 
-def _key(value: Any) -> str:
+def _normalize(value: Any) -> str:
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     return str(value).strip().casefold()
 
 
-def _parts(schema: Any) -> Iterator[Schema]:
-    """A schema and every schema inside it."""
+def _walk(schema: Any) -> Iterator[Schema]:
+    """Yield a schema and all schemas inside it."""
     if not isinstance(schema, dict):
         return
     node = cast("Schema", schema)
     yield node
-    for name in _CHILDREN:
+    for name in _SCHEMA_MAPS:
         if isinstance(node.get(name), dict):
             for child in cast("Schema", node[name]).values():
-                yield from _parts(child)
-    for name in _LISTS:
+                yield from _walk(child)
+    for name in _SCHEMA_LISTS:
         if isinstance(node.get(name), list):
             for child in cast("list[Any]", node[name]):
-                yield from _parts(child)
-    for name in _SINGLE:
-        yield from _parts(node.get(name))
+                yield from _walk(child)
+    for name in _SINGLE_SCHEMAS:
+        yield from _walk(node.get(name))
 
 
 def _close_objects(schema: Schema) -> None:
-    """No properties beyond those declared, except in a bare `{"type": "object"}`."""
-    for part in _parts(schema):
+    """Forbid undeclared properties in all objects of a schema, in place.
+
+    Exceptions are a bare `{"type": "object"}` and maps, whose `additionalProperties` is a schema.
+    """
+    for part in _walk(schema):
         is_object = part.get("type") == "object" or "properties" in part
         is_bare = not set(part) - {"type", "title", "description"}
         is_map = isinstance(part.get("additionalProperties"), dict)
@@ -223,15 +248,19 @@ def _close_objects(schema: Schema) -> None:
             part["additionalProperties"] = False
 
 
-def _pick_discriminated(schema: Schema) -> None:
-    """Each variant of a discriminated `oneOf` requires its own tag, so only that one can fit."""
-    for part in _parts(schema):
+def _require_tags(schema: Schema) -> None:
+    """Make each choice of a discriminated `oneOf` require its tag, in place.
+
+    `discriminator` is an extension that JSON schema validators ignore. Without the tag, a value
+    may satisfy several choices, which `oneOf` does not permit.
+    """
+    for part in _walk(schema):
         discriminator: Any = part.get("discriminator")
         if not isinstance(discriminator, dict) or "oneOf" not in part:
             continue
-        chosen = cast("Schema", discriminator)
-        name = chosen.get("propertyName")
-        mapping: Schema = chosen.get("mapping") or {}
+        fields = cast("Schema", discriminator)
+        name = fields.get("propertyName")
+        mapping: Schema = fields.get("mapping") or {}
         for tag, target in mapping.items():
             variant: Any = schema
             for step in str(target).removeprefix("#/").split("/"):
@@ -240,8 +269,11 @@ def _pick_discriminated(schema: Schema) -> None:
             variant["required"] = [*dict.fromkeys([*variant.get("required", []), name])]
 
 
-def _decimals(schema: Schema) -> int | None:
-    """Decimal places of a field that takes a number or a patterned text, as pydantic's Decimal."""
+def _find_decimal_places(schema: Schema) -> int | None:
+    """Return the decimal places of a decimal field; None for other fields.
+
+    Pydantic describes a `Decimal` as a number or a string with a pattern such as `\\d{0,2}`.
+    """
     choices: Any = schema.get("anyOf")
     if not isinstance(choices, list):
         return None
@@ -255,14 +287,14 @@ def _decimals(schema: Schema) -> int | None:
     return None
 
 
-def _complaint(errors: Sequence[Any]) -> str:
-    """What is wrong, written so that a model can correct it."""
+def _write_correction(errors: Sequence[Any]) -> str:
+    """Return what is wrong with an answer, in words with which a model can correct it."""
     lines: list[str] = []
-    for error in errors[:_MOST_COMPLAINTS]:
+    for error in errors[:_MAX_ERRORS]:
         place = "".join(
             f"[{step}]" if isinstance(step, int) else f".{step}" for step in error.instance_path
         )
         lines.append(f"at {place.lstrip('.') or 'the top'}: {error.message}")
-    more = len(errors) - _MOST_COMPLAINTS
+    more = len(errors) - _MAX_ERRORS
     tail = f"; and {more} more" if more > 0 else ""
     return f"the JSON does not satisfy the schema: {'; '.join(lines)}{tail}"

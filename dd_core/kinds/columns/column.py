@@ -1,8 +1,16 @@
-"""The contract of a column: what a declaration says, and how its values come about.
+"""The contract of a column: a declaration, and the generator that produces its values.
 
-A kind of column lives in one file of `dd_core/columns/`: a frozen declaration (a subclass of
-`Column`) whose `bind` returns one of four generators. The engine asks only which of the four it
-is; everything else it learns from the declaration.
+A kind of column is a subclass of `Column` in one module of `dd_core/kinds/columns/`, or in your own
+code (see docs/own-kinds.md):
+
+- Its fields are the fields in YAML and in Prefect's form. A declaration is frozen; the docstring
+  below a field is its description.
+- `required_columns` names the columns that its values are computed from. They determine the order.
+- `problems` reports mistakes before the run starts.
+- `bind` returns one of the four generators of `dd_core/kinds/generators.py`.
+
+The engine knows these four generators, not the kinds. Everything else it needs to know is a
+property of the declaration.
 """
 
 from __future__ import annotations
@@ -33,7 +41,7 @@ if TYPE_CHECKING:
 
 
 class DataDesignerColumnType(StrEnum):
-    """Names of the built-in kinds of column."""
+    """Tags of the built-in kinds of column."""
 
     SAMPLER = "sampler"
     SEED_DATASET = "seed-dataset"
@@ -49,12 +57,13 @@ class DataDesignerColumnType(StrEnum):
 
 
 class SkipConfig(Declaration):
-    """When a cell is not generated, and what stands in its place."""
+    """A condition under which a cell is not generated, and the value that it holds instead."""
 
     when: str
-    """Jinja condition over other columns, for example `{{ rating > 3 }}`; true skips the cell."""
+    """Jinja condition over other columns of the row, for example `{{ rating > 3 }}`. If it is true,
+    the cell is skipped."""
     value: bool | int | float | str | None = None
-    """What a skipped cell holds."""
+    """Value of a skipped cell (default: null)."""
 
     @field_validator("when")
     @classmethod
@@ -64,64 +73,74 @@ class SkipConfig(Declaration):
 
     @property
     def columns(self) -> list[str]:
-        """Names that the condition refers to, sorted."""
+        """Names of the columns that the condition refers to, sorted."""
         return sorted(Condition.compile(self.when).references)
 
 
 @dataclass(frozen=True)
 class Binding:
-    """What a declaration needs to become a generator."""
+    """The resources and settings of a run from which a declaration builds its generator."""
 
     seed: int
-    """Seed of the dataset."""
+    """Seed of the run."""
     rendering: RenderingMode
-    """How templates are rendered."""
+    """Mode for `Template.compile`."""
     conversation: ConversationLimits
-    """How often an answer that cannot be parsed is requested again."""
+    """How often an answer that cannot be parsed is retried."""
     max_calls: int
-    """Most cells of the run that may be generated at the same time."""
+    """Maximum number of cells of the run that are generated at the same time."""
     threads: int
-    """Threads for work that sends no requests."""
+    """Number of threads for work that sends no requests."""
     models: Mapping[str, Model] = field(default_factory=dict[str, "Model"])
+    """Models by alias."""
     constraints: Sequence[Constraint] = ()
+    """All constraints of the dataset."""
     seed_rows: SeedRows | None = None
+    """Rows of the seed dataset; None if there is no seed dataset."""
     columns: Mapping[str, Column] = field(default_factory=dict[str, "Column"])
-    """Every column of the dataset by name, for kinds that draw their siblings' values again."""
+    """All columns of the dataset by name, for kinds that compute values of other columns again."""
     folder: Location | None = None
-    """The dataset's folder, for kinds that read or write files there; None in a preview."""
+    """Folder of the dataset, for kinds that read or write files there; None in a preview."""
 
 
 class Column(Kind, tag="column_type"):
-    """What every kind of column has in common."""
+    """The base class of all kinds of column.
+
+    A kind must declare `column_type` as a `Literal` with a single value, and implement `bind`. All
+    other members have defaults.
+    """
 
     model_types: ClassVar[tuple[str, ...]] = ()
-    """Values of a model's `generation_type` that suit this kind; any, if there are none."""
+    """Values of a model's `generation_type` that this kind accepts; if empty, it accepts any."""
     writes_files: ClassVar[bool] = False
-    """Whether values name files in the dataset's folder, so that other datasets cannot use them."""
+    """Whether values are names of files in the dataset's folder. Such values are not reused for
+    other datasets."""
     supported_gates: ClassVar[tuple[str, ...]] = (
         "max_null_share",
         "max_duplicate_share",
         "max_drift",
     )
-    """The gates of `ColumnGates` that values of this kind can be held against."""
+    """Fields of `ColumnGates` that apply to values of this kind."""
     is_sampled: ClassVar[bool] = False
-    """Whether values are drawn by a sampler, so that constraints and conditions apply to them."""
+    """Whether a sampler draws the values, so that constraints and conditions can refer to them."""
     is_seed: ClassVar[bool] = False
-    """Whether values come from the seed dataset."""
+    """Whether the values come from the seed dataset."""
     is_drawn: ClassVar[bool] = False
-    """Whether values are there from the start, drawn or looked up: `before_batch` is given them."""
+    """Whether the values are sampled or come from the seed dataset. `before_batch` processors
+    receive these columns."""
 
     name: str = Field(min_length=1)
     """Name of the column in the dataset and in templates."""
     drop: bool = False
-    """Generate the column and let others use it, but leave it out of the dataset."""
+    """Whether to leave the column out of the dataset. It is still generated, and other columns can
+    use it."""
     skip: SkipConfig | None = None
-    """When not to generate a cell of this column."""
+    """Condition under which a cell is not generated, and the value that it holds instead."""
     propagate_skip: bool = True
-    """Skip a cell also when one of the columns that it needs was skipped in that row."""
+    """Whether a cell is also skipped if a cell that it depends on was skipped (default: true)."""
 
     @model_validator(mode="after")
-    def _skip_looks_elsewhere(self) -> Column:
+    def _skip_reads_other_columns(self) -> Column:
         own = {self.name, *self.side_effect_columns}
         if self.skip is not None and not own.isdisjoint(self.skip.columns):
             raise ValueError(
@@ -132,44 +151,49 @@ class Column(Kind, tag="column_type"):
 
     @property
     def required_columns(self) -> list[str]:
-        """Names of the columns that the values depend on."""
+        """Names of the columns that the values are computed from. Generators receive only these."""
         return []
 
     @property
     def side_effect_columns(self) -> list[str]:
-        """Names of further columns that come out of generating this one."""
+        """Names of additional columns that are generated together with this one."""
         return []
 
     @property
     def scores_by_name(self) -> Mapping[str, bool]:
-        """The scores that a judge's values hold, and whether they are numbers."""
+        """For a judge, whether each score is a number, by score name; empty for other kinds."""
         return {}
 
     @property
     def score_descriptions(self) -> Mapping[str, str]:
-        """What each score of a judge measures, by the scores' names."""
+        """For a judge, what each score measures, by score name; empty for other kinds."""
         return {}
 
     @property
     def code_language(self) -> CodeLang | None:
-        """The language of the values if they are code."""
+        """Language of the values if they are code, else None."""
         return None
 
     def inputs(self, constraints: Sequence[Constraint]) -> list[str]:
-        """Names whose values generating needs, given the dataset's constraints."""
+        """Return the names whose values the generator needs, given the dataset's constraints."""
         return self.required_columns
 
     def with_managed_assets(self, folder: Path) -> Self:
-        """The same column, told which folder managed datasets are in."""
+        """Return the column with `folder` as the place of managed datasets."""
         return self
 
     def get_model_aliases(self) -> list[str]:
-        """Aliases of the models that generating this column asks."""
+        """Return the aliases of the models that the generator calls."""
         alias = getattr(self, "model_alias", None)
         return [] if alias is None else [alias]
 
     def identity(self) -> dict[str, Any]:
-        """The part of the declaration that determines the values, for the fingerprint."""
+        """Return the part of the declaration that determines the values, as JSON types.
+
+        It is part of the column's fingerprint: if it changes, the column is generated again. An
+        override excludes fields that do not affect the values, such as timeouts. For a custom kind,
+        the hash of its source code is included.
+        """
         return self.model_dump(mode="json", exclude={"drop"}) | self.own_code
 
     def fingerprint_parts(
@@ -178,11 +202,18 @@ class Column(Kind, tag="column_type"):
         seed_config: SeedConfig | None,
         seed_table: SeedTable | None,
     ) -> dict[str, Any]:
-        """What the values depend on beside the declaration, its inputs and its models."""
+        """Return what else determines the values, for the fingerprint.
+
+        The declaration (`identity`), the columns that it reads, its models and the seed are already
+        part of the fingerprint. An example of something else is the content of a file.
+        """
         return {}
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """What is wrong with this column, given all the others. Kinds add to what is here."""
+        """Yield what is wrong with this column, given the rest of the configuration.
+
+        An override starts with `yield from super().problems(scope)`.
+        """
         place = f"columns.{self.name}"
         for alias in self.get_model_aliases():
             yield from self._alias_problems(alias, scope)
@@ -201,15 +232,22 @@ class Column(Kind, tag="column_type"):
             yield Problem(
                 place,
                 f"model {alias!r} is for {model.generation_type.value!r}; set generation_type to "
-                f"{wanted} in its inference_parameters, or name another model",
+                f"{wanted} in its inference_parameters, or use another model",
             )
 
     @abstractmethod
     def bind(self, binding: Binding) -> Generator:
-        """The generator of this column's values."""
+        """Return the generator of this column's values.
+
+        It is called once per run in each process, after the configuration has been checked. The
+        generator serves all batches that the process generates.
+        """
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
-        """What the values of a finished dataset are like. Kinds add figures of their own."""
+        """Return statistics about the values of a finished dataset.
+
+        Override it to return a subclass of `ColumnStatistics` with more fields.
+        """
         from dd_core.kinds.statistics import ColumnStatistics
 
         return ColumnStatistics(**view.general())

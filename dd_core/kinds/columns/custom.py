@@ -1,4 +1,4 @@
-"""Columns that a function of the user's generates."""
+"""Columns whose values are returned by a user-defined function."""
 
 from __future__ import annotations
 
@@ -30,85 +30,90 @@ if TYPE_CHECKING:
     from dd_core.models.admission.slot import RequestSlot
 
 
-def _function(given: Any) -> Any:
+_logger = logging.getLogger(__name__)
+
+
+def _resolve_function(given: Any) -> Any:
     if isinstance(given, str):
         return find_function(given)
     get_metadata(given)
     return given
 
 
-def _written(params: Any) -> Any:
+def _dump_params(params: Any) -> Any:
     return params.model_dump(mode="json") if isinstance(params, BaseModel) else params
 
 
 GeneratorFunction = Annotated[
     Any,
-    BeforeValidator(_function),
+    BeforeValidator(_resolve_function),
     PlainSerializer(get_import_name),
     WithJsonSchema({"type": "string", "description": "package.module:function"}),
 ]
 GeneratorParams = Annotated[
     Any,
-    PlainSerializer(_written),
+    PlainSerializer(_dump_params),
     WithJsonSchema({"anyOf": [{"type": "object"}, {"type": "null"}]}),
 ]
 
 
 class CustomColumnConfig(Column):
-    """What a function decorated with `custom_column_generator` returns."""
+    """Values returned by a function that is decorated with `custom_column_generator`."""
 
     column_type: Literal["custom"] = "custom"
     generator_function: GeneratorFunction
-    """The function, or `package.module:function` in a file."""
+    """The decorated function; in a configuration file, `package.module:function`."""
     generation_strategy: GenerationStrategy = GenerationStrategy.CELL_BY_CELL
-    """Whether the function takes one row at a time or a batch as a DataFrame."""
+    """What the function takes: `cell_by_cell` passes one row at a time, `full_column` a whole batch
+    as a DataFrame."""
     generator_params: GeneratorParams = None
-    """Passed to the function; a mapping becomes the pydantic model of its annotation."""
+    """Parameters that are passed to the function. A mapping is converted to the pydantic model with
+    which the function annotates `generator_params`."""
 
     @model_validator(mode="after")
     def _parameters_fit(self) -> Self:
         typed = convert_parameters(self.generator_function, self.generator_params)
         object.__setattr__(self, "generator_params", typed)
         first = list_parameters(self.generator_function)[0]
-        wanted = "df" if self.generation_strategy is GenerationStrategy.FULL_COLUMN else "row"
-        if first != wanted:
+        expected = "df" if self.generation_strategy is GenerationStrategy.FULL_COLUMN else "row"
+        if first != expected:
             raise ValueError(
                 f"the function's first parameter is {first!r}, but generation_strategy "
-                f"{self.generation_strategy.value!r} needs {wanted!r}; change one of them"
+                f"{self.generation_strategy.value!r} needs {expected!r}; change one of them"
             )
         return self
 
     @property
     def metadata(self) -> CustomColumnMetadata:
-        """What the decorator notes."""
+        """Arguments of the function's decorator."""
         return get_metadata(self.generator_function)
 
     @property
     def function(self) -> Callable[..., Any]:
-        """The function."""
+        """The function itself."""
         return self.generator_function
 
     @property
     def required_columns(self) -> list[str]:
-        """Those that the decorator names."""
+        """Columns that the decorator names as required."""
         return [*self.metadata.required_columns]
 
     @property
     def side_effect_columns(self) -> list[str]:
-        """Those that the decorator names."""
+        """Columns that the decorator names as side effects."""
         return [*self.metadata.side_effect_columns]
 
     @property
     def model_aliases(self) -> list[str]:
-        """Those that the decorator names."""
+        """Aliases of the models that the decorator names."""
         return [*self.metadata.model_aliases]
 
     def get_model_aliases(self) -> list[str]:
-        """Aliases of the models that the function may ask."""
+        """Return the aliases of the models that the function may call."""
         return self.model_aliases
 
     def identity(self) -> dict[str, Any]:
-        """The declaration, what the function says of itself, and its source."""
+        """Return the declaration, the arguments of the decorator and the hash of the source."""
         return {
             **super().identity(),
             "metadata": describe(self.metadata),
@@ -116,44 +121,45 @@ class CustomColumnConfig(Column):
         }
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Required columns must exist."""
+        """Yield required columns that do not exist, in addition to the problems of any column."""
         yield from super().problems(scope)
         for name in scope.unknown(self.required_columns):
             yield report_unknown(f"columns.{self.name}.generator_function", name, scope)
 
     def bind(self, binding: Binding) -> CellColumn | GroupColumn:
-        """The generator that calls the function."""
-
+        """Return the generator that calls the function."""
         if self.generation_strategy is GenerationStrategy.FULL_COLUMN:
             return CustomGroups(self, binding)
         return CustomCells(self, binding)
 
 
-_logger = logging.getLogger(__name__)
-
-
 class _Function:
-    """A function with what it is called with."""
+    """The function of a column, with the arguments of its calls."""
 
     def __init__(self, column: CustomColumnConfig, binding: Binding) -> None:
         self.column = column
         self.is_async = inspect.iscoroutinefunction(column.function)
-        self._wanted = list_parameters(column.function)
+        self._parameters = list_parameters(column.function)
         self._models = {alias: binding.models[alias] for alias in column.model_aliases}
-        places = sum(model.queue.max_parallel_requests for model in self._models.values())
-        own = binding.max_calls if self.is_async else binding.threads
-        self.places = places or own
-        """Calls at the same time: as many as the models take requests, else what the run allows."""
-        self._threads = ThreadPoolExecutor(self.places, thread_name_prefix="dd-custom")
+        # With fewer calls than the models take requests, the models would idle.
+        requests = sum(model.queue.max_parallel_requests for model in self._models.values())
+        self.max_calls = requests or (binding.max_calls if self.is_async else binding.threads)
+        """Maximum number of calls at the same time."""
+        # A separate pool: a function that waits for a model must not block computed columns.
+        self._threads = ThreadPoolExecutor(self.max_calls, thread_name_prefix="dd-custom")
         self._warned: set[str] = set()
+        """Undeclared columns that were already reported."""
 
     async def call(self, first: Any) -> Any:
-        """What the function returns; its errors become `CustomColumnGenerationError`."""
+        """Call the function; its exceptions become `CustomColumnGenerationError`.
+
+        `first` is the first argument, a dict or a DataFrame. Model errors pass through unchanged.
+        """
         loop = asyncio.get_running_loop()
         arguments: list[Any] = [first]
-        if "generator_params" in self._wanted:
+        if "generator_params" in self._parameters:
             arguments.append(self.column.generator_params)
-        if "models" in self._wanted:
+        if "models" in self._parameters:
             arguments.append(
                 {alias: ModelHandle(model, self.column.name, loop)
                  for alias, model in self._models.items()}
@@ -168,47 +174,54 @@ class _Function:
             raise
         except KeyError as error:
             raise self.failure(
-                f"KeyError: {error}; if that is a column, add it to required_columns"
+                f"KeyError: {error}; if this is a column, add it to required_columns"
             ) from error
         except Exception as error:
             raise self.failure(f"{type(error).__name__}: {error}") from error
 
-    def failure(self, words: str) -> CustomColumnGenerationError:
-        """The error of this column."""
+    def failure(self, reason: str) -> CustomColumnGenerationError:
+        """Return an error that names the function and the column."""
         name = getattr(self.column.function, "__name__", "?")
         return CustomColumnGenerationError(
-            f"function {name!r} of column {self.column.name!r}: {words}"
+            f"function {name!r} of column {self.column.name!r}: {reason}"
         )
 
     def check(self, given: Iterable[Any], returned: Iterable[Any]) -> None:
-        """Refuse what lacks a column; warn once of each column that nobody declared."""
+        """Compare the names of the columns that the function received and returned.
+
+        Raises `CustomColumnGenerationError` if one is missing. Warns once about each column that
+        is not declared.
+        """
         column, names = self.column, {*returned}
-        wanted = {column.name, *column.side_effect_columns}
-        if missing := sorted(wanted - names):
-            raise self.failure(f"it returned no {missing[0]!r}; add it to what it returns")
+        declared = {column.name, *column.side_effect_columns}
+        if missing := sorted(declared - names):
+            raise self.failure(f"it did not return {missing[0]!r}; add it to the returned columns")
         if lost := sorted({*given} - names):
-            raise self.failure(f"it removed {lost[0]!r}; return what it was given as well")
-        for name in sorted(names - wanted - {*given} - self._warned):
+            raise self.failure(f"it removed {lost[0]!r}; return the columns that it received, too")
+        for name in sorted(names - declared - {*given} - self._warned):
             self._warned.add(name)
             _logger.warning(
-                "column %r: the function also returned %r, which is left out; "
-                "name it in side_effect_columns to keep it",
+                "column %r: the function also returned %r, which is ignored; "
+                "add it to side_effect_columns to keep it",
                 column.name,
                 name,
             )
 
 
 class CustomCells(CellColumn):
-    """Calls a function once a row."""
+    """Calls a function once per row."""
 
     def __init__(self, column: CustomColumnConfig, binding: Binding) -> None:
         self._function = _Function(column, binding)
         self._outputs = (column.name, *column.side_effect_columns)
-        self._places = asyncio.Semaphore(self._function.places)
+        self._call_limit = asyncio.Semaphore(self._function.max_calls)
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
-        """The values of one row."""
-        async with self._places:
+        """Return the values of one row.
+
+        `slot` is None. The handles in `models` acquire a slot for each call of a model.
+        """
+        async with self._call_limit:
             returned: Any = await self._function.call({**row})
         if not isinstance(returned, dict):
             raise self._function.failure(f"it returned {type(returned).__name__}, not a dict")
@@ -218,7 +231,7 @@ class CustomCells(CellColumn):
 
 
 class CustomGroups(GroupColumn):
-    """Calls a function once a batch, with a DataFrame."""
+    """Calls a function once per batch, with a DataFrame."""
 
     group_size = None
 
@@ -227,7 +240,7 @@ class CustomGroups(GroupColumn):
         self._outputs = (column.name, *column.side_effect_columns)
 
     async def generate(self, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
-        """The values of the rows."""
+        """Return the values of all rows of a batch."""
         import pandas as pd
 
         given = [*rows[0]] if rows else []
@@ -237,16 +250,17 @@ class CustomGroups(GroupColumn):
             raise self._function.failure(f"it returned {type(returned).__name__}, not a DataFrame")
         if len(returned) != len(rows):
             raise self._function.failure(
-                f"it was given {len(rows)} rows and returned {len(returned)}; the number must stay"
+                f"it received {len(rows)} rows and returned {len(returned)}; "
+                "return one row for each row that it receives"
             )
         names: list[str] = [*returned.columns]
         self._function.check(given, names)
-        chosen: Any = returned[[*self._outputs]]
-        return [_plain(record) for record in chosen.to_dict("records")]
+        outputs: Any = returned[[*self._outputs]]
+        return [_replace_nan(record) for record in outputs.to_dict("records")]
 
 
-def _plain(record: Mapping[str, Any]) -> dict[str, Any]:
-    """A record with None for NaN, as the rest of the engine has it."""
+def _replace_nan(record: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a record with None instead of NaN, which is pandas' missing value."""
     return {
         name: None if isinstance(value, float) and value != value else value
         for name, value in record.items()

@@ -1,4 +1,4 @@
-"""Vectors of a column's texts."""
+"""Embedding vectors of the text in another column."""
 
 from __future__ import annotations
 
@@ -17,47 +17,50 @@ if TYPE_CHECKING:
 
 
 class EmbeddingColumnConfig(Column):
-    """`{embeddings, num_embeddings, dimension}` of a text, or of each text of a list."""
+    """Embedding vectors of a string or of a list of strings.
+
+    Each value is `{embeddings, num_embeddings, dimension}`.
+    """
 
     model_types: ClassVar[tuple[str, ...]] = ("embedding",)
     supported_gates: ClassVar[tuple[str, ...]] = ("max_null_share", "max_duplicate_share")
 
     column_type: Literal["embedding"] = "embedding"
     target_column: str
-    """The column to embed: texts, lists of texts, or lists written as JSON."""
+    """Column to embed. A cell is a string, a list of strings, or a list written as JSON."""
     model_alias: str
-    """Alias of the embedding model."""
+    """Alias of an embedding model."""
 
     @property
     def required_columns(self) -> list[str]:
-        """The embedded column."""
+        """The column that is embedded."""
         return [self.target_column]
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """The target must exist."""
+        """Yield a problem if the target column does not exist."""
         yield from super().problems(scope)
         if scope.unknown([self.target_column]):
             place = f"columns.{self.name}.target_column"
             yield report_unknown(place, self.target_column, scope)
 
     def bind(self, binding: Binding) -> CellColumn:
-        """The generator that sends one request a row."""
-        return _Embedding(self, binding)
+        """Return the generator, which sends one request per row."""
+        return _EmbeddingCells(self, binding)
 
 
-class _Embedding(CellColumn):
+class _EmbeddingCells(CellColumn):
     def __init__(self, column: EmbeddingColumnConfig, binding: Binding) -> None:
         self.model = self._model = binding.models[column.model_alias]
         self._column = column
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
-        """The vectors of one row."""
+        """Return the vectors of one row; an empty list of strings needs no request."""
         column = self._column
         texts = extract_texts(row[column.target_column])
         if texts is None:
             raise DataDesignerGenerationError(
-                f"column {column.target_column!r} is empty, so there is nothing to embed; "
-                f"set `skip` on {column.name!r} for such rows"
+                f"column {column.target_column!r} is null in this row; "
+                f"set skip on column {column.name!r} for such rows"
             )
         assert slot is not None
         vectors = await self._model.embed(slot, texts, column.name) if texts else []
@@ -70,19 +73,22 @@ class _Embedding(CellColumn):
 
 
 def extract_texts(value: Any) -> list[str] | None:
-    """The texts to embed: those of a list, of a list written as text, or the value's own text."""
+    """Return the strings to embed: the items of a list, or the value itself; None for null.
+
+    A string that contains a list is treated as that list. Other types become JSON.
+    """
     if value is None:
         return None
     if isinstance(value, str):
-        listed = _list_in(value)
+        listed = _parse_list(value)
         return [value] if listed is None else extract_texts(listed)
     if isinstance(value, list | tuple):
-        return [_text(each) for each in cast("list[Any]", value)]
-    return [_text(value)]
+        return [_to_text(each) for each in cast("list[Any]", value)]
+    return [_to_text(value)]
 
 
-def _list_in(text: str) -> list[Any] | None:
-    """The list that a text spells as JSON or as Python; None for other texts."""
+def _parse_list(text: str) -> list[Any] | None:
+    """Return the list that text contains, in JSON or Python syntax; None if there is none."""
     if not text.lstrip().startswith("["):
         return None
     for read in (json.loads, parse_literal):
@@ -95,5 +101,5 @@ def _list_in(text: str) -> list[Any] | None:
     return None
 
 
-def _text(value: Any) -> str:
+def _to_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)

@@ -1,4 +1,4 @@
-"""Values computed from other columns of the row by a Jinja expression."""
+"""Values computed from other columns of the row by a Jinja template."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from dd_core.templates.template import Template, list_references
 
 
 class ExpressionColumnConfig(Column):
-    """A template rendered once a row and read as the given type."""
+    """A Jinja template, rendered once per row and converted to a type."""
 
     column_type: Literal["expression"] = "expression"
     expr: str
-    """Jinja template, for example `{{ price * quantity }}`."""
+    """Jinja template over other columns, for example `{{ price * quantity }}`."""
     dtype: Literal["int", "float", "str", "bool"] = "str"
-    """Type of the values."""
+    """Type of the values: `int`, `float`, `str` or `bool`."""
 
     @field_validator("expr")
     @classmethod
@@ -38,7 +38,8 @@ class ExpressionColumnConfig(Column):
                 value = _cast(str(self.skip.value), self.dtype)
             except ValueError:
                 raise ValueError(
-                    f"skip.value {self.skip.value!r} is no {self.dtype}; change it or dtype"
+                    f"skip.value {self.skip.value!r} cannot be converted to {self.dtype!r}; "
+                    "change it or dtype"
                 ) from None
             if value != self.skip.value or type(value) is not type(self.skip.value):
                 object.__setattr__(self, "skip", self.skip.changed(value=value))
@@ -46,18 +47,17 @@ class ExpressionColumnConfig(Column):
 
     @property
     def required_columns(self) -> list[str]:
-        """Columns that the expression refers to."""
+        """Columns that the template refers to."""
         return find_references(self.expr)
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """What keeps the expression from being rendered."""
+        """Yield what prevents the template from being rendered."""
         yield from super().problems(scope)
         yield from check_template(f"columns.{self.name}.expr", self.expr, scope)
 
     def bind(self, binding: Binding) -> RowColumn:
-        """The compiled expression."""
-        engine = binding.rendering
-        return _Expression(Template.compile(self.expr, engine=engine), self.dtype)
+        """Return the compiled template."""
+        return _Expression(Template.compile(self.expr, mode=binding.rendering), self.dtype)
 
 
 class _Expression(RowColumn):
@@ -66,7 +66,7 @@ class _Expression(RowColumn):
         self._dtype = dtype
 
     def generate(self, rows: Sequence[Row]) -> list[Any]:
-        """One value a row; rows that render blank or to another type are dropped."""
+        """Return one value per row; an error if the result is blank or cannot be converted."""
         render, dtype = self._template.render, self._dtype
         values: list[Any] = []
         for row in rows:
@@ -75,8 +75,8 @@ class _Expression(RowColumn):
             except UserTemplateError as error:
                 values.append(error)
             except ValueError:
-                message = f"the expression gave {render(row)[:80]!r}, which is no {dtype}"
-                values.append(UserTemplateError(message))
+                message = f"the result {render(row)[:80]!r} cannot be converted to {dtype!r}"
+                values.append(UserTemplateError(f"{message}; change expr or dtype"))
         return values
 
 

@@ -11,22 +11,22 @@ from dd_core.models.conversation import AnswerFormat
 
 
 class LLMCodeColumnConfig(LLMColumn):
-    """The code of the answer's last block in the wanted language, without its fence."""
+    """Code in one language: the last such block of the model's answer, without its fence."""
 
     column_type: Literal["llm-code"] = "llm-code"
     code_lang: CodeLang
-    """Language, for example `python` or `sql:postgres`."""
+    """Language of the code, for example `python` or `sql:postgres`."""
 
     @property
     def code_language(self) -> CodeLang:
-        """The language of the values."""
+        """Language of the values."""
         return self.code_lang
 
     def answer_format(self) -> AnswerFormat:
-        """An answer without a block in this language is asked for again."""
+        """Return a format that requires a code block in this language."""
         language = self.code_lang.parse_lang
         return AnswerFormat(lambda text: extract_code(text, language))
 
     def instructions(self) -> str:
-        """Ask for one block of code."""
+        """Return instructions that ask for one code block."""
         return write_code_instructions(self.code_lang.parse_lang)

@@ -18,19 +18,22 @@ if TYPE_CHECKING:
 
 
 class Score(Declaration):
-    """One thing to be judged, and the scale for it."""
+    """A criterion that a judge scores, with its scale."""
 
     name: str = Field(min_length=1)
-    """Name of the score in the value."""
+    """Name of the score in the values."""
     description: str
-    """What is judged."""
+    """What the score measures."""
     options: dict[int | str, str] = Field(min_length=1)
-    """Each possible score and what it means."""
+    """Possible scores, each with its meaning."""
 
     @field_validator("options", mode="before")
     @classmethod
     def _integers_stay_integers(cls, options: Any) -> Any:
-        """Files turn integer keys into text; when all of them look like integers, they were."""
+        """Convert the keys to integers if all of them look like integers.
+
+        JSON and other files store keys as strings.
+        """
         if not isinstance(options, dict):
             return options
         given = cast("dict[Any, Any]", options)
@@ -41,13 +44,13 @@ class Score(Declaration):
 
 
 class LLMJudgeColumnConfig(LLMColumn):
-    """For each score `{reasoning, score}`, the reasoning first."""
+    """Scores given by a model: `{reasoning, score}` for each criterion."""
 
     supported_gates: ClassVar[tuple[str, ...]] = (*LLMColumn.supported_gates, "min_mean_scores")
 
     column_type: Literal["llm-judge"] = "llm-judge"
     scores: list[Score] = Field(min_length=1)
-    """What to judge, and on which scale."""
+    """Criteria to score, each with its scale."""
 
     @field_validator("scores")
     @classmethod
@@ -59,7 +62,7 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     @property
     def scores_by_name(self) -> Mapping[str, bool]:
-        """The scores, which are numbers if all of their options are."""
+        """Whether each score is a number, by score name: true if all its options are integers."""
         return {
             score.name: all(isinstance(option, int) for option in score.options)
             for score in self.scores
@@ -67,11 +70,11 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     @property
     def score_descriptions(self) -> Mapping[str, str]:
-        """What each score measures."""
+        """What each score measures, by score name."""
         return {score.name: score.description for score in self.scores}
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
-        """How often each score was given, too."""
+        """Return the statistics of LLM columns, and how often each score was given."""
         from dd_core.kinds.statistics import LLMJudgeColumnStatistics
 
         scores: dict[str, Distribution] = {
@@ -80,10 +83,10 @@ class LLMJudgeColumnConfig(LLMColumn):
         return LLMJudgeColumnStatistics(**dict(super().statistics(view)), scores=scores)
 
     def answer_format(self) -> AnswerFormat:
-        """The answer's JSON, its scores brought to the options' own values."""
+        """Return a format that requires JSON in which every score is one of its options."""
         rubric = Rubric(self.scores)
         return AnswerFormat(lambda text: rubric.parse(extract_json(text)), rubric.schema)
 
     def instructions(self) -> str:
-        """Ask for JSON with a reasoning and a score for each criterion."""
+        """Return instructions that ask for the reasoning and the score of each criterion."""
         return write_json_instructions(Rubric(self.scores).schema)

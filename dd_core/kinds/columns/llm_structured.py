@@ -1,4 +1,4 @@
-"""JSON written by a language model, in the shape of a schema."""
+"""JSON written by a language model that satisfies a schema."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from dd_core.models.conversation import AnswerFormat
 
 
 class LLMStructuredColumnConfig(LLMColumn):
-    """An object or list that satisfies a JSON schema."""
+    """An object or a list that satisfies a JSON schema."""
 
     supported_gates: ClassVar[tuple[str, ...]] = ("max_null_share", "max_duplicate_share")
 
     column_type: Literal["llm-structured"] = "llm-structured"
     output_format: dict[str, Any]
-    """JSON schema (draft 2020-12) of the value. A pydantic model class is accepted as well."""
+    """JSON schema (draft 2020-12) of the values; in Python, a pydantic model class works too."""
 
     @field_validator("output_format", mode="before")
     @classmethod
@@ -35,10 +35,10 @@ class LLMStructuredColumnConfig(LLMColumn):
         return schema
 
     def answer_format(self) -> AnswerFormat:
-        """The answer's JSON, checked and pruned."""
+        """Return a format that requires JSON of this schema and removes unknown properties."""
         schema = ResponseSchema(self.output_format)
         return AnswerFormat(lambda text: schema.parse(extract_json(text)), schema.schema)
 
     def instructions(self) -> str:
-        """Ask for JSON of this schema."""
+        """Return instructions that ask for JSON of this schema."""
         return write_json_instructions(ResponseSchema(self.output_format).schema)

@@ -9,10 +9,10 @@ from dd_core.models.conversation import AnswerFormat
 
 
 class LLMTextColumnConfig(LLMColumn):
-    """Text as the model wrote it, without white space around it."""
+    """Text as the model wrote it, without surrounding whitespace."""
 
     column_type: Literal["llm-text"] = "llm-text"
 
     def answer_format(self) -> AnswerFormat:
-        """Every answer is a value."""
+        """Return a format that accepts every answer."""
         return AnswerFormat(parse=str)

@@ -1,4 +1,8 @@
-"""Values drawn from a distribution, optionally by conditions and within constraints."""
+"""Values drawn from a distribution, optionally with conditions and constraints.
+
+The distributions are in `dd_core/kinds/samplers/`. How constraints are satisfied is in
+`_sampled_rows.py`.
+"""
 
 from __future__ import annotations
 
@@ -25,37 +29,38 @@ if TYPE_CHECKING:
 
 
 class SamplerColumnConfig(Column):
-    """A column whose values are drawn at random."""
+    """Values drawn from a distribution."""
 
     is_sampled = True
     is_drawn = True
 
     column_type: Literal["sampler"] = "sampler"
     sampler_type: str
-    """The kind of sampler, for example `category` or `gaussian`."""
+    """Kind of sampler, for example `category` or `gaussian`."""
     params: SamplerParams
-    """What the sampler draws from."""
+    """Parameters of the sampler."""
     conditional_params: dict[str, SamplerParams] = {}
-    """Other parameters for rows in which a condition over sampler columns is true, for example
-    `tone == 'angry'`. Where several are true, the last one counts."""
+    """Parameters that replace `params` in rows where a condition over other sampler columns is
+    true, for example `tone == 'angry'`. If several conditions are true, the last one wins."""
     convert_to: str | None = None
-    """`float`, `int` or `str`; for points in time a strftime pattern such as `%Y-%m-%d`."""
+    """Type to which numbers are converted, `float`, `int` or `str`; for dates and times, a strftime
+    pattern such as `%Y-%m-%d` (default: no conversion)."""
 
     @model_validator(mode="before")
     @classmethod
-    def _params_are_of_the_kind(cls, given: Any) -> Any:
+    def _params_match_the_kind(cls, given: Any) -> Any:
         if not isinstance(given, Mapping) or "sampler_type" not in given:
             return given  # pyright: ignore[reportUnknownVariableType]
         fields: dict[str, Any] = dict(given)  # pyright: ignore[reportUnknownArgumentType]
         kind = fields["sampler_type"] = str(fields["sampler_type"])
-        if kind not in SamplerParams.kinds:
-            known = ", ".join(repr(name) for name in sorted(SamplerParams.kinds))
+        if kind not in SamplerParams.all_kinds():
+            known = ", ".join(repr(name) for name in sorted(SamplerParams.all_kinds()))
             raise ValueError(f"sampler_type {kind!r} does not exist; use one of {known}")
-        fields["params"] = _of_kind(kind, fields.get("params", {}))
+        fields["params"] = _add_kind(kind, fields.get("params", {}))
         conditional = fields.get("conditional_params")
         if isinstance(conditional, Mapping):
             items: Mapping[str, Any] = conditional  # pyright: ignore[reportUnknownVariableType]
-            fields["conditional_params"] = {key: _of_kind(kind, it) for key, it in items.items()}
+            fields["conditional_params"] = {key: _add_kind(kind, it) for key, it in items.items()}
         return fields
 
     @field_validator("conditional_params")
@@ -70,29 +75,29 @@ class SamplerColumnConfig(Column):
         if self.skip is not None:
             raise ValueError(
                 f"sampler column {self.name!r} cannot be skipped; remove skip, "
-                "or skip in an expression column that reads it"
+                "or add it to an expression column that reads this one"
             )
         return self
 
     @property
     def all_params(self) -> list[SamplerParams]:
-        """`params`, then the conditional ones in order."""
+        """`params`, followed by the conditional parameters in order."""
         return [self.params, *self.conditional_params.values()]
 
     def identity(self) -> dict[str, Any]:
-        """The declaration, and the code of samplers that somebody else declared."""
+        """Return the declaration, and the hashed code of custom samplers."""
         code = [params.own_code for params in self.all_params if params.own_code]
         return super().identity() | ({"code_of_params": code} if code else {})
 
     def with_managed_assets(self, folder: Path) -> Self:
-        """The same column, told which folder managed datasets are in."""
+        """Return the column with `folder` as the place of managed datasets."""
         conditional = {key: each.located(folder) for key, each in self.conditional_params.items()}
         changes = {"params": self.params.located(folder), "conditional_params": conditional}
         return self.model_copy(update=changes)
 
     @property
     def required_columns(self) -> list[str]:
-        """Parents of the parameters and names in conditions; see also `inputs`."""
+        """Columns that the parameters and the conditions refer to."""
         parents = [name for params in self.all_params for name in params.parents]
         conditions = [
             name
@@ -102,7 +107,7 @@ class SamplerColumnConfig(Column):
         return [*dict.fromkeys([*parents, *conditions])]
 
     def inputs(self, constraints: Sequence[Constraint]) -> list[str]:
-        """`required_columns` and the columns that constraints compare this one with."""
+        """Return `required_columns` and the columns that constraints compare this one with."""
         compared = [name for one in self.constraints_of(constraints) for name in one.references]
         return [*dict.fromkeys([*self.required_columns, *compared])]
 
@@ -112,19 +117,19 @@ class SamplerColumnConfig(Column):
         seed_config: SeedConfig | None,
         seed_table: SeedTable | None,
     ) -> dict[str, Any]:
-        """The constraints on this column, and the data that its samplers read."""
-        aimed = self.constraints_of(constraints)
-        parts: dict[str, Any] = {"constraints": [each.model_dump(mode="json") for each in aimed]}
+        """Return the constraints on this column, and hashes of the data that its samplers read."""
+        own = self.constraints_of(constraints)
+        parts: dict[str, Any] = {"constraints": [each.model_dump(mode="json") for each in own]}
         data = [*filter(None, (each.content_hash() for each in self.all_params))]
         return parts | ({"data": data} if data else {})
 
     def constraints_of(self, constraints: Sequence[Constraint]) -> list[Constraint]:
-        """Those of the constraints that hold for this column."""
+        """Return those of the constraints whose target is this column."""
         return [one for one in constraints if one.target_column == self.name]
 
     @property
     def spec(self) -> SamplerSpec:
-        """What the column draws."""
+        """The part of the declaration that rejection sampling needs."""
         return SamplerSpec(
             name=self.name,
             sampler_type=self.sampler_type,
@@ -134,7 +139,7 @@ class SamplerColumnConfig(Column):
         )
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
-        """The distribution too."""
+        """Return the general statistics, and the distribution of the values."""
         from dd_core.kinds.statistics import SamplerColumnStatistics
 
         kind = self.params.distribution_type if self.convert_to != "str" else "text"
@@ -147,7 +152,11 @@ class SamplerColumnConfig(Column):
         )
 
     def bind(self, binding: Binding) -> WholeColumn:
-        """A generator that needs nothing but row indexes: it draws its siblings' values again."""
+        """Return the generator that draws the values.
+
+        Where it depends on other sampler columns, it draws their values again; see
+        `_sampled_rows.py`.
+        """
         samplers = {
             name: column.spec
             for name, column in binding.columns.items()
@@ -156,7 +165,7 @@ class SamplerColumnConfig(Column):
         return _Sampler(self.name, {**samplers, self.name: self.spec}, binding)
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """References to what is no sampler column, impossible conversions and constraints."""
+        """Yield unknown references, impossible conversions and impossible constraints."""
         yield from super().problems(scope)
         samplers = {
             name: column.spec
@@ -169,11 +178,11 @@ class SamplerColumnConfig(Column):
             for name in sorted(Condition.from_expression(condition).references - samplers.keys()):
                 yield Problem(
                     f"columns.{self.name}.conditional_params[{condition!r}]",
-                    f"refers to {name!r}, which is no sampler column; conditions can only use "
+                    f"refers to {name!r}, which is not a sampler column; conditions can only use "
                     f"sampler columns; {list_known('sampler columns', frozenset(samplers))}",
                 )
-        aimed = self.constraints_of(scope.constraints)
-        for message in check_constraints(self.spec, aimed, samplers):
+        constraints = self.constraints_of(scope.constraints)
+        for message in check_constraints(self.spec, constraints, samplers):
             yield Problem(f"constraints.{self.name}", message)
 
     def _params_problems(self, siblings: Siblings) -> Iterator[Problem]:
@@ -182,13 +191,13 @@ class SamplerColumnConfig(Column):
         for where, params in zip([f"{place}.params", *places], self.all_params, strict=True):
             yield from params.problems(where, siblings)
         if self.convert_to is not None:
-            wrong = [params.conversion_problem(self.convert_to) for params in self.all_params]
-            for message in dict.fromkeys(filter(None, wrong)):
+            messages = [params.conversion_problem(self.convert_to) for params in self.all_params]
+            for message in dict.fromkeys(filter(None, messages)):
                 yield Problem(f"{place}.convert_to", message)
 
 
-def _of_kind(kind: str, params: Any) -> Any:
-    """Parameters that say their kind, which must be the column's."""
+def _add_kind(kind: str, params: Any) -> Any:
+    """Return parameters with the column's kind as their tag, which they may omit."""
     if isinstance(params, SamplerParams):
         own = params.kind
     elif isinstance(params, Mapping):
@@ -199,7 +208,7 @@ def _of_kind(kind: str, params: Any) -> Any:
         return params
     if own != kind:
         raise ValueError(
-            f"params are of sampler_type {own!r}, the column is of {kind!r}; make them the same"
+            f"params are of sampler_type {own!r}, but the column is of {kind!r}; change one of them"
         )
     return params
 
@@ -211,7 +220,10 @@ class _Sampler(WholeColumn):
         self._binding = binding
 
     def generate(self, batch: Batch, inputs: Mapping[str, Values]) -> Values:
-        """Values of the batch; raises `SamplerError` if rows cannot satisfy their constraints."""
+        """Return the values of the batch.
+
+        Raises `SamplerError` if a row has no value that satisfies the constraints.
+        """
         binding = self._binding
         rows = SampledRows(
             binding.seed, self._samplers, binding.constraints, batch.start, batch.size, inputs

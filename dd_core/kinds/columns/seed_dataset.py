@@ -1,4 +1,4 @@
-"""A column of the seed dataset."""
+"""Values taken from a column of the seed dataset."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from dd_core.storage.batch import Batch
 
 
 class SeedDatasetColumnConfig(Column):
-    """Values of the seed dataset's column of the same name; the engine adds these by itself."""
+    """Values of the column of the same name in the seed dataset.
+
+    These columns need not be declared: the engine adds one for each column of the seed dataset.
+    """
 
     is_seed = True
     is_drawn = True
@@ -29,7 +32,7 @@ class SeedDatasetColumnConfig(Column):
         if self.skip is not None:
             raise ValueError(
                 f"seed column {self.name!r} cannot be skipped; remove skip, "
-                "or skip in an expression column that reads it"
+                "or add it to an expression column that reads this one"
             )
         return self
 
@@ -39,7 +42,7 @@ class SeedDatasetColumnConfig(Column):
         seed_config: SeedConfig | None,
         seed_table: SeedTable | None,
     ) -> dict[str, Any]:
-        """The content of the seed dataset, and which of its rows are used in which order."""
+        """Return the hash of the seed dataset, and which of its rows are used in which order."""
         if seed_config is None or seed_table is None:
             return {}
         return {
@@ -48,11 +51,12 @@ class SeedDatasetColumnConfig(Column):
         }
 
     def bind(self, binding: Binding) -> WholeColumn:
-        """A reader of the seed rows; raises `SeedDatasetError` if they lack the column."""
+        """Return the generator; raises `SeedDatasetError` if the seed has no such column."""
         rows = binding.seed_rows
         if rows is None:
             raise SeedDatasetError(
-                f"column {self.name!r} comes from a seed dataset; give the config a seed_config"
+                f"column {self.name!r} comes from a seed dataset, but none is configured; "
+                "add a seed_config"
             )
         if self.name not in rows.table.columns:
             known = ", ".join(repr(name) for name in rows.table.columns)

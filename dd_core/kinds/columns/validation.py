@@ -1,4 +1,4 @@
-"""Verdicts on other columns."""
+"""Validation results for other columns."""
 
 from __future__ import annotations
 
@@ -18,25 +18,28 @@ if TYPE_CHECKING:
 
 
 class ValidationColumnConfig(Column):
-    """For each row `{is_valid, ...}`; with several targets of code, that for each of them."""
+    """A verdict, `{is_valid, ...}`, on other columns of the same row.
+
+    With several target columns, the `code` validator gives one verdict for each of them.
+    """
 
     supported_gates: ClassVar[tuple[str, ...]] = ("max_null_share", "min_valid_share")
 
     column_type: Literal["validation"] = "validation"
     target_columns: list[str] = Field(min_length=1)
-    """The columns to validate."""
+    """Columns to validate."""
     validator_type: str = ""
-    """Kind of the validator: `code`, `local_callable` or `remote`; that of the parameters, if not
-    given."""
+    """Kind of validator, for example `code`, `local_callable` or `remote` (default: the kind of
+    `validator_params`)."""
     validator_params: ValidatorParams
-    """Its parameters."""
+    """Parameters of the validator."""
     batch_size: int = Field(default=10, ge=1)
-    """Rows that the validator is given at once."""
+    """Rows per call of the validator (default: 10)."""
 
     @model_validator(mode="before")
     @classmethod
-    def _params_are_of_the_type(cls, given: Any) -> Any:
-        """`validator_type` may stand on the column, in the parameters, or on both."""
+    def _complete_types(cls, given: Any) -> Any:
+        """Copy `validator_type` between the column and the parameters; one of them suffices."""
         if not isinstance(given, Mapping):
             return given
         fields = {**cast("Mapping[str, Any]", given)}
@@ -61,15 +64,15 @@ class ValidationColumnConfig(Column):
 
     @property
     def required_columns(self) -> list[str]:
-        """The validated columns."""
+        """Columns that are validated."""
         return [*self.target_columns]
 
     def identity(self) -> dict[str, Any]:
-        """The declaration, with what of the validator determines the verdicts."""
+        """Return the declaration, with the part of the validator that determines the verdicts."""
         return {**super().identity(), "validator_params": self.validator_params.identity()}
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Targets must exist, and suit the validator."""
+        """Yield target columns that do not exist, and the problems of the validator."""
         yield from super().problems(scope)
         place = f"columns.{self.name}"
         for name in scope.unknown(self.target_columns):
@@ -77,7 +80,7 @@ class ValidationColumnConfig(Column):
         yield from self.validator_params.problems(place, self.target_columns, scope)
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
-        """Valid records too."""
+        """Return the general statistics, and the number of valid records."""
         from dd_core.kinds.statistics import ValidationColumnStatistics
 
         targets = self.target_columns if self.validator_type == "code" else []
@@ -86,7 +89,7 @@ class ValidationColumnConfig(Column):
         )
 
     def bind(self, binding: Binding) -> GroupColumn:
-        """The generator that asks the validator."""
+        """Return the generator that calls the validator."""
         return _Validation(self)
 
 
@@ -99,5 +102,5 @@ class _Validation(GroupColumn):
         self._name = column.name
 
     async def generate(self, rows: Sequence[Row]) -> list[Mapping[str, Any]]:
-        """The verdicts on some rows."""
+        """Return a verdict for each row."""
         return [{self._name: verdict} for verdict in await self._validator.validate(rows)]

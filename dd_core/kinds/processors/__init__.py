@@ -1,1 +1,1 @@
-"""Kinds of processor."""
+"""Processors: the contract is in `processor.py`, each kind has its own module."""

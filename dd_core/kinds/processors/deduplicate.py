@@ -1,7 +1,13 @@
-"""Rows that say what no row before them has said."""
+"""Removes rows that are equal or similar to an earlier row.
+
+Similar rows are found by MinHash with locality-sensitive hashing (LSH): each row gets a signature
+of hash values, signatures are cut into bands, and only rows that agree in a whole band are compared
+with each other. The number of comparisons thus grows with the number of similar rows, not with the
+square of the number of rows.
+"""
 
 # pyright: reportMissingTypeStubs=false
-# (datasketch comes without types)
+# (datasketch has no type annotations)
 
 from __future__ import annotations
 
@@ -24,25 +30,27 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 
-# Characters of scripts that put no space between words count as words.
+# In scripts without spaces between words, each character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
 _SEED = 1
-_MISSES_WEIGH_MORE = (0.1, 0.9)
+_LSH_WEIGHTS = (0.1, 0.9)
+"""Weights of false positives and false negatives when the number of bands is chosen."""
 
 
 class DeduplicateProcessorConfig(ProcessorConfig):
-    """Keeps the first of rows that are equal, or nearly equal, in some columns."""
+    """Keeps only the first of several rows that are equal or similar."""
 
     processor_type: Literal["deduplicate"] = "deduplicate"
     column_names: list[str] | None = Field(default=None, min_length=1)
-    """Columns that are compared, dropped ones included; all of the dataset's, if not given."""
+    """Columns to compare, dropped columns included (default: all columns of the dataset)."""
     similarity: float | None = Field(default=None, gt=0.0, lt=1.0)
-    """Share of word sequences that two texts must have in common to count as one (the Jaccard
-    index, estimated by MinHash), for example 0.8. Only equal rows count, if not given."""
+    """Fraction of word sequences that two rows must share to count as equal, for example 0.8. It is
+    the Jaccard index, estimated by MinHash (default: rows must be exactly equal)."""
     ngram_size: int = Field(default=3, ge=1, le=20)
-    """Words in a sequence."""
+    """Number of words in a sequence, used with `similarity` (default: 3)."""
     num_permutations: int = Field(default=128, ge=16, le=1024)
-    """Precision of the estimate: its standard error is at most 0.5 / sqrt(num_permutations)."""
+    """Number of hash functions, used with `similarity` (default: 128). More of them make the
+    estimate more precise: its standard error is at most 0.5 / sqrt(num_permutations)."""
 
     @property
     def reads(self) -> list[str]:
@@ -50,15 +58,18 @@ class DeduplicateProcessorConfig(ProcessorConfig):
         return self.column_names or []
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Names must exist."""
+        """Yield column names that do not exist."""
         for name in scope.unknown(self.reads):
             yield report_unknown(f"processors.{self.name}.column_names", name, scope)
 
     def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """The tables without the rows that repeat an earlier one."""
+        """Yield the tables without the rows that repeat an earlier one."""
         import pyarrow as pa
 
-        kept = self._distinct(tables) if self.similarity is None else self._dissimilar(tables)
+        if self.similarity is None:
+            kept = self._find_distinct(tables)
+        else:
+            kept = self._find_dissimilar(tables)
         start = 0
         for table in tables:
             mask = kept[start : start + table.num_rows]
@@ -71,18 +82,24 @@ class DeduplicateProcessorConfig(ProcessorConfig):
             for row in table.select(names).to_pylist():
                 yield [row[name] for name in names]
 
-    def _distinct(self, tables: Iterable[pa.Table]) -> NDArray[np.bool_]:
-        """Which rows are the first of their values; 16 bytes of memory a row and a bit."""
+    def _find_distinct(self, tables: Iterable[pa.Table]) -> NDArray[np.bool_]:
+        """Return which rows are the first with their values, shape (rows,).
+
+        Needs a digest of 16 bytes of memory per row.
+        """
         digests = b"".join(
-            hashlib.blake2b(_as_bytes(row), digest_size=16).digest() for row in self._rows(tables)
+            hashlib.blake2b(_to_bytes(row), digest_size=16).digest() for row in self._rows(tables)
         )
         keys = np.frombuffer(digests, dtype="S16")
         kept = np.zeros(len(keys), dtype=np.bool_)
         kept[np.unique(keys, return_index=True)[1]] = True
         return kept
 
-    def _dissimilar(self, tables: Iterable[pa.Table]) -> NDArray[np.bool_]:
-        """Which rows are the first of their cluster; 4 bytes a row and permutation on disk."""
+    def _find_dissimilar(self, tables: Iterable[pa.Table]) -> NDArray[np.bool_]:
+        """Return which rows are the first of their cluster, shape (rows,).
+
+        Needs 4 bytes of temporary disk space per row and permutation.
+        """
         import tempfile
 
         with tempfile.TemporaryFile(prefix="dd-signatures-") as file:
@@ -94,40 +111,51 @@ class DeduplicateProcessorConfig(ProcessorConfig):
             if not count:
                 return np.zeros(0, dtype=np.bool_)
             shape = (count, self.num_permutations)
-            return self._firsts(np.memmap(file, dtype=np.uint32, mode="r", shape=shape))
+            return self._find_firsts(np.memmap(file, dtype=np.uint32, mode="r", shape=shape))
 
     def _signature(self, row: list[Any]) -> NDArray[np.uint32]:
+        """Return the MinHash signature of a row, shape (num_permutations,).
+
+        Two signatures agree in about the fraction of positions that is the Jaccard index of the
+        rows' word sequences.
+        """
         from datasketch import MinHash
 
-        text = " ".join(each if isinstance(each, str) else _as_text(each) for each in row)
+        text = " ".join(each if isinstance(each, str) else _to_text(each) for each in row)
         words = _WORD.findall(text.lower())
         size = min(self.ngram_size, len(words)) or 1
-        grams = {" ".join(words[at : at + size]) for at in range(len(words) - size + 1)}
-        made: Any = MinHash(num_perm=self.num_permutations, seed=_SEED)
-        made.update_batch([gram.encode() for gram in grams])
-        return made.hashvalues.astype(np.uint32)
+        ngrams = {" ".join(words[at : at + size]) for at in range(len(words) - size + 1)}
+        minhash: Any = MinHash(num_perm=self.num_permutations, seed=_SEED)
+        minhash.update_batch([ngram.encode() for ngram in ngrams])
+        return minhash.hashvalues.astype(np.uint32)
 
-    def _firsts(self, signatures: NDArray[np.uint32]) -> NDArray[np.bool_]:
-        """Rows that are in no cluster with an earlier row; a band of signatures at a time."""
+    def _find_firsts(self, signatures: NDArray[np.uint32]) -> NDArray[np.bool_]:
+        """Return which rows are the first of their cluster, shape (rows,)."""
         from datasketch import MinHashLSH
 
-        # Rather too many candidates than too few, because each is compared afterwards.
-        index: Any = MinHashLSH(
-            self.similarity or 1.0, num_perm=self.num_permutations, weights=_MISSES_WEIGH_MORE
+        # Used only to choose `b` bands of `r` rows for the threshold. False negatives weigh more,
+        # because false positives are sorted out by the comparison below.
+        lsh: Any = MinHashLSH(
+            self.similarity or 1.0, num_perm=self.num_permutations, weights=_LSH_WEIGHTS
         )
         clusters = _Clusters(len(signatures))
-        for band in range(index.b):
-            columns = signatures[:, band * index.r : (band + 1) * index.r]
-            for members in _groups(np.ascontiguousarray(columns)):
+        # One band at a time, so that only one is in memory.
+        for band in range(lsh.b):
+            columns = signatures[:, band * lsh.r : (band + 1) * lsh.r]
+            for members in _group_equal(np.ascontiguousarray(columns)):
+                # Members are compared with the first one only, which keeps the time linear.
                 first = signatures[members[0]]
-                shares = (signatures[members[1:]] == first).mean(axis=1)
-                for member in members[1:][shares >= self.similarity]:
+                agreement = (signatures[members[1:]] == first).mean(axis=1)
+                for member in members[1:][agreement >= self.similarity]:
                     clusters.join(int(members[0]), int(member))
         return clusters.firsts()
 
 
 class _Clusters:
-    """Rows that are connected; each cluster is known by its first row."""
+    """Clusters of connected rows, as a union-find structure.
+
+    The root of a cluster is its first row.
+    """
 
     def __init__(self, size: int) -> None:
         self._parent = np.arange(size)
@@ -135,20 +163,26 @@ class _Clusters:
     def _root(self, row: int) -> int:
         parent = self._parent
         while parent[row] != row:
-            parent[row] = parent[parent[row]]
+            parent[row] = parent[parent[row]]  # halves the path for later searches
             row = int(parent[row])
         return row
 
     def join(self, one: int, other: int) -> None:
+        """Merge the clusters of two rows."""
         first, second = sorted([self._root(one), self._root(other)])
         self._parent[second] = first
 
     def firsts(self) -> NDArray[np.bool_]:
+        """Return which rows are the first of their cluster, shape (rows,)."""
         return self._parent == np.arange(len(self._parent))
 
 
-def _groups(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
-    """Rows that are equal in a band, each group in row order; rows of their own are left out."""
+def _group_equal(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
+    """Yield groups of two or more rows that are equal in a band, each in row order.
+
+    `band` has the shape (rows, values) and is contiguous.
+    """
+    # A row's values are viewed as one byte string, so that NumPy can sort and compare whole rows.
     keys = band.view(f"S{band.itemsize * band.shape[1]}").ravel()
     order = np.argsort(keys, kind="stable")
     ordered = keys[order]
@@ -158,9 +192,9 @@ def _groups(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
         yield order[starts[group] : stops[group]]
 
 
-def _as_bytes(value: Any) -> bytes:
+def _to_bytes(value: Any) -> bytes:
     return dump_json(value, orjson.OPT_SORT_KEYS)
 
 
-def _as_text(value: Any) -> str:
-    return "" if value is None else _as_bytes(value).decode()
+def _to_text(value: Any) -> str:
+    return "" if value is None else _to_bytes(value).decode()

@@ -1,4 +1,4 @@
-"""Columns that are generated but kept out of the dataset."""
+"""Leaves columns out of the dataset after they were generated."""
 
 from __future__ import annotations
 
@@ -14,23 +14,25 @@ from dd_core.kinds.scope import Scope, report_unknown
 
 
 class DropColumnsProcessorConfig(ProcessorConfig):
-    """Drops columns, as `drop: true` on each of them does."""
+    """Leaves columns out of the dataset, like `drop: true` on each of them."""
 
     processor_type: Literal["drop_columns"] = "drop_columns"
     column_names: list[str] = Field(min_length=1)
-    """Names of columns or of their side effects; `*` stands for anything."""
+    """Names of columns, including side-effect columns such as `review__trace`; `*` is a
+    wildcard."""
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Names must exist; patterns should match something."""
+        """Yield errors for unknown names, and warnings for patterns that match nothing."""
         place = f"processors.{self.name}.column_names"
         for name in self.column_names:
             if "*" not in name and name not in scope.names:
                 yield report_unknown(place, name, scope)
             elif "*" in name and not any(fnmatchcase(known, name) for known in scope.names):
-                yield Problem(place, f"no column matches {name!r}", "warning")
+                message = f"no column matches {name!r}; correct the pattern or remove it"
+                yield Problem(place, message, "warning")
 
     def drops(self, name: str) -> bool:
-        """Whether a name is listed or matches a pattern."""
+        """Return whether a name is listed or matches a pattern."""
         return any(
             name == listed or ("*" in listed and fnmatchcase(name, listed))
             for listed in self.column_names

@@ -1,4 +1,4 @@
-"""Rows that satisfy a condition."""
+"""Removes rows that do not satisfy a condition."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class FilterRowsProcessorConfig(ProcessorConfig):
 
     processor_type: Literal["filter_rows"] = "filter_rows"
     condition: str
-    """Jinja condition, such as `{{ verdict.helpful.score >= 2 }}`, over any columns, dropped ones
-    included. A row for which it cannot be evaluated is not kept."""
+    """Jinja condition, for example `{{ verdict.helpful.score >= 2 }}`, over any columns, dropped
+    columns included. Rows for which it cannot be evaluated are removed."""
 
     @field_validator("condition")
     @classmethod
@@ -40,12 +40,12 @@ class FilterRowsProcessorConfig(ProcessorConfig):
         return sorted(Condition.compile(self.condition).references)
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """Names must exist."""
+        """Yield names in the condition that do not exist."""
         for name in scope.unknown(self.reads):
             yield report_unknown(f"processors.{self.name}.condition", name, scope)
 
     def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
-        """The tables without the rows that are not kept."""
+        """Yield the tables without the rows that do not satisfy the condition."""
         import pyarrow as pa
 
         condition = Condition.compile(self.condition)
@@ -62,5 +62,8 @@ class FilterRowsProcessorConfig(ProcessorConfig):
             kept = [keeps(row) for row in table.select(self.reads).to_pylist()]
             yield table.filter(pa.array(kept, pa.bool_()))
         if failed:
-            message = "processor %r: %d rows are not kept, because the condition failed: %s"
+            message = (
+                "processor %r: %d rows were removed because the condition could not be evaluated; "
+                "the first error: %s"
+            )
             _logger.warning(message, self.name, len(failed), failed[0])

@@ -1,7 +1,16 @@
-"""The contract of a processor: what becomes of rows on their way into the dataset.
+"""The contract of a processor: it transforms or filters rows on their way into the dataset.
 
-A kind of processor lives in one file of `dd_core/processors/` and overrides the stages that it
-works in; the other stages cost nothing.
+A kind of processor is a subclass of `ProcessorConfig` in one module of `dd_core/kinds/processors/`,
+or in your own code (see docs/own-kinds.md). Its fields are the fields in YAML. It overrides the
+stages in which it changes something; stages that no processor overrides are left out of the run:
+
+- `before_batch` changes sampled and seed values before other columns use them.
+- `after_batch` changes the values of a finished batch before it is written.
+- `transformed` makes a side dataset of the finished rows.
+- `after_generation` changes the rows of the whole dataset.
+
+In every stage, processors run in the order of the configuration. An exception in a stage stops the
+run; what was generated is kept.
 """
 
 from __future__ import annotations
@@ -22,10 +31,11 @@ if TYPE_CHECKING:
 
 
 Stage = Literal["before_batch", "after_batch", "after_generation"]
+"""Names of the methods that receive Arrow tables."""
 
 
 class ProcessorType(StrEnum):
-    """Names of the built-in processors."""
+    """Tags of the built-in kinds of processor."""
 
     DROP_COLUMNS = "drop_columns"
     SCHEMA_TRANSFORM = "schema_transform"
@@ -34,60 +44,71 @@ class ProcessorType(StrEnum):
 
 
 class ProcessorConfig(Kind, tag="processor_type"):
-    """What every kind of processor has in common."""
+    """The base class of all kinds of processor.
+
+    A kind must declare `processor_type` as a `Literal` with a single value. All methods have
+    defaults that change nothing.
+    """
 
     name: str = Field(min_length=1, pattern=r'^[^<>:"/\\|?*\x00-\x1f.][^<>:"/\\|?*\x00-\x1f]*$')
-    """Name of the processor, and of the folder with what it makes."""
+    """Name of the processor, and of the folder of its side dataset."""
 
     def identity(self) -> dict[str, Any]:
-        """What determines what it does, for the fingerprint."""
+        """Return what determines the effect of this processor, as JSON types, for fingerprints."""
         return self.model_dump(mode="json") | self.own_code
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """What is wrong with this processor, given the columns."""
+        """Yield what is wrong with this processor, given the columns, before a run."""
         yield from ()
 
     def drops(self, name: str) -> bool:
-        """Whether it keeps a column out of the dataset."""
+        """Return whether this processor leaves a column out of the dataset."""
         return False
 
     @property
     def reads(self) -> list[str]:
-        """Columns that `transformed` and `after_generation` need, dropped ones included."""
+        """Columns that `transformed` and `after_generation` need, dropped columns included."""
         return []
 
     def transformed(
-        self, rows: Sequence[Mapping[str, Any]], engine: RenderingMode
+        self, rows: Sequence[Mapping[str, Any]], mode: RenderingMode
     ) -> list[Any] | None:
-        """A side dataset's record for each row of a batch; None if the processor makes none."""
+        """Return the records of a side dataset for a batch; None if there is no side dataset.
+
+        `rows` contains the columns named by `reads`. `mode` is the mode for `Template.compile`.
+        """
         return None
 
     def before_batch(self, table: pa.Table) -> pa.Table:
-        """Other values for a batch's sampled and seeded columns, before anything uses them.
+        """Return the sampled and seed columns of a batch with changed values.
 
-        Rows and columns must stay as many. The same input must give the same output, because a
-        batch that is resumed comes here again.
+        Keep all rows and columns. The same input must give the same output, because this method
+        runs again when a batch is resumed.
         """
         return table
 
     def after_batch(self, table: pa.Table) -> pa.Table:
-        """Other values for a batch that is done, before it is written; the rows stay as many."""
+        """Return the rows of a finished batch with changed values or additional columns.
+
+        Keep all rows and columns.
+        """
         return table
 
     def after_generation(self, tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
-        """Other rows for the whole dataset, which comes as one table a batch.
+        """Return the rows of the whole dataset with changed values, rows or columns.
 
-        `tables` can be gone through more than once; each time they are read from disk.
+        `tables` yields one table per batch. It can be iterated more than once, and each iteration
+        reads the tables from disk again. Yield one table at a time, so that memory stays constant.
         """
         return tables
 
     def works_in(self, stage: Stage) -> bool:
-        """Whether the kind overrides a stage."""
+        """Return whether this kind overrides a stage."""
         return getattr(type(self), stage) is not getattr(ProcessorConfig, stage)
 
 
 def select_stage(
     processors: Sequence[ProcessorConfig] | None, stage: Stage
 ) -> list[ProcessorConfig]:
-    """The processors that work in a stage, in their order."""
+    """Return the processors that override a stage, in the order of the configuration."""
     return [processor for processor in processors or () if processor.works_in(stage)]

@@ -1,4 +1,4 @@
-"""A second form of every row, such as chat messages, written beside the dataset."""
+"""Writes every row in a second form, such as chat messages, next to the dataset."""
 
 from __future__ import annotations
 
@@ -14,61 +14,65 @@ from dd_core.templates.template import RenderingMode, Template, list_references
 
 
 class SchemaTransformProcessorConfig(ProcessorConfig):
-    """Writes a side dataset to `processors-files/<name>/`; the dataset itself stays as it is."""
+    """Writes a side dataset to `processors-files/<name>/`. The dataset itself does not change."""
 
     processor_type: Literal["schema_transform"] = "schema_transform"
     template: dict[str, Any]
-    """A record whose texts, at any depth, are Jinja templates over the row's columns."""
+    """Record of the side dataset. Every string in it, at any depth, is a Jinja template over the
+    row's columns, dropped columns included."""
 
     @field_validator("template")
     @classmethod
     def _compiles(cls, template: dict[str, Any]) -> dict[str, Any]:
-        for text in _texts(template):
-            list_references(text)
+        for source in _find_strings(template):
+            list_references(source)
         return template
 
     @property
     def reads(self) -> list[str]:
         """Columns that the templates refer to."""
-        names = [name for text in _texts(self.template) for name in find_references(text)]
+        sources = _find_strings(self.template)
+        names = [name for source in sources for name in find_references(source)]
         return list(dict.fromkeys(names))
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
-        """What keeps a template from being rendered."""
-        for text in _texts(self.template):
-            yield from check_template(f"processors.{self.name}.template", text, scope)
+        """Yield what prevents a template from being rendered."""
+        for source in _find_strings(self.template):
+            yield from check_template(f"processors.{self.name}.template", source, scope)
 
-    def transformed(self, rows: Sequence[Mapping[str, Any]], engine: RenderingMode) -> list[Any]:
-        """The record of each row."""
+    def transformed(self, rows: Sequence[Mapping[str, Any]], mode: RenderingMode) -> list[Any]:
+        """Return the record of each row."""
+        # Strings without templates are not rendered: an empty one would be an error.
         compiled = {
-            text: Template.compile(text, engine=engine, output="json")
-            for text in _texts(self.template)
-            if list_references(text) or "{" in text
+            source: Template.compile(source, mode=mode, output="json")
+            for source in _find_strings(self.template)
+            if list_references(source) or "{" in source
         }
-        return [_filled(self.template, row, compiled) for row in rows]
+        return [_fill(self.template, row, compiled) for row in rows]
 
 
-def _texts(part: Any) -> Iterator[str]:
+def _find_strings(part: Any) -> Iterator[str]:
+    """Yield all strings in a part of the template, keys included."""
     if isinstance(part, str):
         yield part
     elif isinstance(part, dict):
         for key, value in cast("dict[str, Any]", part).items():
-            yield from _texts(key)
-            yield from _texts(value)
+            yield from _find_strings(key)
+            yield from _find_strings(value)
     elif isinstance(part, list):
         for value in cast("list[Any]", part):
-            yield from _texts(value)
+            yield from _find_strings(value)
 
 
-def _filled(part: Any, row: Mapping[str, Any], compiled: Mapping[str, Template]) -> Any:
+def _fill(part: Any, row: Mapping[str, Any], compiled: Mapping[str, Template]) -> Any:
+    """Return a part of the template with the values of a row."""
     if isinstance(part, str):
         return compiled[part].render(row) if part in compiled else part
     if isinstance(part, dict):
         fields = cast("dict[str, Any]", part)
         return {
-            _filled(key, row, compiled): _filled(value, row, compiled)
-            for key, value in fields.items()
+            _fill(key, row, compiled): _fill(value, row, compiled) for key, value in fields.items()
         }
     if isinstance(part, list):
-        return [_filled(value, row, compiled) for value in cast("list[Any]", part)]
+        return [_fill(value, row, compiled) for value in cast("list[Any]", part)]
     return part

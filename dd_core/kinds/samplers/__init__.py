@@ -1,1 +1,1 @@
-"""Kinds of sampler."""
+"""Samplers: the contract is in `sampler.py`, each kind has its own module."""

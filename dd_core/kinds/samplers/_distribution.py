@@ -1,4 +1,4 @@
-"""What samplers that draw from a distribution of `scipy.stats` share."""
+"""Base of samplers that draw from a distribution in `scipy.stats`."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ from dd_core.kinds.samplers.sampler import Siblings
 
 
 class DistributionSampler(ScalarSampler):
-    """Base of samplers that name a distribution of SciPy and its parameters."""
+    """Untagged base of samplers that name a SciPy distribution and its parameters."""
 
     dist_name: str
-    """Name of a distribution of one variable in `scipy.stats`, for example `gamma`."""
+    """Name of a univariate distribution in `scipy.stats`, for example `gamma`."""
     dist_params: dict[str, int | float | list[float]]
-    """The distribution's shape parameters, `loc` and `scale`, by name. Numbers, except for the
-    few distributions that take a list, such as `poisson_binom`."""
+    """Parameters of the distribution by name: its shape parameters, `loc` and, if it is continuous,
+    `scale`. They are numbers; a few distributions, such as `poisson_binom`, take lists."""
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
-        """A distribution that does not exist, and parameters that it does not take."""
+        """An unknown distribution, or parameters that the distribution does not accept."""
         names = _distributions()
         if self.dist_name not in names:
-            yield Problem(f"{place}.dist_name", self._unknown(names))
+            yield Problem(f"{place}.dist_name", self._explain_unknown(names))
             return
         wrong = [*self._wrong_parameters()]
         for message in wrong:
@@ -38,12 +38,12 @@ class DistributionSampler(ScalarSampler):
             yield Problem(
                 f"{place}.dist_params",
                 f"{self.dist_name!r} is not defined for {self.dist_params}; "
-                f"see scipy.stats.{self.dist_name} for what it allows",
+                f"see scipy.stats.{self.dist_name} for the allowed values",
             )
 
     @property
     def ends(self) -> tuple[float, float]:
-        """Least and greatest value of the distribution; unbounded while it cannot be drawn from."""
+        """Smallest and largest value; unbounded if the distribution is unknown or undefined."""
         known = self.dist_name in _distributions() and not [*self._wrong_parameters()]
         if not known or self._trial() is None:
             return -np.inf, np.inf
@@ -51,7 +51,7 @@ class DistributionSampler(ScalarSampler):
         return float(low), float(high)
 
     def deviates(self, draws: Draws) -> NDArray[Any]:
-        """Draws from the distribution, float64 or int64, shape (draws.size,)."""
+        """Draw from the distribution: float64 or int64, shape (draws.size,)."""
         frozen = self._frozen()
         return draws.blockwise(lambda random, count: _rvs(frozen, count, random))
 
@@ -61,38 +61,35 @@ class DistributionSampler(ScalarSampler):
     def _wrong_parameters(self) -> Iterator[str]:
         distribution = _distributions()[self.dist_name]
         shapes = [name.strip() for name in (distribution.shapes or "").split(",") if name.strip()]
-        takes = [*shapes, "loc", *(["scale"] if _is_continuous(distribution) else [])]
+        accepted = [*shapes, "loc", *(["scale"] if _is_continuous(distribution) else [])]
         for name in self.dist_params:
-            if name not in takes:
+            if name not in accepted:
                 yield (
-                    f"{self.dist_name!r} takes no {name!r}; "
-                    f"{_meant(name, takes)}it takes {_listed(takes)}"
+                    f"{self.dist_name!r} has no parameter {name!r}; "
+                    f"{_suggest(name, accepted)}it accepts {_quote(accepted)}"
                 )
         missing = [name for name in shapes if name not in self.dist_params]
         if missing:
-            yield f"{self.dist_name!r} needs {_listed(missing)}; add what is missing"
+            yield f"{self.dist_name!r} requires {_quote(missing)}; add what is missing"
 
     def _trial(self) -> NDArray[Any] | None:
-        """A few draws; None if SciPy cannot make any."""
+        """Two draws, to see whether SciPy accepts the parameters; None if it does not."""
         try:
             ends = np.array(self._frozen().support(), dtype=np.float64)
             if ends.shape != (2,) or np.isnan(ends).any():
                 return None
             values = _rvs(self._frozen(), 2, np.random.RandomState(0))
-        except Exception:  # whatever SciPy raises, these parameters are of no use
+        except Exception:  # whatever SciPy raises, these parameters cannot be used
             return None
         return None if np.isnan(values).any() else values
 
-    def _unknown(self, names: dict[str, Any]) -> str:
+    def _explain_unknown(self, names: dict[str, Any]) -> str:
         if hasattr(getattr(_stats(), self.dist_name, None), "rvs"):
-            return (
-                f"{self.dist_name!r} does not draw single numbers; "
-                "use a distribution of one variable"
-            )
+            return f"{self.dist_name!r} does not draw single numbers; use a univariate distribution"
         return (
             f"scipy.stats has no distribution {self.dist_name!r}; "
-            f"{_meant(self.dist_name, [*names])}docs.scipy.org/doc/scipy/reference/stats.html "
-            "lists all that there are"
+            f"{_suggest(self.dist_name, [*names])}docs.scipy.org/doc/scipy/reference/stats.html "
+            "lists all distributions"
         )
 
 
@@ -106,7 +103,7 @@ def _stats() -> Any:
 
 
 def _distributions() -> dict[str, Any]:
-    """SciPy's distributions of one variable by name."""
+    """SciPy's univariate distributions by name."""
     stats = _stats()
     kinds = (stats.rv_continuous, stats.rv_discrete)
     members = cast("dict[str, Any]", vars(stats))
@@ -117,10 +114,10 @@ def _is_continuous(distribution: Any) -> bool:
     return isinstance(distribution, _stats().rv_continuous)
 
 
-def _meant(name: str, known: Sequence[str]) -> str:
+def _suggest(name: str, known: Sequence[str]) -> str:
     close = get_close_matches(name, known, n=1)
     return f"did you mean {close[0]!r}? " if close else ""
 
 
-def _listed(names: Sequence[str]) -> str:
+def _quote(names: Sequence[str]) -> str:
     return ", ".join(repr(name) for name in names)

@@ -1,4 +1,4 @@
-"""What samplers of numbers and of listed values share: rounding and conversion."""
+"""Bases of samplers of numbers and listed values: rounding and conversion."""
 
 from __future__ import annotations
 
@@ -14,34 +14,35 @@ from dd_core.storage.arrow import Values
 
 
 class ScalarSampler(SamplerParams):
-    """Base of samplers whose values are numbers or short texts; `convert_to` is a type's name."""
+    """Base of samplers whose values are numbers or strings; `convert_to` is the name of a type."""
 
     @property
     def rounding(self) -> int | None:
-        """Decimal places that values are rounded to."""
-        return getattr(self, "decimal_places", None)
+        """Decimal places to round values to; None for no rounding."""
+        return None
 
     @property
     def possible(self) -> NDArray[Any] | None:
-        """Every value that can be drawn, where they can be listed."""
+        """All values that can be drawn; None if they cannot be listed."""
         return None
 
     @property
     def range(self) -> tuple[float, float]:
-        """Least and greatest value that can be drawn, both included."""
+        """Smallest and largest value that can be drawn, both inclusive."""
         return -np.inf, np.inf
 
     def conversion_problem(self, convert_to: str) -> str | None:
-        """Only float, int and str exist, and only numbers become numbers."""
+        """Reject types other than `float`, `int` and `str`, and strings that are not numbers."""
         if convert_to not in ("float", "int", "str"):
-            return f"{self.kind} values cannot become {convert_to!r}; use 'float', 'int' or 'str'"
+            message = f"{self.kind} values cannot be converted to {convert_to!r}"
+            return f"{message}; use 'float', 'int' or 'str'"
         if self.possible is not None and convert_to != "str":
             try:
                 numbers = self.possible.astype(np.float64)
             except ValueError:
-                return f"some of the values are no numbers, so they cannot become {convert_to!r}"
+                return f"some values are not numbers, which {convert_to!r} requires; use 'str'"
             if convert_to == "int" and not _fit_int64(numbers):
-                return "some of the values are infinite or too large to become 'int'; use 'float'"
+                return "some values are infinite or too large for 'int'; use 'float'"
         return None
 
     def support(self, convert_to: str | None) -> Support:
@@ -56,7 +57,7 @@ class ScalarSampler(SamplerParams):
         return Support("number", low=float(low), high=float(high))
 
     def settle(self, values: Values, convert_to: str | None) -> NDArray[Any]:
-        """Rounded, then as float64 or int64 if that is asked for; halves round to even."""
+        """Values after rounding and conversion to float64 or int64; halves round to even."""
         settled = np.asarray(values)
         if self.rounding is not None:
             settled = settled.round(self.rounding)
@@ -67,18 +68,38 @@ class ScalarSampler(SamplerParams):
         return settled
 
     def finish(self, values: Values, convert_to: str | None) -> NDArray[Any]:
-        """As settled; text if `convert_to` is str."""
+        """Settled values, as strings if `convert_to` is `str`."""
         settled = self.settle(values, convert_to)
         if convert_to != "str" or settled.dtype == object:
             return settled
         return to_objects([str(value) for value in settled.tolist()])
 
 
+class RoundedSampler(ScalarSampler):
+    """Untagged base of samplers whose numbers can be rounded."""
+
+    decimal_places: int | None = None
+    """Decimal places to round values to; default: no rounding."""
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
+        # Pydantic puts inherited fields first. In dumps and in Prefect's form, this one comes
+        # after the kind's own fields.
+        fields = cls.__pydantic_fields__
+        fields["decimal_places"] = fields.pop("decimal_places")
+        super().__pydantic_init_subclass__(**kwargs)
+
+    @property
+    def rounding(self) -> int | None:
+        """The decimal places."""
+        return self.decimal_places
+
+
 def _integers(numbers: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Rounded, halves to even; raises `SamplerError` for what 64 bits cannot hold."""
+    """Round numbers half to even, as int64; raises `SamplerError` if 64 bits cannot hold one."""
     if not _fit_int64(numbers):
         raise SamplerError(
-            "a value that was drawn is infinite or too large to become 'int'; "
+            "a drawn value is infinite or too large for 'int'; "
             "use convert_to='float', or a distribution with shorter tails"
         )
     return np.rint(numbers).astype(np.int64)
@@ -89,14 +110,14 @@ def _fit_int64(numbers: NDArray[np.float64]) -> bool:
 
 
 def to_objects(values: Sequence[Any]) -> NDArray[np.object_]:
-    """An array of Python objects; texts need no padding to the longest then."""
+    """An array of Python objects. NumPy's own string type pads every string to the longest one."""
     array = np.empty(len(values), dtype=object)
     array[:] = values
     return array
 
 
 def as_array(values: Sequence[str | int | float]) -> NDArray[Any]:
-    """Values as an array of one type: int64, float64 or, if any is a text, Python strings."""
+    """Values as an array of one type: int64, float64, or strings if any value is a string."""
     if any(isinstance(value, str) for value in values):
         return to_objects([str(value) for value in values])
     array = np.array(values)

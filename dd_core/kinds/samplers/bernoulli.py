@@ -1,4 +1,4 @@
-"""Ones and zeros."""
+"""The `bernoulli` sampler: zeros and ones."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from dd_core.storage.arrow import Values
 
 
 class BernoulliSamplerParams(ScalarSampler):
-    """1 with probability `p`, else 0."""
+    """1 with probability `p`, otherwise 0."""
 
     sampler_type: Literal["bernoulli"] = "bernoulli"
     p: float = Field(ge=0, le=1)
-    """Probability of a 1."""
+    """Probability of a 1, from 0 to 1."""
 
     @property
     def possible(self) -> NDArray[np.int64]:
-        """Those of 0 and 1 that can occur."""
+        """Which of 0 and 1 can occur."""
         return np.array([0] * (self.p < 1) + [1] * (self.p > 0), dtype=np.int64)
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.int64]:
-        """Zeros and ones, shape (draws.size,)."""
+        """Draw zeros and ones, shape (draws.size,)."""
         return (draws.uniform() < self.p).astype(np.int64)

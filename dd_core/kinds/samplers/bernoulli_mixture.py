@@ -1,4 +1,4 @@
-"""Zeros among numbers from a distribution."""
+"""The `bernoulli_mixture` sampler: numbers from a distribution, mixed with zeros."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ from dd_core.storage.arrow import Values
 
 
 class BernoulliMixtureSamplerParams(DistributionSampler):
-    """A draw from a distribution of `scipy.stats` with probability `p`, else 0."""
+    """A number from a SciPy distribution with probability `p`, otherwise 0."""
 
     sampler_type: Literal["bernoulli_mixture"] = "bernoulli_mixture"
     p: float = Field(ge=0, le=1)
-    """Probability of a draw from the distribution."""
+    """Probability that a row holds a number from the distribution, from 0 to 1."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """The distribution's range, with 0 as far as that can occur."""
+        """The range of the distribution, extended to 0 if zeros can occur."""
         low, high = self.ends if self.p > 0 else (0.0, 0.0)
         return (min(low, 0.0), max(high, 0.0)) if self.p < 1 else (low, high)
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.float64]:
-        """Floats, shape (draws.size,)."""
+        """Draw floats, shape (draws.size,)."""
         values = self.deviates(draws).astype(np.float64)
         return np.where(draws.uniform("mixture") < self.p, values, 0.0)

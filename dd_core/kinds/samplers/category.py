@@ -1,4 +1,4 @@
-"""Values picked from a list, equally often or by weight."""
+"""The `category` sampler: values from a list, with equal or given probabilities."""
 
 from __future__ import annotations
 
@@ -15,15 +15,16 @@ from dd_core.storage.arrow import Values
 
 
 class CategorySamplerParams(ScalarSampler):
-    """One of the given values in every row."""
+    """One of the listed values in each row."""
 
     distribution_type = "categorical"
 
     sampler_type: Literal["category"] = "category"
     values: list[str | int | float] = Field(min_length=1)
-    """What to pick from. All integers stay integers; one text among them makes all of them text."""
+    """Values to choose from. If all of them are integers, the column holds integers. A single
+    string turns all of them into strings."""
     weights: list[float] | None = None
-    """How often each value is picked, in any unit; equally often, if not given."""
+    """One weight per value, not negative and in any unit; default: equal weights."""
 
     @field_validator("weights")
     @classmethod
@@ -31,30 +32,30 @@ class CategorySamplerParams(ScalarSampler):
         if weights is None:
             return None
         if not np.isfinite(weights).all() or min(weights, default=0.0) < 0:
-            raise ValueError("weights must be finite and not negative; use 0 to leave a value out")
+            raise ValueError("weights must be finite and not negative; use 0 to exclude a value")
         total = sum(weights)
         if total == 0:
-            raise ValueError("weights must not all be 0; give at least one value a weight")
-        # Weights that are shares already stay as they are, so that loading a dump changes nothing.
+            raise ValueError("weights must not all be 0; set at least one above 0")
+        # Weights that already add up to 1 are kept, so that a dump that is loaded again is equal.
         return weights if abs(total - 1) < 1e-9 else [weight / total for weight in weights]
 
     @model_validator(mode="after")
-    def _one_weight_a_value(self) -> Self:
+    def _one_weight_per_value(self) -> Self:
         if self.weights is not None and len(self.weights) != len(self.values):
             raise ValueError(
                 f"weights has {len(self.weights)} entries for {len(self.values)} values; "
-                "give each value one weight"
+                "set one weight per value"
             )
         return self
 
     @property
     def possible(self) -> NDArray[Any]:
-        """The values that have a weight."""
+        """The values whose weight is not 0."""
         values = as_array(self.values)
         return values if self.weights is None else values[np.array(self.weights) > 0]
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[Any]:
-        """Picks, shape (draws.size,)."""
+        """Draw values from the list, shape (draws.size,)."""
         values = as_array(self.values)
         if self.weights is None:
             return values[draws.below(len(values))]

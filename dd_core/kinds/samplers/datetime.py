@@ -1,4 +1,4 @@
-"""Points in time between two others, all equally likely."""
+"""The `datetime` sampler: dates and times between two others."""
 
 from __future__ import annotations
 
@@ -15,21 +15,22 @@ from dd_core.storage.arrow import Values
 
 
 class DatetimeSamplerParams(MomentSampler):
-    """Uniform distribution over the seconds of [start, end), cut off at a unit."""
+    """Uniform distribution over the seconds in [start, end), truncated to a unit."""
 
     distribution_type = "other"
 
     sampler_type: Literal["datetime"] = "datetime"
     start: str
-    """Earliest point in time, for example 2024-01-01 or 2024-01-01T08:00."""
+    """Earliest date and time, inclusive, for example 2024-01-01 or 2024-01-01T08:00."""
     end: str
-    """The values stay before this."""
+    """Latest date and time, exclusive."""
     unit: Literal["Y", "M", "D", "h", "m", "s"] = "D"
-    """What values are cut off at: year, month, day, hour, minute or second."""
+    """Unit to which values are truncated: year (`Y`), month (`M`), day (`D`), hour (`h`), minute
+    (`m`) or second (`s`)."""
 
     @field_validator("start", "end")
     @classmethod
-    def _is_a_moment(cls, text: str) -> str:
+    def _is_a_time(cls, text: str) -> str:
         parse_moment(text)
         return text
 
@@ -42,7 +43,7 @@ class DatetimeSamplerParams(MomentSampler):
         return self
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.datetime64]:
-        """Points in time as datetime64[s], shape (draws.size,)."""
+        """Draw dates and times as datetime64[s], shape (draws.size,)."""
         start = parse_moment(self.start)
         seconds = int((parse_moment(self.end) - start).astype(np.int64))
         moments = start + draws.below(seconds).astype("timedelta64[s]")

@@ -1,4 +1,4 @@
-"""Floats around a mean, by the normal distribution."""
+"""The `gaussian` sampler: floats from a normal distribution."""
 
 from __future__ import annotations
 
@@ -10,20 +10,18 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from dd_core.kinds.draws import Draws
-from dd_core.kinds.samplers._scalar import ScalarSampler
+from dd_core.kinds.samplers._scalar import RoundedSampler
 from dd_core.storage.arrow import Values
 
 
-class GaussianSamplerParams(ScalarSampler):
+class GaussianSamplerParams(RoundedSampler):
     """Normal distribution."""
 
     sampler_type: Literal["gaussian"] = "gaussian"
     mean: float = Field(allow_inf_nan=False)
-    """Centre of the distribution."""
+    """Mean of the distribution."""
     stddev: float = Field(allow_inf_nan=False)
-    """Standard deviation, 0 or greater."""
-    decimal_places: int | None = None
-    """Decimal places that values are rounded to."""
+    """Standard deviation, not negative."""
 
     @field_validator("stddev")
     @classmethod
@@ -34,9 +32,9 @@ class GaussianSamplerParams(ScalarSampler):
 
     @property
     def range(self) -> tuple[float, float]:
-        """Unbounded, unless there is no deviation."""
+        """Unbounded, or only the mean if the standard deviation is 0."""
         return (-np.inf, np.inf) if self.stddev > 0 else (self.mean, self.mean)
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.float64]:
-        """Floats, shape (draws.size,)."""
+        """Draw floats, shape (draws.size,)."""
         return self.mean + self.stddev * draws.normal()

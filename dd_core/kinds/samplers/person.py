@@ -1,4 +1,4 @@
-"""People from managed datasets, which agree with the statistics of their country."""
+"""The `person` sampler: people from managed datasets that match a country's statistics."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from dd_core.errors import Problem, SamplerError
 from dd_core.kinds.draws import Draws, permute
 from dd_core.kinds.samplers._people.age import ADULT_AGE, GREATEST_AGE, AgeRange
 from dd_core.kinds.samplers._people.person_contact import make_contact
-from dd_core.kinds.samplers._people.person_data import PersonFile, Wanted, find_dataset
+from dd_core.kinds.samplers._people.person_data import Filters, PersonFile, find_dataset
 from dd_core.kinds.samplers._scalar import to_objects
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
 from dd_core.storage.arrow import Values
@@ -47,7 +47,7 @@ PERSONAL = """
     smoking_status waist_status race education_degree first_language second_language third_language
     zone religion
 """.split()  # noqa: SIM905  (a list of quoted names is hard to read)
-"""What a person's dict holds, in this order, as far as the dataset has it."""
+"""Fields of a person, in this order; those that the dataset lacks are left out."""
 PERSONA = """
     persona detailed_persona professional_persona career_goals_and_ambitions cultural_background
     arts_persona culinary_persona finance_persona healthcare_persona sports_persona travel_persona
@@ -55,36 +55,37 @@ PERSONA = """
     openness conscientiousness extraversion agreeableness neuroticism aspects digital_skill
     family_persona religious_persona religious_background linguistic_persona linguistic_background
 """.split()  # noqa: SIM905
-"""What it holds besides with synthetic personas."""
-_NEEDED = ("first_name", "last_name", "age")
+"""Additional fields with synthetic personas."""
+_REQUIRED = ("first_name", "last_name", "age")
 
 PAGE = 4096
-"""Rows of the generated dataset whose people are fetched together, because it takes a pass through
-the file."""
+"""Rows of the generated dataset whose people are fetched together: each fetch takes one pass
+through the file."""
 
 
 class PersonSamplerParams(SamplerParams):
-    """A person of the locale's managed dataset in every row, as a dict.
+    """A person from the locale's managed dataset in each row, as a dict.
 
-    The people come in a random order and none comes twice before everybody who satisfies the
-    filters has come once.
+    People appear in random order. Nobody appears twice until everybody who matches the filters has
+    appeared once.
     """
 
     distribution_type = "other"
 
     sampler_type: Literal["person"] = "person"
     locale: Locale = "en_US"
-    """Whose people; the file `<managed assets>/datasets/<locale>.parquet` must be there."""
+    """Language and country of the people. The file `datasets/<locale>.parquet` must exist in the
+    managed assets folder."""
     sex: Literal["Male", "Female"] | None = None
-    """Only people of this sex."""
+    """Sex of the people; default: either."""
     city: str | list[str] | None = None
-    """Only people who live in this city, or one of these."""
+    """City, or list of cities, where the people live; default: any city."""
     age_range: AgeRange = Field(default=[ADULT_AGE, GREATEST_AGE])
-    """Least and greatest age in years, both included."""
+    """Minimum and maximum age in years, both inclusive."""
     select_field_values: dict[str, list[str]] | None = None
-    """Only people who have one of the listed values in each of these fields."""
+    """Values that a person may have, for each named field; default: any values."""
     with_synthetic_personas: bool = False
-    """Also the fields that describe the person in words."""
+    """Whether to add the fields that describe a person in words; default: no."""
 
     _assets: Path | None = PrivateAttr(default=None)
 
@@ -100,28 +101,30 @@ class PersonSamplerParams(SamplerParams):
     def _some_value(cls, fields: dict[str, list[str]] | None) -> dict[str, list[str]] | None:
         for name, values in (fields or {}).items():
             if not values:
-                raise ValueError(f"the list of {name!r} must not be empty; leave the field out")
+                raise ValueError(
+                    f"the list of {name!r} must not be empty; leave it out for any value"
+                )
         return fields
 
     def located(self, assets: Path) -> Self:
-        """A copy that looks for the people below the folder."""
+        """A copy that reads the people from the folder `assets`."""
         copy = self.model_copy()
         copy._assets = assets
         return copy
 
     def content_hash(self) -> str:
-        """Which people the file holds."""
+        """Hash of the file with the people."""
         return self._file().digest
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
-        """A file that is missing or lacks something, and filters that nobody satisfies."""
+        """A file that is missing or incomplete, or filters that nobody matches."""
         path = find_dataset(self._assets, self.locale)
         if not path.is_file():
             yield Problem(
                 f"{place}.locale",
-                f"the people of {self.locale!r} are not here: there is no file {str(path)!r}; put "
-                "it there, name the folder that has datasets/ in DATA_DESIGNER_MANAGED_ASSETS_PATH "
-                "or in managed_assets_path, or use person_from_faker",
+                f"the people of {self.locale!r} are missing: there is no file {str(path)!r}; "
+                "add it, set DATA_DESIGNER_MANAGED_ASSETS_PATH or managed_assets_path to the "
+                "folder that contains datasets/, or use person_from_faker",
             )
             return
         try:
@@ -130,7 +133,7 @@ class PersonSamplerParams(SamplerParams):
             yield Problem(place, str(error))
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
-        """People as dicts, shape (draws.size,)."""
+        """Draw people as dicts, shape (draws.size,)."""
         file = self._file()
         people: list[dict[str, Any]] = []
         stop = draws.start + draws.size
@@ -139,7 +142,7 @@ class PersonSamplerParams(SamplerParams):
             count = min(stop - page * PAGE, PAGE) - first
             with _READING:
                 fetched = _page(
-                    file, self._wanted(file), self._keys(file), draws.seed, draws.column, page
+                    file, self._filters(file), self._fields(file), draws.seed, draws.column, page
                 )
             people += self._people(*fetched, first, count, f"{draws.seed}/{draws.column}")
         return to_objects(people)
@@ -150,14 +153,14 @@ class PersonSamplerParams(SamplerParams):
     def _people(
         self,
         table: pa.Table,
-        places: NDArray[np.int64],
+        indices: NDArray[np.int64],
         numbers: NDArray[np.uint32],
         first: int,
         count: int,
         key: str,
     ) -> Iterator[dict[str, Any]]:
-        """Finished dicts of `count` rows of a page."""
-        chosen = places[first : first + count]
+        """The dicts of `count` rows of a page, from its row `first` on."""
+        chosen = indices[first : first + count]
         for number, held in zip(numbers[chosen], table.take(chosen).to_pylist(), strict=True):
             person: dict[str, Any] = {"locale": self.locale, **held}
             if self.locale == "en_US" and "region" in person:
@@ -165,22 +168,22 @@ class PersonSamplerParams(SamplerParams):
             person = {**make_contact(person, self.locale, f"{key}/{number}"), **person}
             yield {name: person[name] for name in [*PERSONAL, *PERSONA] if name in person}
 
-    def _keys(self, file: PersonFile) -> tuple[str, ...]:
-        wanted = {*PERSONAL, *(PERSONA if self.with_synthetic_personas else ())}
-        return tuple(name for name in file.columns if name in wanted)
+    def _fields(self, file: PersonFile) -> tuple[str, ...]:
+        requested = {*PERSONAL, *(PERSONA if self.with_synthetic_personas else ())}
+        return tuple(name for name in file.columns if name in requested)
 
-    def _wanted(self, file: PersonFile) -> Wanted:
-        """The filters by the columns of the file."""
+    def _filters(self, file: PersonFile) -> Filters:
+        """The filters, by column of the file."""
         low, high = self.age_range
-        wanted: list[tuple[str, tuple[str | int, ...]]] = [("age", tuple(range(low, high + 1)))]
+        filters: list[tuple[str, tuple[str | int, ...]]] = [("age", tuple(range(low, high + 1)))]
         if self.sex is not None:
-            wanted.append(("sex", (self.sex,)))
+            filters.append(("sex", (self.sex,)))
         if self.city is not None:
             cities = [self.city] if isinstance(self.city, str) else self.city
-            wanted.append(("city", tuple(cities)))
+            filters.append(("city", tuple(cities)))
         for field, values in (self.select_field_values or {}).items():
-            wanted.append((self._column_of(field, file), tuple(values)))
-        return tuple(wanted)
+            filters.append((self._column_of(field, file), tuple(values)))
+        return tuple(filters)
 
     def _column_of(self, field: str, file: PersonFile) -> str:
         is_region = self.locale == "en_US" and field == "state" and "region" in file.columns
@@ -189,13 +192,13 @@ class PersonSamplerParams(SamplerParams):
     def _data_problems(self, place: str, file: PersonFile) -> Iterator[Problem]:
         from difflib import get_close_matches
 
-        missing = [name for name in _NEEDED if name not in file.columns]
+        missing = [name for name in _REQUIRED if name not in file.columns]
         if missing:
             names = ", ".join(repr(name) for name in missing)
             yield Problem(f"{place}.locale", f"{file.path!r} has no {names}; get a complete file")
             return
-        wanted = self._wanted(file)
-        unknown = [name for name, _ in wanted if name not in file.columns]
+        filters = self._filters(file)
+        unknown = [name for name, _ in filters if name not in file.columns]
         for name in unknown:
             field = "select_field_values" if name in (self.select_field_values or {}) else name
             close = get_close_matches(name, file.columns, n=1)
@@ -203,34 +206,39 @@ class PersonSamplerParams(SamplerParams):
             yield Problem(
                 f"{place}.{field}", f"the people of {self.locale!r} have no field {name!r}; {fix}"
             )
-        if not unknown and not file.matching(wanted).size:
-            told = self.model_dump(
+        if not unknown and not file.matching(filters).size:
+            shown = self.model_dump(
                 exclude={"sampler_type", "with_synthetic_personas"}, exclude_none=True
             )
-            yield Problem(place, f"nobody in the dataset satisfies {told}; widen the filters")
+            yield Problem(place, f"nobody in the dataset matches {shown}; relax the filters")
 
 
-_READING = Lock()  # batches that need the same page must not all fetch it
+_READING = Lock()  # batches that need the same page fetch it only once
 
 
 @lru_cache(maxsize=8)
 def _page(
-    file: PersonFile, wanted: Wanted, columns: tuple[str, ...], seed: int, column: str, page: int
+    file: PersonFile, filters: Filters, columns: tuple[str, ...], seed: int, column: str, page: int
 ) -> tuple[pa.Table, NDArray[np.int64], NDArray[np.uint32]]:
-    """The people of a page: each once, where in the table each row's is, and their numbers."""
-    matching = file.matching(wanted)
+    """The people of a page, each once, the index of each row's person, and the people's numbers."""
+    matching = file.matching(filters)
     size = len(matching)
     if not size:
-        raise SamplerError(f"nobody in {file.path!r} satisfies the filters of column {column!r}")
+        raise SamplerError(
+            f"nobody in {file.path!r} matches the filters of column {column!r}; relax them"
+        )
+    # Row r gets person r % size of cycle r // size. Each cycle is another permutation of all
+    # matching people, so a page can be drawn without those before it.
     rows = np.arange(page * PAGE, (page + 1) * PAGE)
     chosen = np.empty(PAGE, dtype=np.uint32)
     for cycle in range(rows[0] // size, rows[-1] // size + 1):
         here = rows // size == cycle
         chosen[here] = matching[_order(seed, column, cycle, size)[rows[here] % size]]
-    numbers, places = np.unique(chosen, return_inverse=True)
-    return file.rows(numbers, columns), places, numbers
+    numbers, indices = np.unique(chosen, return_inverse=True)
+    return file.rows(numbers, columns), indices, numbers
 
 
 @lru_cache(maxsize=4)
 def _order(seed: int, column: str, cycle: int, size: int) -> NDArray[np.uint32]:
+    """The permutation of all matching people in one cycle."""
     return permute(seed, f"{column}/people", cycle, size).astype(np.uint32)

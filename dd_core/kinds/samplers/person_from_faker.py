@@ -1,4 +1,4 @@
-"""Made-up people whose names, addresses and jobs come from the Faker library."""
+"""The `person_from_faker` sampler: fictitious people from the Faker library."""
 
 from __future__ import annotations
 
@@ -44,23 +44,23 @@ LOCALES = frozenset(
     tr_TR tw_GH uk_UA vi_VN zh_CN zh_TW zu_ZA
     """.split()  # noqa: SIM905  (a list of ninety quoted names is hard to read)
 )
-"""Languages and countries that people can come from."""
+"""Supported locales."""
 
 
 class PersonFromFakerSamplerParams(SamplerParams):
-    """A dict of personal data in every row."""
+    """A fictitious person in each row, as a dict."""
 
     distribution_type = "other"
 
     sampler_type: Literal["person_from_faker"] = "person_from_faker"
     locale: str = "en_US"
-    """Language and country of names and addresses, for example fr_FR."""
+    """Language and country of names and addresses, for example `fr_FR`."""
     sex: Literal["Male", "Female"] | None = None
-    """The sex of everybody; either, if not given."""
+    """Sex of the people; default: either."""
     city: str | list[str] | None = None
-    """The city, or the cities to pick from; one of Faker's, if not given."""
+    """City, or list of cities to choose from; default: Faker's cities."""
     age_range: AgeRange = Field(default=[ADULT_AGE, GREATEST_AGE])
-    """Least and greatest age in years, both included. People have their age on 2025-12-31."""
+    """Minimum and maximum age in years as of 2025-12-31, both inclusive."""
 
     @field_validator("locale")
     @classmethod
@@ -79,18 +79,18 @@ class PersonFromFakerSamplerParams(SamplerParams):
         return city
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
-        """A locale that the installed version of Faker lacks."""
+        """A locale that the installed version of Faker does not have."""
         from faker.config import AVAILABLE_LOCALES
 
         if self.locale not in AVAILABLE_LOCALES:
             yield Problem(
                 f"{place}.locale",
-                f"the installed version of Faker knows no {self.locale!r}; "
-                "use another locale, or a version of faker that has it",
+                f"the installed version of Faker has no locale {self.locale!r}; "
+                "use another locale, or install a version of faker that has it",
             )
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
-        """People as dicts, shape (draws.size,)."""
+        """Draw people as dicts, shape (draws.size,)."""
         sexes = _pick(draws, "sex", [self.sex] if self.sex else ["Male", "Female"])
         ages = self.age_range[0] + draws.below(self.age_range[1] - self.age_range[0] + 1, "age")
         cities = [self.city] if isinstance(self.city, str) else self.city
@@ -108,15 +108,16 @@ class PersonFromFakerSamplerParams(SamplerParams):
         )
         with _FAKER_LOCK:
             faker = get_faker(self.locale)
-            faker.random.seed(0)  # also forgets half of a pair of normal deviates
-            sayings = {sex: _sayings(faker, sex) for sex in ("Female", "Male")}
-            seed = super(Random, faker.random).seed  # that of Random checks types for a while
-            return to_objects([self._person(seed, sayings, *values) for values in drawn])
+            faker.random.seed(0)  # discards the second of a pair of normal deviates, too
+            methods = {sex: _get_methods(faker, sex) for sex in ("Female", "Male")}
+            # `Random.seed` spends time on type checks, so this is the method of its base class.
+            seed = super(Random, faker.random).seed
+            return to_objects([self._person(seed, methods, *values) for values in drawn])
 
     def _person(
         self,
-        begin: Callable[[int], None],
-        sayings: Mapping[str, Mapping[str, Callable[[], str | None]]],
+        reseed: Callable[[int], None],
+        methods: Mapping[str, Mapping[str, Callable[[], str | None]]],
         uuid: str,
         sex: str,
         age: int,
@@ -127,28 +128,28 @@ class PersonFromFakerSamplerParams(SamplerParams):
         field: str,
         seed: int,
     ) -> dict[str, Any]:
-        begin(seed)
-        say = sayings[sex]
+        reseed(seed)
+        make = methods[sex]
         return {
             "uuid": uuid,
             "locale": self.locale,
-            "first_name": say["first_name"](),
-            "last_name": say["last_name"](),
+            "first_name": make["first_name"](),
+            "last_name": make["last_name"](),
             "middle_name": None,
             "sex": sex,
-            "street_number": say["building_number"](),
-            "street_name": say["street_name"](),
-            "city": city or say["city"](),
-            "state": say["state"](),
-            "postcode": say["postcode"](),
+            "street_number": make["building_number"](),
+            "street_name": make["street_name"](),
+            "city": city or make["city"](),
+            "state": make["state"](),
+            "postcode": make["postcode"](),
             "age": age,
             "birth_date": birth_date,
-            "country": say["country"](),
+            "country": make["country"](),
             "marital_status": marital_status,
             "education_level": education_level,
             "unit": "",
-            "occupation": say["job"](),
-            "phone_number": say["phone_number"]() if age >= ADULT_AGE else None,
+            "occupation": make["job"](),
+            "phone_number": make["phone_number"]() if age >= ADULT_AGE else None,
             "bachelors_field": field if education_level in _DEGREES else "no_degree",
         }
 
@@ -163,20 +164,20 @@ def _uuids(draws: Draws) -> list[str]:
     return [f"{d[:8]}-{d[8:12]}-{d[12:16]}-{d[16:20]}-{d[20:]}" for d in digits]
 
 
-def _sayings(faker: Generator, sex: str) -> dict[str, Callable[[], str | None]]:
-    """What makes up each field; None is made up for those that the locale does not have."""
+def _get_methods(faker: Generator, sex: str) -> dict[str, Callable[[], str | None]]:
+    """Faker's method for each field; None for fields that the locale does not have."""
 
     def nothing() -> None:
         return None
 
-    named = {name: name for name in _SAID} | {
+    names = {name: name for name in _FAKER_FIELDS} | {
         name: f"{name}_{sex.lower()}" for name in ("first_name", "last_name")
     }
-    return {name: getattr(faker, method, nothing) for name, method in named.items()}
+    return {name: getattr(faker, method, nothing) for name, method in names.items()}
 
 
-_SAID = (
+_FAKER_FIELDS = (
     *("building_number", "street_name", "city", "state", "postcode", "country", "job"),
     "phone_number",
 )
-_FAKER_LOCK = Lock()  # a Faker has one random generator, which every row seeds anew
+_FAKER_LOCK = Lock()  # all locales share one random generator, which every row seeds again

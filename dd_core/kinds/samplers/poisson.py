@@ -1,4 +1,4 @@
-"""Numbers of independent events in a span of time or space."""
+"""The `poisson` sampler: the number of independent events in an interval."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from dd_core.kinds.draws import Draws
 from dd_core.kinds.samplers._scalar import ScalarSampler
 from dd_core.storage.arrow import Values
 
-_GREATEST_MEAN = 1e18  # beyond it, some values would not fit 64 bits
+_GREATEST_MEAN = 1e18  # above this mean, some values would not fit in 64 bits
 
 
 class PoissonSamplerParams(ScalarSampler):
-    """Poisson distribution."""
+    """Poisson distribution: the number of independent events in an interval."""
 
     sampler_type: Literal["poisson"] = "poisson"
     mean: float = Field(ge=0, le=_GREATEST_MEAN)
-    """How many events there are on average."""
+    """Mean number of events."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """From 0 on; only 0, if that is the mean."""
+        """0 and above, or only 0 if the mean is 0."""
         return 0, np.inf if self.mean > 0 else 0
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.int64]:
-        """Whole numbers, shape (draws.size,)."""
+        """Draw integers, shape (draws.size,)."""
         return draws.blockwise(
             lambda random, count: random.poisson(self.mean, count).astype(np.int64)
         )

@@ -1,7 +1,7 @@
-"""The contract of a sampler: parameters of a distribution that can draw values for rows.
+"""The contract of a sampler: the parameters of a distribution, and how to draw values from it.
 
-A kind of sampler lives in one file of `dd_core/samplers/`. Conditional parameters and constraints
-are the business of `dd_core/kinds/columns/sampler.py`.
+Each kind of sampler has its own module in `dd_core/kinds/samplers/`. Conditional parameters and
+constraints are handled in `dd_core/kinds/columns/sampler.py`.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from dd_core.storage.arrow import Values
 
 
 class SamplerType(StrEnum):
-    """Names of the samplers that configurations written for NeMo Data Designer may use."""
+    """Names of the built-in samplers."""
 
     BERNOULLI = "bernoulli"
     BERNOULLI_MIXTURE = "bernoulli_mixture"
@@ -44,27 +44,29 @@ class SamplerType(StrEnum):
 
 
 Order: TypeAlias = Literal["number", "text", "time"]
-"""What values compare with: those of different orders cannot be compared."""
+"""How values are ordered. Values of different orders cannot be compared with each other."""
 
 
 @dataclass(frozen=True)
 class Support:
-    """What is known about a sampler's values before any is drawn."""
+    """What is known about a sampler's values before any of them is drawn."""
 
     order: Order
     low: float = -np.inf
     high: float = np.inf
-    """Numbers only: no value is less than `low` or greater than `high`."""
+    """For numbers: no value is below `low` or above `high`."""
     values: NDArray[Any] | None = None
-    """Every possible value, where they can be listed."""
+    """All possible values; None if they cannot be listed."""
 
     def allows(self, constraints: Sequence[ScalarInequalityConstraint]) -> bool:
-        """False if no value whatever satisfies all constraints."""
+        """Whether at least one possible value satisfies all constraints."""
         candidates = self.values
         if candidates is None:
+            # Inequalities change their result only at a right-hand side. So it is enough to try
+            # the bounds, each right-hand side, and the floats directly below and above it.
             rhs = np.array([constraint.rhs for constraint in constraints])
-            beside = [np.nextafter(rhs, -np.inf), np.nextafter(rhs, np.inf)]
-            points = np.concatenate([[self.low, self.high], rhs, *beside])
+            neighbors = [np.nextafter(rhs, -np.inf), np.nextafter(rhs, np.inf)]
+            points = np.concatenate([[self.low, self.high], rhs, *neighbors])
             candidates = points[(points >= self.low) & (points <= self.high)]
         holds = np.ones(len(candidates), dtype=bool)
         for constraint in constraints:
@@ -73,45 +75,45 @@ class Support:
 
 
 class SamplerParams(Kind, tag="sampler_type"):
-    """What every kind of sampler has in common."""
+    """Base class of all samplers."""
 
     distribution_type: ClassVar[DistributionType] = "numerical"
-    """Which figures describe the values of a finished dataset."""
+    """Which statistics describe the values in a finished dataset."""
 
     @property
     def parents(self) -> list[str]:
-        """Other sampler columns whose values `draw` needs."""
+        """Names of the sampler columns whose values `draw` needs."""
         return []
 
     def located(self, assets: Path) -> Self:
-        """The same parameters, told which folder managed datasets are in."""
+        """These parameters, reading managed datasets from the folder `assets`."""
         return self
 
     def content_hash(self) -> str | None:
-        """Stands for the content of the file that values are drawn from, if there is one."""
+        """Hash of the file that values are drawn from; None if there is no file."""
         return None
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
-        """What is wrong with these parameters given the other samplers, found before a run."""
+        """Yield what is wrong with these parameters, given the other samplers, before a run."""
         yield from ()
 
     def conversion_problem(self, convert_to: str) -> str | None:
-        """Why values cannot be converted to `convert_to`, and what to do; None if they can."""
+        """Why values cannot be converted to `convert_to`, and the fix; None if they can."""
         return None
 
     def support(self, convert_to: str | None) -> Support | None:
-        """What `settle` can give; None if the values have no order, so no constraint applies."""
+        """What `settle` can return; None if the values have no order and cannot be constrained."""
         return None
 
     @abstractmethod
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> Values:
-        """`draws.size` values; a value depends only on the row's draws and the row's inputs.
+        """Draw `draws.size` values, each from the draws and the inputs of its own row only.
 
-        `inputs` holds what `parents` drew for the same rows.
+        `inputs` holds the values of `parents` for the same rows.
         """
 
     def settle(self, values: Values, convert_to: str | None) -> Values:
-        """Drawn values as constraints compare them: rounded, numbers converted to numbers."""
+        """Drawn values as constraints compare them: rounded, and converted if they stay numbers."""
         return values
 
     def finish(self, values: Values, convert_to: str | None) -> Values:
@@ -120,4 +122,4 @@ class SamplerParams(Kind, tag="sampler_type"):
 
 
 Siblings: TypeAlias = Mapping[str, Sequence[SamplerParams]]
-"""The parameters of every sampler column by name: `params`, then the conditional ones."""
+"""The parameters of all sampler columns by name: `params`, then the conditional parameters."""

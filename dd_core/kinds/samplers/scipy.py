@@ -1,4 +1,4 @@
-"""Numbers from any distribution of one variable that SciPy has."""
+"""The `scipy` sampler: numbers from any univariate distribution in SciPy."""
 
 from __future__ import annotations
 
@@ -9,21 +9,20 @@ from numpy.typing import NDArray
 
 from dd_core.kinds.draws import Draws
 from dd_core.kinds.samplers._distribution import DistributionSampler
+from dd_core.kinds.samplers._scalar import RoundedSampler
 from dd_core.storage.arrow import Values
 
 
-class ScipySamplerParams(DistributionSampler):
-    """A distribution of `scipy.stats`."""
+class ScipySamplerParams(RoundedSampler, DistributionSampler):
+    """Any univariate distribution in `scipy.stats`."""
 
     sampler_type: Literal["scipy"] = "scipy"
-    decimal_places: int | None = None
-    """Decimal places that values are rounded to."""
 
     @property
     def range(self) -> tuple[float, float]:
-        """The distribution's own."""
+        """The range of the distribution."""
         return self.ends
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[Any]:
-        """Floats, or integers of a discrete distribution, shape (draws.size,)."""
+        """Draw floats, or integers if the distribution is discrete, shape (draws.size,)."""
         return self.deviates(draws)

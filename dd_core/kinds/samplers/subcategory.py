@@ -1,4 +1,4 @@
-"""Values picked from a list that depends on the value of a category column."""
+"""The `subcategory` sampler: values from a list that depends on a category column."""
 
 from __future__ import annotations
 
@@ -18,19 +18,19 @@ from dd_core.storage.arrow import Values
 
 
 class SubcategorySamplerParams(ScalarSampler):
-    """One of the values that belong to the row's category, equally often."""
+    """One of the values listed for the row's category, all with equal probability."""
 
     distribution_type = "categorical"
 
     sampler_type: Literal["subcategory"] = "subcategory"
     category: str
-    """The category sampler column that decides on the list."""
+    """Name of the `category` sampler column that selects the list."""
     values: dict[str, list[str | int | float]]
-    """What to pick from, for every value of the category."""
+    """Values to choose from, for each value of the category. Numbers become floats."""
 
     @field_validator("values", mode="before")
     @classmethod
-    def _keys_are_texts(cls, values: Any) -> Any:
+    def _keys_are_strings(cls, values: Any) -> Any:
         if not isinstance(values, Mapping):
             return values
         items: Mapping[Any, Any] = values  # pyright: ignore[reportUnknownVariableType]
@@ -43,8 +43,8 @@ class SubcategorySamplerParams(ScalarSampler):
     ) -> dict[str, list[str | int | float]]:
         empty = [key for key, choices in values.items() if not choices]
         if empty or not values:
-            what = f"values of {empty[0]!r}" if empty else "values"
-            raise ValueError(f"{what} must not be empty; list at least one value")
+            name = f"values of {empty[0]!r}" if empty else "values"
+            raise ValueError(f"{name} must not be empty; list at least one value")
         return values
 
     @property
@@ -54,16 +54,16 @@ class SubcategorySamplerParams(ScalarSampler):
 
     @property
     def possible(self) -> NDArray[Any]:
-        """The values of all lists; numbers are float64."""
+        """The values of all lists as one array; numbers are float64."""
         values = as_array([choice for choices in self.values.values() for choice in choices])
         return values if values.dtype == object else values.astype(np.float64)
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
-        """A parent that is missing, is no category, or has other values than the keys."""
+        """A parent that is missing, is not a category, or has values other than the keys."""
         if self.category not in siblings:
             yield Problem(
                 f"{place}.category",
-                f"{self.category!r} is no sampler column; name a category sampler column",
+                f"{self.category!r} is not a sampler column; name a category sampler column",
             )
             return
         parents = siblings[self.category]
@@ -76,15 +76,17 @@ class SubcategorySamplerParams(ScalarSampler):
         found = _keys(parents)
         for key in sorted(found - self.values.keys()):
             yield Problem(
-                f"{place}.values", f"there is no list for {self.category} {key!r}; add the key"
+                f"{place}.values", f"has no list for {self.category} {key!r}; add this key"
             )
         for key in sorted(self.values.keys() - found):
             yield Problem(
-                f"{place}.values", f"{key!r} is no value of {self.category!r}; remove the key"
+                f"{place}.values", f"{key!r} is not a value of {self.category!r}; remove this key"
             )
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[Any]:
-        """Picks, shape (draws.size,)."""
+        """Draw values from the list of each row's category, shape (draws.size,)."""
+        # `possible` holds all lists end to end: a value is found at the start of its list plus
+        # a draw below the length of that list, for all rows at once.
         lengths = np.array([len(choices) for choices in self.values.values()])
         starts = np.cumsum(lengths) - lengths
         index = {key: code for code, key in enumerate(self.values)}
@@ -94,7 +96,7 @@ class SubcategorySamplerParams(ScalarSampler):
 
 
 def _keys(parents: Sequence[SamplerParams]) -> set[str]:
-    """Every value that the category can have, as text."""
+    """All values that the category can have, as strings."""
     return {
         str(value)
         for parent in parents

@@ -1,4 +1,4 @@
-"""Points in time some while after another column's."""
+"""The `timedelta` sampler: dates and times after those of another column."""
 
 from __future__ import annotations
 
@@ -20,29 +20,31 @@ _MOST_SECONDS = 9998 * 365 * 86_400
 
 
 class TimeDeltaSamplerParams(MomentSampler):
-    """A reference column's point in time plus a whole number of units from [dt_min, dt_max)."""
+    """The date and time in another column plus a number of units from [dt_min, dt_max)."""
 
     distribution_type = "other"
 
     sampler_type: Literal["timedelta"] = "timedelta"
     dt_min: int = Field(ge=0)
-    """Least number of units."""
+    """Lower bound for the number of units, inclusive."""
     dt_max: int = Field(gt=0)
-    """The number of units stays below this."""
+    """Upper bound for the number of units, exclusive."""
     reference_column_name: str
-    """The datetime or timedelta sampler column that is added to."""
+    """Name of the `datetime` or `timedelta` sampler column to add to."""
     unit: Literal["D", "h", "m", "s"] = "D"
-    """Day, hour, minute or second."""
+    """Unit of the difference: day (`D`), hour (`h`), minute (`m`) or second (`s`)."""
 
     @model_validator(mode="after")
     def _in_order(self) -> Self:
         if self.dt_min >= self.dt_max:
             raise ValueError(
                 f"dt_min ({self.dt_min}) must be less than dt_max ({self.dt_max}); "
-                f"use dt_max={self.dt_min + 1} for always {self.dt_min}"
+                f"use dt_max={self.dt_min + 1} to always add {self.dt_min}"
             )
         if self.dt_max > _MOST_SECONDS // _SECONDS[self.unit]:
-            raise ValueError(f"dt_max ({self.dt_max}) of unit {self.unit!r} is over 9998 years")
+            raise ValueError(
+                f"dt_max ({self.dt_max}) of unit {self.unit!r} exceeds 9998 years; use less"
+            )
         return self
 
     @property
@@ -51,18 +53,18 @@ class TimeDeltaSamplerParams(MomentSampler):
         return [self.reference_column_name]
 
     def problems(self, place: str, siblings: Siblings) -> Iterator[Problem]:
-        """A reference column that is missing or holds no points in time."""
+        """A reference column that is missing or does not hold dates and times."""
         name = self.reference_column_name
-        wanted = "name a datetime or timedelta sampler column"
+        fix = "name a datetime or timedelta sampler column"
         if name not in siblings:
-            message = f"{name!r} is no sampler column; {wanted}"
+            message = f"{name!r} is not a sampler column; {fix}"
             yield Problem(f"{place}.reference_column_name", message)
         elif not all(isinstance(sibling, MomentSampler) for sibling in siblings[name]):
-            message = f"{name!r} is a {siblings[name][0].kind} sampler; {wanted}"
+            message = f"{name!r} is a {siblings[name][0].kind} sampler; {fix}"
             yield Problem(f"{place}.reference_column_name", message)
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.datetime64]:
-        """Points in time as datetime64[s], shape (draws.size,)."""
+        """Draw dates and times as datetime64[s], shape (draws.size,)."""
         units = self.dt_min + draws.below(self.dt_max - self.dt_min)
         reference = np.asarray(inputs[self.reference_column_name])
         return reference + units.astype(f"timedelta64[{self.unit}]")

@@ -1,4 +1,4 @@
-"""Identifiers."""
+"""The `uuid` sampler: unique identifiers."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from dd_core.storage.arrow import Values
 
 _LONG, _SHORT = 32, 8
 _ROUNDS = 6
-_GOLDEN = 0x9E3779B1
+_GOLDEN = 0x9E3779B1  # 2**32 divided by the golden ratio: a multiplier that mixes bits well
 
 
 class UUIDSamplerParams(SamplerParams):
@@ -25,25 +25,26 @@ class UUIDSamplerParams(SamplerParams):
 
     sampler_type: Literal["uuid"] = "uuid"
     prefix: str | None = None
-    """Text in front of the digits."""
+    """String in front of the digits; default: none."""
     short_form: bool = False
-    """Only the first 8 digits. They do not repeat within the first 2**32 rows of a dataset."""
+    """Whether to use 8 digits instead of 32; default: no. They do not repeat within the first
+    2**32 rows of a dataset."""
     uppercase: bool = False
-    """Digits A-F instead of a-f; the prefix stays as it is."""
+    """Whether to write the digits A to F in uppercase; default: no. The prefix is not changed."""
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> list[str]:
-        """Identifiers, one a row."""
+        """Draw one identifier per row."""
         octets = _short_octets(draws) if self.short_form else _octets(draws)
         length = _SHORT if self.short_form else _LONG
         digits = octets.tobytes().hex(" ", length // 2)
         if self.uppercase:
             digits = digits.upper()
-        texts = digits.split()
-        return [self.prefix + text for text in texts] if self.prefix else texts
+        identifiers = digits.split()
+        return [self.prefix + each for each in identifiers] if self.prefix else identifiers
 
 
 def _octets(draws: Draws) -> NDArray[np.uint8]:
-    """Sixteen random octets a row with version and variant in place, shape (size, 16)."""
+    """Sixteen random octets per row, with version and variant set; shape (size, 16)."""
     words = np.stack([draws.bits("high"), draws.bits("low")], axis=1)
     octets = words.astype("<u8", copy=False).view(np.uint8)
     octets[:, 6] = octets[:, 6] & 0x0F | 0x40
@@ -52,10 +53,10 @@ def _octets(draws: Draws) -> NDArray[np.uint8]:
 
 
 def _short_octets(draws: Draws) -> NDArray[np.uint8]:
-    """Four octets a row, shape (size, 4), by a keyed permutation (Feistel network) of the row.
+    """Four octets per row from a keyed permutation (Feistel network) of the row; shape (size, 4).
 
-    Eight random digits would repeat after some ten thousand rows, and rows that are drawn apart
-    cannot compare theirs; a permutation never repeats.
+    Eight random digits would repeat after some ten thousand rows, and batches that run on
+    different machines cannot compare theirs. A permutation never repeats.
     """
     keys = replace(draws, start=0, size=_ROUNDS).bits("short").astype(np.uint32)
     row = np.arange(draws.start, draws.start + draws.size, dtype=np.uint64).astype(np.uint32)

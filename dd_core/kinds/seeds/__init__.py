@@ -1,1 +1,1 @@
-"""Kinds of seed source."""
+"""Seed sources: the contract is in `seed.py`, each kind has its own module."""

@@ -1,9 +1,9 @@
-"""Tables in Parquet, CSV and JSON files, wherever these are."""
+"""Tables in Parquet, CSV and JSON files, on disk or at URLs."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false
-# (pyarrow and fsspec come without types)
+# (pyarrow and fsspec have no type annotations)
 
 from __future__ import annotations
 
@@ -28,55 +28,56 @@ if TYPE_CHECKING:
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
 
 Stamp: TypeAlias = tuple[str, str, int]
-"""A file's path, its version or time of change, and its size in bytes."""
+"""A file's path, its version or modification time, and its size in bytes."""
 
 
 @dataclass(frozen=True)
 class LocalFiles:
-    """A file on this machine, or `folder/*.suffix`."""
+    """A local file, or all files that match `folder/*.suffix`."""
 
     path: str
 
     def paths(self) -> list[Path]:
-        """The files that are there."""
+        """The files that exist now."""
         path = Path(self.path)
         if "*" in path.name:
             return sorted(path.parent.glob(path.name))
         return [path] if path.is_file() else []
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """What tells the files' present content from another."""
+        """The files and their versions; these change whenever the content does."""
         stats = [(str(path), path.stat()) for path in self.paths()]
         return tuple((name, str(stat.st_mtime_ns), stat.st_size) for name, stat in stats)
 
     def open(self, name: str) -> BinaryIO:
-        """A file's bytes."""
+        """Open a file for reading bytes."""
         return Path(name).open("rb")
 
 
 @dataclass(frozen=True)
 class RemoteFiles:
-    """A file or pattern at an address that fsspec knows, such as `s3://bucket/*.parquet`."""
+    """A file or pattern at a URL that fsspec can read, such as `s3://bucket/*.parquet`."""
 
     path: str
     token: SecretStr | None = None
     endpoint: str | None = None
-    """For `hf://` only: the hub's address."""
+    """URL of the Hugging Face hub; for `hf://` only."""
 
     def stamps(self) -> tuple[Stamp, ...]:
-        """What tells the files' present content from another."""
+        """The files and their versions; these change whenever the content does."""
         system, path = self._system()
         system.invalidate_cache()
         found = sorted(system.glob(path)) if "*" in path else [path]
         return tuple(self._stamp(system, name) for name in found)
 
     def open(self, name: str) -> BinaryIO:
-        """A file's bytes, fetched in one go."""
+        """Download a file as a whole."""
         system, _ = self._system()
         return io.BytesIO(system.cat_file(name))
 
     def _stamp(self, system: Any, name: str) -> Stamp:
         facts: dict[str, Any] = system.info(name)
+        # Each file system has its own name for the version or the modification time.
         keys = ("ETag", "etag", "blob_id", "generation", "LastModified", "mtime", "created")
         version = next((facts[key] for key in keys if facts.get(key)), "")
         return name, str(version), int(facts.get("size") or 0)
@@ -94,13 +95,13 @@ class RemoteFiles:
 
 
 def open_table(files: LocalFiles | RemoteFiles) -> SeedTable:
-    """The files' rows, read once a process for as long as the files do not change."""
+    """Open the files as one table. A process reads them once, as long as they do not change."""
     try:
         stamps = files.stamps()
-    except Exception as error:  # each file system has errors of its own
+    except Exception as error:  # each file system raises its own errors
         raise _unreadable(files.path, error) from error
     if not stamps:
-        raise SeedDatasetError(f"no file is at {files.path!r} (any more); check the path")
+        raise SeedDatasetError(f"there is no file at {files.path!r}; check the path")
     return ArrowSeedTable(*_read(files, stamps))
 
 
@@ -111,7 +112,10 @@ def _unreadable(name: str, error: Exception) -> SeedDatasetError:
 
 @lru_cache(maxsize=4)
 def _read(files: LocalFiles | RemoteFiles, stamps: Sequence[Stamp]) -> tuple[pa.Table, str]:
-    """The files' rows and the hash of their content, taken together so that they agree."""
+    """The files' rows and a hash of their content, from the same bytes so that they agree.
+
+    `stamps` is part of the cache key: a file that has changed is read again.
+    """
     import pyarrow as pa
 
     name = files.path
@@ -126,12 +130,12 @@ def _read(files: LocalFiles | RemoteFiles, stamps: Sequence[Stamp]) -> tuple[pa.
                 file.seek(0)
                 tables.append(_READERS[get_suffix(name)](file, size))
         return pa.concat_tables(tables, promote_options="permissive"), digest.hexdigest()
-    except Exception as error:  # each file system has errors of its own
+    except Exception as error:  # each file system raises its own errors
         raise _unreadable(name, error) from error
 
 
 def get_suffix(name: str) -> str:
-    """The end of a file's name that says its format; `ValueError` if it is none of `SUFFIXES`."""
+    """The suffix of a file name; raises `ValueError` if it is not one of `SUFFIXES`."""
     suffix = PurePosixPath(name).suffix
     if suffix not in SUFFIXES:
         raise ValueError(f"path {name!r} must end in one of {', '.join(SUFFIXES)}")
@@ -141,7 +145,7 @@ def get_suffix(name: str) -> str:
 def _read_parquet(file: BinaryIO, size: int) -> pa.Table:
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(file).read()  # `read_table` would add columns for folders like a=1
+    return pq.ParquetFile(file).read()  # `read_table` adds columns for folders such as a=1
 
 
 def _read_csv(file: BinaryIO, size: int) -> pa.Table:
@@ -149,7 +153,7 @@ def _read_csv(file: BinaryIO, size: int) -> pa.Table:
 
     return csv.read_csv(
         file,
-        # One block, because types are guessed from the first block only.
+        # One block, because types are inferred from the first block only.
         read_options=csv.ReadOptions(block_size=min(size + 1, 2**31 - 1)),
         parse_options=csv.ParseOptions(newlines_in_values=True),
         convert_options=csv.ConvertOptions(

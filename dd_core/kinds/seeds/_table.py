@@ -1,9 +1,9 @@
-"""A seed table that is held in memory as an Arrow table."""
+"""Seed tables that are Arrow tables in memory."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false
-# (pyarrow comes without types)
+# (pyarrow has no type annotations)
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 class ArrowSeedTable(SeedTable):
-    """An Arrow table, with the hash of the files that it was read from, if it was."""
+    """An Arrow table, with the hash of its files if it was read from files."""
 
     def __init__(self, table: pa.Table, content_hash: str | None = None) -> None:
         self.columns = [*table.column_names]
@@ -29,7 +29,7 @@ class ArrowSeedTable(SeedTable):
         self._content_hash = content_hash
 
     def take(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
-        """Python values; dates and times are those of the standard library."""
+        """Python values; dates and times are those of the `datetime` module."""
         import pyarrow as pa
 
         indices: Any = pa.array(rows)
@@ -40,7 +40,7 @@ class ArrowSeedTable(SeedTable):
         return values
 
     def content_hash(self) -> str:
-        """Of the files that the table was read from; of its columns if there are none."""
+        """Hash of the files that the table was read from; default: hash of its columns."""
         return self._content_hash or _table_hash(self._table)
 
 

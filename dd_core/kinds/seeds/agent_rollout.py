@@ -1,4 +1,4 @@
-"""Seed rows from what coding agents leave behind: a row for each conversation."""
+"""The `agent_rollout` seed source: one row per conversation of a coding agent."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _logger = logging.getLogger(__name__)
 
 
 class AgentRolloutFormat(StrEnum):
-    """Whose files they are."""
+    """Formats of session files."""
 
     ATIF = "atif"
     CLAUDE_CODE = "claude_code"
@@ -47,48 +47,52 @@ _READERS: dict[AgentRolloutFormat, Reader] = {
 
 
 class AgentRolloutSeedSource(SeedSource):
-    """Conversations of coding agents with tools, in a form that is the same for all formats."""
+    """Conversations of coding agents, with the same columns for all formats."""
 
     seed_type: Literal["agent_rollout"] = "agent_rollout"
     format: AgentRolloutFormat
-    """Whose files they are: `atif`, `claude_code`, `codex`, `hermes_agent`, `pi_coding_agent`."""
+    """Format of the session files: `atif`, `claude_code`, `codex`, `hermes_agent` or
+    `pi_coding_agent`."""
     path: str | None = None
-    """The folder; where the agent keeps its files, if not given."""
+    """Folder with the session files; default: the folder in which the agent stores them."""
     file_pattern: str | None = None
-    """Which names files must have, with `*` and `?`; the format's, if not given."""
+    """Pattern for file names, with `*` and `?`; default: the pattern of the format."""
     recursive: bool = True
-    """Whether files in folders within the folder count."""
+    """Whether to include files in subfolders; default: yes."""
 
     @model_validator(mode="before")
     @classmethod
-    def _path_is_whole(cls, given: Any) -> Any:
+    def _make_path_absolute(cls, given: Any) -> Any:
         if isinstance(given, dict) and given.get("path") is not None:  # pyright: ignore
             path = Path(str(given["path"])).expanduser().absolute()  # pyright: ignore
             return {**given, "path": str(path)}  # pyright: ignore
         return given  # pyright: ignore
 
     @model_validator(mode="after")
-    def _is_somewhere(self) -> Self:
+    def _exists(self) -> Self:
         if self.path is None and self.reader.default_path is None:
             raise ValueError(f"path is required for the format {self.format.value!r}")
         if self.file_pattern is not None and ("/" in self.file_pattern or not self.file_pattern):
-            raise ValueError("file_pattern is for names; it must have no slash and not be empty")
+            raise ValueError(
+                f"file_pattern {self.file_pattern!r} must be a pattern for file names, "
+                "not empty and without a slash"
+            )
         if self.path is not None and not Path(self.path).is_dir():
             raise ValueError(f"there is no folder {self.path!r}; check the path")
         return self
 
     @property
     def reader(self) -> Reader:
-        """What knows the format."""
+        """The reader of the format."""
         return _READERS[self.format]
 
     @property
     def root(self) -> Path:
-        """The folder."""
+        """The folder with the session files."""
         return Path(self.path or self.reader.default_path or "").expanduser().resolve()
 
     def problems(self, place: str) -> Iterator[Problem]:
-        """There must be files."""
+        """A missing folder, or a folder without matching files."""
         if not self.root.is_dir():
             yield Problem(f"{place}.path", f"there is no folder {str(self.root)!r}; set path")
         elif not self.files():
@@ -100,7 +104,7 @@ class AgentRolloutSeedSource(SeedSource):
         return self.file_pattern or self.reader.default_pattern
 
     def files(self) -> list[Path]:
-        """The format's files in order of their paths; links out of the folder are left out."""
+        """The format's files, sorted by path; links that lead out of the folder are skipped."""
         root = self.root
         paths = root.rglob("*") if self.recursive else root.glob("*")
         return sorted(
@@ -113,22 +117,24 @@ class AgentRolloutSeedSource(SeedSource):
         )
 
     def open(self) -> SeedTable:
-        """The table of the conversations; files that are malformed are left out with a warning."""
+        """The table of all conversations; malformed files are skipped with a warning."""
         rows: list[Record] = []
         for path in self.files():
             rows += [trace.row(self.format.value, path) for trace in self._traces(path)]
         if not rows:
-            raise SeedDatasetError(f"there is no readable rollout in {str(self.root)!r}")
+            raise SeedDatasetError(
+                f"there is no readable rollout in {str(self.root)!r}; see the warnings in the log"
+            )
         return _Rollouts(rows)
 
     def _traces(self, path: Path) -> list[Trace]:
         try:
             return self.reader.read(path, self.root)
         except MalformedRolloutError as error:
-            _logger.warning("seed file %r is left out: %s", str(path), error)
+            _logger.warning("seed file %r is skipped: %s", str(path), error)
             return []
-        except (AttributeError, TypeError) as error:  # something is not of the type it should be
-            _logger.warning("seed file %r is left out: %s", str(path), error)
+        except (AttributeError, TypeError) as error:  # a value has an unexpected type
+            _logger.warning("seed file %r is skipped: %s", str(path), error)
             return []
         except OSError as error:
             raise SeedDatasetError(f"seed file {str(path)!r} cannot be read: {error}") from error
@@ -141,11 +147,11 @@ class _Rollouts(SeedTable):
         self._rows = rows
 
     def take(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
-        """Values of one column."""
+        """Values of one column at the given rows."""
         return [self._rows[row][column] for row in rows.tolist()]
 
     def content_hash(self) -> str:
-        """Of everything that the rows hold but where the files are."""
+        """Hash of the rows without the paths of the files."""
         digest = hashlib.blake2b(digest_size=16)
         for row in self._rows:
             kept = {name: value for name, value in row.items() if name != "source_path"}

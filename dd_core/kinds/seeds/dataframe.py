@@ -1,9 +1,9 @@
-"""Seed rows from a pandas data frame in memory."""
+"""The `df` seed source: the rows of a pandas DataFrame in memory."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false
-# (pyarrow comes without types)
+# (pyarrow has no type annotations)
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 
 class DataFrameSeedSource(SeedSource):
-    """The rows of a data frame. It cannot be written to a file; a `LocalFileSeedSource` can."""
+    """The rows of a pandas DataFrame. Configurations with this source cannot be saved to a file."""
 
     seed_type: Literal["df"] = "df"
     df: Any = Field(exclude=True, repr=False)
-    """The pandas data frame; its index is not used."""
+    """The pandas DataFrame. Its index is ignored."""
 
     @field_validator("df")
     @classmethod
@@ -31,10 +31,12 @@ class DataFrameSeedSource(SeedSource):
         return df
 
     def open(self) -> SeedTable:
-        """The frame as an Arrow table."""
+        """The DataFrame as an Arrow table."""
         import pyarrow as pa
 
         try:
             return ArrowSeedTable(pa.Table.from_pandas(self.df, preserve_index=False))
         except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
-            raise SeedDatasetError(f"the seed data frame has no common types: {error}") from error
+            raise SeedDatasetError(
+                f"a column of the seed DataFrame mixes types: {error}"
+            ) from error

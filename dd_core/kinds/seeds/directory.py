@@ -1,4 +1,4 @@
-"""Seed rows from the files of a folder: where they are, or what they hold."""
+"""The `directory` and `file_contents` seed sources: one row per file in a folder."""
 
 from __future__ import annotations
 
@@ -18,14 +18,14 @@ from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 
 class FolderSource(SeedSource):
-    """Untagged base: a folder, and which of its files are rows."""
+    """Untagged base of sources whose rows are the files of a folder."""
 
     path: str
-    """The folder."""
+    """Folder with the files."""
     file_pattern: str = Field(default="*", min_length=1)
-    """Which names files must have, with `*` and `?`; upper and lower case differ."""
+    """Case-sensitive pattern for file names, with `*` and `?`; default: all files."""
     recursive: bool = True
-    """Whether files in folders within the folder count."""
+    """Whether to include files in subfolders; default: yes."""
 
     @field_validator("path", mode="before")
     @classmethod
@@ -39,17 +39,19 @@ class FolderSource(SeedSource):
     @classmethod
     def _is_a_name(cls, pattern: str) -> str:
         if "/" in pattern or "\\" in pattern:
-            raise ValueError(f"file_pattern {pattern!r} is for names and must not have a slash")
+            raise ValueError(
+                f"file_pattern {pattern!r} is for file names and must not have a slash"
+            )
         return pattern
 
     def problems(self, place: str) -> Iterator[Problem]:
-        """There must be files."""
+        """A folder without matching files."""
         if not self.files():
             message = f"no file in {self.path!r} matches {self.file_pattern!r}; check both"
             yield Problem(f"{place}.file_pattern", message)
 
     def files(self) -> list[Path]:
-        """The files in order of their paths; links that lead out of the folder are left out."""
+        """The matching files, sorted by path; links that lead out of the folder are skipped."""
         root = Path(self.path).resolve()
         paths = root.rglob("*") if self.recursive else root.glob("*")
         return sorted(
@@ -64,26 +66,28 @@ class FolderSource(SeedSource):
         """The files as rows; raises `SeedDatasetError` if there are none."""
         files = self.files()
         if not files:
-            raise SeedDatasetError(f"no file in {self.path!r} matches {self.file_pattern!r}")
+            raise SeedDatasetError(
+                f"no file in {self.path!r} matches {self.file_pattern!r}; check both"
+            )
         return _Files(Path(self.path).resolve(), files, kind, encoding)
 
 
 class DirectorySeedSource(FolderSource):
-    """A row for each file: `source_kind`, `source_path`, `relative_path`, `file_name`."""
+    """One row per file, with `source_kind`, `source_path`, `relative_path` and `file_name`."""
 
     seed_type: Literal["directory"] = "directory"
 
     def open(self) -> SeedTable:
-        """The table of the files that are there now."""
+        """The table of the files that exist now."""
         return self.table("directory_file")
 
 
 class FileContentsSeedSource(FolderSource):
-    """As `directory`, and `content`, the text of each file."""
+    """One row per file, with the columns of `directory` and the text of the file in `content`."""
 
     seed_type: Literal["file_contents"] = "file_contents"
     encoding: str = "utf-8"
-    """Of the files."""
+    """Encoding of the files."""
 
     @field_validator("encoding")
     @classmethod
@@ -91,16 +95,16 @@ class FileContentsSeedSource(FolderSource):
         try:
             codecs.lookup(name)
         except LookupError:
-            raise ValueError(f"encoding {name!r} is not known; use utf-8 or latin-1") from None
+            raise ValueError(f"encoding {name!r} is unknown; use, for example, utf-8") from None
         return name
 
     def open(self) -> SeedTable:
-        """The table; a file is read when a batch needs it."""
+        """The table of the files; their text is read when a batch needs it."""
         return self.table("file_contents", self.encoding)
 
 
 class _Files(SeedTable):
-    """Files as rows. Their contents are read for each batch and never held together."""
+    """Files as rows. Their text is read batch by batch and never held in memory as a whole."""
 
     def __init__(self, root: Path, files: Sequence[Path], kind: str, encoding: str | None) -> None:
         self.columns = ["source_kind", "source_path", "relative_path", "file_name"]
@@ -112,7 +116,7 @@ class _Files(SeedTable):
         self._encoding = encoding
 
     def take(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
-        """Values of one column; raises `SeedDatasetError` for files that cannot be read."""
+        """Values of one column; raises `SeedDatasetError` if a file cannot be read."""
         indexes: list[int] = rows.tolist()
         chosen = [self._files[index] for index in indexes]
         match column:
@@ -125,11 +129,11 @@ class _Files(SeedTable):
             case "file_name":
                 return [path.name for path in chosen]
             case _:
-                known = {path: self._read(path) for path in {*chosen}}
-                return [known[path] for path in chosen]
+                texts = {path: self._read(path) for path in {*chosen}}
+                return [texts[path] for path in chosen]
 
     def content_hash(self) -> str:
-        """Of the files' paths, and of their contents where these are rows."""
+        """Hash of the files' paths and, if there is a `content` column, of their bytes."""
         digest = hashlib.blake2b(digest_size=16)
         for path in self._files:
             digest.update(f"{path.relative_to(self._root)}\0".encode())

@@ -1,4 +1,4 @@
-"""Seed rows from files of datasets on Hugging Face."""
+"""The `hf` seed source: the rows of files in a Hugging Face dataset."""
 
 from __future__ import annotations
 
@@ -13,17 +13,17 @@ from dd_core.models.secrets import default_resolver, mask_secret
 
 
 class HuggingFaceSeedSource(SeedSource):
-    """Files of a dataset's repository, in order of their names."""
+    """The rows of files in a dataset repository, sorted by path."""
 
     seed_type: Literal["hf"] = "hf"
     path: str
-    """`datasets/<user>/<repository>/<file>`, where the file may have `*` and `**`; a revision can
-    follow the repository after an `@`."""
+    """Path of the files: `datasets/<user>/<repository>/<file>`. The file may contain `*` and `**`.
+    Add `@<revision>` to the repository for a revision."""
     token: SecretStr | None = None
-    """Name of the environment variable with the token, for datasets that are not public. A literal
-    token works from Python, but is masked wherever the configuration is written."""
+    """Name of the environment variable with the token, for private datasets. A literal token works
+    in Python, but it is masked when the configuration is saved."""
     endpoint: str = "https://huggingface.co"
-    """Address of the hub."""
+    """URL of the hub."""
 
     @field_validator("path")
     @classmethod
@@ -42,7 +42,7 @@ class HuggingFaceSeedSource(SeedSource):
         return mask_secret(value)
 
     def open(self) -> SeedTable:
-        """The table; it is read once a process for as long as the files do not change."""
+        """The table of the files. A process reads them once, as long as they do not change."""
         return open_table(RemoteFiles(f"hf://{self.path}", self._token(), self.endpoint))
 
     def _token(self) -> SecretStr | None:

@@ -1,4 +1,4 @@
-"""Seed rows from Parquet, CSV or JSON files."""
+"""The `local` seed source: the rows of Parquet, CSV or JSON files."""
 
 from __future__ import annotations
 
@@ -15,19 +15,20 @@ from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 
 class LocalFileSeedSource(SeedSource):
-    """A file, or all files of a folder that have the same suffix, in order of their names."""
+    """The rows of a file, or of all files in a folder with the same suffix, sorted by name."""
 
     seed_type: Literal["local"] = "local"
     path: str
-    """A .parquet, .csv, .json or .jsonl file, or `folder/*.parquet` and the like. JSON is one
-    object a line or an array of objects. Addresses such as `s3://bucket/rows.parquet` are read
-    through fsspec, with the credentials that its file systems find in the environment."""
+    """Path of a `.parquet`, `.csv`, `.json` or `.jsonl` file, or a pattern such as
+    `folder/*.parquet`. JSON files hold one object per line or an array of objects. URLs such as
+    `s3://bucket/rows.parquet` are read through fsspec, with the credentials that its file systems
+    find in the environment."""
 
     @field_validator("path", mode="before")
     @classmethod
     def _exists(cls, given: Any) -> str:
         if not isinstance(given, str | Path):
-            raise ValueError(f"path must be text, not {type(given).__name__}")
+            raise ValueError(f"path must be a string, not {type(given).__name__}")
         suffix = get_suffix(str(given))
         if str(given).startswith("hf://"):
             raise ValueError("use seed_type 'hf' for files on Hugging Face")
@@ -37,26 +38,26 @@ class LocalFileSeedSource(SeedSource):
         wildcard = "*" in str(path)
         if wildcard and ("*" in str(path.parent) or path.name != f"*{suffix}"):
             raise ValueError(
-                f"path {str(given)!r} may have a wildcard only as file name, like *{suffix}"
+                f"path {str(given)!r} may use a wildcard only as the file name, as in *{suffix}"
             )
         if not LocalFiles(str(path)).paths():
-            what = "no file matches" if wildcard else "there is no file"
-            raise ValueError(f"{what} {str(path)!r}; check the path")
+            message = "no file matches" if wildcard else "there is no file"
+            raise ValueError(f"{message} {str(path)!r}; check the path")
         return str(path)
 
     def problems(self, place: str) -> Iterator[Problem]:
-        """Addresses must not hold what nobody else may see."""
+        """A URL that contains a password, which would be saved with the configuration."""
         if "://" in self.path and urlsplit(self.path).password:
-            message = "must not hold a password; give it in the environment"
+            message = "must not contain a password; put it in the environment"
             yield Problem(f"{place}.path", message)
 
     @classmethod
     def from_dataframe(cls, df: Any, path: str | Path) -> Self:
-        """Write a pandas data frame to a Parquet file and use that."""
+        """Write a pandas DataFrame to a Parquet file and use this file as the source."""
         df.to_parquet(path, index=False)
         return cls(path=str(path))
 
     def open(self) -> SeedTable:
-        """The table; it is read once a process for as long as the files do not change."""
+        """The table of the files. A process reads them once, as long as they do not change."""
         remote = "://" in self.path
         return open_table(RemoteFiles(self.path) if remote else LocalFiles(self.path))

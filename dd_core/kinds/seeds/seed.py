@@ -1,7 +1,7 @@
-"""The contract of a seed source: a table whose rows the dataset is built on.
+"""The contract of a seed source: a table of existing rows that a dataset is built on.
 
-A kind of source lives in one file of `dd_core/seeds/`. Which rows are used, and in which order,
-is the same for all of them and is decided here.
+Each kind of source has its own module in `dd_core/kinds/seeds/`. The selection and the order of
+rows are the same for all kinds and are defined here.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ from dd_core.storage.batch import Batch
 
 
 class SamplingStrategy(StrEnum):
-    """The order in which seed rows are used."""
+    """Order in which seed rows are used."""
 
     ORDERED = "ordered"
     SHUFFLE = "shuffle"
 
 
 class IndexRange(Declaration):
-    """A range of seed rows, both ends included."""
+    """A range of seed rows, both ends inclusive."""
 
     start: int = Field(ge=0)
-    """First row, from 0."""
+    """First row, counted from 0."""
     end: int = Field(ge=0)
     """Last row."""
 
@@ -58,12 +58,12 @@ class IndexRange(Declaration):
 
 
 class PartitionBlock(Declaration):
-    """One of several equal blocks of seed rows; the last takes the remainder."""
+    """One of several blocks of equal size; the last block also has the remaining rows."""
 
     index: int = Field(default=0, ge=0)
-    """Which block, from 0."""
+    """Number of the block, counted from 0."""
     num_partitions: int = Field(default=1, ge=1)
-    """How many blocks the rows are divided into."""
+    """Number of blocks."""
 
     @model_validator(mode="after")
     def _exists(self) -> Self:
@@ -77,7 +77,7 @@ class PartitionBlock(Declaration):
         """The selected rows out of `total`."""
         if self.num_partitions > total:
             raise SeedDatasetError(
-                f"selection_strategy asks for {self.num_partitions} partitions, but the seed "
+                f"selection_strategy has {self.num_partitions} partitions, but the seed "
                 f"dataset has only {total} rows; use fewer partitions"
             )
         size = total // self.num_partitions
@@ -93,45 +93,46 @@ class SeedTable(ABC):
 
     @abstractmethod
     def take(self, column: str, rows: NDArray[np.int64]) -> Values:
-        """Values of one column at the given rows, in that order; null and NaN are None."""
+        """Values of one column at the given rows, in the order of `rows`; null and NaN are None."""
 
     @abstractmethod
     def content_hash(self) -> str:
-        """Hex digest of what the table holds; equal content gives an equal digest."""
+        """Hex digest of the table's content; equal content gives equal digests."""
 
 
 class SeedSource(Kind, tag="seed_type"):
-    """What every kind of seed source has in common."""
+    """Base class of all seed sources."""
 
     def problems(self, place: str) -> Iterator[Problem]:
-        """What keeps the source from being opened, found before a run."""
+        """Yield what keeps the source from being opened, before a run."""
         yield from ()
 
     @abstractmethod
     def open(self) -> SeedTable:
-        """The table; raises `SeedDatasetError` when it cannot be read."""
+        """Open the table; raises `SeedDatasetError` if it cannot be read."""
 
 
 class SeedConfig(Declaration):
-    """Where seed rows come from and how they are used."""
+    """The seed dataset: source, order and selection of its rows."""
 
     # The kinds of source are declared after this module, so `source` is resolved on first use.
     model_config = ConfigDict(defer_build=True)
 
     source: SeedSource
-    """The table of seed rows."""
+    """Source of the seed rows."""
     sampling_strategy: SamplingStrategy = SamplingStrategy.ORDERED
-    """`ordered` uses the rows in turn, `shuffle` in a new random order each time round."""
+    """Order of the rows. `ordered` uses them in order and starts over at the end; `shuffle` uses
+    each of them once per pass, in a new random order on every pass."""
     selection_strategy: IndexRange | PartitionBlock | None = None
-    """Which of the rows are used; all, if not given."""
+    """Rows to use: a range or a block; default: all rows."""
 
 
 class SeedRows:
-    """Which seed row stands behind each row of the dataset."""
+    """Maps each row of the dataset to its seed row."""
 
     def __init__(self, config: SeedConfig, table: SeedTable, seed: int) -> None:
         if table.num_rows == 0:
-            raise SeedDatasetError("the seed dataset has no rows")
+            raise SeedDatasetError("the seed dataset has no rows; check its source")
         chosen = config.selection_strategy
         self.table = table
         self._selected = chosen.select(table.num_rows) if chosen else range(table.num_rows)
@@ -139,10 +140,12 @@ class SeedRows:
         self._seed = seed
 
     def indexes(self, batch: Batch) -> NDArray[np.int64]:
-        """Seed row of each row of the batch, shape (batch.size,)."""
+        """The seed row of each row of the batch, shape (batch.size,)."""
         size = len(self._selected)
         position = np.arange(batch.start, batch.stop, dtype=np.int64) % size
         if self._shuffle:
+            # A batch may span several passes through the seed rows. The permutation of a pass
+            # depends only on the pass and the run's seed, so batches may come in any order.
             for cycle in range(batch.start // size, (batch.stop - 1) // size + 1):
                 first = max(cycle * size - batch.start, 0)
                 here = position[first : (cycle + 1) * size - batch.start]

@@ -1,1 +1,1 @@
-"""Kinds of validator."""
+"""Validators: the contract is in `validator.py`, each kind has its own module."""

@@ -1,7 +1,7 @@
-"""SQLFluff in a process of its own.
+"""Runs SQLFluff in a separate process.
 
-Once imported, SQLFluff makes `isinstance(x, abc.ABC)` fail for its whole process, which Prefect's
-libraries call.
+Once SQLFluff is imported, `isinstance(x, abc.ABC)` fails in the whole process, and Prefect's
+libraries call it.
 """
 
 from __future__ import annotations
@@ -14,21 +14,26 @@ from typing import Any
 import orjson
 
 _TIMEOUT = 600.0
+"""Seconds for one process."""
 
 
 def find_violations(sources: Sequence[str], dialect: str) -> list[list[str]]:
-    """What SQLFluff cannot parse of each source; the order is that of `sources`."""
+    """Return what SQLFluff cannot parse in each source; an empty list for valid SQL.
+
+    Raises `RuntimeError` if SQLFluff itself fails.
+    """
     command = [sys.executable, "-m", __name__, dialect]
-    done = subprocess.run(
+    finished = subprocess.run(
         command, input=orjson.dumps(list(sources)), capture_output=True, timeout=_TIMEOUT
     )
-    if done.returncode:
-        last = done.stderr.decode(errors="replace").strip().splitlines()[-1:]
+    if finished.returncode:
+        last = finished.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise RuntimeError(f"SQLFluff failed: {' '.join(last)}")
-    return orjson.loads(done.stdout)
+    return orjson.loads(finished.stdout)
 
 
 def _main() -> None:
+    """Read a JSON list of sources from stdin and write the violations of each to stdout."""
     from sqlfluff.core import FluffConfig, Linter
 
     parser: Any = Linter(config=FluffConfig(overrides={"dialect": sys.argv[1]}))
@@ -38,7 +43,7 @@ def _main() -> None:
             parsed: Any = parser.parse_string(source)
             found.append([str(each.desc()) for each in parsed.violations])
         except RecursionError:
-            found.append(["it is nested too deeply"])
+            found.append(["the SQL is nested too deeply"])
     sys.stdout.buffer.write(orjson.dumps(found))
 
 

@@ -1,4 +1,4 @@
-"""Whether code is valid: Python by a linter, SQL by a parser."""
+"""Validates code: Python with a linter, SQL with a parser."""
 
 from __future__ import annotations
 
@@ -16,33 +16,35 @@ from dd_core.kinds.validators._python import lint
 from dd_core.kinds.validators._sql import check_sql
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict
 
-_MOST_AT_ONCE = 256
+_MAX_ROWS = 256
+"""Rows per call. One process checks all of them, so few large calls are faster than many small."""
 
 
 class CodeValidatorParams(ValidatorParams):
-    """Python is checked with Ruff, SQL with sqlglot or SQLFluff."""
+    """Checks Python with Ruff, and SQL with sqlglot or SQLFluff."""
 
     validator_type: Literal["code"] = "code"
     code_lang: CodeLang
-    """`python`, or `sql:` and a dialect."""
+    """Language of the code: `python`, or `sql:` followed by a dialect."""
     sql_parser: Literal["sqlglot", "sqlfluff"] = "sqlglot"
-    """`sqlfluff` is ten times slower and decides differently in places; it has its own process."""
+    """Parser for SQL. `sqlfluff` is ten times slower, gives different verdicts in some cases and
+    requires the extra `sqlfluff`."""
 
     @field_validator("code_lang")
     @classmethod
     def _can_be_checked(cls, language: CodeLang) -> CodeLang:
         if language.parse_lang not in ("python", "sql"):
             raise ValueError(
-                f"{language.value!r} cannot be checked; use python or a dialect of sql"
+                f"{language.value!r} cannot be checked; use 'python' or a dialect of SQL"
             )
         return language
 
     def problems(self, place: str, targets: Sequence[str], scope: Scope) -> Iterator[Problem]:
-        """Targets should be code columns of the same language."""
+        """Yield a missing SQLFluff, and target columns without code of this language."""
         if self.sql_parser == "sqlfluff" and find_spec("sqlfluff") is None:
             yield Problem(
                 f"{place}.validator_params.sql_parser",
-                "needs SQLFluff; install prefect-data-designer[sqlfluff]",
+                "requires SQLFluff; install prefect-data-designer[sqlfluff]",
             )
         for name in targets:
             language: CodeLang | None = getattr(scope.columns.get(name), "code_language", None)
@@ -57,21 +59,21 @@ class CodeValidatorParams(ValidatorParams):
                 )
 
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
-        """The validator; it takes as many rows at once as are ready, whatever `batch_size`."""
-        return _Code(self, targets)
+        """Return the validator, which checks as many rows as are ready, whatever `batch_size`."""
+        return _CodeValidator(self, targets)
 
 
-class _Code(Validator):
-    group_size = _MOST_AT_ONCE
+class _CodeValidator(Validator):
+    group_size = _MAX_ROWS
 
     def __init__(self, params: CodeValidatorParams, targets: Sequence[str]) -> None:
         self._params = params
         self._targets = targets
 
     async def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-        """A verdict for the only target, or one for each."""
-        sources = [_source(row[target]) for row in rows for target in self._targets]
-        verdicts = await asyncio.to_thread(self._judge, sources)
+        """Return one verdict per row; with several targets, `{target: verdict}` per row."""
+        sources = [_to_source(row[target]) for row in rows for target in self._targets]
+        verdicts = await asyncio.to_thread(self._check, sources)
         if len(self._targets) == 1:
             return [*verdicts]
         width = len(self._targets)
@@ -80,12 +82,12 @@ class _Code(Validator):
             for at in range(0, len(verdicts), width)
         ]
 
-    def _judge(self, sources: Sequence[str]) -> list[dict[str, Any]]:
+    def _check(self, sources: Sequence[str]) -> list[dict[str, Any]]:
         dialect = self._params.code_lang.parse_dialect
         if dialect is None:
             return lint(sources)
         return check_sql(sources, dialect, self._params.sql_parser)
 
 
-def _source(value: Any) -> str:
+def _to_source(value: Any) -> str:
     return "" if value is None else str(value)

@@ -1,4 +1,4 @@
-"""Verdicts of a function of the user's."""
+"""Validates rows with a user-defined function."""
 
 from __future__ import annotations
 
@@ -17,19 +17,23 @@ _MARK = "is_validation_function"
 
 
 def validation_function(function: _F) -> _F:
-    """Mark a function so that files may name it as `package.module:function`."""
+    """Mark a function as a validator, so that configuration files may name it.
+
+    A file names it as `package.module:function`. Functions without this decorator are rejected.
+    """
     setattr(function, _MARK, True)
     return function
 
 
-def _function(given: Any) -> Any:
+def _resolve_function(given: Any) -> Any:
     if isinstance(given, str):
         found = import_object(given)
+        # Without the mark, a configuration file could call any function.
         if not getattr(found, _MARK, False):
-            raise ValueError(f"{given!r} is not marked; put @validation_function above it")
+            raise ValueError(f"{given!r} is not decorated; put @validation_function above it")
         return found
     if not callable(given):
-        raise ValueError(f"{given!r} is no function")
+        raise ValueError(f"{given!r} is not a function")
     return cast("Any", given)
 
 
@@ -39,24 +43,25 @@ class LocalCallableValidatorParams(ValidatorParams):
     validator_type: Literal["local_callable"] = "local_callable"
     validation_function: Annotated[
         Any,
-        BeforeValidator(_function),
+        BeforeValidator(_resolve_function),
         PlainSerializer(get_import_name),
         WithJsonSchema({"type": "string", "description": "package.module:function"}),
     ]
-    """The function, or `package.module:function` in a file."""
+    """The function; in a configuration file, `package.module:function` of a function that is
+    decorated with `validation_function`."""
     output_schema: dict[str, Any] | None = None
-    """JSON schema that `{"data": [verdicts]}` must satisfy."""
+    """JSON schema that `{"data": [verdicts]}` must satisfy (default: not checked)."""
 
     def identity(self) -> dict[str, Any]:
-        """The declaration, and the function's source."""
+        """Return the parameters and the hash of the function's source."""
         return {**super().identity(), "source": hash_source(self.validation_function)}
 
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
-        """The validator, which calls the function with up to `batch_size` rows."""
-        return _Callable(self, targets, batch_size)
+        """Return the validator, which calls the function with up to `batch_size` rows."""
+        return _FunctionValidator(self, targets, batch_size)
 
 
-class _Callable(Validator):
+class _FunctionValidator(Validator):
     def __init__(
         self, params: LocalCallableValidatorParams, targets: Sequence[str], batch_size: int
     ) -> None:
@@ -65,7 +70,10 @@ class _Callable(Validator):
         self._targets = [*targets]
 
     async def validate(self, rows: Sequence[Mapping[str, Any]]) -> list[Verdict]:
-        """Whatever columns the function returns."""
+        """Return the rows of the DataFrame that the function returns.
+
+        Raises `ValidationColumnError` if the function fails or does not return `is_valid`.
+        """
         import pandas as pd
 
         frame = pd.DataFrame([*rows], columns=self._targets, index=range(len(rows)))
@@ -79,9 +87,9 @@ class _Callable(Validator):
             raise ValidationColumnError(
                 "the validation function must return a DataFrame with a column `is_valid`"
             )
-        chosen: Any = returned
-        verdicts: list[dict[str, Any]] = chosen.to_dict("records")
-        for verdict in verdicts:
+        result: Any = returned
+        verdicts: list[dict[str, Any]] = result.to_dict("records")
+        for verdict in verdicts:  # NumPy booleans become Python's
             verdict["is_valid"] = None if verdict["is_valid"] is None else bool(verdict["is_valid"])
         if self._params.output_schema is not None:
             require_schema({"data": verdicts}, self._params.output_schema)

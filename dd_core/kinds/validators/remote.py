@@ -1,10 +1,8 @@
-"""Verdicts of a server."""
+"""Validates rows with a server."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
-import random
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -19,46 +17,52 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
-_PASSING = (429, 500, 502, 503, 504)
-_LONGEST_PAUSE = 60.0
-_LIMITS = ("timeout", "max_retries", "retry_backoff", "max_parallel_requests")
+_TRANSIENT = (429, 500, 502, 503, 504)
+"""Statuses after which a request is retried."""
+_MAX_PAUSE = 60.0
+_FIELDS_WITHOUT_EFFECT = ("timeout", "max_retries", "retry_backoff", "max_parallel_requests")
+"""Fields that do not affect the verdicts."""
+
+
+class _TransientError(ValidationColumnError):
+    """A failed request that may succeed when it is retried."""
 
 
 class RemoteValidatorParams(ValidatorParams):
-    """`{"data": [row, ...]}` is posted to a server, which answers `{"data": [verdict, ...]}`."""
+    """A server that receives `{"data": [row, ...]}` and returns `{"data": [verdict, ...]}`."""
 
     validator_type: Literal["remote"] = "remote"
     endpoint_url: str
-    """Address of the server."""
+    """URL of the server."""
     output_schema: dict[str, Any] | None = None
-    """JSON schema that the answer must satisfy."""
+    """JSON schema that the response must satisfy (default: not checked)."""
     timeout: float = Field(default=30.0, gt=0)
-    """Seconds to wait for an answer."""
+    """Seconds to wait for a response (default: 30)."""
     max_retries: int = Field(default=3, ge=0)
-    """Further requests after 429, 5xx and lost connections."""
+    """Retries after status 429, 500, 502, 503 or 504, and after lost connections (default: 3)."""
     retry_backoff: float = Field(default=2.0, gt=1)
-    """The pauses between them grow by this factor."""
+    """Factor by which the pause grows with each retry (default: 2)."""
     max_parallel_requests: int = Field(default=4, ge=1)
-    """Requests in flight at the same time, in each batch."""
+    """Requests in flight per batch (default: 4)."""
 
     @field_validator("endpoint_url")
     @classmethod
-    def _is_an_address(cls, value: str) -> str:
+    def _is_a_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
             raise ValueError(f"endpoint_url {value!r} must start with http:// or https://")
         return value
 
     def identity(self) -> dict[str, Any]:
-        """The declaration without limits and timeouts."""
-        kept = super().identity()
-        return {name: value for name, value in kept.items() if name not in _LIMITS}
+        """Return the parameters without limits and timeouts."""
+        fields = super().identity()
+        return {name: fields[name] for name in fields if name not in _FIELDS_WITHOUT_EFFECT}
 
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
-        """The validator, which sends up to `batch_size` rows a request."""
-        return _Remote(self, targets, batch_size)
+        """Return the validator, which sends up to `batch_size` rows per request."""
+        return _RemoteValidator(self, targets, batch_size)
 
 
-class _Remote(Validator):
+class _RemoteValidator(Validator):
     def __init__(
         self, params: RemoteValidatorParams, targets: Sequence[str], batch_size: int
     ) -> None:
@@ -68,40 +72,51 @@ class _Remote(Validator):
         self._targets = targets
 
     async def validate(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Verdict]:
-        """What the server says; `is_valid` is None where it does not answer."""
+        """Return the server's verdicts; `is_valid` is None for all rows if the request fails."""
         data = [{name: row[name] for name in self._targets} for row in rows]
         try:
-            verdicts = await self._asked(orjson.dumps({"data": data}, default=str))
+            verdicts = await self._request(orjson.dumps({"data": data}, default=str))
         except ValidationColumnError as error:
             _logger.warning("%d rows could not be validated: %s", len(rows), error)
             return [{"is_valid": None}] * len(rows)
+        # If the number is wrong, no verdict can be assigned to its row, so the rows are dropped.
         if len(verdicts) != len(rows):
             raise ValidationColumnError(
-                f"the validator was sent {len(rows)} rows and answered with {len(verdicts)}"
+                f"the server received {len(rows)} rows and returned {len(verdicts)} verdicts; "
+                "it must return one verdict per row"
             )
         return verdicts
 
-    async def _asked(self, content: bytes) -> list[dict[str, Any]]:
-        import httpx
+    async def _request(self, content: bytes) -> list[dict[str, Any]]:
+        """Send rows to the server and return its verdicts; transient failures are retried.
 
-        url, reason = self._params.endpoint_url, ""
-        async with httpx.AsyncClient(timeout=self._params.timeout) as client:
-            for attempt in range(self._params.max_retries + 1):
-                try:
-                    headers = {"content-type": "application/json"}
-                    response = await client.post(url, content=content, headers=headers)
-                except httpx.TransportError as error:
-                    reason = f"{type(error).__name__} at {url}"
-                else:
-                    if response.status_code < 300:
-                        return self._read(response)
-                    reason = f"{url} answered {response.status_code}"
-                    if response.status_code not in _PASSING:
-                        break
-                if attempt < self._params.max_retries:
-                    longest = min(_LONGEST_PAUSE, 0.5 * self._params.retry_backoff**attempt)
-                    await asyncio.sleep(random.uniform(0.0, longest))
-        raise ValidationColumnError(reason)
+        Raises `ValidationColumnError` if there are no valid verdicts after the last attempt.
+        """
+        import httpx
+        from tenacity import wait_random_exponential
+
+        from dd_core.retries import retry_async
+
+        params, url = self._params, self._params.endpoint_url
+        wait = wait_random_exponential(
+            multiplier=0.5, max=_MAX_PAUSE, exp_base=params.retry_backoff
+        )
+        async with httpx.AsyncClient(timeout=params.timeout) as client:
+            async for attempt in retry_async(
+                (_TransientError,), attempts=params.max_retries + 1, wait=wait
+            ):
+                with attempt:
+                    try:
+                        headers = {"content-type": "application/json"}
+                        response = await client.post(url, content=content, headers=headers)
+                    except httpx.TransportError as error:
+                        raise _TransientError(f"{type(error).__name__} at {url}") from error
+                    if response.status_code in _TRANSIENT:
+                        raise _TransientError(f"{url} returned status {response.status_code}")
+                    if response.status_code >= 300:
+                        raise ValidationColumnError(f"{url} returned status {response.status_code}")
+                    return self._read(response)
+        raise AssertionError("the last attempt raises its error")
 
     def _read(self, response: httpx.Response) -> list[dict[str, Any]]:
         try:
@@ -110,10 +125,10 @@ class _Remote(Validator):
             missing = [each for each in verdicts if "is_valid" not in each]
         except (ValueError, KeyError, TypeError) as error:
             raise ValidationColumnError(
-                f"the answer has no list `data` of verdicts ({type(error).__name__})"
+                f"the response has no list 'data' of verdicts ({type(error).__name__})"
             ) from None
         if missing:
-            raise ValidationColumnError("a verdict has no `is_valid`")
+            raise ValidationColumnError("a verdict in the response has no field 'is_valid'")
         if self._params.output_schema is not None:
             require_schema(answer, self._params.output_schema)
         return verdicts

@@ -1,6 +1,9 @@
-"""The contract of a validator: it says of rows whether they are valid, and why not.
+"""The contract of a validator: it decides which rows are valid.
 
-A kind of validator lives in one file of `dd_core/validators/`.
+A kind of validator is a subclass of `ValidatorParams` in one module of `dd_core/kinds/validators/`,
+or in your own code (see docs/own-kinds.md). Its fields are the fields of `validator_params` in
+YAML, and its `bind` returns the `Validator` that does the work. `validation` columns use it; they
+are in `dd_core/kinds/columns/validation.py`.
 """
 
 from __future__ import annotations
@@ -15,11 +18,11 @@ from dd_core.errors import Problem, ValidationColumnError
 from dd_core.kinds.scope import Scope
 
 Verdict: TypeAlias = Mapping[str, Any]
-"""`is_valid` (True, False, or None when it could not be told) and what the kind adds."""
+"""`is_valid` (True, False, or None if it could not be determined) and fields that the kind adds."""
 
 
 class ValidatorType(StrEnum):
-    """Names of the validators that configurations written for NeMo Data Designer may use."""
+    """Tags of the built-in kinds of validator."""
 
     CODE = "code"
     LOCAL_CALLABLE = "local_callable"
@@ -27,31 +30,52 @@ class ValidatorType(StrEnum):
 
 
 class Validator(ABC):
-    """Judges rows of the target columns."""
+    """Validates rows of the target columns of one `validation` column."""
 
     group_size: int
-    """Most rows that are judged at once."""
+    """Maximum number of rows per call."""
     max_parallel_groups: int = 2
+    """Maximum number of calls per batch that run at the same time."""
 
     @abstractmethod
     async def validate(self, rows: Sequence[Mapping[str, Any]]) -> Sequence[Verdict]:
-        """One verdict a row, in order."""
+        """Return one verdict per row, in order.
+
+        Each row holds the values of the target columns by name. The method runs on the event loop,
+        so blocking work belongs in a thread (`asyncio.to_thread`). If it raises an exception, all
+        rows of the call are dropped and reported.
+        """
 
 
 class ValidatorParams(Kind, tag="validator_type"):
-    """What every kind of validator has in common."""
+    """The base class of all kinds of validator.
+
+    A kind must declare `validator_type` as a `Literal` with a single value, and implement `bind`.
+    """
 
     def problems(self, place: str, targets: Sequence[str], scope: Scope) -> Iterator[Problem]:
-        """What is wrong with these parameters for these columns, found before a run."""
+        """Yield what is wrong with these parameters for these target columns, before a run.
+
+        `place` is where the column is in the configuration, for example `columns.check`. The column
+        itself reports targets that do not exist.
+        """
         yield from ()
 
     def identity(self) -> dict[str, Any]:
-        """The part that determines the verdicts, for the fingerprint."""
+        """Return the part of the parameters that determines the verdicts, as JSON types.
+
+        It is part of the column's fingerprint: if it changes, rows are validated again. An override
+        excludes fields that do not affect the verdicts, such as timeouts.
+        """
         return self.model_dump(mode="json") | self.own_code
 
     @abstractmethod
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
-        """The validator of these columns."""
+        """Return the validator of these target columns.
+
+        `batch_size` is the maximum number of rows per call that the user configured. The validator
+        serves all batches of a run, so it must not keep state between calls.
+        """
 
 
 def require_schema(value: Any, schema: Mapping[str, Any]) -> None:

@@ -1,1 +1,1 @@
-"""When a request may start."""
+"""Admission control: decides when a request may start."""

@@ -1,9 +1,19 @@
-"""How many requests a server gets at once: one limiter per (address, model) in the process.
+"""Adapts the number of parallel requests to the server: one limiter per (address, model).
 
-Additive increase, multiplicative decrease: a 429 lowers the limit and pauses new requests; a run
-of successes raises it again. What went on during a pause tells how many requests the server holds.
-From then on the limit stays there and is probed gently: a 429 to a request beyond it concerns that
-request alone and pauses nobody, and probes that succeed grow in steps that double.
+The algorithm is AIMD (additive increase, multiplicative decrease) with a learned ceiling:
+
+1. A 429 multiplies the limit by 0.75 and pauses all new requests. 25 successes in a row add 1.
+   (These numbers are the defaults of `RequestAdmissionTuningConfig`.)
+2. Requests that started before the pause and that succeeded or are still in flight when it ends
+   had been accepted by the server. Their number becomes the *ceiling*: the number of requests that
+   the server is known to handle at once. The limit falls to the ceiling if it is higher.
+3. Below the ceiling, the limit grows as in step 1. At the ceiling, growing means *probing*: the
+   limit exceeds the ceiling by one step. A 429 to a request beyond the ceiling delays only that
+   request, lowers the limit to the ceiling, and doubles the time until the next probe.
+4. A probe has succeeded after 25 successes in a row with the higher limit in full use. The higher
+   limit becomes the ceiling and the step doubles, so that additional capacity is found quickly.
+
+Plain AIMD would exceed the capacity of the server again and again, and each time pause everything.
 """
 
 from __future__ import annotations
@@ -20,46 +30,50 @@ from pydantic import Field
 from dd_core.declaration.kind import Declaration
 from dd_core.models.admission.rate_limit import RateLimits, Tokens
 
-_FIRST_PROBE_SECONDS = 1.0
-_SLOWEST_PROBE_SECONDS = 10.0
+_MIN_PROBE_INTERVAL = 1.0
+_MAX_PROBE_INTERVAL = 10.0
+"""Seconds between probes beyond the ceiling: doubled by a failed probe, reset by a success."""
 
 
 class RequestAdmissionTuningConfig(Declaration):
-    """How the number of parallel requests follows what the server can take (AIMD)."""
+    """Tuning of the adaptive request limit (AIMD)."""
 
     multiplicative_decrease_factor: float = Field(default=0.75, gt=0, lt=1)
-    """The limit is multiplied by this after a 429."""
+    """Factor by which the request limit is multiplied after a 429."""
     additive_increase_step: int = Field(default=1, ge=1)
-    """The limit grows by this after enough successes."""
+    """Number of requests by which the limit grows after enough successes."""
     successes_until_increase: int = Field(default=25, ge=1)
-    """Successes in a row before the limit grows."""
+    """Number of successes in a row after which the limit grows."""
     cooldown_seconds: float = Field(default=2.0, gt=0)
-    """Pause after a 429 that names none."""
+    """Pause in seconds after a 429 without a `Retry-After` header."""
     startup_ramp_seconds: float = Field(default=0.0, ge=0)
-    """Time over which the limit grows from 1 to its maximum at the start of a run."""
+    """Seconds over which the limit grows from 1 to its maximum when a run starts; 0 for no ramp."""
 
 
 class Outcome(StrEnum):
-    """How a request ended, as far as the limit is concerned."""
+    """How a request ended, as the limiter and the health of a backend see it."""
 
     SUCCESS = "success"
     RATE_LIMITED = "rate_limited"
     FAILED = "failed"
-    """The server did not answer, or with a failure of its own."""
+    """The server did not answer, or answered with a server error."""
     OTHER = "other"
+    """Anything that says nothing about capacity, such as a rejected or a cancelled request."""
 
 
 class Admission(NamedTuple):
-    """Under which circumstances a request was started."""
+    """The state of the limiter when a request started."""
 
     limit: int
-    position: int
+    """The limit at that time."""
+    in_flight: int
     """Requests in flight, this one included."""
-    expected: Tokens
+    reserved: Tokens
+    """Tokens that were reserved for it."""
 
 
 class Limiter:
-    """The request limit of one model at one server."""
+    """The request limit of one model at one server; see the module docstring for the algorithm."""
 
     def __init__(
         self,
@@ -72,33 +86,34 @@ class Limiter:
         self.in_flight = 0
         self.rates = RateLimits(clock)
         self.pumps: list[Callable[[], None]] = []
-        """What to call when a request may start: one entry for each alias of this model."""
+        """Called when requests may start: one function per alias of this model."""
         self.paused_seconds = 0.0
-        """How long requests were held back after 429s, in total."""
+        """Total length of all pauses after 429s, including the rest of the current one."""
         self._wake_up: asyncio.TimerHandle | None = None
-        self._room_changes = False
+        self._notify_is_scheduled = False
         self._clock = clock
         self._limit = maximum
-        self._blocked_until = 0.0
-        self._pause_is_wished = False
-        """Whether the server named the pause, with Retry-After."""
-        self._held_in_pause: int | None = None
-        """Successes since the pause began; None when the last pause has been judged."""
+        self._paused_until = 0.0
+        self._server_chose_pause = False
+        """Whether the server requested the current pause with `Retry-After`."""
+        self._successes_in_pause: int | None = None
+        """Successes since the pause began; None once the ceiling was learned from it."""
         self._ceiling: int | None = None
-        """Requests that the server is known to hold; None as long as that is not known."""
+        """Requests that the server is known to handle at once; None if not known yet."""
         self._successes = 0
+        """Successes that count toward the next increase of the limit."""
         self._peak = 0
-        """Most requests in flight since the successes are counted."""
+        """Maximum number of requests in flight since these successes are counted."""
         self._step = self.tuning.additive_increase_step
-        self._probe_at = 0.0
-        self._probe_pause = _FIRST_PROBE_SECONDS
+        self._next_probe_at = 0.0
+        self._probe_interval = _MIN_PROBE_INTERVAL
         self._ramp_start: float | None = None
         if self.tuning.startup_ramp_seconds > 0:
             self._ramp_start = clock()
 
     @property
     def limit(self) -> int:
-        """Requests that may be in flight now."""
+        """Number of requests that may be in flight now."""
         if self._ramp_start is not None:
             elapsed = self._clock() - self._ramp_start
             share = elapsed / self.tuning.startup_ramp_seconds
@@ -109,49 +124,54 @@ class Limiter:
 
     @property
     def pause(self) -> float:
-        """Seconds until requests are allowed again after a 429; 0 when they are now."""
-        return max(0.0, self._blocked_until - self._clock())
+        """Remaining seconds of the pause after a 429; 0 without a pause."""
+        return max(0.0, self._paused_until - self._clock())
 
     def paused_until_now(self) -> float:
-        """Seconds for which requests have been held back after 429s so far."""
+        """Seconds for which requests were held back after 429s so far."""
         return self.paused_seconds - self.pause
 
     def raise_maximum(self, maximum: int) -> None:
-        """Allow at least this many requests at once."""
+        """Raise the maximum to at least this many requests, and the limit with it."""
         self.maximum = max(self.maximum, maximum)
         self._limit = self.maximum
 
     def has_room(self) -> bool:
         """Whether one more request may start now."""
-        if self._clock() < self._blocked_until:
+        if self._clock() < self._paused_until:
             return False
-        if self._held_in_pause is not None:
-            self._learn_from_pause(self._held_in_pause + self.in_flight)
-        return self.in_flight < self.limit and self.rates.wait() == 0.0
+        if self._successes_in_pause is not None:
+            # The pause is over. Nothing started during it, so the server had accepted the
+            # requests that succeeded in the meantime and those that are still in flight.
+            self._learn_ceiling(self._successes_in_pause + self.in_flight)
+        return self.in_flight < self.limit and self.rates.seconds_until_next() == 0.0
 
     def notify(self) -> None:
-        """Let every alias of this model start what it can."""
+        """Start waiting requests of every alias of this model, as far as there is room."""
         if len(self.pumps) > 1:
-            self.pumps.append(self.pumps.pop(0))  # none of them always comes first
+            self.pumps.append(self.pumps.pop(0))  # take turns, so that no alias starves
         for pump in self.pumps:
             pump()
 
     def notify_soon(self) -> None:
-        """Call `notify` soon: whoever has left the room may do so before."""
-        if not self._room_changes:
-            self._room_changes = True
-            asyncio.get_running_loop().call_soon(self._room_has_changed)
+        """Call `notify` in the next iteration of the event loop.
 
-    def _room_has_changed(self) -> None:
-        self._room_changes = False
+        The cell whose request has just ended may call `notify` earlier than that.
+        """
+        if not self._notify_is_scheduled:
+            self._notify_is_scheduled = True
+            asyncio.get_running_loop().call_soon(self._run_scheduled_notify)
+
+    def _run_scheduled_notify(self) -> None:
+        self._notify_is_scheduled = False
         self.notify()
 
     def wake_when_time_allows(self) -> None:
-        """See to it that requests start again when a pause ends or a rate or the ramp allows."""
+        """Call `notify` when the pause ends, the ramp has grown, or a rate limit allows it."""
         ramp_step = 0.0
         if self._ramp_start is not None:
             ramp_step = self.tuning.startup_ramp_seconds / self.maximum
-        delay = max(self.pause, ramp_step, self.rates.wait())
+        delay = max(self.pause, ramp_step, self.rates.seconds_until_next())
         if delay > 0.0 and self._wake_up is None:
             self._wake_up = asyncio.get_running_loop().call_later(delay, self._wake)
 
@@ -160,10 +180,10 @@ class Limiter:
         self.notify()
 
     def start(self) -> Admission:
-        """Count a request in; what it returns is for `finish`."""
+        """Count a request that starts; pass the returned admission to `finish`."""
         self.in_flight += 1
         self._peak = max(self._peak, self.in_flight)
-        return Admission(self.limit, self.in_flight, self.rates.take())
+        return Admission(self.limit, self.in_flight, self.rates.reserve())
 
     def finish(
         self,
@@ -172,58 +192,67 @@ class Limiter:
         retry_after: float | None = None,
         used: Tokens | None = None,
     ) -> float:
-        """Count a request out and learn from how it ended.
+        """Count a request that ended and adapt the limit to its outcome.
 
-        Returns the seconds for which this request alone should wait before it is sent again.
+        Returns the seconds for which this request alone must wait before it is sent again.
         """
         self.in_flight -= 1
-        self.rates.correct(admission.expected, used)
+        self.rates.settle(admission.reserved, used)
         if outcome is Outcome.RATE_LIMITED:
-            return self._refused(admission, retry_after)
+            return self._handle_429(admission, retry_after)
+        # During the ramp, time raises the limit and successes do not.
         if outcome is Outcome.SUCCESS and self._ramp_start is None:
-            if self._held_in_pause is not None and self.pause > 0.0:
-                self._held_in_pause += 1
-                if self.in_flight == 0 and not self._pause_is_wished:
-                    self._end_pause()  # the server is idle, and we know what it holds
+            if self._successes_in_pause is not None and self.pause > 0.0:
+                self._successes_in_pause += 1
+                # Once all accepted requests have ended, the ceiling is known and the server is
+                # idle. The rest of the pause would be lost time, unless the server requested it.
+                if self.in_flight == 0 and not self._server_chose_pause:
+                    self._end_pause()
             elif self.pause == 0.0:
-                self._succeeded()
+                self._handle_success()
         return 0.0
 
-    def _succeeded(self) -> None:
+    def _handle_success(self) -> None:
+        """Raise the limit after enough successes in a row."""
         self._successes += 1
         if self._successes < self.tuning.successes_until_increase:
             return
-        reached, self._peak, self._successes = self._peak, self.in_flight, 0
+        peak, self._peak, self._successes = self._peak, self.in_flight, 0
         if self._ceiling is not None and self._limit >= self._ceiling:
-            if reached < self._limit or self._clock() < self._probe_at:
-                return  # the limit was not used up, or it is too early to try more
-            if self._limit > self._ceiling:  # a probe that worked
+            # Successes prove nothing about a limit that was never reached.
+            if peak < self._limit or self._clock() < self._next_probe_at:
+                return
+            if self._limit > self._ceiling:  # the last probe succeeded
                 self._ceiling = self._limit
-                self._probe_pause = _FIRST_PROBE_SECONDS
+                self._probe_interval = _MIN_PROBE_INTERVAL
                 self._step *= 2
         self._limit = min(self.maximum, self._limit + self._step)
 
-    def _refused(self, admission: Admission, retry_after: float | None) -> float:
-        wish = retry_after or self.tuning.cooldown_seconds
+    def _handle_429(self, admission: Admission, retry_after: float | None) -> float:
+        """Lower the limit and pause, or only delay the request if it was a probe."""
+        delay = retry_after or self.tuning.cooldown_seconds
         self._successes, self._peak = 0, self.in_flight
         self._step = self.tuning.additive_increase_step
-        there_were = max(admission.position, self.in_flight + 1)
-        if self._ceiling is not None and there_were > self._ceiling:
-            # More than the server is known to hold: that was a probe, and it has failed.
+        concurrent = max(admission.in_flight, self.in_flight + 1)
+        if self._ceiling is not None and concurrent > self._ceiling:
+            # A failed probe: it exceeded what the server is known to handle, so the 429 says
+            # nothing about the other requests, and only this one waits.
             self._limit = min(self._limit, self._ceiling)
-            self._probe_at = self._clock() + self._probe_pause
-            self._probe_pause = min(_SLOWEST_PROBE_SECONDS, 2 * self._probe_pause)
-            return wish
+            self._next_probe_at = self._clock() + self._probe_interval
+            self._probe_interval = min(_MAX_PROBE_INTERVAL, 2 * self._probe_interval)
+            return delay
         if self._ramp_start is not None:
-            self._limit, self._ramp_start = self.limit, None
-        until = self._clock() + wish
-        if until > self._blocked_until:
-            self.paused_seconds += until - max(self._blocked_until, self._clock())
-            self._blocked_until = until
-        if self._held_in_pause is None:
-            self._held_in_pause, self._pause_is_wished = 0, False
-        self._pause_is_wished |= bool(retry_after)
-        # Further 429s of the same burst were admitted under the old limit: they say nothing new.
+            self._limit, self._ramp_start = self.limit, None  # the ramp ends where it is
+        # Several 429s make one pause, which lasts until the latest time that any of them requires.
+        until = self._clock() + delay
+        if until > self._paused_until:
+            self.paused_seconds += until - max(self._paused_until, self._clock())
+            self._paused_until = until
+        if self._successes_in_pause is None:
+            self._successes_in_pause, self._server_chose_pause = 0, False
+        self._server_chose_pause |= bool(retry_after)
+        # A burst of 429s must lower the limit only once. Its later 429s belong to requests that
+        # were admitted under the higher limit from before the decrease.
         if admission.limit <= self._limit:
             factor = self.tuning.multiplicative_decrease_factor
             self._limit = max(1, math.floor(self._limit * factor))
@@ -231,12 +260,12 @@ class Limiter:
 
     def _end_pause(self) -> None:
         self.paused_seconds -= self.pause
-        self._blocked_until = self._clock()
+        self._paused_until = self._clock()
 
-    def _learn_from_pause(self, held: int) -> None:
-        """A pause is over: what the server went on with is what it holds."""
-        self._held_in_pause = None
-        if held > 0:
-            self._limit = min(self._limit, held)
-            self._ceiling = min(held, self.maximum)
-            self._probe_at = self._clock() + self._probe_pause
+    def _learn_ceiling(self, accepted: int) -> None:
+        """Set the ceiling to the number of requests that the server had accepted."""
+        self._successes_in_pause = None
+        if accepted > 0:  # a server that accepted nothing has not shown its capacity
+            self._limit = min(self._limit, accepted)
+            self._ceiling = min(accepted, self.maximum)
+            self._next_probe_at = self._clock() + self._probe_interval

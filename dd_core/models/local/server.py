@@ -1,10 +1,10 @@
 """The process that serves the embedded model: `python -m dd_core.models.local.server --help`.
 
-It speaks the OpenAI protocol on the loopback interface, prints one JSON line with its address
-when it is ready, and with `--die-with-parent` ends when its standard input is closed, which the
-operating system does for it even when the parent was killed.
+It implements the OpenAI API on the loopback interface and prints one JSON line with its URL when it
+is ready. With `--die-with-parent`, it exits when its standard input is closed. The operating system
+closes it when the parent process ends, even if that was killed.
 
-Answers repeat for a fixed `seed` only when the request turns the prompt cache off
+Answers are reproducible with a fixed `seed` only if the request turns off the prompt cache
 (`cache_prompt: false`).
 """
 
@@ -18,26 +18,26 @@ import threading
 from typing import Any
 
 SLOTS = 4
-"""Requests answered at the same time."""
+"""Number of requests that are answered in parallel."""
 _CONTEXT_PER_SLOT = 2048
 
 
 def main() -> None:
-    """Serve until standard input ends, or for ever."""
+    """Serve until the process is stopped, or until standard input ends."""
     parser = argparse.ArgumentParser(description="Serve the embedded model.")
     parser.add_argument("--model-path", required=True)
     parser.add_argument("--model-id", required=True)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
     parser.add_argument("--die-with-parent", action="store_true")
-    chosen = parser.parse_args()
+    options = parser.parse_args()
     # Threads that spin while they wait lose nine tenths of their speed as soon as another process
-    # wants a core. The library reads these when it is loaded.
+    # needs a core. The library reads these variables when it is loaded.
     os.environ.setdefault("GOMP_SPINCOUNT", "3000")
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    if chosen.die_with_parent:
+    if options.die_with_parent:
         threading.Thread(target=_exit_at_end_of_input, daemon=True).start()
-    server = _serve(chosen.model_path, chosen.model_id, chosen.host, chosen.port)
+    server = _serve(options.model_path, options.model_id, options.host, options.port)
     sys.stdout.write(json.dumps({"url": f"{server.listening_address}/v1"}) + "\n")
     sys.stdout.flush()
     threading.Event().wait()
@@ -45,7 +45,7 @@ def main() -> None:
 
 def _exit_at_end_of_input() -> None:
     sys.stdin.buffer.read()
-    os._exit(0)  # the server has no way to stop
+    os._exit(0)  # the server cannot be stopped in any other way
 
 
 def _serve(model_path: str, model_id: str, host: str, port: int) -> Any:
@@ -63,8 +63,8 @@ def _serve(model_path: str, model_id: str, host: str, port: int) -> Any:
     params.ui = False
     params.verbosity = 0
     params.offline = True
-    # One thread fewer than cores: on two cores that is half the speed while nothing else runs,
-    # and three times the speed while another process, such as Prefect's server, keeps one busy.
+    # Use one thread fewer than cores. On two cores, this halves the speed if nothing else runs, but
+    # triples it if another process, such as the Prefect server, keeps one core busy.
     threads = max(1, (os.cpu_count() or 1) - 1)
     params.cpuparams.n_threads = threads
     params.cpuparams_batch.n_threads = threads

@@ -1,4 +1,4 @@
-"""What a server's answers hold: texts, vectors, images, and the tokens they took."""
+"""Parses the answers of servers: text, vectors, images, and token counts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer, as the server counted them."""
+    """Token counts of one answer, as reported by the server."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -39,7 +39,7 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Vectors:
-    """Embeddings, one vector for each text that was sent, in order."""
+    """Embeddings: one vector for each input, in the same order."""
 
     vectors: list[list[float]]
     usage: Usage
@@ -47,14 +47,15 @@ class Vectors:
 
 @dataclass(frozen=True, slots=True)
 class Images:
-    """Images as bytes, or addresses to fetch them from."""
+    """Generated images."""
 
     found: list[bytes | str]
+    """Each image as bytes, or as the URL to fetch it from."""
     usage: Usage
 
 
 def parse_chat(content: bytes) -> Reply:
-    """The answer to a chat request. Like the others here, raises `ValueError` for other bodies."""
+    """Parse a chat completion. All parsers here raise built-in exceptions for malformed bodies."""
     answer = _object(content)
     choice = _first(answer.get("choices"), "choices")
     message: dict[str, Any] = choice["message"]
@@ -67,7 +68,7 @@ def parse_chat(content: bytes) -> Reply:
 
 
 def parse_embeddings(content: bytes) -> Vectors:
-    """The answer to a request for embeddings, whether lists of numbers or base64."""
+    """Parse embeddings, either lists of numbers or base64."""
     answer = _object(content)
     items: list[dict[str, Any]] = sorted(answer["data"], key=lambda item: item.get("index", 0))
     vectors = [_vector(item["embedding"]) for item in items]
@@ -75,7 +76,7 @@ def parse_embeddings(content: bytes) -> Vectors:
 
 
 def parse_images(content: bytes) -> Images:
-    """The images of either route: `data` of the images route, or a chat message's."""
+    """Parse images from the images route or from a chat completion."""
     answer = _object(content)
     found: list[bytes | str] = []
     if "data" in answer:
@@ -86,15 +87,15 @@ def parse_images(content: bytes) -> Images:
     else:
         message: dict[str, Any] = _first(answer.get("choices"), "choices")["message"]
         for item in message.get("images") or ():
-            found.extend(_images_in_text(_address_in(item)))
-        found = found or _images_in_text(_text(message.get("content")))
+            found.extend(_find_images(_find_address(item)))
+        found = found or _find_images(_text(message.get("content")))
     return Images(found, _usage(answer.get("usage") or {}, images=len(found)))
 
 
 def _object(content: bytes) -> dict[str, Any]:
     answer: Any = orjson.loads(content)
     if not isinstance(answer, dict):
-        raise ValueError("it is no object")
+        raise ValueError("it is not a JSON object")
     return cast("dict[str, Any]", answer)
 
 
@@ -110,14 +111,16 @@ def _vector(given: Any) -> list[float]:
     return [float(number) for number in given]
 
 
-def _address_in(item: Any) -> str:
+def _find_address(item: Any) -> str:
+    """The URL, data URI or base64 text of an image in a chat message; servers differ in form."""
     if isinstance(item, str):
         return item
     address: Any = item.get("image_url") or item.get("url") or item.get("b64_json") or ""
     return str(address.get("url", "")) if isinstance(address, dict) else str(address)  # pyright: ignore
 
 
-def _images_in_text(text: str) -> list[bytes | str]:
+def _find_images(text: str) -> list[bytes | str]:
+    """The images in a text: data URIs, else base64, else URLs."""
     uris = [uri for each in _DATA_URI.findall(text) if (uri := split_data_uri(each))]
     if uris:
         return [decode_base64(uri.data) for uri in uris]
@@ -135,12 +138,12 @@ def _text(content: Any) -> str:
 
 
 def _usage(given: Mapping[str, Any], images: int = 0) -> Usage:
-    """Tokens under the names of either of OpenAI's two interfaces."""
-    answer: Any = given.get("completion_tokens_details") or given.get("output_tokens_details")
+    """Token counts, under the names of OpenAI's chat completions or responses API."""
+    output: Any = given.get("completion_tokens_details") or given.get("output_tokens_details")
     prompt: Any = given.get("prompt_tokens_details")
     reasoning: Any = given.get("reasoning_tokens")
-    if reasoning is None and answer:
-        reasoning = answer.get("reasoning_tokens")
+    if reasoning is None and output:
+        reasoning = output.get("reasoning_tokens")
     return Usage(
         input_tokens=given.get("prompt_tokens") or given.get("input_tokens") or 0,
         output_tokens=given.get("completion_tokens") or given.get("output_tokens") or 0,

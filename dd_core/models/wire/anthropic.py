@@ -13,13 +13,13 @@ from dd_core.models.wire.media import Block
 
 _VERSION = "2023-06-01"
 _MAX_TOKENS = 4096
-_KEPT = ("model", "temperature", "top_p", "top_k", "thinking", "metadata", "service_tier")
+_UNCHANGED = ("model", "temperature", "top_p", "top_k", "thinking", "metadata", "service_tier")
 _TRANSLATED = ("messages", "max_tokens", "stop")
 _DROPPED = ("n", "response_format", "frequency_penalty", "presence_penalty", "seed")
 
 
 class AnthropicWire:
-    """Routes, headers and bodies. There are no embeddings and no images."""
+    """Routes, headers and bodies. The API has no embeddings and generates no images."""
 
     embeddings: str | None = None
     images: str | None = None
@@ -28,17 +28,21 @@ class AnthropicWire:
         self.chat = f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """What authenticates a request."""
+        """The headers that authenticate a request and select the API version."""
         return {"anthropic-version": _VERSION} | ({"x-api-key": key} if key else {})
 
     def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """The system messages go to the top, and `max_tokens` is not optional."""
+        """Translate a chat request: system messages move to `system`, `max_tokens` is required."""
         messages: list[dict[str, Any]] = body["messages"]
         system = [_text_of(message["content"]) for message in messages if _is_system(message)]
         stop: Any = body.get("stop")
-        known = {*_KEPT, *_TRANSLATED, *_DROPPED}
+        known = {*_UNCHANGED, *_TRANSLATED, *_DROPPED}
         request: dict[str, Any] = {
-            **{name: value for name, value in body.items() if name in _KEPT or name not in known},
+            **{
+                name: value
+                for name, value in body.items()
+                if name in _UNCHANGED or name not in known
+            },
             "max_tokens": body.get("max_tokens") or _MAX_TOKENS,
             "messages": [_translated(message) for message in messages if not _is_system(message)],
         }
@@ -49,7 +53,7 @@ class AnthropicWire:
         return request
 
     def reply(self, content: bytes) -> Reply:
-        """Text blocks are the answer, thinking blocks the reasoning."""
+        """Parse an answer: text blocks are the answer, thinking blocks the reasoning."""
         answer: dict[str, Any] = orjson.loads(content)
         blocks: list[dict[str, Any]] = answer["content"]
         texts = [block["text"] for block in blocks if block["type"] == "text"]
@@ -89,5 +93,5 @@ def _block(block: Block) -> Block:
     if block["type"] in ("text", "image"):
         return block
     raise ModelUnsupportedCapabilityError(
-        f"this provider takes no {block['type']}; use another model for columns that show some"
+        f"this provider does not accept {block['type']} input; use a model of another provider"
     )

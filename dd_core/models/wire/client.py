@@ -1,4 +1,4 @@
-"""One request to an inference server, and what its answer or its failure means."""
+"""Sends one request to an inference server and turns its answer into a value or an error."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ _QUOTED_LENGTH = 300
 
 
 class Wire(Protocol):
-    """How a kind of server is spoken to."""
+    """The wire format of a type of server. A URL is None if the server lacks that route."""
 
     chat: str
     embeddings: str | None
     images: str | None
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """What authenticates a request."""
+        """The headers that authenticate a request."""
         ...
 
     def chat_body(self, body: Body) -> Body:
-        """A request for a chat completion, translated from the engine's form."""
+        """Translate the body of a chat request from OpenAI's format."""
         ...
 
     def reply(self, content: bytes) -> Reply:
-        """What the server answered."""
+        """Parse the answer to a chat request."""
         ...
 
 
@@ -87,34 +87,36 @@ class Client:
         return self._upstream.provider
 
     async def chat(self, body: Body) -> Reply:
-        """Ask once. All requests here raise a `ModelError` whose class says what is wrong."""
+        """Request a chat completion. Like all requests here, raises a subclass of `ModelError`."""
         content = await self._post(self._wire.chat, self._wire.chat_body(body))
         return self._read(self._wire.reply, content, "chat completion")
 
     async def embed(self, body: Body) -> Vectors:
-        """Embed texts."""
-        url = self._supported(self._wire.embeddings, "embeddings")
+        """Request embeddings."""
+        url = self._require(self._wire.embeddings, "embeddings")
         return self._read(parse_embeddings, await self._post(url, body), "list of embeddings")
 
     async def draw(self, body: Body, *, by_chat: bool) -> Images:
-        """Generate images, by the chat route or by the images route."""
-        url = self._supported(self._wire.images, "images")
+        """Request images through the chat route or the images route."""
+        url = self._require(self._wire.images, "images")
         if by_chat:
             url, body = self._wire.chat, self._wire.chat_body(body)
         return self._read(parse_images, await self._post(url, body), "answer with images")
 
-    def _supported(self, url: str | None, what: str) -> str:
+    def _require(self, url: str | None, capability: str) -> str:
         if url is None:
             raise ModelUnsupportedCapabilityError(
-                f"provider {self._upstream.provider!r} gives no {what}; use a model of another one"
+                f"provider {self._upstream.provider!r} does not support {capability}; "
+                "use a model of another provider"
             )
         return url
 
     async def fetch(self, address: str) -> bytes:
-        """What is at an address that an answer named; the provider's key is not sent there."""
+        """Fetch a URL from an answer, without the API key: the URL may point to any host."""
         return await self._send("GET", address, {}, None)
 
     async def _post(self, url: str, body: Body) -> bytes:
+        # The fields of the provider come last, so that they override those of the model.
         content = orjson.dumps({**body, **self._model, **self._upstream.extra_body})
         return await self._send("POST", url, self._headers, content)
 
@@ -124,21 +126,21 @@ class Client:
         try:
             answer = await self._connections.send(method, url, headers, content, self._timeout)
         except LostError as error:
-            raise self._lost(error) from error
+            raise self._error_for_lost(error) from error
         if answer.status >= 300:
-            raise self._refused(answer)
+            raise self._error_for_status(answer)
         return answer.content
 
-    def _read(self, parse: Callable[[bytes], _T], content: bytes, wanted: str) -> _T:
+    def _read(self, parse: Callable[[bytes], _T], content: bytes, expected: str) -> _T:
         try:
             return parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ModelAPIConnectionError(
-                f"{self._where} answered with a body that is no {wanted} "
-                f"({type(error).__name__}); if this persists, check that the address is right"
+                f"{self._where} answered with a body that is not a valid {expected} "
+                f"({type(error).__name__}); if this persists, check the URL"
             ) from error
 
-    def _lost(self, error: LostError) -> ModelError:
+    def _error_for_lost(self, error: LostError) -> ModelError:
         if error.timed_out:
             return ModelTimeoutError(
                 f"{self._where} did not answer in time; raise the model's `timeout` "
@@ -146,37 +148,43 @@ class Client:
             )
         return ModelAPIConnectionError(
             f"{self._where} could not be reached ({error.kind}: "
-            f"{self._redacted(str(error))}); check that the server runs at this address"
+            f"{self._redacted(str(error))}); check that the server is running at this URL"
         )
 
-    def _refused(self, answer: HttpResponse) -> ModelError:
+    def _error_for_status(self, answer: HttpResponse) -> ModelError:
+        """The error for an answer with a status of 300 or more."""
         status = answer.status
-        words = self._redacted(_provider_words(answer.content)).rstrip(". ")
-        said = f"{self._where} answered {status}: {words}"
-        lowered = words.lower()
+        reason = self._redacted(_find_reason(answer.content)).rstrip(". ")
+        message = f"{self._where} answered {status}: {reason}"
+        lowered = reason.lower()
+        # Servers report exhausted quotas as 429, 402 or 400. Waiting does not help, so the text
+        # takes precedence over the status.
         if any(word in lowered for word in _QUOTA_WORDS):
-            return ModelQuotaExceededError(f"{said}. Add credit or use another key")
+            return ModelQuotaExceededError(f"{message}. Add credit or use another API key")
         if status == 429:
-            return ModelRateLimitError(said, _retry_after(answer.headers.get("retry-after")))
+            return ModelRateLimitError(
+                message, _parse_retry_after(answer.headers.get("retry-after"))
+            )
         if status == 408:
-            return ModelTimeoutError(said)
+            return ModelTimeoutError(message)
         if status >= 500:
-            return ModelInternalServerError(said)
+            return ModelInternalServerError(message)
         if status == 413 or (status == 400 and any(word in lowered for word in _CONTEXT_WORDS)):
-            return ModelContextWindowExceededError(f"{said}. Shorten the prompt")
-        refusals: dict[int, tuple[type[ModelError], str]] = {
+            return ModelContextWindowExceededError(f"{message}. Shorten the prompt")
+        rejections: dict[int, tuple[type[ModelError], str]] = {
             401: (ModelAuthenticationError, "Check the API key"),
-            403: (ModelPermissionDeniedError, "Check what the API key may use"),
-            404: (ModelNotFoundError, "Check the model id and the address"),
+            403: (ModelPermissionDeniedError, "Check the permissions of the API key"),
+            404: (ModelNotFoundError, "Check the model id and the URL"),
         }
-        kind, fix = refusals.get(status, (ModelBadRequestError, "Check the model's parameters"))
-        return kind(f"{said}. {fix}")
+        kind, fix = rejections.get(status, (ModelBadRequestError, "Check the model's parameters"))
+        return kind(f"{message}. {fix}")
 
     @property
     def _where(self) -> str:
         return f"provider {self._upstream.provider!r} at {self._upstream.url}"
 
     def _redacted(self, text: str) -> str:
+        """Mask the key and the extra headers: servers and exceptions may quote them."""
         secrets = [*self._upstream.extra_headers.values()]
         if self._upstream.key is not None:
             secrets.append(self._upstream.key.get_secret_value())
@@ -186,19 +194,20 @@ class Client:
         return text
 
 
-def _provider_words(content: bytes) -> str:
+def _find_reason(content: bytes) -> str:
+    """The message of an error, from the usual JSON forms; else the start of the body."""
     try:
         parsed: Any = orjson.loads(content)
         error: Any = parsed.get("error", parsed)
-        words: Any = error if isinstance(error, str) else error.get("message")
+        reason: Any = error if isinstance(error, str) else error.get("message")
     except (ValueError, AttributeError):
-        words = None
-    text = str(words) if words else content.decode("utf-8", "replace")
+        reason = None
+    text = str(reason) if reason else content.decode("utf-8", "replace")
     return " ".join(text.split())[:_QUOTED_LENGTH] or "(no text)"
 
 
-def _retry_after(header: str | None) -> float | None:
-    """Seconds that the server asks to wait; it may say so in seconds or as a date."""
+def _parse_retry_after(header: str | None) -> float | None:
+    """The requested wait in seconds; the header contains either seconds or a date."""
     if not header:
         return None
     try:

@@ -1,8 +1,8 @@
-"""How requests get to servers: over aiohttp, or to an httpx transport that takes its place.
+"""Connections to servers: aiohttp, or an httpx transport in its place.
 
-httpx's own connection pool costs milliseconds of CPU a request when hundreds of connections idle,
-and its request and response objects a third of what a cell costs. Its transports are still the seam
-behind which tests script a model.
+With hundreds of idle connections, the connection pool of httpx costs milliseconds of CPU time per
+request. Its request and response objects cost a third of the CPU time of a cell. An httpx transport
+is still accepted, so that tests can script the answers of a model.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from dd_core.models.wire.transport import HttpResponse, LostError
 
 
 class AiohttpConnections:
-    """Connections that are kept open, as many as are needed.
+    """An unlimited number of persistent connections.
 
-    `secure` loads the system's certificates, which takes 20 ms.
+    `secure` loads the certificates of the system, which takes 20 ms.
     """
 
     def __init__(self, *, secure: bool) -> None:
@@ -32,7 +32,7 @@ class AiohttpConnections:
         self._session = aiohttp.ClientSession(
             connector=connector,
             cookie_jar=aiohttp.DummyCookieJar(),
-            # Only where there are proxies: with it, a netrc file is looked for at every request.
+            # Only with proxies, because it also makes every request look for a netrc file.
             trust_env=bool(getproxies()),
         )
 
@@ -63,7 +63,7 @@ class AiohttpConnections:
 
 
 class TransportConnections:
-    """An httpx transport in place of the network."""
+    """An httpx transport instead of the network."""
 
     def __init__(self, transport: httpx.AsyncBaseTransport) -> None:
         self._transport = transport
@@ -76,7 +76,7 @@ class TransportConnections:
         request = httpx.Request(
             method, url, headers=headers, content=content, extensions={"timeout": limits}
         )
-        await asyncio.sleep(0)  # a network lets others run meanwhile
+        await asyncio.sleep(0)  # yield to other tasks, as network access does
         try:
             response = await self._transport.handle_async_request(request)
             body = await response.aread()
@@ -90,7 +90,7 @@ class TransportConnections:
         return HttpResponse(response.status_code, response.headers, body)
 
     async def aclose(self) -> None:
-        """The transport belongs to whoever made it."""
+        """Do nothing: the transport belongs to the caller."""
 
 
 @lru_cache(maxsize=64)

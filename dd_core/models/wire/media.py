@@ -1,4 +1,4 @@
-"""What encoded media are: formats told from bytes, data URIs, base64."""
+"""Encoded media: image formats, data URIs and base64."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import Any
 
 Block = dict[str, Any]
-"""A part of a message: `{"type": "text", "text": ...}`, or a medium with its `source`."""
-
+"""A part of a message: `{"type": "text", "text": ...}`, or media with a `source`."""
 
 _DATA_URI = re.compile(r"data:([\w.+-]+/[\w.+-]+)?(?:;[\w.+-]+=[^;,]*)*;base64,", re.ASCII)
 _START_LENGTH = 64
+"""Number of base64 characters that are enough to detect a format."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """Base64 text and its media type, for example `image/png`; None where it is not known."""
+    """Base64 text and its media type, for example `image/png`; None if it is unknown."""
 
     data: str
     media_type: str | None
@@ -30,7 +30,7 @@ class Encoded:
 
 
 def split_data_uri(text: str) -> Encoded | None:
-    """The content of a data URI; None for other text."""
+    """Parse a data URI; None for other text."""
     found = _DATA_URI.match(text)
     if found is None:
         return None
@@ -38,20 +38,20 @@ def split_data_uri(text: str) -> Encoded | None:
 
 
 def encode_media(content: bytes, media_type: str) -> Encoded:
-    """Bytes as base64."""
+    """Encode bytes as base64."""
     return Encoded(base64.b64encode(content).decode(), media_type)
 
 
 def decode_base64(data: str) -> bytes:
-    """The bytes of base64 text, white space ignored; raises `ValueError` for other text."""
+    """Decode base64 text, ignoring white space; raises `ValueError` for other text."""
     try:
         return base64.b64decode("".join(data.split()), validate=True)
     except binascii.Error as error:
-        raise ValueError(f"it is no base64 text ({error})") from None
+        raise ValueError(f"it is not base64 text ({error})") from None
 
 
 def detect_image_format(content: bytes) -> str | None:
-    """`png`, `jpeg`, `gif` or `webp`, told from the first bytes; None for anything else."""
+    """Detect `png`, `jpeg`, `gif` or `webp` from the first bytes; None for anything else."""
     if content.startswith(b"\x89PNG\r\n\x1a\n"):
         return "png"
     if content.startswith(b"\xff\xd8\xff"):
@@ -72,7 +72,7 @@ def detect_base64_image(data: str) -> str | None:
 
 
 def is_whole_image(content: bytes) -> bool:
-    """Whether an image of a known format also ends as its format demands."""
+    """Whether an image has a known format and is complete, judging by its end."""
     match detect_image_format(content):
         case "png":
             return content.rstrip(b"\0")[-12:-4] == b"\0\0\0\0IEND"

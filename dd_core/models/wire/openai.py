@@ -1,4 +1,4 @@
-"""The wire format of OpenAI-compatible servers, which is also the engine's own."""
+"""The wire format of OpenAI-compatible servers. Requests use it internally, too."""
 
 from __future__ import annotations
 
@@ -18,29 +18,29 @@ class OpenAIWire:
         self.images: str | None = f"{base}/images/generations"
 
     def headers(self, key: str | None) -> dict[str, str]:
-        """What authenticates a request."""
+        """The headers that authenticate a request."""
         return {"authorization": f"Bearer {key}"} if key else {}
 
     def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
-        """A request for a chat completion."""
+        """Translate media blocks to OpenAI's format; the rest stays as it is."""
         messages: list[dict[str, Any]] = body["messages"]
         if all(isinstance(message["content"], str) for message in messages):
             return body
-        return {**body, "messages": [_translated(message) for message in messages]}
+        return {**body, "messages": [_translate(message) for message in messages]}
 
     def reply(self, content: bytes) -> Reply:
-        """What the server answered."""
+        """Parse the answer to a chat request."""
         return parse_chat(content)
 
 
-def _translated(message: dict[str, Any]) -> dict[str, Any]:
+def _translate(message: dict[str, Any]) -> dict[str, Any]:
     content: Any = message["content"]
     if isinstance(content, str):
         return message
-    return {**message, "content": [_on_the_wire(block) for block in content]}
+    return {**message, "content": [_translate_block(block) for block in content]}
 
 
-def _on_the_wire(block: Block) -> Block:
+def _translate_block(block: Block) -> Block:
     kind = block["type"]
     if kind == "text":
         return block

@@ -1,8 +1,6 @@
-"""How requests get to servers: over aiohttp, or to an httpx transport that takes its place.
+"""The interface through which requests are sent; `connections` implements it.
 
-httpx's own connection pool costs milliseconds of CPU a request when hundreds of connections idle,
-and its request and response objects a third of what a cell costs. Its transports are still the seam
-behind which tests script a model.
+This module does not import any HTTP library, so that it is cheap to import.
 """
 
 from __future__ import annotations
@@ -14,36 +12,38 @@ from typing import Protocol
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
-    """What a server answered, whatever it was."""
+    """The answer of a server, with any status."""
 
     status: int
     headers: Mapping[str, str]
-    """Names in any case."""
+    """Headers; names are case-insensitive."""
     content: bytes
 
 
 class LostError(Exception):
-    """No answer came."""
+    """No answer arrived."""
 
     def __init__(self, cause: Exception, *, timed_out: bool) -> None:
         super().__init__(str(cause))
         self.kind = type(cause).__name__
+        """Class name of the cause."""
         self.timed_out = timed_out
-        """Whether the server was reached and then said nothing in time."""
+        """Whether the server was reached but did not answer in time."""
 
 
 class Connections(Protocol):
-    """What sends requests."""
+    """Sends requests to servers."""
 
     async def send(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, wait: float
     ) -> HttpResponse:
-        """Send one request and read its answer; `wait` in seconds, to connect and between reads.
+        """Send one request and read its answer; raises `LostError`.
 
-        Raises `LostError`. Redirects are not followed.
+        `wait` is the timeout in seconds for connecting and between reads. Redirects are not
+        followed.
         """
         ...
 
     async def aclose(self) -> None:
-        """Close what is open."""
+        """Close all connections."""
         ...

@@ -143,7 +143,7 @@ def test_columns_may_be_added_in_any_order() -> None:
             InvalidColumnTypeError,
             "known column types: custom",
         ),
-        ({"name": "a", "column_type": "poem"}, ValueError, "'poem' is not known; known are"),
+        ({"name": "a", "column_type": "poem"}, ValueError, "'poem' is unknown; use one of"),
         ({"name": "a", "column_type": "expression", "exp": "x"}, ValueError, "exp"),
         ({"name": "a", "column_type": "expression", "expr": "{{ x"}, ValueError, "syntax error"),
     ],

@@ -106,7 +106,7 @@ def test_a_dataset_whose_seed_file_has_changed_is_not_continued(tmp_path: Path) 
     other = designer.create(made, num_records=2, resume="if_possible")
     assert other.dataset_path != first.dataset_path
     assert other.seed == first.seed
-    with pytest.raises(ArtifactStorageError, match="seed data or code"):
+    with pytest.raises(ArtifactStorageError, match="seed data or the code"):
         designer.create(made, num_records=2, resume="always")
 
 
@@ -229,7 +229,7 @@ def test_a_validators_function_counts_and_its_limits_do_not() -> None:
 
 
 def test_the_code_of_a_kind_of_ones_own_counts(tmp_path: Path) -> None:
-    kinds = dict(Column.kinds)
+    kinds = dict(Column.all_kinds())
     text = dedent("""
         from typing import Literal
         from dd_core.extend import Column, RowColumn

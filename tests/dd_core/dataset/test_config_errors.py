@@ -125,7 +125,7 @@ MISTAKES: dict[str, tuple[Callable[[Raw], None], list[str]]] = {
     ),
     "unknown field": (
         changed("note", promt="x"),
-        ["columns.note.promt", "there is no such field; remove it or correct its name"],
+        ["columns.note.promt", "this field does not exist; remove it or correct its name"],
     ),
     "missing field": (
         lambda raw: column(raw, "note").pop("prompt"),
@@ -149,7 +149,7 @@ MISTAKES: dict[str, tuple[Callable[[Raw], None], list[str]]] = {
     ),
     "unknown provider": (
         of_model(provider="opnai"),
-        ["model_configs.m.provider", "'opnai'", "known providers:", "'openai'"],
+        ["model_configs.m.provider", "'opnai'", "use one of", "'openai'"],
     ),
     "missing key": (
         of_model(api_key_env_var="NO_SUCH_KEY"),
@@ -157,21 +157,21 @@ MISTAKES: dict[str, tuple[Callable[[Raw], None], list[str]]] = {
     ),
     "temperature": (
         of_model(inference_parameters={"temperature": 3}),
-        ["model_configs.m.inference_parameters", "temperature must lie between 0 and 2"],
+        ["model_configs.m.inference_parameters", "temperature must be between 0 and 2"],
     ),
     "duplicate names": (twice, ["columns", "more than one column is named 'label'", "rename"]),
-    "all dropped": (all_dropped, ["columns", "all of them are dropped", "set drop to false"]),
+    "all dropped": (all_dropped, ["columns", "all columns are dropped", "set drop to false"]),
     "constraint on another kind": (
         on_top(constraints=[CONSTRAINT]),
-        ["constraints.label", "'label' is no sampler column", "sampler columns only"],
+        ["constraints.label", "'label' is not a sampler column", "sampler columns only"],
     ),
     "blank expression": (
         changed("label", expr="  "),
         ["columns.label.expr", "must not be blank; write a template such as {{ a }}"],
     ),
-    "no JSON schema": (
+    "not a JSON schema": (
         changed("facts", output_format={"type": "objekt"}),
-        ["columns.facts.output_format", "no JSON schema", "objekt"],
+        ["columns.facts.output_format", "not a valid JSON schema", "objekt"],
     ),
     "a skip condition about itself": (
         changed("note", skip={"when": "{{ note }}"}),
@@ -217,7 +217,7 @@ def test_a_seed_column_and_a_declared_one_cannot_have_the_same_name(tmp_path: Pa
     path.write_text("city,tone\nOslo,calm\n")
     raw = sound() | {"seed_config": {"source": {"seed_type": "local", "path": str(path)}}}
     error = complaint_about(raw)
-    assert "columns.tone: the seed dataset has a column of this name; rename it" in str(error)
+    assert "columns.tone: the seed dataset also has a column with this name" in str(error)
 
 
 def test_side_effects_of_columns_have_names_of_their_own() -> None:

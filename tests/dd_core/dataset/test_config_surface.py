@@ -204,7 +204,7 @@ def test_a_script_builds_a_configuration_with_or_without_arguments(tmp_path: Pat
     with pytest.raises(InvalidConfigError, match="defines no function load_config_builder"):
         run_script(path)
     path.write_text("def load_config_builder(): return 3")
-    with pytest.raises(InvalidConfigError, match="returned no builder"):
+    with pytest.raises(InvalidConfigError, match="must return a builder, not int"):
         run_script(path)
 
 

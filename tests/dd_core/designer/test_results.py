@@ -282,7 +282,7 @@ def test_exports_hold_every_row(
 def test_an_export_of_another_format_is_refused(
     results: DatasetCreationResults, tmp_path: Path
 ) -> None:
-    with pytest.raises(ArtifactStorageError, match="format 'xlsx' is not known; use jsonl, csv"):
+    with pytest.raises(ArtifactStorageError, match="unknown format 'xlsx'; use jsonl, csv"):
         results.export(tmp_path / "rows.xlsx")
     assert results.export(tmp_path / "rows.txt", format="csv").suffix == ".txt"
 
@@ -345,7 +345,7 @@ def test_uploads_that_are_refused_say_why(
 ) -> None:
     hub.token = "hf_marker"
     with pytest.raises(
-        ArtifactStorageError, match=r"'ann/reviews' was not uploaded: .*401"
+        ArtifactStorageError, match=r"the upload to 'ann/reviews' failed: .*401"
     ) as said:
         results.push_to_hub("ann/reviews", "x", token="hf_wrong", endpoint=hub.url)
     assert "hf_wrong" not in str(said.value)
@@ -412,7 +412,7 @@ def test_a_dataset_that_is_there_already_is_opened(
     assert again.count_records() == again.load_analysis().num_records == 12
     assert again.load_analysis() == results.load_analysis()
     assert len(again.load_processor_dataset("chat")) == 12
-    with pytest.raises(ArtifactStorageError, match="is no dataset"):
+    with pytest.raises(ArtifactStorageError, match="is not a dataset"):
         DataDesigner(tmp_path).open("reviews")
 
 

@@ -98,7 +98,7 @@ def test_rows_whose_condition_fails_are_left_out_with_a_warning(
         dd.FilterRowsProcessorConfig(name="f", condition="{{ 4 // (letters - 1) > 0 }}")
     )
     assert create(made, 2, tmp_path).load_dataset()["word"].tolist() == ["bb"]
-    assert "processor 'f': 1 rows are not kept" in caplog.text
+    assert "processor 'f': 1 rows were removed" in caplog.text
 
 
 def test_no_row_left_is_a_dataset_with_columns(tmp_path: Path) -> None:
@@ -185,7 +185,7 @@ def test_draws_that_depend_on_each_other_are_changed_together() -> None:
 
 def test_a_processor_that_loses_rows_of_a_batch_stops_the_run(tmp_path: Path) -> None:
     made = words(["a"]).add_processor(Faulty(name="f"))
-    with pytest.raises(DataDesignerGenerationError, match=r"processor 'f' was given \d rows"):
+    with pytest.raises(DataDesignerGenerationError, match=r"processor 'f' received \d rows"):
         create(made, 5, tmp_path)
 
 

@@ -6,8 +6,7 @@ import json
 from typing import Annotated, Any, Literal
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
 
 import dd_core.config as dd
@@ -147,7 +146,7 @@ def test_a_bare_object_takes_what_comes() -> None:
 
 @pytest.mark.parametrize("schema", [{"type": "objec"}, {"properties": 3}, {"minimum": "x"}])
 def test_what_is_no_schema_is_refused(schema: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match="no JSON schema"):
+    with pytest.raises(ValueError, match="not a valid JSON schema"):
         ResponseSchema(schema)
 
 

@@ -177,10 +177,10 @@ def loses_rows(df: pd.DataFrame) -> pd.DataFrame:
     ("function", "complaint"),
     [
         (returns_a_list, "it returned list, not a dict"),
-        (returns_nothing_new, "it returned no 'out'"),
+        (returns_nothing_new, "it did not return 'out'"),
         (loses_a_column, "it removed 'topic'"),
         (looks_elsewhere, "add it to required_columns"),
-        (loses_rows, "it was given 3 rows and returned 1"),
+        (loses_rows, "it received 3 rows and returned 1"),
     ],
 )
 def test_a_function_that_breaks_its_word_drops_the_rows_and_says_why(
@@ -216,7 +216,7 @@ def test_missing_columns_and_models_are_found_before_the_run() -> None:
     made.add_column(name="out", column_type="custom", generator_function=asked)
     with pytest.raises(InvalidConfigError) as raised:
         DataDesigner().validate(made)
-    assert "refers to 'topic'" in str(raised.value)
+    assert "refers to unknown column 'topic'" in str(raised.value)
     assert "no model has the alias 'm'" in str(raised.value)
 
 

@@ -111,18 +111,18 @@ def test_a_file_is_sent_only_from_the_folders_of_the_run(
     [block, _] = content_sent("a.png", {"modality": "image"})
     assert block["image_url"]["url"] == URI
     for path in ("../secret.png", str(tmp_path / "secret.png")):
-        with pytest.raises(Exception, match="files elsewhere are not read"):
+        with pytest.raises(Exception, match="files in other places are not read"):
             content_sent(path, {"modality": "image"})
 
 
 @pytest.mark.parametrize(
     ("context", "value", "complaint"),
     [
-        ({"modality": "image"}, "hello there", "no base64 of a known kind"),
+        ({"modality": "image"}, "hello there", "or base64 of a known format"),
         ({"modality": "image", "image_format": "jpg"}, URI, "image_format says image/jpeg"),
         ({"modality": "audio"}, "AAAA", "set audio_format"),
         ({"modality": "audio"}, "a/b.wav", "set data_type to 'url'"),
-        ({"modality": "video", "data_type": "url"}, "b.txt", "neither an http"),
+        ({"modality": "video", "data_type": "url"}, "b.txt", "neither an HTTP"),
     ],
 )
 def test_a_cell_without_a_medium_says_why(context: Any, value: str, complaint: str) -> None:
@@ -135,8 +135,8 @@ def test_base64_needs_a_format() -> None:
         dd.ImageContext(column_name="x", data_type=dd.ModalityDataType.BASE64)
 
 
-def test_a_context_without_modality_is_taken_for_an_image() -> None:
-    with pytest.warns(DeprecationWarning, match="taken for an image"):
+def test_a_context_without_modality_is_treated_as_an_image() -> None:
+    with pytest.warns(DeprecationWarning, match="treated as an image"):
         column = dd.LLMTextColumnConfig(
             name="x", model_alias="m", prompt="?", multi_modal_context=[{"column_name": "i"}]
         )
@@ -151,7 +151,9 @@ def test_an_unknown_context_column_is_found_before_the_run() -> None:
         prompt="What is it?",
         multi_modal_context=[{"modality": "image", "column_name": "picture"}],
     )
-    with pytest.raises(InvalidConfigError, match="multi_modal_context: refers to 'picture'"):
+    with pytest.raises(
+        InvalidConfigError, match="multi_modal_context: refers to unknown column 'picture'"
+    ):
         DataDesigner().validate(made)
 
 
@@ -318,7 +320,7 @@ def test_vectors_may_come_as_base64() -> None:
 
 def test_too_few_vectors_are_an_error() -> None:
     scripted = ScriptedModel(httpx.Response(200, json={"data": []}))
-    with pytest.raises(Exception, match="was sent 1 texts and answered with 0 vectors"):
+    with pytest.raises(Exception, match="returned 0 vectors for 1 inputs"):
         DataDesigner(transport=scripted).preview(embedding(), num_records=1)
 
 
@@ -330,7 +332,7 @@ def test_a_model_of_another_kind_is_refused_before_the_run() -> None:
     with pytest.raises(InvalidConfigError) as raised:
         DataDesigner().validate(made)
     assert "is for 'chat-completion'; set generation_type to 'embedding'" in str(raised.value)
-    assert "columns.vector.target_column: refers to 'nothing'" in str(raised.value)
+    assert "columns.vector.target_column: refers to unknown column 'nothing'" in str(raised.value)
 
 
 def test_a_code_column_holds_the_code_alone() -> None:

@@ -49,7 +49,7 @@ def test_rows_are_written_in_another_form_beside_the_dataset(tmp_path: Path) -> 
     assert [*results.load_dataset().columns] == ["topic", "text", "stars"]
     folder = results.get_path_to_processor_artifacts("chat")
     assert len([*folder.glob("batch_*.parquet")]) == 3
-    with pytest.raises(ArtifactStorageError, match="'other' made nothing"):
+    with pytest.raises(ArtifactStorageError, match="'other' has no artifacts"):
         results.load_processor_dataset("other")
 
 
@@ -96,17 +96,17 @@ def test_mistakes_are_found_before_the_run() -> None:
     made.add_processor(processor_type="schema_transform", name="s", template={"a": "{{ tpoic }}"})
     with pytest.raises(InvalidConfigError) as raised:
         DataDesigner().validate(made)
-    assert "processors.d.column_names: refers to 'topics'" in str(raised.value)
-    assert "processors.s.template: refers to 'tpoic'" in str(raised.value)
+    assert "processors.d.column_names: refers to unknown column 'topics'" in str(raised.value)
+    assert "processors.s.template: refers to unknown column 'tpoic'" in str(raised.value)
     everything = dataset().add_processor(
         processor_type="drop_columns", name="d", column_names=["*"]
     )
-    with pytest.raises(InvalidConfigError, match="all of them are dropped"):
+    with pytest.raises(InvalidConfigError, match="all columns are dropped"):
         DataDesigner().validate(everything)
     for name in ("../x", "a/b", ".hidden", ""):
         with pytest.raises(ValidationError):
             dd.DropColumnsProcessorConfig(name=name, column_names=["a"])
-    with pytest.raises(BuilderConfigurationError, match="needs a processor"):
+    with pytest.raises(BuilderConfigurationError, match="requires a processor"):
         dataset().add_processor(name="x")
 
 

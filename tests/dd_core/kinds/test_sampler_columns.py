@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 import dd_core.config as dd
@@ -239,7 +238,7 @@ def test_numbers_in_text_can_become_integers() -> None:
 def test_draws_too_large_for_an_integer_are_an_error() -> None:
     wild = sampler("x", "scipy", {"dist_name": "loggamma", "dist_params": {"c": 1, "scale": 1e20}})
     assert len(sample([wild])["x"]) == ROWS
-    with pytest.raises(SamplerError, match="infinite or too large to become 'int'; use convert"):
+    with pytest.raises(SamplerError, match="infinite or too large for 'int'; use convert"):
         sample([wild.changed(convert_to="int")])
 
 
@@ -295,8 +294,8 @@ def test_a_column_requires_its_parents_and_what_its_conditions_name() -> None:
     ("fields", "message"),
     [
         ({"sampler_type": "dice"}, "sampler_type 'dice' does not exist; use one of 'bernoulli'"),
-        ({"params": dd.UUIDSamplerParams()}, "params are of sampler_type 'uuid', the column is"),
-        ({"params": {"sampler_type": "uuid"}}, "params are of sampler_type 'uuid', the column"),
+        ({"params": dd.UUIDSamplerParams()}, "params are of sampler_type 'uuid', but the"),
+        ({"params": {"sampler_type": "uuid"}}, "params are of sampler_type 'uuid', but the"),
         ({"conditional_params": {"a ==": {"p": 1}}}, "a =="),
         ({"skip": {"when": "{{ tone == 'calm' }}"}}, "sampler column 'x' cannot be skipped; rem"),
     ],

@@ -230,9 +230,9 @@ def test_expressions_read_people(assets: Path) -> None:
 
 def test_a_missing_file_is_a_problem_that_says_where_it_should_be(assets: Path) -> None:
     found = problem(assets, locale="fr_FR")
-    assert found.startswith("columns.who.params.locale: the people of 'fr_FR' are not here: there")
+    assert found.startswith("columns.who.params.locale: the people of 'fr_FR' are missing: there")
     assert str(assets / "datasets" / "fr_FR.parquet") in found
-    assert found.endswith("in managed_assets_path, or use person_from_faker")
+    assert found.endswith("contains datasets/, or use person_from_faker")
 
 
 def without(*names: str) -> pa.Table:
@@ -245,10 +245,10 @@ def without(*names: str) -> pa.Table:
         (
             people(),
             {"city": "Rome"},
-            "params: nobody in the dataset satisfies {'locale': 'en_US', ",
+            "params: nobody in the dataset matches {'locale': 'en_US', ",
         ),
-        (people(), {"age_range": [100, 110]}, "params: nobody in the dataset satisfies {"),
-        (people(0), {}, "params: nobody in the dataset satisfies {"),
+        (people(), {"age_range": [100, 110]}, "params: nobody in the dataset matches {"),
+        (people(0), {}, "params: nobody in the dataset matches {"),
         (
             people(),
             {"select_field_values": {"opennes": ["1"]}},
@@ -262,7 +262,7 @@ def without(*names: str) -> pa.Table:
         (
             people(),
             {"select_field_values": {"openness": ["1"]}},
-            "params: field 'openness' holds struct<score: int64, label: string>, which nothing",
+            "params: field 'openness' holds struct<score: int64, label: string>, which cannot",
         ),
         (without("city"), {"city": "Rome"}, "params.city: the people of 'en_US' have no field 'c"),
         (without("age", "last_name"), {}, "params.locale: '"),

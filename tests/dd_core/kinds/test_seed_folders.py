@@ -82,7 +82,7 @@ def test_mistakes_are_found_before_the_run(folder: Path) -> None:
         dd.DirectorySeedSource(path=str(folder / "none"))
     with pytest.raises(ValidationError, match="must not have a slash"):
         dd.DirectorySeedSource(path=str(folder), file_pattern="../*")
-    with pytest.raises(ValidationError, match="encoding 'utf-9' is not known"):
+    with pytest.raises(ValidationError, match="encoding 'utf-9' is unknown"):
         dd.FileContentsSeedSource(path=str(folder), encoding="utf-9")
     with pytest.raises(InvalidConfigError, match=r"no file in .* matches '\*.md'"):
         rows(dd.DirectorySeedSource(path=str(folder), file_pattern="*.md"), 1)

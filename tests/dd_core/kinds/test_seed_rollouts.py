@@ -143,7 +143,7 @@ def test_malformed_files_are_left_out_with_a_warning(
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (('"step_id": 2', '"step_id": 5'), "step 2 has no step_id 2"),
+        (('"step_id": 2', '"step_id": 5'), "step 2 does not have step_id 2"),
         (('"source_call_id": "c1"', '"source_call_id": "c9"'), "step 3 has no call 'c9'"),
         (('"schema_version": "ATIF-v1.4"', '"schema_version": "x"'), "schema_version"),
         (('"source": "agent", "message": "I', '"source": "user", "message": "I'), "not the agent"),
@@ -173,7 +173,7 @@ def test_patterns_and_folders_choose_files() -> None:
     [
         ({"format": "atif"}, "path is required"),
         ({"format": "codex", "path": "/nowhere/at/all"}, "there is no folder"),
-        ({"format": "codex", "path": "/", "file_pattern": "a/*.jsonl"}, "no slash"),
+        ({"format": "codex", "path": "/", "file_pattern": "a/*.jsonl"}, "without a slash"),
         ({"format": "other", "path": "/"}, "atif"),
     ],
 )

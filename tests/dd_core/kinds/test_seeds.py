@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd  # pyright: ignore[reportMissingTypeStubs]
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
+from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 import dd_core.config as dd
@@ -115,8 +114,8 @@ def test_a_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     [
         ("missing.csv", "there is no file '.*missing.csv'; check the path"),
         ("*.csv", r"no file matches '.*\*.csv'; check the path"),
-        ("a*.csv", "'a.*.csv' may have a wildcard only as file name, like"),
-        ("*/seed.csv", "may have a wildcard only as file name"),
+        ("a*.csv", "'a.*.csv' may use a wildcard only as the file name, as in"),
+        ("*/seed.csv", "may use a wildcard only as the file name"),
         ("seed.xlsx", "'seed.xlsx' must end in one of .parquet, .csv, .json, .jsonl"),
     ],
 )
@@ -139,7 +138,7 @@ def test_a_file_that_cannot_be_read_is_an_error_that_names_it(tmp_path: Path, co
 def test_a_file_that_has_gone_is_an_error_that_names_it(tmp_path: Path) -> None:
     source = dd.LocalFileSeedSource(path=str(write(tmp_path / "seed.csv")))
     (tmp_path / "seed.csv").unlink()
-    with pytest.raises(SeedDatasetError, match=r"no file is at '.*seed.csv'"):
+    with pytest.raises(SeedDatasetError, match=r"there is no file at '.*seed.csv'"):
         source.open()
 
 
@@ -194,7 +193,7 @@ def test_a_seed_column_reads_the_rows_of_its_batch() -> None:
     assert column.generate(Batch(1, 2, 4), {}) == [3, 1, 2, 3]  # pyright: ignore
     with pytest.raises(SeedDatasetError, match="no column 'm'; its columns are 'n', 'text', 'sco"):
         dd.SeedDatasetColumnConfig(name="m").bind(bound)
-    with pytest.raises(SeedDatasetError, match="give the config a seed_config"):
+    with pytest.raises(SeedDatasetError, match="add a seed_config"):
         dd.SeedDatasetColumnConfig(name="n").bind(binding())
 
 

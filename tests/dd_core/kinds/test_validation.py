@@ -164,7 +164,7 @@ def code_config(**params: Any) -> dd.DataDesignerConfigBuilder:
 
 
 def test_mistakes_are_found_before_the_run() -> None:
-    with pytest.raises(InvalidConfigError, match="target_columns: refers to 'cod'"):
+    with pytest.raises(InvalidConfigError, match="target_columns: refers to unknown column 'cod'"):
         DataDesigner().validate(code_config(target_columns=["cod"]))
     other = {"code_lang": "sql:ansi"}
     with pytest.raises(InvalidConfigError, match="but column 'code' holds 'python'"):
@@ -222,7 +222,7 @@ def test_a_function_that_fails_drops_its_rows_and_says_why(function: Any, compla
 
 
 def test_names_of_functions_that_judge_nothing_are_refused() -> None:
-    with pytest.raises(ValidationError, match="'os:getcwd' is not marked"):
+    with pytest.raises(ValidationError, match="'os:getcwd' is not decorated"):
         dd.LocalCallableValidatorParams(validation_function="os:getcwd")
 
 

@@ -11,7 +11,7 @@ import pytest
 from pydantic import ValidationError
 
 import dd_core.config as dd
-from dd_core import DataDesigner, InvalidConfigError
+from dd_core import DataDesigner, DataDesignerError, InvalidConfigError
 from dd_core.models.admission.backend import Health
 from tests.scripted import ScriptedModel, chat_response, refusal
 
@@ -108,7 +108,21 @@ def test_a_fallback_answers_for_a_model_that_is_gone(caplog: pytest.LogCaptureFi
     assert found.dataset["text"].tolist() == ["new.test"] * 4
     assert servers.asked["old.test"] == 1
     assert servers.bodies[-1]["temperature"] == 0.3
-    assert any("'new' is asked in place of 'm'" in text for text in caplog.messages)
+    assert any("'new' replaces model 'm'" in text for text in caplog.messages)
+
+
+def test_a_fallback_that_is_gone_as_well_ends_the_run() -> None:
+    servers = Servers()
+    servers.down["old.test"] = servers.down["new.test"] = httpx.Response(404)
+    old = dd.ModelConfig(alias="m", model="old", base_url="http://old.test/v1", fallback="new")
+    new = dd.ModelConfig(
+        alias="new", model="new", base_url="http://new.test/v1", skip_health_check=True
+    )
+    made = dd.DataDesignerConfigBuilder([old, new])
+    made.add_column(name="text", column_type="llm-text", model_alias="m", prompt="Hi")
+    with pytest.raises(DataDesignerError, match="404"):
+        DataDesigner(transport=servers).preview(made, num_records=4)
+    assert servers.asked["old.test"] + servers.asked["new.test"] < 10
 
 
 @pytest.mark.parametrize(("fallback", "complaint"), [("x", "no other model"), ("m", "no other")])
@@ -224,5 +238,6 @@ def test_anthropic_gives_neither_vectors_nor_images(column: dict[str, Any]) -> N
     )
     made.add_column(name="x", model_alias="m", **column)
     designer = DataDesigner(model_providers=providers, transport=ScriptedModel(refusal(500)))
-    with pytest.raises(Exception, match=r"provider 'anthropic' gives no (embeddings|images)"):
+    message = r"provider 'anthropic' does not support (embeddings|images)"
+    with pytest.raises(Exception, match=message):
         designer.preview(made, num_records=1)

@@ -271,7 +271,7 @@ def test_rates_hold_over_every_minute(
     rates: dict[str, int], tokens: Tokens, most: int, clock: Clock
 ) -> None:
     target = limiter(8, clock)
-    target.rates.limit(rates, None)
+    target.rates.add_limits(rates, None)
     sent: list[float] = []
     while clock.now < 100 + 600:
         while target.has_room():

@@ -123,7 +123,7 @@ def test_rate_limits_and_failures_together_cost_no_row() -> None:
 
 def test_a_fatal_failure_is_not_asked_again() -> None:
     script = ScriptedModel(refusal(429, "You exceeded your current quota"))
-    with pytest.raises(DataDesignerGenerationError, match="Add credit or use another key"):
+    with pytest.raises(DataDesignerGenerationError, match="Add credit or use another API key"):
         DataDesigner(transport=script).preview(asking(max_parallel_requests=1), num_records=50)
     assert len(script.requests) == 1
 

@@ -114,7 +114,7 @@ def test_a_distribution_is_drawn_for_every_request() -> None:
 
 @pytest.mark.parametrize("temperature", [-0.1, 2.1])
 def test_a_temperature_out_of_range_is_refused(temperature: float) -> None:
-    with pytest.raises(ValidationError, match="temperature must lie between 0 and 2"):
+    with pytest.raises(ValidationError, match="temperature must be between 0 and 2"):
         dd.ChatCompletionInferenceParams(temperature=temperature)
 
 

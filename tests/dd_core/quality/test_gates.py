@@ -83,7 +83,7 @@ def test_dropped_rows_count_against_those_asked_for(tmp_path: Path) -> None:
     found = gated(tmp_path, made, dd.Gates(max_dropped_share=0.2, min_rows=4), rows=4)
     assert found["dropped share"].found == pytest.approx(0.25)
     assert not found["dropped share"].passed
-    assert str(found["rows"]) == "rows: found 3, wanted at least 4"
+    assert str(found["rows"]) == "rows: found 3, expected at least 4"
 
 
 def test_verdicts_of_a_validation_column_are_a_share(tmp_path: Path) -> None:
@@ -131,8 +131,8 @@ def test_a_dataset_that_fails_is_kept_and_every_gate_is_told(tmp_path: Path) -> 
         created(tmp_path, pd.DataFrame({"x": ["a", None, "c"]}), gates=gates)
     message = str(raised.value)
     assert "dataset 'd' failed 1 of 3 gates and is not accepted" in message
-    assert "failed: x, null share: found 0.3333, wanted at most 0.1" in message
-    assert "passed: rows: found 3, wanted at least 3" in message
+    assert "failed: x, null share: found 0.3333, expected at most 0.1" in message
+    assert "passed: rows: found 3, expected at least 3" in message
     results = DataDesigner(tmp_path).open("d")
     assert results.count_records() == 3
     assert results.directory.accepted is False
@@ -262,20 +262,20 @@ def test_a_score_that_is_new_has_nothing_to_drift_from(tmp_path: Path) -> None:
     )  # fmt: skip
     result = drifted(tmp_path, (before, answer), judged([3] * 60), name="v")
     assert result.passed
-    assert "the version before has no such scores" in result.note
+    assert "the previous version has no such scores" in result.note
 
 
 def test_values_with_structure_do_not_pass_for_lack_of_a_measure(tmp_path: Path) -> None:
     rows = frame([{"a": 1}, {"a": 2}])
     result = drifted(tmp_path, rows, rows)
     assert (result.found, result.passed) == (None, False)
-    assert "gate an expression column" in result.note
+    assert "gate on an expression column" in result.note
 
 
 def test_a_first_version_has_nothing_to_drift_from(tmp_path: Path) -> None:
     found = gated(tmp_path, frame(["a"]), column("x", max_drift=0.1))
     assert found["x, drift"].passed
-    assert "no accepted version before" in found["x, drift"].note
+    assert "no earlier accepted version" in found["x, drift"].note
 
 
 def test_without_rows_column_gates_fail(tmp_path: Path) -> None:
@@ -294,19 +294,19 @@ PROBLEMS: dict[str, tuple[dd.Gates, str]] = {
     "dropped column": (column("hidden", max_null_share=0), r"columns\.hidden: is a dropped column"),
     "wrong kind": (
         column("topic", min_valid_share=0.5),
-        r"topic\.min_valid_share: does not suit a column of kind 'sampler'; known gates: .*drift",
+        r"topic\.min_valid_share: does not apply to a column of type 'sampler'; known .*drift",
     ),
     "scores of no judge": (
         column("topic", min_mean_scores={"helpful": 2}),
-        r"topic\.min_mean_scores: does not suit",
+        r"topic\.min_mean_scores: does not apply to",
     ),
     "unknown score": (
         column("v", min_mean_scores={"helpfull": 2}),
-        r"min_mean_scores\.helpfull: is no score .*'helpful', 'tone'",
+        r"min_mean_scores\.helpfull: is not a score .*'helpful', 'tone'",
     ),
     "score without numbers": (
         column("v", min_mean_scores={"tone": 2}),
-        r"min_mean_scores\.tone: has options that are no numbers",
+        r"min_mean_scores\.tone: has options that are not numbers",
     ),
     "drift without versions": (
         column("topic", max_drift=0.1),

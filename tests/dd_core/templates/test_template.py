@@ -12,8 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 
 from dd_core.errors import UserTemplateError
 from dd_core.templates.template import Condition, RenderingMode, Template, list_references
@@ -22,7 +21,7 @@ ENGINES: tuple[RenderingMode, ...] = ("secure", "native")
 
 
 def rendered(source: str, engine: RenderingMode = "secure", **row: object) -> str:
-    return Template.compile(source, engine=engine).render(row)
+    return Template.compile(source, mode=engine).render(row)
 
 
 def test_importing_the_module_does_not_load_jinja() -> None:
@@ -57,14 +56,14 @@ def test_a_syntax_error_gives_its_line_and_a_remedy(source: str) -> None:
 @pytest.mark.parametrize("engine", ENGINES)
 def test_endless_nesting_is_refused_at_compile(source: str, engine: RenderingMode) -> None:
     with pytest.raises(UserTemplateError, match="too deeply"):
-        Template.compile(source, engine=engine)
+        Template.compile(source, mode=engine)
 
 
 def test_the_same_source_compiles_once_per_engine() -> None:
     first = Template.compile("{{ a }}!")
     assert Template.compile("{{ a }}!") is first
-    assert Template.compile("{{ a }}!", engine="secure") is first
-    assert Template.compile("{{ a }}!", engine="native") is not first
+    assert Template.compile("{{ a }}!", mode="secure") is first
+    assert Template.compile("{{ a }}!", mode="native") is not first
     with ThreadPoolExecutor(8) as pool:
         many = [*pool.map(lambda _: Template.compile("{{ a }} together"), range(64))]
     assert len({id(template) for template in many}) == 1
@@ -167,10 +166,15 @@ def cyclic() -> list[Any]:
 
 @pytest.mark.parametrize(
     ("value", "reason"),
-    [(object(), "a object"), (b"\xff", "not UTF-8"), (cyclic(), "holds itself"), (1j, "complex")],
+    [
+        (object(), "a object"),
+        (b"\xff", "not UTF-8"),
+        (cyclic(), "contains itself"),
+        (1j, "complex"),
+    ],
 )
 def test_a_value_that_is_not_data_is_refused_by_column(value: object, reason: str) -> None:
-    with pytest.raises(UserTemplateError, match=f"column 'x' holds .*{reason}"):
+    with pytest.raises(UserTemplateError, match=f"column 'x' contains .*{reason}"):
         rendered("{{ x }}", x=value)
     assert rendered("{{ y }}", x=value, y=1) == "1", "columns not referred to do not matter"
 
@@ -290,7 +294,7 @@ def test_methods_of_foreign_objects_cannot_be_called(judge: str, tmp_path: Any) 
     for source in ("{{ a.tofile(path) }}", "{{ f(path, 'w') }}"):
         with pytest.raises(UserTemplateError, match="not safely callable"):
             if judge == "template":
-                Template.compile(source, engine="native").render(row)
+                Template.compile(source, mode="native").render(row)
             else:
                 Condition.compile(source).holds(row)
     assert not target.exists()
@@ -339,8 +343,8 @@ def test_the_native_engine_has_all_of_jinja() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "rendered to nothing; check the values of 'x'"),
-        (" \n", "rendered to nothing"),
+        ("", "rendered to an empty text; check the values of 'x'"),
+        (" \n", "rendered to an empty text"),
         ("a" * 512_001, "longer than 512000"),
         pytest.param(repr(rendered), "Python object", id="function"),
         pytest.param(repr(len), "Python object", id="built-in"),

@@ -27,7 +27,7 @@ from prefect.settings import (
 import dd_core.config as dd
 from benchmarks.server import BenchServer
 from flows import RunSummary, generate_dataset
-from flows.cache.column_table import _exact, combine_tables, restore_values
+from flows.cache.column_table import _convert_exactly, combine_tables, restore_values
 from flows.cache.listing import make_listing
 from flows.cache.results import ParquetSerializer
 from flows.cache.retention import list_stored, remove
@@ -272,7 +272,7 @@ async def test_stored_values_are_what_they_were_when_they_were_made(runs: Runs) 
 )
 def test_any_values_come_back_from_a_column_as_they_were(values: list[Any]) -> None:
     def stored(given: list[Any]) -> pa.Table:
-        array, field = _exact("x", given, range(len(given)))
+        array, field = _convert_exactly("x", given, range(len(given)))
         table = pa.table([array], schema=pa.schema([field]))
         return ParquetSerializer().loads(ParquetSerializer().dumps(table))
 
@@ -342,7 +342,7 @@ async def test_a_storage_behind_fsspec_is_listed_and_others_find_their_own_keys(
         assert await runs(config) == ALL
         assert await runs(config, size=6) == {}
         assert runs.cached() == COLUMNS
-        monkeypatch.setattr("flows.cache.store.listing_of", lambda _: None)
+        monkeypatch.setattr("flows.cache.store.make_listing", lambda _: None)
         assert await runs(config, size=6) == {}
         assert await runs(config, size=12) == ALL
     listing = make_listing(block)

@@ -23,7 +23,7 @@ def test_a_backfill_makes_the_days_that_are_missing(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr
     done = ddflows("backfill", *common, "--from", "2026-11-01", "--to", "2026-11-03", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "2026-11-02 is there" in done.stdout
+    assert "2026-11-02: already accepted" in done.stdout
     assert done.stdout.count("Rows     6 of 6") == 2
     folder = tmp_path / "artifacts" / "days"
     assert sorted(path.name for path in (folder / "versions").iterdir()) == [
@@ -48,4 +48,4 @@ def test_a_day_that_fails_its_gates_does_not_hold_up_the_others(tmp_path: Path) 
     )  # fmt: skip
     assert done.returncode == 1
     assert "failed: topic, duplicate share" in done.stderr
-    assert "not as asked for: 2026-11-01, 2026-11-02" in done.stderr
+    assert "incomplete or rejected: 2026-11-01, 2026-11-02" in done.stderr

@@ -77,7 +77,7 @@ def test_what_is_kept_is_listed_with_its_datasets(storage: Path, tmp_path: Path)
         assert text in line
     assert "50% tea" in shown and "(rows of batches)" in shown
     assert "3.0 MB  story" in ask("size")
-    assert "5.0 MB  in all" in ask("size")
+    assert "5.0 MB  in total" in ask("size")
 
 
 @pytest.mark.parametrize(
@@ -101,6 +101,6 @@ def test_what_the_rules_name_is_removed(storage: Path, options: list[str], gone:
 
 
 def test_a_prune_without_a_rule_or_with_a_wrong_one_is_refused(storage: Path) -> None:
-    assert "say what to remove" in ask("prune", code=2)
-    assert "must be like 30d" in ask("prune", "--older-than", "a month", code=2)
+    assert "specify what to remove" in ask("prune", code=2)
+    assert "such as 30d" in ask("prune", "--older-than", "a month", code=2)
     assert len(left(storage)) == 5

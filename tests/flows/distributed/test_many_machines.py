@@ -86,7 +86,7 @@ async def _generate(run: FlowRun) -> None:
 
 @pytest.fixture
 async def deployed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deployed]:
-    monkeypatch.setattr("flows.distributed.coordinator._LOOK_SECONDS", 0.1)
+    monkeypatch.setattr("flows.distributed.coordinator._POLL_SECONDS", 0.1)
     async with get_client() as client:
         pool, deployment_id = await deploy(client, generate_batch, "flows.batch.generate_batch")
         yield Deployed(client, pool, deployment_id)
@@ -200,7 +200,7 @@ async def test_a_run_that_crashed_is_made_again_a_few_times(
         fate = Crashed(message="no space left")
         await deployed.client.set_flow_run_state(run.id, fate, force=True)
 
-    with pytest.raises(BatchLostError, match=r"batch 0 .* 3 tries; .* Crashed: no space left"):
+    with pytest.raises(BatchLostError, match=r"batch 0 .* 3 attempts; .* Crashed: no space left"):
         async with deployed.worker(crash):
             await _run(config, tmp_path / "never", 5, batches_on=deployed.name)
 
@@ -226,8 +226,8 @@ async def test_runs_that_have_fallen_silent_are_made_again_and_are_no_failures(
     assert summary.rows_written == 5
     states = [run.state for run in await deployed.runs() if run.state is not None]
     assert [state.name for state in states] == ["Crashed", "Crashed", "Completed"]
-    assert "no sign of life for 1 s" in str(states[0].message)
-    assert "no sign of life for 2 s" in str(states[1].message)
+    assert "no heartbeat for 1 s" in str(states[0].message)
+    assert "no heartbeat for 2 s" in str(states[1].message)
 
 
 async def test_a_run_of_the_dataset_that_is_made_again_takes_over_what_is_at_work(
@@ -350,7 +350,7 @@ async def test_a_batch_by_itself_says_what_is_wrong_with_its_parameters(
         await batch("")
     with pytest.raises(ArtifactStorageError, match="not an absolute path"):
         await batch("datasets/d")
-    with pytest.raises(ArtifactStorageError, match=r"is the storage .* mounted here"):
+    with pytest.raises(ArtifactStorageError, match=r"the storage .* is mounted at the same path"):
         await batch(str(tmp_path / "nowhere"))
     with pytest.raises(ArtifactStorageError, match=r"no readable batches/run\.json"):
         await batch(str(tmp_path))
@@ -368,11 +368,11 @@ async def test_a_batch_by_itself_says_what_is_wrong_with_its_parameters(
     assert again.rows == 5
     changed = Path(summary.path) / "builder_config.json"
     changed.write_text(changed.read_text().replace("chess", "cheese"))
-    with pytest.raises(InvalidConfigError, match="on this machine the configuration means another"):
+    with pytest.raises(InvalidConfigError, match="this machine computes a different plan"):
         await batch(summary.path, attempt=3)
     record = BatchRecord.read(DatasetDirectory(Path(summary.path)), 0, 3)
-    assert record is not None and record.complaint is not None
-    assert (record.state, record.complaint.kind) == (AttemptState.FAILED, "InvalidConfigError")
+    assert record is not None and record.remote_error is not None
+    assert (record.state, record.remote_error.kind) == (AttemptState.FAILED, "InvalidConfigError")
 
 
 async def test_a_deployment_that_is_none_is_named_before_anything_is_begun(

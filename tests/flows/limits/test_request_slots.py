@@ -90,7 +90,7 @@ async def _run(config: dd.DataDesignerConfig, path: Path, rows: int, **more: Any
 
 
 @pytest.mark.parametrize(
-    ("limit", "due"),
+    ("limit", "shares"),
     [
         (_limit(12, {}), (12, 12, 12)),
         (_limit(12, {_A: 12}, _B), (6, 6, 4)),
@@ -101,24 +101,24 @@ async def _run(config: dd.DataDesignerConfig, path: Path, rows: int, **more: Any
     ],
 )
 def test_slots_are_divided_among_those_that_can_use_them(
-    limit: AliasLimit, due: tuple[int, int, int]
+    limit: AliasLimit, shares: tuple[int, int, int]
 ) -> None:
-    """What A, B and C are due; one that is in no list is one that comes to it."""
-    assert tuple(limit.due(run, turn=0) for run in (_A, _B, _C)) == due
+    """The fair shares of A, B and C. A run that is in no list is about to start."""
+    assert tuple(limit.fair_share(run, turn=0) for run in (_A, _B, _C)) == shares
 
 
 def test_a_run_may_have_everything_unless_another_waits() -> None:
-    assert _limit(12, {_A: 4, _B: 8}).most(_A, turn=0) == 12
-    assert _limit(12, {_A: 4, _B: 8}, _A).most(_A, turn=0) == 12
-    assert _limit(12, {_A: 4, _B: 8}, _B).most(_A, turn=0) == 6
+    assert _limit(12, {_A: 4, _B: 8}).max_slots(_A, turn=0) == 12
+    assert _limit(12, {_A: 4, _B: 8}, _A).max_slots(_A, turn=0) == 12
+    assert _limit(12, {_A: 4, _B: 8}, _B).max_slots(_A, turn=0) == 6
 
 
 def test_all_slots_are_used_and_what_is_left_over_goes_round() -> None:
     limit = _limit(2, {_A: 1, _B: 1}, _A, _B, _C)
     for turn in range(3):
-        assert sum(limit.due(run, turn) for run in (_A, _B, _C)) == 2
+        assert sum(limit.fair_share(run, turn) for run in (_A, _B, _C)) == 2
     for run in (_A, _B, _C):
-        assert sum(limit.due(run, turn) for turn in range(3)) == 2
+        assert sum(limit.fair_share(run, turn) for turn in range(3)) == 2
 
 
 def test_a_lease_tells_its_run_and_its_slots() -> None:
@@ -285,8 +285,8 @@ async def test_requests_a_minute_are_bounded_over_the_workspace(
 def test_a_killed_process_is_known_to_be_dead() -> None:
     key = uuid4().bytes
     code = (
-        "import sys, time; from flows.process.liveness import SignOfLife; "
-        f"sign = SignOfLife(bytes.fromhex({key.hex()!r})); print('alive', flush=True); "
+        "import sys, time; from flows.process.liveness import ProcessLock; "
+        f"lock = ProcessLock(bytes.fromhex({key.hex()!r})); print('alive', flush=True); "
         "time.sleep(60)"
     )
     command = [sys.executable, "-c", code]
@@ -300,11 +300,11 @@ def test_a_killed_process_is_known_to_be_dead() -> None:
     assert process_is_dead(key)
 
 
-def test_a_run_that_has_ended_leaves_no_sign() -> None:
+def test_a_run_that_has_ended_leaves_no_lock() -> None:
     key = uuid4().bytes
-    sign = ProcessLock(key)
+    lock = ProcessLock(key)
     assert not process_is_dead(key)
-    sign.end()
+    lock.release()
     assert not process_is_dead(key)
 
 
@@ -320,7 +320,7 @@ async def test_the_command_line_shows_sets_and_frees_limits(client: PrefectClien
     assert alias in await asyncio.to_thread(call, "set", alias, "5", "--per-minute", "600")
     assert (await _state(client, alias)).limit == 5
     await lease(client, alias, 5, Holder.of(uuid4()))
-    assert await asyncio.to_thread(call, "free", alias) == "5 slots freed\n"
+    assert await asyncio.to_thread(call, "free", alias) == "5 slots released\n"
     await lease(client, alias, 2, Holder.of(uuid4()))
     assert await asyncio.to_thread(call, "--free-orphans")
     assert await _taken(client, alias) == 0

@@ -21,7 +21,7 @@ from benchmarks.server import BenchServer
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.storage.batch import Batch
 from flows import generate_dataset
-from flows.approval import ask_with, put_preview_first
+from flows.approval import put_preview_first, set_approver
 from flows.cli.resume import find_interrupted_runs, resume_run
 from flows.session import DatasetRun
 from tests.conftest import ServerFactory
@@ -99,7 +99,7 @@ async def test_a_person_sees_ten_rows_before_the_rest_is_generated(
         assert server.stats()["requests"] <= 11
         return answer
 
-    ask_with(ask)
+    set_approver(ask)
     state = await _to_be_approved(server, tmp_path)
     assert seen == [10]
     if answer:
@@ -113,7 +113,7 @@ async def test_a_person_sees_ten_rows_before_the_rest_is_generated(
 async def test_a_run_that_nobody_approved_asks_again_when_it_is_resumed(
     tmp_path: Path, bench_server: ServerFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flows.approval._TIMEOUT", 1)
+    monkeypatch.setattr("flows.approval._TIMEOUT_SECONDS", 1)
     monkeypatch.setattr("flows.approval._POLL_SECONDS", 0.2)
     server = bench_server(record=True)
     state = await _to_be_approved(server, tmp_path)
@@ -121,7 +121,7 @@ async def test_a_run_that_nobody_approved_asks_again_when_it_is_resumed(
     assert server.stats()["requests"] == 11
     run = state.state_details.flow_run_id
     assert run is not None
-    monkeypatch.setattr("flows.approval._TIMEOUT", 60)
+    monkeypatch.setattr("flows.approval._TIMEOUT_SECONDS", 60)
     async with get_client() as client:
         again = asyncio.create_task(resume_run(client, run))
         while (await client.read_flow_run(run)).state_name != "Paused":
@@ -152,7 +152,7 @@ async def test_a_process_that_dies_while_it_waits_for_approval_is_found_and_resu
         child.kill()
         child.wait()
         assert runs[0].id in [run.id for run in await find_interrupted_runs(client)]
-        ask_with(_agree)
+        set_approver(_agree)
         assert (await resume_run(client, runs[0].id)).rows_written == 3000
 
 

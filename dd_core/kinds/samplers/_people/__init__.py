@@ -1,1 +1,1 @@
-"""What the two person samplers share."""
+"""Helpers of the samplers `person` and `person_from_faker`."""

@@ -1,4 +1,4 @@
-"""What samplers of people share: how old people are, and when they were born."""
+"""Ages and birth dates of sampled people."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pydantic import AfterValidator, Field
 
 REFERENCE_DATE = np.datetime64("2025-12-31")
-"""The day on which people have their `age`; today would make the same seed give other rows."""
+"""Ages are as of this day. Ages as of today would give different rows tomorrow."""
 ADULT_AGE, GREATEST_AGE = 18, 114
 
 
 def compute_birth_dates(ages: NDArray[np.int64], shares: NDArray[np.float64]) -> list[str]:
-    """ISO dates; `shares` from [0, 1) say how much of the year of birth had passed.
+    """Compute birth dates as ISO strings; each of `shares` in [0, 1) places one within its year.
 
-    Who has an age on the last day of a year was born in that many years before.
+    Somebody whose age is n on the last day of a year was born n years before that year.
     """
     years = REFERENCE_DATE.astype("datetime64[Y]") - ages
     first: NDArray[np.datetime64] = years.astype("datetime64[D]")

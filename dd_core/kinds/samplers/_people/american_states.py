@@ -1,4 +1,4 @@
-"""Telephone area codes, and first parts of social security numbers, of the American states."""
+"""Telephone area codes and social security area numbers of the American states."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ WA|Washington|531-539|206 253 360 425 509 564
 WV|West Virginia|232-236|304 681
 WI|Wisconsin|387-399|262 274 353 414 534 608 715 920
 WY|Wyoming|520|307
-"""  # noqa: E501  (one state a line)
+"""  # noqa: E501  (one state per line)
 
 
 class State(NamedTuple):
-    """Numbers that belong to a state."""
+    """Area numbers and area codes of a state."""
 
     social_security_areas: tuple[int, ...]
     area_codes: tuple[str, ...]
@@ -77,4 +77,4 @@ STATES: dict[str, State] = {
     for short, long, areas, codes in (line.split("|") for line in _TABLE.split("\n") if line)
     for name in (short, long)
 }
-"""By two-letter abbreviation and by name, both casefolded."""
+"""States by two-letter abbreviation and by name, both casefolded."""

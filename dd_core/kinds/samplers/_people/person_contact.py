@@ -1,4 +1,4 @@
-"""What people of managed datasets get besides: birthday, telephone, e-mail, national number."""
+"""Fictitious birth dates, email addresses, phone numbers and national IDs."""
 
 from __future__ import annotations
 
@@ -21,15 +21,15 @@ _DOMAINS = {
     "hotmail.com": (5, 9, 9),
     "aol.com": (1, 3, 12),
 }
-"""Shares of free mail services among people younger than 35, younger than 55, and older."""
+"""Shares of email providers among people under 35, people under 55, and older people."""
 _RANDOM_NUMBERS_SINCE = date(2011, 6, 25)
-"""From then on, a social security number does not tell the state any more."""
+"""Social security numbers assigned from this day on do not depend on the state."""
 
 
 def make_contact(person: Mapping[str, Any], locale: str, key: str) -> dict[str, Any]:
-    """Made-up fields that fit the person, the same for the same `key`.
+    """Fictitious contact fields that fit the person; the same `key` gives the same fields.
 
-    Telephone numbers and social security numbers are made for en_US only.
+    Only `en_US` has phone numbers and national IDs (social security numbers).
     """
     random = Random(key)
     age = int(person["age"])
@@ -59,7 +59,7 @@ def _email(person: Mapping[str, Any], age: int, random: Random) -> str:
 
 
 def _plain(name: Any) -> str:
-    """Small letters a to z; nothing, where a name is written in other letters."""
+    """The name in lowercase letters a to z; empty if it is written in another alphabet."""
     decomposed = unicodedata.normalize("NFKD", str(name or "")).casefold()
     letters = "".join(letter for letter in decomposed if letter.isalpha())
     return letters if letters.isascii() else ""

@@ -1,9 +1,9 @@
-"""Managed datasets of people: Parquet files that are too large to be kept in memory."""
+"""Managed datasets of people: Parquet files that are too large to hold in memory."""
 
 # pyright: reportMissingTypeStubs=false, reportUnknownMemberType=false
 # pyright: reportUnknownVariableType=false, reportUnknownArgumentType=false
 # pyright: reportUnknownParameterType=false
-# (pyarrow comes without types)
+# (pyarrow has no type annotations)
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ if TYPE_CHECKING:
     import pyarrow.parquet as pq
 
 
-_READ_AT_ONCE = 16_384
+_ROWS_PER_READ = 16_384
 """Rows of the file that are decoded together."""
 
-Wanted = tuple[tuple[str, tuple[str | int, ...]], ...]
-"""Columns and the values that a person may have in them."""
+Filters = tuple[tuple[str, tuple[str | int, ...]], ...]
+"""Columns, each with the values that a person may have in it."""
 
 
 def find_dataset(assets: Path | None, locale: str) -> Path:
-    """Where the people of a locale are: below `assets`, or the folder of the environment."""
+    """Path of a locale's file in `assets`; default: the folder from the environment."""
     given = assets or os.environ.get("DATA_DESIGNER_MANAGED_ASSETS_PATH")
     folder = Path(given).expanduser() if given else get_home_directory() / "managed-assets"
     return folder.absolute() / "datasets" / f"{locale}.parquet"
@@ -42,42 +42,42 @@ def find_dataset(assets: Path | None, locale: str) -> Path:
 
 @dataclass(frozen=True)
 class PersonFile:
-    """One content of a file; when the file changes, it is another."""
+    """One version of a file. A file that has changed is a different `PersonFile`."""
 
     path: str
-    changed: int
-    """Time of change in ns."""
+    modified: int
+    """Modification time in ns."""
     size: int
     """Bytes."""
 
     @classmethod
     def at(cls, path: Path) -> PersonFile:
-        """The file that is there now; raises `SamplerError` if there is none."""
+        """The file's present version; raises `SamplerError` if there is no file."""
         try:
             stat = path.stat()
         except OSError:
-            raise SamplerError(f"there is no file {str(path)!r} any more") from None
+            raise SamplerError(f"file {str(path)!r} no longer exists; restore it") from None
         return cls(str(path), stat.st_mtime_ns, stat.st_size)
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Names of the columns that hold anything in any row."""
-        return _described(self)[0]
+        """Names of the columns that are not empty."""
+        return _describe(self)[0]
 
     @property
     def digest(self) -> str:
-        """Hash of the file's footer, which holds places, sizes and statistics of all its data."""
-        return _described(self)[1]
+        """Hash of the file's footer, which holds offsets, sizes and statistics of all its data."""
+        return _describe(self)[1]
 
-    def matching(self, wanted: Wanted) -> NDArray[np.uint32]:
-        """Numbers of the rows that satisfy all of `wanted`; the file is read once for it."""
-        return _matching(self, wanted)
+    def matching(self, filters: Filters) -> NDArray[np.uint32]:
+        """Numbers of the rows that match all filters, found in one pass through the file."""
+        return _find_matching(self, filters)
 
     def rows(self, numbers: NDArray[np.uint32], columns: Sequence[str]) -> pa.Table:
-        """The rows of ascending numbers; never more than a little of the file is in memory."""
+        """The rows with these ascending numbers; little of the file is in memory at a time."""
         import pyarrow as pa
 
-        with _opened(self) as file:
+        with _open(self) as file:
             parts: list[pa.RecordBatch] = []
             for start, batch in _batches(file, columns, numbers):
                 first, stop = np.searchsorted(numbers, [start, start + batch.num_rows])
@@ -87,20 +87,24 @@ class PersonFile:
 
 
 @lru_cache(maxsize=16)
-def _described(file: PersonFile) -> tuple[tuple[str, ...], str]:
-    with _opened(file) as opened:
+def _describe(file: PersonFile) -> tuple[tuple[str, ...], str]:
+    """The names of the columns that are not empty, and the hash of the footer."""
+    with _open(file) as opened:
         metadata = opened.metadata
         names = [
-            name for index, name in enumerate(opened.schema_arrow.names) if _holds(opened, index)
+            name
+            for index, name in enumerate(opened.schema_arrow.names)
+            if _may_have_values(opened, index)
         ]
         with Path(file.path).open("rb") as raw:
+            # A Parquet file ends with the footer, its length and a magic number of 4 bytes each.
             raw.seek(file.size - metadata.serialized_size - 8)
             footer = hashlib.blake2b(raw.read(), digest_size=16).hexdigest()
     return tuple(names), footer
 
 
-def _holds(file: pq.ParquetFile, index: int) -> bool:
-    """Whether the file's statistics leave room for a value in a column."""
+def _may_have_values(file: pq.ParquetFile, index: int) -> bool:
+    """Whether a column can have values that are not null, according to the file's statistics."""
     metadata = file.metadata
     name = file.schema_arrow.names[index]
     leaves = [
@@ -118,32 +122,32 @@ def _holds(file: pq.ParquetFile, index: int) -> bool:
 
 
 @lru_cache(maxsize=8)
-def _matching(file: PersonFile, wanted: Wanted) -> NDArray[np.uint32]:
-    names = [*dict.fromkeys(name for name, _ in wanted)]
+def _find_matching(file: PersonFile, filters: Filters) -> NDArray[np.uint32]:
+    names = [*dict.fromkeys(name for name, _ in filters)]
     found: list[NDArray[np.uint32]] = [np.array([], dtype=np.uint32)]
-    with _opened(file) as opened:
+    with _open(file) as opened:
         for start, batch in _batches(opened, names):
-            mask = _mask(batch, wanted)
+            mask = _mask(batch, filters)
             found.append((start + np.flatnonzero(mask)).astype(np.uint32))
     return np.concatenate(found)
 
 
-def _mask(batch: pa.RecordBatch, wanted: Wanted) -> NDArray[np.bool_]:
+def _mask(batch: pa.RecordBatch, filters: Filters) -> NDArray[np.bool_]:
     import pyarrow as pa
     import pyarrow.compute as pc
 
     mask = np.ones(batch.num_rows, dtype=bool)
-    for name, values in wanted:
+    for name, values in filters:
         column = batch.column(name)
-        texts = [str(value) for value in values]
+        strings = [str(value) for value in values]
         if pa.types.is_boolean(column.type):
-            texts = [text.lower() for text in texts]
-        try:  # as text, because a configuration lists texts also for numbers and truth values
-            held = pc.is_in(column.cast(pa.string()), value_set=pa.array(texts, pa.string()))
+            strings = [text.lower() for text in strings]
+        try:  # as strings, because a configuration lists numbers and booleans as strings, too
+            held = pc.is_in(column.cast(pa.string()), value_set=pa.array(strings, pa.string()))
         except pa.ArrowException:
             raise SamplerError(
-                f"field {name!r} holds {column.type}, which nothing can be selected by; "
-                "use a field of texts, numbers or truth values"
+                f"field {name!r} holds {column.type}, which cannot be used as a filter; "
+                "use a field of strings, numbers or booleans"
             ) from None
         mask &= held.to_numpy(zero_copy_only=False)
     return mask
@@ -152,19 +156,22 @@ def _mask(batch: pa.RecordBatch, wanted: Wanted) -> NDArray[np.bool_]:
 def _batches(
     file: pq.ParquetFile, columns: Sequence[str], numbers: NDArray[np.uint32] | None = None
 ) -> Iterator[tuple[int, pa.RecordBatch]]:
-    """Parts of the file with the number of their first row, without row groups of no interest."""
+    """Batches of the file, each with the number of its first row.
+
+    With `numbers`, row groups that contain none of these rows are skipped.
+    """
     start = 0
     for group in range(file.metadata.num_row_groups):
         stop = start + file.metadata.row_group(group).num_rows
         if numbers is None or np.diff(np.searchsorted(numbers, [start, stop])).any():
             first = start
-            for batch in file.iter_batches(_READ_AT_ONCE, row_groups=[group], columns=[*columns]):
+            for batch in file.iter_batches(_ROWS_PER_READ, row_groups=[group], columns=[*columns]):
                 yield first, batch
                 first += batch.num_rows
         start = stop
 
 
-def _opened(file: PersonFile) -> pq.ParquetFile:
+def _open(file: PersonFile) -> pq.ParquetFile:
     import pyarrow as pa
     import pyarrow.parquet as pq
 

@@ -1,7 +1,8 @@
-"""Faker with quicker ways to the same values, for one locale at a time.
+"""A faster Faker with the same values, for one locale at a time.
 
-Faker adds up all weights of a list for every pick, makes five passes over every text with digits
-and reads every pattern anew. What is put in place of that draws the same numbers in the same order.
+For every value, Faker sums up all weights of a list, passes five times over a string with digits,
+and parses its pattern again. The replacements here remember this work. They draw the same numbers
+in the same order, so the values are the same.
 """
 
 from __future__ import annotations
@@ -18,9 +19,9 @@ if TYPE_CHECKING:
     from faker.generator import Generator
 
 
-_Made = TypeVar("_Made")
+_Value = TypeVar("_Value")
 _TOKEN = re.compile(r"\{\{\s*(\w+)\s*\}\}")
-_MOST_KNOWN = 1_000  # lists and texts that a provider builds for one pick must not pile up
+_CACHE_SIZE = 1_000  # lists and strings that a provider builds for one value must not pile up
 _DIGITS = {
     "#": [*"0123456789"],
     "%": [*"123456789"],
@@ -28,12 +29,12 @@ _DIGITS = {
     "!": [*"0123456789", *[""] * 10],
     "@": [*"123456789", *[""] * 9],
 }
-"""What stands for what in Faker's `numerify`."""
+"""What each placeholder of Faker's `numerify` can become."""
 
 
 @lru_cache
 def get_faker(locale: str) -> Generator:
-    """The generator of a locale; all of them share one random generator."""
+    """The Faker generator of a locale; the generators of all locales share one random generator."""
     from faker.factory import Factory
 
     faker = Factory.create(locale)
@@ -42,14 +43,14 @@ def get_faker(locale: str) -> Generator:
         provider.numerify = digits  # type: ignore[method-assign]
         provider.random_element = pick  # type: ignore[method-assign]
         cities = getattr(provider, "cities", None)
-        if isinstance(cities, list):  # Italy's come from a set: in another order in each process
+        if isinstance(cities, list):  # Italy's come from a set, whose order differs by process
             provider.cities = sorted(cast("list[str]", cities))  # type: ignore[attr-defined]
     faker.parse = _quick_patterns(faker)  # type: ignore[method-assign]
     return faker
 
 
 def _quick_picks(random: Random) -> Callable[..., Any]:
-    """Faker's `random_element` that remembers the running totals of weights."""
+    """A replacement for Faker's `random_element` that remembers cumulative weights."""
     known: dict[int, tuple[object, list[Any], list[float]]] = {}
     draw = random.random
 
@@ -57,19 +58,20 @@ def _quick_picks(random: Random) -> Callable[..., Any]:
         kind = type(elements)
         if kind is tuple or kind is list:
             return elements[int(draw() * len(elements))]  # type: ignore[index]
+        # The entry keeps a reference to the elements, so that their id is not reused.
         found = known.get(id(elements))
         if found is None:
             if isinstance(elements, Sequence):
                 return elements[int(draw() * len(elements))]
-            found = _kept(known, id(elements), (elements, *_totals(elements)))
+            found = _remember(known, id(elements), (elements, *_cumulate(elements)))
         _, values, totals = found
         return values[bisect(totals, draw() * totals[-1], 0, len(values) - 1)]
 
     return random_element
 
 
-def _totals(elements: Collection[Any]) -> tuple[list[Any], list[float]]:
-    """Elements and the running totals of their weights."""
+def _cumulate(elements: Collection[Any]) -> tuple[list[Any], list[float]]:
+    """The elements and their cumulative weights."""
     if isinstance(elements, Mapping):
         weights = cast("Mapping[Any, float]", elements)
         return [*weights], [*accumulate(weights.values())]
@@ -77,7 +79,7 @@ def _totals(elements: Collection[Any]) -> tuple[list[Any], list[float]]:
 
 
 def _quick_digits(random: Random) -> Callable[[str], str]:
-    """Faker's `numerify`, where each placeholder is a digit out of some, or nothing."""
+    """A replacement for Faker's `numerify`, which puts digits in place of placeholders."""
     known: dict[str, tuple[str, list[tuple[list[str], int]]]] = {}
     draw = random.random
 
@@ -85,18 +87,18 @@ def _quick_digits(random: Random) -> Callable[[str], str]:
         found = known.get(text)
         if found is None:
             form = "".join("%s" if sign in _DIGITS else sign for sign in text)
-            places = [(_DIGITS[sign], len(_DIGITS[sign])) for sign in text if sign in _DIGITS]
-            found = _kept(known, text, (form, places))
-        form, places = found
-        return form % tuple([digits[int(draw() * count)] for digits, count in places])
+            choices = [(_DIGITS[sign], len(_DIGITS[sign])) for sign in text if sign in _DIGITS]
+            found = _remember(known, text, (form, choices))
+        form, choices = found
+        return form % tuple([digits[int(draw() * count)] for digits, count in choices])
 
     return numerify
 
 
 def _quick_patterns(faker: Generator) -> Callable[[str], str]:
-    """Faker's `parse`, which fills in patterns such as `{{first_name}} {{street_suffix}}`."""
+    """A replacement for Faker's `parse`, which fills in `{{first_name}} {{street_suffix}}`."""
     known: dict[str, tuple[str, list[Callable[[], object]]]] = {}
-    thorough = faker.parse
+    original = faker.parse
 
     def parse(text: str) -> str:
         if "{{" not in text:
@@ -104,22 +106,22 @@ def _quick_patterns(faker: Generator) -> Callable[[str], str]:
         found = known.get(text)
         if found is None:
             literals, names = _TOKEN.split(text)[::2], _TOKEN.findall(text)
-            if any("{{" in literal for literal in literals) or not _all_known(faker, names):
-                return thorough(text)  # tokens with arguments, and what is wrong
+            if any("{{" in literal for literal in literals) or not _has_all(faker, names):
+                return original(text)  # tokens with arguments, and errors
             form = "%s".join(literal.replace("%", "%%") for literal in literals)
-            found = _kept(known, text, (form, [getattr(faker, name) for name in names]))
+            found = _remember(known, text, (form, [getattr(faker, name) for name in names]))
         form, methods = found
         return form % tuple([method() for method in methods])
 
     return parse
 
 
-def _all_known(faker: Generator, names: Sequence[str]) -> bool:
+def _has_all(faker: Generator, names: Sequence[str]) -> bool:
     return all(hasattr(faker, name) for name in names)
 
 
-def _kept(known: dict[Any, _Made], key: object, made: _Made) -> _Made:
-    if len(known) >= _MOST_KNOWN:
+def _remember(known: dict[Any, _Value], key: object, value: _Value) -> _Value:
+    if len(known) >= _CACHE_SIZE:
         known.clear()
-    known[key] = made
-    return made
+    known[key] = value
+    return value

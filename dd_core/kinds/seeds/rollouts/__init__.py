@@ -1,1 +1,1 @@
-"""Readers for the session files of coding agents: one module per format."""
+"""Readers for the session files of coding agents, one module per format."""

@@ -1,4 +1,4 @@
-"""The Agent Trajectory Interchange Format: one JSON object a file."""
+"""The Agent Trajectory Interchange Format (ATIF): one JSON object per file."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ _ROLES = {"system": "system", "user": "user", "agent": "assistant"}
 
 
 class Atif:
-    """Standalone files; there is no folder in which they are by default."""
+    """Reads standalone files; there is no default folder."""
 
     default_path = None
     default_pattern = "*.json"
 
     def wants(self, path: Path, root: Path) -> bool:
-        """Every JSON file."""
+        """Accept all JSON files."""
         return path.suffix == ".json"
 
     def read(self, path: Path, root: Path) -> list[Trace]:
-        """The trace of a file."""
-        whole = read_json_object(path)
-        version, session = whole.get("schema_version"), get_text(whole.get("session_id"))
-        about, listed = make_record(whole.get("agent")), make_records(whole.get("steps"))
+        """The one trace in a file."""
+        document = read_json_object(path)
+        version, session = document.get("schema_version"), get_text(document.get("session_id"))
+        agent, steps = make_record(document.get("agent")), make_records(document.get("steps"))
         if not str(version).upper().startswith("ATIF") or session is None:
             raise MalformedRolloutError("schema_version or session_id is missing")
-        if not about or not listed:
+        if not agent or not steps:
             raise MalformedRolloutError("agent must be an object and steps a list of objects")
-        _require_sequence(listed)
-        started, ended = compute_span(listed)
-        extra = make_record(whole.get("extra")) | make_record(about.get("extra"))
+        _require_sequence(steps)
+        started, ended = compute_span(steps)
+        extra = make_record(document.get("extra")) | make_record(agent.get("extra"))
         return [
             Trace(
                 trace_id=session,
@@ -51,16 +51,16 @@ class Atif:
                 git_branch=get_text(extra.get("git_branch")),
                 started_at=started,
                 ended_at=ended,
-                messages=[each for step in listed for each in _messages(step)],
+                messages=[each for step in steps for each in _messages(step)],
                 source_meta={
                     "schema_version": version,
-                    "step_count": len(listed),
-                    "agent_name": about.get("name"),
-                    "version": about.get("version"),
-                    "model_name": about.get("model_name"),
-                    "notes": whole.get("notes"),
-                    "final_metrics": whole.get("final_metrics"),
-                    "continued_trajectory_ref": whole.get("continued_trajectory_ref"),
+                    "step_count": len(steps),
+                    "agent_name": agent.get("name"),
+                    "version": agent.get("version"),
+                    "model_name": agent.get("model_name"),
+                    "notes": document.get("notes"),
+                    "final_metrics": document.get("final_metrics"),
+                    "continued_trajectory_ref": document.get("continued_trajectory_ref"),
                 },
             )
         ]
@@ -69,13 +69,15 @@ class Atif:
 def _require_sequence(steps: list[Record]) -> None:
     for number, step in enumerate(steps, start=1):
         if step.get("step_id") != number:
-            raise MalformedRolloutError(f"step {number} has no step_id {number}")
+            raise MalformedRolloutError(f"step {number} does not have step_id {number}")
 
 
 def _messages(step: Record) -> list[Message]:
     role = _ROLES.get(str(step.get("source")))
     if role is None:
-        raise MalformedRolloutError(f"step {step['step_id']} has no known source")
+        raise MalformedRolloutError(
+            f"step {step['step_id']} has the unknown source {step.get('source')!r}"
+        )
     calls: list[Record] = [
         make_tool_call(
             call.get("tool_call_id"), call.get("function_name"), call.get("arguments", "")
@@ -83,8 +85,10 @@ def _messages(step: Record) -> list[Message]:
         for call in make_records(step.get("tool_calls"))
     ]
     if role != "assistant" and (calls or step.get("reasoning_content")):
-        raise MalformedRolloutError(f"step {step['step_id']}, not the agent's, has calls")
-    made = [
+        raise MalformedRolloutError(
+            f"step {step['step_id']} is not the agent's, but has tool calls or reasoning"
+        )
+    messages = [
         make_message(
             role,
             step.get("message"),
@@ -97,9 +101,10 @@ def _messages(step: Record) -> list[Message]:
         source = result.get("source_call_id")
         if source is not None and source not in known:
             raise MalformedRolloutError(f"step {step['step_id']} has no call {source!r}")
+        # A result without a call id belongs to the step's call if there is only one.
         answered = source or (next(iter(known)) if len(known) == 1 else None)
         if answered is None:
-            made.append(make_message("system", result.get("content")))
+            messages.append(make_message("system", result.get("content")))
         else:
-            made.append(make_message("tool", result.get("content"), tool_call_id=answered))
-    return made
+            messages.append(make_message("tool", result.get("content"), tool_call_id=answered))
+    return messages

@@ -1,4 +1,4 @@
-"""Sessions of Claude Code: one event a line, sidechains in files of their own."""
+"""Sessions of Claude Code: one event per line, and a separate file for each sidechain."""
 
 from __future__ import annotations
 
@@ -29,33 +29,33 @@ _INDEX = "sessions-index.json"
 
 
 class ClaudeCode:
-    """Files of `~/.claude/projects`."""
+    """Reads the files in `~/.claude/projects`."""
 
     default_path = "~/.claude/projects"
     default_pattern = "*.jsonl"
 
     def wants(self, path: Path, root: Path) -> bool:
-        """All but kept results of tools and the history of prompts."""
-        is_kept_result = "tool-results" in path.relative_to(root).parts[:-1]
-        return path.suffix == ".jsonl" and path.name != _HISTORY and not is_kept_result
+        """Accept all files except stored tool results and the prompt history."""
+        is_tool_result = "tool-results" in path.relative_to(root).parts[:-1]
+        return path.suffix == ".jsonl" and path.name != _HISTORY and not is_tool_result
 
     def read(self, path: Path, root: Path) -> list[Trace]:
-        """The trace of a file."""
+        """The one trace in a file."""
         records = read_json_lines(path)
         session = get_first_text(records, "sessionId") or path.stem
         agent = get_first_text(records, "agentId")
-        side = any(record.get("isSidechain") is True for record in records)
-        indexed = _indexed(path, root, session)
+        is_sidechain = any(record.get("isSidechain") is True for record in records)
+        indexed = _find_index_entry(path, root, session)
         messages = [each for record in records for each in _messages(record)]
         if not messages:
             raise MalformedRolloutError("it has no messages")
         started, ended = compute_span(records)
         return [
             Trace(
-                trace_id=f"{session}:{agent}" if side and agent else session,
+                trace_id=f"{session}:{agent}" if is_sidechain and agent else session,
                 root_session_id=session,
                 agent_id=agent,
-                is_sidechain=side,
+                is_sidechain=is_sidechain,
                 cwd=get_first_text(records, "cwd"),
                 project_path=get_text(indexed.get("projectPath")),
                 git_branch=get_first_text(records, "gitBranch"),
@@ -73,8 +73,8 @@ class ClaudeCode:
         ]
 
 
-def _indexed(path: Path, root: Path, session: str) -> Record:
-    """What the index of a folder, or of one above it, says of a session."""
+def _find_index_entry(path: Path, root: Path, session: str) -> Record:
+    """The entry of a session in the index of its folder or of a folder above, up to `root`."""
     for folder in path.parents:
         if (folder / _INDEX).is_file():
             try:
@@ -90,19 +90,20 @@ def _indexed(path: Path, root: Path, session: str) -> Record:
 
 
 def _messages(record: Record) -> Iterator[Message]:
-    said = make_record(record.get("message"))
-    if record.get("type") not in ("user", "assistant") or not said:
+    message = make_record(record.get("message"))
+    if record.get("type") not in ("user", "assistant") or not message:
         return
-    role = str(said.get("role") or record["type"])
-    content: Any = said.get("content")
+    role = str(message.get("role") or record["type"])
+    content: Any = message.get("content")
     if not isinstance(content, list):
         yield make_message(role, content)
         return
-    yield from _of_blocks(role, make_records(content))  # pyright: ignore[reportUnknownArgumentType]
+    yield from _read_blocks(role, make_records(content))  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _of_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
-    spoken: list[Record] = []
+def _read_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
+    """Each tool result as a message; everything else together as one message after them."""
+    content: list[Record] = []
     thoughts: list[str] = []
     calls: list[Record] = []
     for block in blocks:
@@ -121,6 +122,6 @@ def _of_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
             case "redacted_thinking":
                 pass
             case _:
-                spoken.append(block)
-    if spoken or thoughts or calls:
-        yield make_message(role, spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)
+                content.append(block)
+    if content or thoughts or calls:
+        yield make_message(role, content, reasoning="\n\n".join(thoughts), tool_calls=calls)

@@ -1,4 +1,4 @@
-"""Sessions of Codex: `rollout-*.jsonl`, one event a line."""
+"""Sessions of Codex: `rollout-*.jsonl` files with one event per line."""
 
 from __future__ import annotations
 
@@ -27,33 +27,33 @@ _OUTPUTS = tuple(f"{call}_output" for call in _CALLS)
 
 
 class Codex:
-    """Files of `~/.codex/sessions`."""
+    """Reads the files in `~/.codex/sessions`."""
 
     default_path = "~/.codex/sessions"
     default_pattern = "*.jsonl"
 
     def wants(self, path: Path, root: Path) -> bool:
-        """Rollouts only."""
+        """Accept only files that are named `rollout-*.jsonl`."""
         return path.name.startswith("rollout-") and path.suffix == ".jsonl"
 
     def read(self, path: Path, root: Path) -> list[Trace]:
-        """The trace of a file."""
+        """The one trace in a file."""
         records = read_json_lines(path)
         heads = [_payload(each) for each in records if each.get("type") == "session_meta"]
-        about = heads[0] if heads else Record()
+        meta = heads[0] if heads else Record()
         items = [_payload(each) for each in records if each.get("type") == "response_item"]
         conversation = _Conversation()
         messages = [each for record in records for each in conversation.messages(record)]
         if not messages:
             raise MalformedRolloutError("it has no messages")
         started, ended = compute_span(records)
-        branch = make_record(about.get("git")).get("branch")
+        branch = make_record(meta.get("git")).get("branch")
         return [
             Trace(
-                trace_id=get_text(about.get("id")) or path.stem,
-                cwd=get_text(about.get("cwd")),
-                git_branch=get_text(about.get("git_branch") or branch),
-                started_at=get_text(about.get("timestamp")) or started,
+                trace_id=get_text(meta.get("id")) or path.stem,
+                cwd=get_text(meta.get("cwd")),
+                git_branch=get_text(meta.get("git_branch") or branch),
+                started_at=get_text(meta.get("timestamp")) or started,
                 ended_at=ended,
                 messages=messages,
                 source_meta={
@@ -62,7 +62,7 @@ class Codex:
                     "response_item_types": drop_duplicates(item.get("type") for item in items),
                     "unattached_reasoning": conversation.thoughts,
                     **{
-                        key: about.get(key)
+                        key: meta.get(key)
                         for key in ("originator", "cli_version", "model_provider", "source")
                     },
                 },
@@ -71,13 +71,13 @@ class Codex:
 
 
 class _Conversation:
-    """Messages in their order; what was thought belongs to what the agent does next."""
+    """The messages in order. Reasoning belongs to the agent's next message or tool call."""
 
     def __init__(self) -> None:
         self.thoughts: list[str] = []
 
     def messages(self, record: Record) -> Iterator[Message]:
-        """What an event adds."""
+        """The messages that an event adds."""
         item = _payload(record)
         kind = item.get("type")
         if record.get("type") == "event_msg":
@@ -89,13 +89,13 @@ class _Conversation:
             self._think(extract_text(item.get("summary")) or extract_text(item.get("content")))
         elif kind == "message":
             role = str(item.get("role"))
-            reasoning = self._spoken() if role == "assistant" else None
+            reasoning = self._take_thoughts() if role == "assistant" else None
             yield make_message(role, list_parts(item.get("content")), reasoning=reasoning)
         elif kind in _CALLS:
-            asked: Any = item.get("arguments", item.get("input", item.get("action", "")))
+            arguments: Any = item.get("arguments", item.get("input", item.get("action", "")))
             name = item.get("name") or str(kind).removesuffix("_call")
-            call = make_tool_call(item.get("call_id") or item.get("id"), name, asked)
-            yield make_message("assistant", "", reasoning=self._spoken(), tool_calls=[call])
+            call = make_tool_call(item.get("call_id") or item.get("id"), name, arguments)
+            yield make_message("assistant", "", reasoning=self._take_thoughts(), tool_calls=[call])
         elif kind in _OUTPUTS:
             call_id = get_text(item.get("call_id"))
             if call_id is None:
@@ -103,10 +103,10 @@ class _Conversation:
             yield make_message("tool", item.get("output"), tool_call_id=call_id)
 
     def _think(self, text: str) -> None:
-        if text and text not in self.thoughts:  # summaries come as an event and as an item
+        if text and text not in self.thoughts:  # a summary is recorded as an event and as an item
             self.thoughts.append(text)
 
-    def _spoken(self) -> str:
+    def _take_thoughts(self) -> str:
         thoughts, self.thoughts = self.thoughts, []
         return "\n\n".join(thoughts)
 

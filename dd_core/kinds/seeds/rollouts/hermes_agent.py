@@ -23,8 +23,8 @@ from dd_core.kinds.seeds.rollouts.trace import (
 )
 
 _INDEX = "sessions.json"
-_KEPT = ("model", "base_url", "platform")
-_KEPT_OF_INDEX = (
+_META_FIELDS = ("model", "base_url", "platform")
+_INDEX_FIELDS = (
     *("session_key", "display_name", "platform", "chat_type", "origin", "input_tokens"),
     *("output_tokens", "total_tokens", "last_prompt_tokens", "cache_read_tokens"),
     *("cache_write_tokens", "estimated_cost_usd", "cost_status", "memory_flushed"),
@@ -32,45 +32,45 @@ _KEPT_OF_INDEX = (
 
 
 class HermesAgent:
-    """Files of `~/.hermes/sessions`."""
+    """Reads the files in `~/.hermes/sessions`."""
 
     default_path = "~/.hermes/sessions"
     default_pattern = "*.json*"
 
     def wants(self, path: Path, root: Path) -> bool:
-        """`session_*.json` and every `*.jsonl`."""
+        """Accept `session_*.json` and all `*.jsonl` files."""
         is_log = path.suffix == ".json" and path.name.startswith("session_")
         return is_log or path.suffix == ".jsonl"
 
     def read(self, path: Path, root: Path) -> list[Trace]:
-        """The trace of a file."""
-        return [_log(path) if path.suffix == ".json" else _transcript(path)]
+        """The one trace in a file."""
+        return [_read_log(path) if path.suffix == ".json" else _read_transcript(path)]
 
 
-def _log(path: Path) -> Trace:
-    whole = read_json_object(path)
-    records = make_records(whole.get("messages"))
-    prompt = get_text(whole.get("system_prompt"))
+def _read_log(path: Path) -> Trace:
+    session = read_json_object(path)
+    records = make_records(session.get("messages"))
+    prompt = get_text(session.get("system_prompt"))
     opening = [make_message("system", prompt)] if prompt else []
     return Trace(
-        trace_id=get_text(whole.get("session_id")) or path.stem.removeprefix("session_"),
-        started_at=get_text(whole.get("session_start")),
-        ended_at=get_text(whole.get("last_updated")),
+        trace_id=get_text(session.get("session_id")) or path.stem.removeprefix("session_"),
+        started_at=get_text(session.get("session_start")),
+        ended_at=get_text(session.get("last_updated")),
         messages=[*opening, *_messages(records)],
         source_meta={
             "session_format": "cli_session_log",
-            **_facts(records, whole.get("tools")),
-            **{key: whole.get(key) for key in _KEPT},
+            **_facts(records, session.get("tools")),
+            **{key: session.get(key) for key in _META_FIELDS},
             "has_system_prompt": bool(prompt),
             "system_prompt_chars": len(prompt or ""),
         },
     )
 
 
-def _transcript(path: Path) -> Trace:
+def _read_transcript(path: Path) -> Trace:
     records = read_json_lines(path)
-    about = _first(each for each in records if each.get("role") == "session_meta")
-    entry = _index_entry(path)
+    meta = _first(each for each in records if each.get("role") == "session_meta")
+    entry = _find_index_entry(path)
     started, ended = compute_span(records)
     return Trace(
         trace_id=path.stem,
@@ -79,14 +79,14 @@ def _transcript(path: Path) -> Trace:
         messages=_messages(records),
         source_meta={
             "session_format": "gateway_transcript",
-            **_facts(records, about.get("tools")),
-            **{key: about.get(key) for key in _KEPT},
-            **{key: entry[key] for key in _KEPT_OF_INDEX if key in entry},
+            **_facts(records, meta.get("tools")),
+            **{key: meta.get(key) for key in _META_FIELDS},
+            **{key: entry[key] for key in _INDEX_FIELDS if key in entry},
         },
     )
 
 
-def _index_entry(path: Path) -> Record:
+def _find_index_entry(path: Path) -> Record:
     try:
         entries = read_json_object(path.with_name(_INDEX)).values()
     except (MalformedRolloutError, OSError):
@@ -111,16 +111,17 @@ def _facts(records: Sequence[Record], tools: Any) -> Record:
 
 
 def _messages(records: Sequence[Record]) -> list[Message]:
-    made: list[Message] = []
+    messages: list[Message] = []
     for record in records:
         role = record.get("role")
         if role in ("user", "assistant", "system", "developer", "tool"):
             calls: list[Record] = []
             for call in make_records(record.get("tool_calls")):
                 function = make_record(call.get("function"))
-                named, given = function.get("name"), function.get("arguments", "")
-                calls.append(make_tool_call(call.get("call_id") or call.get("id"), named, given))
-            made.append(
+                call_id = call.get("call_id") or call.get("id")
+                name, arguments = function.get("name"), function.get("arguments", "")
+                calls.append(make_tool_call(call_id, name, arguments))
+            messages.append(
                 make_message(
                     str(role),
                     record.get("content"),
@@ -129,6 +130,6 @@ def _messages(records: Sequence[Record]) -> list[Message]:
                     tool_call_id=get_text(record.get("tool_call_id")),
                 )
             )
-    if not made:
+    if not messages:
         raise MalformedRolloutError("it has no messages")
-    return made
+    return messages

@@ -1,4 +1,4 @@
-"""Sessions of the Pi coding agent: entries that form a tree, whose last entry ends the trace."""
+"""Sessions of the Pi coding agent: a tree of entries. The trace is the branch of the last one."""
 
 from __future__ import annotations
 
@@ -25,28 +25,29 @@ from dd_core.kinds.seeds.rollouts.trace import (
 
 
 class PiCodingAgent:
-    """Files of `~/.pi/agent/sessions`."""
+    """Reads the files in `~/.pi/agent/sessions`."""
 
     default_path = "~/.pi/agent/sessions"
     default_pattern = "*.jsonl"
 
     def wants(self, path: Path, root: Path) -> bool:
-        """Every file of lines."""
+        """Accept all `*.jsonl` files."""
         return path.suffix == ".jsonl"
 
     def read(self, path: Path, root: Path) -> list[Trace]:
-        """The trace of a file."""
+        """The one trace in a file."""
         head, *entries = read_json_lines(path)
         if head.get("type") != "session":
-            raise MalformedRolloutError("the first line is no session")
-        active = _active(entries)
-        messages = [each for entry in active for each in _messages(entry)]
+            raise MalformedRolloutError("the first line is not a session entry")
+        branch = _find_branch(entries)
+        messages = [each for entry in branch for each in _messages(entry)]
         if not messages:
             raise MalformedRolloutError("it has no messages")
-        said = [_said(entry) for entry in active]
-        models = [entry.get("modelId") for entry in active] + [each.get("model") for each in said]
+        contents = [_get_message(entry) for entry in branch]
+        models = [entry.get("modelId") for entry in branch]
+        models += [each.get("model") for each in contents]
         children = Counter(entry.get("parentId") for entry in entries)
-        started, ended = compute_span([head, *active])
+        started, ended = compute_span([head, *branch])
         return [
             Trace(
                 trace_id=get_text(head.get("id")) or path.stem,
@@ -57,21 +58,23 @@ class PiCodingAgent:
                 source_meta={
                     "record_count": len(entries) + 1,
                     "entry_types": drop_duplicates(entry.get("type") for entry in entries),
-                    "stop_reasons": [e["stopReason"] for e in said if e.get("stopReason")],
+                    "stop_reasons": [e["stopReason"] for e in contents if e.get("stopReason")],
                     "session_version": head.get("version"),
                     "parent_session": head.get("parentSession"),
                     "models_used": drop_duplicates(models),
                     "has_branches": any(count > 1 for count in children.values()),
-                    "bash_execution_count": sum(e.get("role") == "bashExecution" for e in said),
+                    "bash_execution_count": sum(
+                        each.get("role") == "bashExecution" for each in contents
+                    ),
                 },
             )
         ]
 
 
-def _active(entries: Sequence[Record]) -> list[Record]:
-    """The entries from the root to the last one."""
+def _find_branch(entries: Sequence[Record]) -> list[Record]:
+    """The entries from the root of the tree to the last entry."""
     known = {entry["id"]: entry for entry in entries if get_text(entry.get("id"))}
-    if not known:  # the first version of the format is a plain list
+    if not known:  # version 1 of the format is a plain list
         return [*entries]
     path: list[Record] = []
     entry: Record | None = next(entry for entry in reversed(entries) if entry.get("id") in known)
@@ -83,14 +86,14 @@ def _active(entries: Sequence[Record]) -> list[Record]:
     return path[::-1]
 
 
-def _said(entry: Record) -> Record:
+def _get_message(entry: Record) -> Record:
     return make_record(entry.get("message"))
 
 
 def _messages(entry: Record) -> Iterator[Message]:
     match entry.get("type"):
         case "message":
-            yield from _of_message(entry, _said(entry))
+            yield from _read_message(entry, _get_message(entry))
         case "custom_message":
             yield make_message("user", entry.get("content"))
         case "branch_summary" | "compaction":
@@ -99,18 +102,18 @@ def _messages(entry: Record) -> Iterator[Message]:
             pass
 
 
-def _of_message(entry: Record, said: Record) -> Iterator[Message]:
-    role, content = said.get("role"), said.get("content")
+def _read_message(entry: Record, message: Record) -> Iterator[Message]:
+    role, content = message.get("role"), message.get("content")
     match role:
         case "assistant":
-            yield _assistant(content)
+            yield _read_answer(content)
         case "toolResult":
-            yield make_message("tool", content, tool_call_id=get_text(said.get("toolCallId")))
+            yield make_message("tool", content, tool_call_id=get_text(message.get("toolCallId")))
         case "bashExecution":
-            if not said.get("excludeFromContext"):
-                yield from _bash(entry, said)
+            if not message.get("excludeFromContext"):
+                yield from _read_command(entry, message)
         case "branchSummary" | "compactionSummary":
-            yield make_message("user", said.get("summary"))
+            yield make_message("user", message.get("summary"))
         case "user" | "system":
             yield make_message(str(role), content)
         case "custom":
@@ -119,7 +122,7 @@ def _of_message(entry: Record, said: Record) -> Iterator[Message]:
             pass
 
 
-def _assistant(content: Any) -> Message:
+def _read_answer(content: Any) -> Message:
     if not isinstance(content, list):
         return make_message("assistant", content)
     blocks = make_records(content)  # pyright: ignore[reportUnknownArgumentType]
@@ -131,16 +134,16 @@ def _assistant(content: Any) -> Message:
         for each in blocks
         if each.get("type") == "toolCall"
     ]
-    spoken = [each for each in blocks if each.get("type") not in ("thinking", "toolCall")]
-    return make_message("assistant", spoken, reasoning="\n\n".join(thoughts), tool_calls=calls)
+    shown = [each for each in blocks if each.get("type") not in ("thinking", "toolCall")]
+    return make_message("assistant", shown, reasoning="\n\n".join(thoughts), tool_calls=calls)
 
 
-def _bash(entry: Record, said: Record) -> Iterator[Message]:
-    """A command that the user ran, as if the agent had."""
+def _read_command(entry: Record, message: Record) -> Iterator[Message]:
+    """A command that the user ran, as a tool call of the agent."""
     call_id = f"bash_{entry.get('id') or entry.get('timestamp')}"
-    call = make_tool_call(call_id, "bash", {"command": said.get("command")})
+    call = make_tool_call(call_id, "bash", {"command": message.get("command")})
     yield make_message("assistant", "", tool_calls=[call])
-    output = extract_text(said.get("output"))
-    if said.get("exitCode") is not None:
-        output = f"{output}\n[exit code: {said['exitCode']}]"
+    output = extract_text(message.get("output"))
+    if message.get("exitCode") is not None:
+        output = f"{output}\n[exit code: {message['exitCode']}]"
     yield make_message("tool", output, tool_call_id=call_id)

@@ -1,4 +1,4 @@
-"""What every format of rollout is brought to: a trace with chat messages."""
+"""The common form of all rollout formats: a trace with chat messages."""
 
 from __future__ import annotations
 
@@ -10,20 +10,20 @@ from typing import Any, Protocol, TypeAlias, cast
 
 Record: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, Any]
-"""A chat message: `role`, `content` as a list of parts, and `reasoning_content`, `tool_calls`,
-`tool_call_id` where there are any."""
+"""A chat message: `role`, `content` as a list of parts, and optionally `reasoning_content`,
+`tool_calls` and `tool_call_id`."""
 
 
 _NOTHING: tuple[Any, ...] = (None, "", [], {})
 
 
 class MalformedRolloutError(ValueError):
-    """A file that is not what its format demands; it gives no rows."""
+    """A file does not follow its format, so it gives no rows."""
 
 
 @dataclass
 class Trace:
-    """One conversation of an agent, as a seed row."""
+    """One conversation of an agent, which becomes one seed row."""
 
     trace_id: str
     root_session_id: str | None = None
@@ -53,9 +53,7 @@ class Trace:
             "ended_at": self.ended_at,
             "messages": self.messages,
             "source_meta": {
-                key: value
-                for key, value in self.source_meta.items()
-                if value not in (None, "", [], {})
+                key: value for key, value in self.source_meta.items() if value not in _NOTHING
             },
             "message_count": len(self.messages),
             "tool_call_count": sum(len(each.get("tool_calls", ())) for each in self.messages),
@@ -71,24 +69,24 @@ class Trace:
 
 
 class Reader(Protocol):
-    """A format: where its files are and what they hold."""
+    """Reads one format of session files."""
 
     @property
     def default_path(self) -> str | None:
-        """Where the agent keeps its files."""
+        """The folder in which the agent stores its files; None if there is no such folder."""
         ...
 
     @property
     def default_pattern(self) -> str:
-        """What their names look like."""
+        """The default pattern for file names."""
         ...
 
     def wants(self, path: Path, root: Path) -> bool:
-        """Whether a file that matches the pattern is a rollout of this format."""
+        """Whether a file that matches the pattern is a rollout in this format."""
         ...
 
     def read(self, path: Path, root: Path) -> list[Trace]:
-        """The traces in a file; raises `MalformedRolloutError` or `OSError`."""
+        """Read the traces in a file; raises `MalformedRolloutError` or `OSError`."""
         ...
 
 
@@ -100,22 +98,22 @@ def make_message(
     tool_calls: Sequence[Record] = (),
     tool_call_id: str | None = None,
 ) -> Message:
-    """A chat message; the role `developer` is `system`."""
-    made: Message = {
+    """A chat message; the role `developer` becomes `system`."""
+    message: Message = {
         "role": "system" if role == "developer" else role,
         "content": list_parts(content),
     }
     if reasoning:
-        made["reasoning_content"] = reasoning
+        message["reasoning_content"] = reasoning
     if tool_calls:
-        made["tool_calls"] = [*tool_calls]
+        message["tool_calls"] = [*tool_calls]
     if tool_call_id is not None:
-        made["tool_call_id"] = tool_call_id
-    return made
+        message["tool_call_id"] = tool_call_id
+    return message
 
 
 def make_tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
-    """A call of a tool; arguments that are no text become JSON."""
+    """A tool call; arguments that are not a string are encoded as JSON."""
     if not call_id or not name:
         raise MalformedRolloutError("a tool call has no id or no name")
     text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
@@ -123,20 +121,20 @@ def make_tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
 
 
 def list_parts(content: Any) -> list[Record]:
-    """Content as a list of parts; texts of every kind are `{"type": "text"}`."""
+    """Content as a list of parts; every kind of text becomes `{"type": "text", "text": ...}`."""
     if not isinstance(content, list):
         return [{"type": "text", "text": extract_text(content)}]
-    made: list[Record] = []
+    parts: list[Record] = []
     for part in cast("list[Any]", content):
         if isinstance(part, dict) and "text" not in part:
-            made.append(cast("Record", part))
+            parts.append(cast("Record", part))
         else:
-            made.append({"type": "text", "text": extract_text(part)})
-    return made or [{"type": "text", "text": ""}]
+            parts.append({"type": "text", "text": extract_text(part)})
+    return parts or [{"type": "text", "text": ""}]
 
 
 def extract_text(content: Any) -> str:
-    """The text of a part, of several, or of anything else as JSON."""
+    """The text of one part or several parts; anything else as JSON."""
     if content is None:
         return ""
     if isinstance(content, str):
@@ -152,60 +150,60 @@ def extract_text(content: Any) -> str:
 
 
 def read_json_lines(path: Path) -> list[Record]:
-    """The objects of a file that has one a line."""
-    made: list[Record] = []
+    """The objects in a file with one JSON object per line."""
+    records: list[Record] = []
     with path.open(encoding="utf-8", errors="replace") as lines:
         for number, line in enumerate(lines, start=1):
             if line.strip():
-                made.append(_object(line, f"line {number}"))
-    if not made:
+                records.append(_parse_object(line, f"line {number}"))
+    if not records:
         raise MalformedRolloutError("it is empty")
-    return made
+    return records
 
 
 def read_json_object(path: Path) -> Record:
-    """The one object of a file."""
-    return _object(path.read_text(encoding="utf-8", errors="replace"), "the file")
+    """The object in a file that is one JSON object."""
+    return _parse_object(path.read_text(encoding="utf-8", errors="replace"), "the file")
 
 
-def _object(text: str, what: str) -> Record:
+def _parse_object(text: str, place: str) -> Record:
     try:
         value = json.loads(text)
     except ValueError as error:
-        raise MalformedRolloutError(f"{what} is no JSON: {error}") from None
+        raise MalformedRolloutError(f"{place} is not valid JSON: {error}") from None
     if not isinstance(value, dict):
-        raise MalformedRolloutError(f"{what} is no JSON object")
+        raise MalformedRolloutError(f"{place} is not a JSON object")
     return cast("Record", value)
 
 
 def make_record(value: Any) -> Record:
-    """The value if it is an object, else an empty one."""
+    """The value if it is a JSON object, otherwise an empty object."""
     return cast("Record", value) if isinstance(value, dict) else {}
 
 
 def make_records(value: Any) -> list[Record]:
-    """The objects of a list; none of anything else."""
+    """The JSON objects in a list; empty if the value is not a list."""
     if not isinstance(value, list):
         return []
     return [make_record(each) for each in cast("list[Any]", value) if isinstance(each, dict)]
 
 
 def get_text(value: Any) -> str | None:
-    """A text that is not empty, or None."""
+    """The value if it is a non-empty string, otherwise None."""
     return value if isinstance(value, str) and value else None
 
 
 def get_first_text(records: Iterable[Mapping[str, Any]], key: str) -> str | None:
-    """The first text under a key."""
+    """The first non-empty string under a key."""
     return next(filter(None, (get_text(record.get(key)) for record in records)), None)
 
 
 def drop_duplicates(values: Iterable[Any]) -> list[str]:
-    """The texts among the values, each once, sorted."""
+    """The distinct non-empty strings among the values, sorted."""
     return sorted({value for value in values if isinstance(value, str) and value})
 
 
 def compute_span(records: Iterable[Mapping[str, Any]]) -> tuple[str | None, str | None]:
-    """The first and the last `timestamp`."""
+    """The first and the last `timestamp` of the records."""
     stamps = [each["timestamp"] for each in records if get_text(each.get("timestamp"))]
     return (stamps[0], stamps[-1]) if stamps else (None, None)
