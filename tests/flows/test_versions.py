@@ -114,7 +114,7 @@ async def events_of(folder: Path, *nights: dd.Gates) -> list[Event]:
         for number, gates in enumerate(nights):
             await generate_dataset(**given(folder, f"{number}", gates), return_state=True)
         while len(found) < len(nights):
-            found.append(await asyncio.wait_for(anext(subscriber), timeout=30))
+            found.append(await asyncio.wait_for(anext(subscriber), timeout=120))
     return found
 
 
