@@ -33,6 +33,8 @@ from flows.retention import remove, stored_in
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., dd.DataDesignerConfig]
 
 

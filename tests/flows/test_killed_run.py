@@ -19,6 +19,8 @@ from flows.resume import interrupted_runs, resume
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 
+pytestmark = pytest.mark.slow
+
 _CHILD = """
 import asyncio, sys
 import dd_core.config as dd

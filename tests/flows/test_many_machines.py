@@ -42,6 +42,8 @@ from tests.datasets import chain, model, topics
 from tests.flows.workers import deploy, start_worker
 from tests.object_storage import s3_server
 
+pytestmark = pytest.mark.slow
+
 Take = Callable[[FlowRun], Any]
 
 

@@ -25,6 +25,8 @@ from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.refusing import refusing
 
+pytestmark = pytest.mark.slow
+
 _KEY: dict[str, Any] = {"message": "Incorrect API key provided.", "code": "invalid_api_key"}
 _QUOTA: dict[str, Any] = {"message": "You exceeded your current quota"}
 _OPTION: dict[str, Any] = {"message": "no such option"}

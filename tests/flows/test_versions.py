@@ -41,6 +41,8 @@ from flows.versions import FAILED, SCHEDULED
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 LAX = dd.Gates(min_rows=10)
 STRICT = dd.Gates(columns={"topic": dd.ColumnGates(max_duplicate_share=0.1)})
