@@ -2,20 +2,24 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
 
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators lock clean
+.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators lock clean
 
 help: ## List the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
 
 demo: $(READY) ## Generate 20 product reviews with a small local model
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
 
-test: $(READY) ## Run the tests
-	$(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+test: test-quick ## Run all tests: the quick ones first, then the slow ones
+	$(PYTEST) -m slow
+
+test-quick: $(READY) ## Run the quick tests only (about a minute)
+	$(PYTEST) -m "not slow"
 
 check: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .

@@ -77,7 +77,7 @@ async def generate_dataset(
         resume: What to do if the dataset already exists. `never` creates a new dataset next to it.
             `if_possible` continues it, or creates a new one if its configuration differs. `always`
             continues it, or fails if that is not possible.
-        retry_failed: When a dataset is continued, retry rows that failed in an earlier run.
+        retry_failed: If the dataset is continued, retry the rows that failed in an earlier run.
         version: Version of the dataset to create or continue, for example "2026-11-24". Each
             version has its own folder. "scheduled" stands for the date for which the run is
             scheduled.

@@ -41,7 +41,7 @@ _VERBS = """
     fill find finish fit format free generate get guess hash hold import inspect install is join
     lease lint list load locate main make map mark mask measure merge normalize notify observe
     on open parse pause permute pick preview process profile prune publish push put quote read
-    reap recompile record release remove render renew replace report request require reseed
+    reap recompile record register release remove render renew replace report request require reseed
     reset resolve restore resume retry run sanitize say select serve set settle show simplify
     size split stage stamp strip sum summarize sync tag take to translate unify update validate
     wait write

@@ -139,7 +139,8 @@ class Kind(Declaration):
         if not cls.kinds:
             return handler(source)
         cls.is_in_use = True
-        members = tuple(cls.kinds.values())
+        # Sorted, because kinds are imported in any order and the form should not change with it.
+        members = tuple(kind for _, kind in sorted(cls.kinds.items()))
         if len(members) == 1:
             return handler.generate_schema(members[0])
         return handler.generate_schema(_union(members, cls.family_tag))

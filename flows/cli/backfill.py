@@ -49,9 +49,9 @@ def backfill(
 ) -> None:
     """Generate missing versions of past days.
 
-    The days are generated one after another. Skips days whose version is already accepted, and continues versions that are not finished. An
-    older version never replaces a newer one as the latest. The exit code is 0 only if every day has
-    all of its rows and passed its gates.
+    Generates the days one after another. Skips days whose version is already accepted, and
+    continues versions that are not finished. An older version never replaces a newer one as the
+    latest. The exit code is 0 only if every day has all of its rows and passed its gates.
     """
     from dd_core.errors import GatesFailedError
     from dd_core.storage.directory import DatasetDirectory

@@ -20,9 +20,16 @@ _SERVER = {
 }
 
 
-@pytest.fixture(scope="package", autouse=True)
+@pytest.fixture(autouse=True)
+def _server_for_slow_tests(request: pytest.FixtureRequest) -> None:
+    """Tests that are not marked as slow do without a server, which takes long to start."""
+    if request.node.get_closest_marker("slow"):
+        request.getfixturevalue("prefect_server")
+
+
+@pytest.fixture(scope="package")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One server and one result storage for all flow tests."""
+    """One server and one result storage for all flow tests that are slow."""
     os.environ.update(_SERVER)
     from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
     from prefect.testing.utilities import prefect_test_harness

@@ -30,6 +30,8 @@ from flows import RunSummary, generate_dataset
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 
+pytestmark = pytest.mark.slow
+
 
 def _rows(summary: RunSummary) -> pd.DataFrame:
     parts = sorted((Path(summary.path) / "parquet-files").glob("*.parquet"))

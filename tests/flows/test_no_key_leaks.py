@@ -7,7 +7,11 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ServerFactory
+
+pytestmark = pytest.mark.slow
 
 MARKER = "sk-marker-0123456789-do-not-show"
 

@@ -25,6 +25,8 @@ from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.refusing import refusing
 
+pytestmark = pytest.mark.slow
+
 _KEY: dict[str, Any] = {"message": "Incorrect API key provided.", "code": "invalid_api_key"}
 _QUOTA: dict[str, Any] = {"message": "You exceeded your current quota"}
 _OPTION: dict[str, Any] = {"message": "no such option"}
@@ -42,7 +44,7 @@ async def _runs(name: str) -> tuple[list[FlowRun], list[TaskRun]]:
         named = FlowRunFilter(name=FlowRunFilterName(like_=f"{name}["))
         batches = await client.read_flow_runs(flow_run_filter=named)
         ids = TaskRunFilterFlowRunId(any_=[run.id for run in batches])
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120
         while True:
             tasks = await client.read_task_runs(task_run_filter=TaskRunFilter(flow_run_id=ids))
             columns = [task for task in tasks if task.name.startswith("c0[")]

@@ -41,6 +41,8 @@ from flows.versions import FAILED, SCHEDULED
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 LAX = dd.Gates(min_rows=10)
 STRICT = dd.Gates(columns={"topic": dd.ColumnGates(max_duplicate_share=0.1)})
@@ -114,7 +116,7 @@ async def events_of(folder: Path, *nights: dd.Gates) -> list[Event]:
         for number, gates in enumerate(nights):
             await generate_dataset(**given(folder, f"{number}", gates), return_state=True)
         while len(found) < len(nights):
-            found.append(await asyncio.wait_for(anext(subscriber), timeout=30))
+            found.append(await asyncio.wait_for(anext(subscriber), timeout=120))
     return found
 
 

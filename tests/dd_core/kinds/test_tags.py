@@ -1,4 +1,7 @@
-"""The enums of built-in tags name exactly the kinds that are registered."""
+"""The enums of built-in tags name kinds that are registered.
+
+They hold the tags that configurations written for NeMo Data Designer use. A new kind needs no member.
+"""
 
 from __future__ import annotations
 
@@ -23,11 +26,11 @@ from dd_core.kinds.validators.validator import ValidatorParams
         (dd.ValidatorType, ValidatorParams),
     ],
 )
-def test_an_enum_has_one_member_for_each_built_in_kind(
+def test_every_member_of_an_enum_is_the_tag_of_a_kind(
     tags: type[StrEnum], family: type[Kind]
 ) -> None:
     built_in = {
         tag for tag, kind in family.all_kinds().items() if kind.__module__.startswith("dd_core.")
     }
-    assert {tag.value for tag in tags} == built_in
+    assert {tag.value for tag in tags} <= built_in
     assert [tag.name for tag in tags] == [tag.upper().replace("-", "_") for tag in tags]

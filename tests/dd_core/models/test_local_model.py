@@ -52,6 +52,7 @@ def server() -> Iterator[LocalServer]:
 
 
 @needs_model
+@pytest.mark.slow
 def test_it_answers_within_a_schema(server: LocalServer) -> None:
     schema = {
         "type": "object",
@@ -75,6 +76,7 @@ def test_it_answers_within_a_schema(server: LocalServer) -> None:
 
 
 @needs_model
+@pytest.mark.slow
 def test_a_configuration_that_names_it_just_works() -> None:
     parameters = dd.ChatCompletionInferenceParams(max_tokens=12)
     builder = dd.DataDesignerConfigBuilder(
@@ -93,6 +95,7 @@ def test_a_configuration_that_names_it_just_works() -> None:
 
 
 @needs_model
+@pytest.mark.slow
 def test_it_dies_with_a_parent_that_is_killed() -> None:
     parent = subprocess.Popen([sys.executable, "-c", _PARENT], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None

@@ -156,6 +156,7 @@ async def test_a_journal_in_object_storage_is_a_segment_for_each_time_it_is_writ
     assert not list_paths(directory, "*")
 
 
+@pytest.mark.slow
 def test_a_killed_run_goes_on_elsewhere_with_the_same_storage(
     s3: str, bench_server: ServerFactory, tmp_path: Path
 ) -> None:
@@ -216,6 +217,7 @@ def test_metadata_that_cannot_be_read_at_all_say_what_to_do(tmp_path: Path) -> N
         DataDesigner(artifact_path=tmp_path).open("rows")
 
 
+@pytest.mark.slow
 def test_versions_work_in_a_bucket(s3: str) -> None:
     settings = dd.RunConfig(gates=dd.Gates(columns={"topic": dd.ColumnGates(max_null_share=0)}))
     designer = DataDesigner(s3, run_config=settings)
@@ -231,6 +233,7 @@ def test_versions_work_in_a_bucket(s3: str) -> None:
     assert find_current(DatasetDirectory.place(s3, "nights")).version == "2026-11-03"
 
 
+@pytest.mark.slow
 def test_a_file_that_is_replaced_while_it_is_read_is_read_as_a_whole(s3: str) -> None:
     record = parse_location(s3) / "record.json"
     versions = [bytes([65 + number]) * (100 + number) for number in range(20)]

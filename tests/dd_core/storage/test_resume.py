@@ -46,6 +46,7 @@ def _kill_after(process: subprocess.Popen[bytes], requests: int, server: object)
     process.wait()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("second_buffer_size", [600, 250])
 def test_a_killed_run_repeats_only_the_last_moment(
     tmp_path: Path, bench_server: ServerFactory, second_buffer_size: int

@@ -22,6 +22,8 @@ from flows.blocks.storage import resolve_location
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
 
+pytestmark = pytest.mark.slow
+
 
 async def test_a_run_takes_its_provider_and_its_storage_from_blocks(
     tmp_path: Path, bench_server: ServerFactory

@@ -34,6 +34,8 @@ from flows.cache.retention import list_stored, remove
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
 
+pytestmark = pytest.mark.slow
+
 Build = Callable[..., dd.DataDesignerConfig]
 
 
@@ -88,7 +90,8 @@ class Runs:
         self.frame = pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
         assert self.frame["id"].is_unique
         assert state.state_details.flow_run_id is not None
-        self.states = await states_of(state.state_details.flow_run_id)
+        batches = 1 if "resume" in options else -(-rows // size)
+        self.states = await states_of(state.state_details.flow_run_id, batches)
         asked = Counter[str]()
         for _, prompt, count in self.server.prompts():
             asked[prompt.split()[0]] += count
@@ -101,15 +104,20 @@ class Runs:
         return {name for name, states in self.states.items() if {*states} == {"Cached"}}
 
 
-async def states_of(flow_run: UUID) -> dict[str, Counter[str]]:
-    """By column how many of its tasks ended in which state, once Prefect has recorded them."""
+async def states_of(flow_run: UUID, batches: int) -> dict[str, Counter[str]]:
+    """By column how many of its tasks ended in which state, once Prefect has recorded those of
+    so many batches."""
     parent = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[flow_run]))
     async with get_client() as client:
-        for _ in range(50):
-            runs = await client.read_task_runs(flow_run_filter=parent)
-            if all(run.state is not None and run.state.is_final() for run in runs):
-                break
-            await asyncio.sleep(0.1)
+        async with asyncio.timeout(120):
+            while True:
+                runs = await client.read_task_runs(flow_run_filter=parent)
+                recorded = Counter(run.name.split("[")[0] for run in runs)
+                are_final = all(run.state is not None and run.state.is_final() for run in runs)
+                is_whole = recorded["write"] >= batches and len({*recorded.values()}) == 1
+                if are_final and is_whole:
+                    break
+                await asyncio.sleep(0.1)
     found: dict[str, Counter[str]] = {}
     for run in runs:
         assert run.state is not None

@@ -6,10 +6,13 @@ import json
 from pathlib import Path
 
 import pandas as pd
+import pytest
 
 from dd_core import DataDesigner
 from tests.datasets import model, topics
 from tests.flows.cli.test_cli import ddflows, written
+
+pytestmark = pytest.mark.slow
 
 GATES = "gates: {columns: {topic: {max_null_share: 0}}}\n"
 

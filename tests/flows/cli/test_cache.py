@@ -13,6 +13,8 @@ from prefect.settings import PREFECT_LOCAL_STORAGE_PATH, temporary_settings
 
 from flows.cli.main import cli
 
+pytestmark = pytest.mark.slow
+
 FIRST, SECOND = "0123456789abcdef", "fedcba9876543210"
 _DAY = 86_400
 Ask = Callable[..., str]

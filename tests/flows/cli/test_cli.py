@@ -17,6 +17,8 @@ from dd_core.dataset.files import run_script
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 
+pytestmark = pytest.mark.slow
+
 _DDFLOWS = str(Path(sys.executable).with_name("ddflows"))
 
 

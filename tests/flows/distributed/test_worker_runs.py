@@ -27,6 +27,8 @@ from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.flows.workers import deploy, start_worker
 
+pytestmark = pytest.mark.slow
+
 _PATIENCE = 120.0
 
 

@@ -38,6 +38,8 @@ from flows.process.liveness import ProcessLock, process_is_dead
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 
+pytestmark = pytest.mark.slow
+
 _A, _B, _C = sorted(Holder.of(UUID(int=number)) for number in (1, 2, 3))
 
 

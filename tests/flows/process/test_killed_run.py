@@ -19,6 +19,8 @@ from flows.cli.resume import find_interrupted_runs, resume_run
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 
+pytestmark = pytest.mark.slow
+
 _CHILD = """
 import asyncio, sys
 import dd_core.config as dd

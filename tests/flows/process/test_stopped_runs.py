@@ -28,6 +28,8 @@ from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.flows.workers import environment
 
+pytestmark = pytest.mark.slow
+
 _CHILD = """
 import asyncio, sys
 import dd_core.config as dd
