@@ -121,7 +121,7 @@ class Dispatcher:
 
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Start generating a whole column."""
-        if generator.seconds_a_row * self._batch.size >= _SECONDS_ON_LOOP:
+        if generator.seconds_per_row * self._batch.size >= _SECONDS_ON_LOOP:
             self._spawn(self._guarded(self._whole, state, generator))
             return
         self._quick.append((state, generator))
@@ -260,7 +260,7 @@ class Dispatcher:
         inputs = {name: self._values.column(name) for name in state.planned.reads}
         began = time.perf_counter()
         values = generator.generate(self._batch, inputs)
-        generator.seconds_a_row = (time.perf_counter() - began) / self._batch.size
+        generator.seconds_per_row = (time.perf_counter() - began) / self._batch.size
         return values
 
     async def _process_draws(

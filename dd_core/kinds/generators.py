@@ -38,7 +38,7 @@ Row: TypeAlias = Mapping[str, Any]
 class WholeColumn(ABC):
     """Generates all values of a batch in one call, once its inputs are complete."""
 
-    seconds_a_row: float = math.inf
+    seconds_per_row: float = math.inf
     """Seconds per row that the last call took. The engine measures it to decide whether the next
     call needs a thread."""
 

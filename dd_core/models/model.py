@@ -169,7 +169,8 @@ class Model:
             except ModelError as error:
                 usage.failed_requests += 1
                 failures += 1
-                if isinstance(error, ModelNotFoundError) and self._switch_to_fallback(error, backend):
+                is_gone = isinstance(error, ModelNotFoundError)
+                if is_gone and self._switch_to_fallback(error, backend):
                     continue
                 outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
                 if not error.retryable or failures > allowed:
@@ -191,7 +192,7 @@ class Model:
             for other in self.queue.backends
         )
 
-    def _switch_to_fallback(self, reason: ModelNotFoundError, backend: Backend) -> bool:
+    def _switch_to_fallback(self, reason: ModelError, backend: Backend) -> bool:
         """Send all further requests to the fallback model.
 
         False if there is none, or if it is the fallback itself that `backend` does not know.

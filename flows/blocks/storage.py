@@ -96,8 +96,8 @@ def _read_block(block: Any, slug: str) -> tuple[str, Mapping[str, Any]]:
     settings: Any = {} if isinstance(block, LocalFileSystem) else getattr(block, "settings", None)
     if not isinstance(base, str) or not isinstance(settings, dict):
         raise ArtifactStorageError(
-            f"block {slug!r} cannot store datasets, because it has no basepath; use a block of the "
-            "type Local File System, Remote File System or Data Designer Storage"
+            f"block {slug!r} cannot store datasets, because it has no base path or no settings; "
+            "use a block of the type Local File System, Remote File System or Data Designer Storage"
         )
     require_shared_address(base)
     return base, cast("dict[str, Any]", settings)

@@ -35,15 +35,15 @@ class BudgetAllocator:
         if self._budget is None:
             return None
         remaining = self.remaining(spent)
-        parts = {name: amount * min(1.0, rows / of_rows) for name, amount in remaining.items()}
+        share = {name: amount * min(1.0, rows / of_rows) for name, amount in remaining.items()}
         for name in ("tokens", "requests"):
-            if name in parts:
-                parts[name] = floor(parts[name])
-        exhausted = [name for name, amount in parts.items() if amount <= 0]
+            if name in share:
+                share[name] = floor(share[name])
+        exhausted = [name for name, amount in share.items() if amount <= 0]
         if exhausted:
             raise self.make_error(exhausted[0], spent)
-        self._allocated[batch] = parts
-        return Budget.model_validate(parts)
+        self._allocated[batch] = share
+        return Budget.model_validate(share)
 
     def adopt(self, batch: int, share: Budget | None) -> None:
         """Record the share that an earlier process of the run allocated to a running attempt."""

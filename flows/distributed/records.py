@@ -92,7 +92,7 @@ class RemoteError(BaseModel):
 
     @property
     def error(self) -> DataDesignerError:
-        """The error as an exception of its original class, if that is a class of ours."""
+        """The error as an exception, of its original class if `dd_core.errors` defines it."""
         kind = getattr(errors, self.kind, None)
         if isinstance(kind, type) and issubclass(kind, DataDesignerError):
             return kind(self.message)

@@ -109,7 +109,7 @@ async def acquire_permits(client: PrefectClient, alias: str, requested: int) -> 
     name = make_permits_name(alias)
     state = await client.read_global_concurrency_limit_by_name(name)
     free, decay = state.limit - state.active_slots, state.slot_decay_per_second
-    # At most a quarter at once, so that runs on other machines get permits too.
+    # At most a quarter at a time, so that other runs get permits too.
     block = max(1, min(requested, state.limit // 4))
     if decay > 0 and free < block:
         return 0, (block - free) / decay

@@ -3,8 +3,8 @@
 The limit of the alias `writer` is Prefect's tag limit `model:writer`. Its slots are requests in
 flight. Runs lease slots in blocks (`alias_leases.py`). This module reads and writes the limits.
 
-Prefect's API returns the holders of the leases of a limit, but not their numbers of slots. Our
-leases therefore name a holder whose id is composed of the number of slots and the flow run's id.
+Prefect's API returns the holders of the leases of a limit, but not their numbers of slots. The
+holder id of a lease is therefore composed of the number of slots and the id of the flow run.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 UNLIMITED = 1_000_000
 _HOLDER_PREFIX = b"\xdd\xf1"
-"""First bytes of the holder ids of our leases."""
+"""First bytes of the holder ids that this module creates."""
 _PAGE = 200
 
 
@@ -65,7 +65,7 @@ class Holder:
 
 
 def read_holder(lease_holder: UUID) -> tuple[Holder, int] | None:
-    """The run and the number of slots of a lease; None if it is not a lease of ours."""
+    """The run and the number of slots of a lease; None for leases of other programs."""
     content = lease_holder.bytes
     if content[:2] != _HOLDER_PREFIX:
         return None
@@ -85,7 +85,7 @@ class AliasLimit:
     waiting: frozenset[Holder] = frozenset()
     """Runs that hold fewer slots than they could use."""
     lease_holders: tuple[UUID, ...] = ()
-    """Holder ids of the leases, ours and others."""
+    """Holder ids of all leases, including those of other programs."""
     has_waiting_limit: bool = False
     """Whether the limit in which waiting runs register exists."""
 

@@ -146,7 +146,7 @@ def test_a_row_that_cannot_be_computed_is_dropped_and_reported(
     assert "tea" not in set(frame["topic"])
     assert len(frame) + len(results.dropped) == 40
     assert {row.column for row in results.dropped} == {"number"}
-    assert "no int" in results.dropped[0].message
+    assert "cannot be converted to 'int'" in results.dropped[0].message
 
 
 def test_a_column_that_mostly_fails_stops_the_run_early(

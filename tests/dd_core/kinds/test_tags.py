@@ -1,6 +1,6 @@
 """The enums of built-in tags name kinds that are registered.
 
-They hold the tags that configurations written for NeMo Data Designer use. A new kind needs no member.
+They hold the tags that NeMo Data Designer has. A new kind needs no member.
 """
 
 from __future__ import annotations
