@@ -33,19 +33,20 @@ def retry_async(
     first_wait: float = 0.5,
     longest_wait: float = 8.0,
     wait: wait_base | None = None,
-    before_wait: Callable[[RetryCallState], None] | None = None,
+    before_wait: Callable[[BaseException], None] | None = None,
 ) -> AsyncRetrying:
     """Attempts for `async for attempt in retry_async(...): with attempt: ...`.
 
     At most `attempts` attempts, without a limit if None. The last error is raised as it is. Waits
-    are in seconds; `wait` replaces the exponential back-off.
+    are in seconds; `wait` replaces the exponential back-off. `before_wait` is called with each error
+    that is retried.
     """
     return AsyncRetrying(
         retry=_condition(errors),
         stop=_stop(attempts),
         wait=wait
         or wait_exponential_jitter(multiplier=first_wait, max=longest_wait, jitter=first_wait),
-        before_sleep=before_wait,
+        before_sleep=_call_with_error(before_wait) if before_wait is not None else None,
         reraise=True,
     )
 
@@ -60,6 +61,17 @@ def retry_blocking(
         wait=wait_exponential_jitter(multiplier=first_wait, max=longest_wait, jitter=first_wait),
         reraise=True,
     )
+
+
+def _call_with_error(
+    function: Callable[[BaseException], None],
+) -> Callable[[RetryCallState], None]:
+    def call(state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome is not None else None
+        if error is not None:
+            function(error)
+
+    return call
 
 
 def _condition(errors: Errors) -> retry_base:

@@ -184,7 +184,7 @@ class DatasetRun:
                 dropped=count["dropped"] + sum(dropped for _, _, dropped in cells),
                 total=self.rows,
                 restored=count["restored"] + sum(state.restored for state in states),
-                running=sum(state.at_work for state in states),
+                running=sum(state.running for state in states),
             )
         return columns
 

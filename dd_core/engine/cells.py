@@ -104,7 +104,7 @@ class ColumnState:
         return len(self.status) - self.open - self.done - self.skipped
 
     @property
-    def at_work(self) -> int:
+    def running(self) -> int:
         """Cells that are queued or running, or failed and can be retried."""
         return self.status.count(CellState.QUEUED) + len(self.failed)
 

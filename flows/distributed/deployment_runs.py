@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Sequence
 from typing import Any
@@ -24,8 +23,10 @@ from prefect.deployments.flow_runs import arun_deployment
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Cancelling, Crashed
+from tenacity import wait_fixed
 
 from dd_core.errors import DataDesignerGenerationError
+from dd_core.retries import retry_async
 from dd_core.storage.batch import Batch
 
 from ..session import DatasetRun
@@ -71,8 +72,14 @@ class DeploymentRuns:
 
         Retries until Prefect's server responds.
         """
-        while True:
-            try:
+        errors = (httpx.TransportError, PrefectHTTPStatusError)
+        async for request in retry_async(
+            errors,
+            attempts=None,
+            wait=wait_fixed(_RETRY_SECONDS),
+            before_wait=self._warn_unavailable,
+        ):
+            with request:
                 run = await arun_deployment(
                     self._deployment,
                     parameters={
@@ -89,12 +96,9 @@ class DeploymentRuns:
                     as_subflow=True,
                     idempotency_key=record.key,
                 )
-            except (httpx.TransportError, PrefectHTTPStatusError) as error:
-                self._warn_unavailable(error)
-                await asyncio.sleep(_RETRY_SECONDS)
-            else:
                 self._is_unavailable = False
                 return run.id
+        raise AssertionError("retries have no limit")
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, State]:
         """The states of runs; empty if Prefect's server does not respond."""
@@ -130,7 +134,7 @@ class DeploymentRuns:
         except (httpx.TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
             self._warn_unavailable(error)
 
-    def _warn_unavailable(self, error: Exception) -> None:
+    def _warn_unavailable(self, error: BaseException) -> None:
         if not self._is_unavailable:
             self._is_unavailable = True
             get_run_logger().warning(

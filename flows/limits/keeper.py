@@ -24,6 +24,7 @@ from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dd_core.engine.engine import Engine
 from dd_core.models.model import Model
+from dd_core.retries import retry_async
 
 from ..process.liveness import ProcessLock
 from .alias_leases import MIN_PAUSE_SECONDS, AliasLeases
@@ -45,7 +46,6 @@ _REFRESH_SECONDS = 3.0
 """Time between two reads of the limits, when the run is alone."""
 _MAX_REFRESH_SECONDS = 12.0
 _OUTAGE_WARNING_SECONDS = 10.0
-_RELEASE_RETRY_SECONDS = (0.1, 0.3, 1.0)
 
 
 @asynccontextmanager
@@ -150,14 +150,16 @@ class LeaseKeeper:
 
     async def _release_all(self, client: PrefectClient) -> None:
         leased = [block for leases in self.aliases.values() for block in leases.all_leases()]
-        for pause in (*_RELEASE_RETRY_SECONDS, 0.0):
-            with suppress(httpx.HTTPError, OSError):
-                while leased:
-                    await release(client, leased[-1])
-                    leased.pop()
-                # A request for a lease may have been cancelled before its response arrived. Only
-                # the server knows such a lease.
-                found = parse_limits(await read_limits(client), self.aliases)
-                await free_all(client, found, self._holder)
-                return
-            await asyncio.sleep(pause)  # if all attempts fail, the leases expire
+        attempts = retry_async(
+            (httpx.HTTPError, OSError), attempts=4, first_wait=0.1, longest_wait=1.0
+        )
+        with suppress(httpx.HTTPError, OSError):  # if all attempts fail, the leases expire
+            async for attempt in attempts:
+                with attempt:
+                    while leased:
+                        await release(client, leased[-1])
+                        leased.pop()
+                    # A request for a lease may have been cancelled before its response arrived.
+                    # Only the server knows such a lease.
+                    found = parse_limits(await read_limits(client), self.aliases)
+                    await free_all(client, found, self._holder)
