@@ -38,8 +38,8 @@ def retry_async(
     """Attempts for `async for attempt in retry_async(...): with attempt: ...`.
 
     At most `attempts` attempts, without a limit if None. The last error is raised as it is. Waits
-    are in seconds; `wait` replaces the exponential back-off. `before_wait` is called with each error
-    that is retried.
+    are in seconds. `wait` replaces the exponential back-off. `before_wait` is called with each
+    error that is retried.
     """
     return AsyncRetrying(
         retry=_condition(errors),

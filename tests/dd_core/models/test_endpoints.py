@@ -125,7 +125,9 @@ def test_a_fallback_that_is_gone_as_well_ends_the_run() -> None:
     assert servers.asked["old.test"] + servers.asked["new.test"] < 10
 
 
-@pytest.mark.parametrize(("fallback", "complaint"), [("x", "not the alias"), ("m", "of another model")])
+@pytest.mark.parametrize(
+    ("fallback", "complaint"), [("x", "not the alias"), ("m", "of another model")]
+)
 def test_a_fallback_must_be_another_model(fallback: str, complaint: str) -> None:
     made = spread(A, B, fallback=fallback)
     with pytest.raises(InvalidConfigError, match=complaint):
