@@ -135,6 +135,10 @@ class ValidationColumnError(DataDesignerError):
     """A validator failed, or did not return verdicts of the declared form."""
 
 
+class ValueNotStorableError(DataDesignerError):
+    """A generator returned a value that a dataset cannot contain. The message says why."""
+
+
 class PluginError(DataDesignerError, ImportError):
     """A file or module with custom kinds cannot be imported."""
 

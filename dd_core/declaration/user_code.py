@@ -7,6 +7,7 @@ import hashlib
 import inspect
 import re
 import textwrap
+from asyncio import CancelledError
 from collections.abc import Callable, Iterable, Iterator
 from functools import lru_cache, partial
 from importlib import import_module
@@ -170,3 +171,15 @@ def get_import_name(function: Callable[..., Any]) -> str:
     if "<" in path or module == "__main__":
         return getattr(function, "__name__", path)
     return f"{module}:{path}"
+
+
+def run_contained(function: Callable[..., Any], *args: Any) -> Any:
+    """Call a function in a worker thread; its failures are exceptions that a future can carry.
+
+    `StopIteration` never arrives at whoever awaits the future. `SystemExit` and cancellations would
+    end more than the call.
+    """
+    try:
+        return function(*args)
+    except (StopIteration, SystemExit, GeneratorExit, CancelledError) as error:
+        raise RuntimeError(f"{type(error).__name__}: {error}") from error

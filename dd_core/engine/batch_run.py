@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from typing import Any
 
-from dd_core.engine.cells import CellState, ColumnState, select_trusted_cells
+from dd_core.engine.cells import SETTLED, CellState, ColumnState, select_trusted_cells
 from dd_core.engine.context import RunContext
 from dd_core.engine.dispatch import Dispatcher
 from dd_core.engine.outcome import BatchOutcome
@@ -33,6 +34,8 @@ class BatchRun:
         self.stopped_by: DataDesignerError | None = None
         self._context = context
         self._journal = journal
+        if journal is not None:
+            journal.on_failure = context.stop
         self._values = BatchValues(batch.size)
         self._dispatcher = Dispatcher(batch, self._values, self, context, journal)
         start = self._dispatcher.start_cell
@@ -59,6 +62,7 @@ class BatchRun:
     def start(self) -> None:
         """Start all columns."""
         self._context.running.add(self)
+        self._context.watchdog.start()
         # Models must know how many cells to expect before the first cell is queued, because the
         # order in which they start cells depends on it.
         for state in self.states.values():
@@ -110,23 +114,28 @@ class BatchRun:
             return
         self.stopped_by = reason
         for state in self.states.values():
-            state.was_interrupted = state.open > 0
-        for row in range(self.batch.size):
-            self._abandon(row)
+            state.was_interrupted = not state.is_finished
         self._dispatcher.cancel()
+        try:
+            for row in range(self.batch.size):
+                self._abandon(row)
+        finally:  # whatever fails here, nobody may wait for this batch any longer
+            for state in self.states.values():
+                state.is_finished = True
+                state.wake()
 
     async def close(self) -> None:
         """End all tasks and close the journal, which stays in storage."""
         self._context.running.discard(self)
-        self.save()
-        if any(state.open for state in self.states.values()):
-            # Before the tasks end: a task that ends hands its slot to a cell that is still wanted.
-            for row in range(self.batch.size):
-                self._abandon(row)
-        try:
-            await self._dispatcher.end()
-        finally:  # also if this is cancelled while it waits for the tasks
-            await self._close_journal()
+        async with AsyncExitStack() as steps:  # each is done whatever becomes of the others
+            steps.push_async_callback(self._close_journal)
+            steps.push_async_callback(self._dispatcher.end)
+            self.save()
+            if any(state.open for state in self.states.values()):
+                # Before the tasks end: a task that ends hands its slot to a cell that is still
+                # wanted.
+                for row in range(self.batch.size):
+                    self._abandon(row)
         states = self.states.values()
         self._context.add_timings({s.name: s.timings for s in states if s.timings.cells})
 
@@ -154,6 +163,32 @@ class BatchRun:
         """Delete the journal, because the cells are in a part now."""
         if self._journal is not None:
             self._journal.remove()
+
+    @property
+    def open_cells(self) -> int:
+        """Cells that are not settled, and columns that nobody was told are finished."""
+        return sum(state.open + (not state.is_finished) for state in self.states.values())
+
+    @property
+    def may_continue(self) -> bool:
+        """Whether a task is running, or failed cells may be retried."""
+        if not self._dispatcher.is_idle:
+            return True
+        return any(state.failed for state in self.states.values())
+
+    def wake(self) -> None:
+        """Let everybody who waits for a column check its state again."""
+        for state in self.states.values():
+            if state.open == 0:
+                self._finished(state)
+            state.wake()
+
+    def describe_open(self) -> str:
+        """The cells that are open, by column and state."""
+        found = {name: state.describe_open() for name, state in self.states.items()}
+        return f"batch {self.batch.index}: " + "; ".join(
+            f"column {name!r} has {cells} cells" for name, cells in found.items() if cells
+        )
 
     def release(self) -> None:
         """Free the memory of the rows, which are in a part now.
@@ -271,9 +306,14 @@ class BatchRun:
             if child.incomplete == 0:
                 self._columns_complete(child)
 
-    def complete_whole(self, state: ColumnState, values: Values) -> None:
-        """Store a column that was generated as a whole."""
+    def complete_whole(
+        self, state: ColumnState, values: Values, refused: Mapping[int, Exception]
+    ) -> None:
+        """Store a column that was generated as a whole, and drop the refused rows."""
         self._values.put_column(state.name, values)
+        for row, error in refused.items():
+            if state.status[row] not in SETTLED:
+                self._drop(state, row, error)
         if not (self._early and state.planned.column.is_drawn):
             state.settle_all()
             self._finished(state)

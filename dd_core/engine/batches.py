@@ -62,7 +62,12 @@ async def generate_batch(
         await finish_columns(run)
     finally:
         await run.close()
-    part, _ = await engine.write_part(directory, run)
+    try:
+        part, _ = await engine.write_part(directory, run)
+    except OSError as error:
+        if run.stopped_by is not None:  # a full disk stopped it, and takes no part either
+            raise run.stopped_by from error
+        raise
     return run, part
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from dd_core.dataset.plan import PlannedColumn
 from dd_core.engine.accounting import ColumnTimings
 from dd_core.engine.values import BatchValues
-from dd_core.errors import DataDesignerError, UserTemplateError
+from dd_core.errors import DataDesignerError
 from dd_core.kinds.generators import CellColumn, Generator, GroupColumn, WholeColumn
 from dd_core.models.admission.request_queue import RequestQueue
 from dd_core.models.admission.slot import RequestSlot
@@ -36,7 +36,7 @@ class CellState(IntEnum):
     """Its row was dropped, because of this column or another one."""
 
 
-_SETTLED = (CellState.DONE, CellState.SKIPPED, CellState.DROPPED)
+SETTLED = (CellState.DONE, CellState.SKIPPED, CellState.DROPPED)
 
 StartCell = Callable[["ColumnState", int, "RequestSlot | None"], None]
 
@@ -147,7 +147,11 @@ class ColumnState:
 
     def start(self, row: int, slot: RequestSlot) -> None:
         """Start a cell; the model's queue calls this when it grants a slot."""
-        self._start(self, row, slot)
+        try:
+            self._start(self, row, slot)
+        except BaseException:
+            slot.release()
+            raise
 
     def settle(self, row: int, status: CellState) -> None:
         """Record that a cell has its value or that its row was dropped."""
@@ -164,7 +168,7 @@ class ColumnState:
             self.status[:] = bytes([CellState.DONE]) * self.open
         else:
             for row, status in enumerate(self.status):
-                if status not in _SETTLED:
+                if status not in SETTLED:
                     self.status[row] = CellState.DONE
         self.done += self.open
         self.open = 0
@@ -172,7 +176,7 @@ class ColumnState:
     def drop(self, row: int) -> bool:
         """Drop the cell because its row is dropped; False if it was already settled."""
         self.failed.pop(row, None)
-        if self.status[row] in _SETTLED:
+        if self.status[row] in SETTLED:
             return False
         self.settle(row, CellState.DROPPED)
         return True
@@ -193,7 +197,7 @@ class ColumnState:
             return False
         try:
             return self._condition.holds(values.row(self._condition.references, row))
-        except UserTemplateError as error:
+        except Exception as error:  # whatever the operators of a value raise
             _logger.warning(
                 "skipping a cell of column %r because skip.when failed: %s", self.name, error
             )
@@ -206,7 +210,7 @@ class ColumnState:
 
     async def settled(self) -> None:
         """Wait until the column is finished or only cells with transient failures are left."""
-        while self.open > len(self.failed) or (self.open == 0 and not self.is_finished):
+        while not (self.is_finished or 0 < self.open == len(self.failed)):
             if self._changed is None:
                 self._changed = asyncio.get_running_loop().create_future()
             # Several callers share the future, so a cancelled caller must not cancel it.
@@ -218,6 +222,15 @@ class ColumnState:
             if not self._changed.done():
                 self._changed.set_result(None)
             self._changed = None
+
+    def describe_open(self) -> str:
+        """The number of cells that are not settled, by state; empty if there are none."""
+        counts = {state: self.status.count(state) for state in CellState}
+        return ", ".join(
+            f"{count} {state.name.lower()}"
+            for state, count in counts.items()
+            if count and state not in SETTLED
+        )
 
     def wake_if_stuck(self) -> None:
         """Wake the callers if only cells with transient failures are left."""

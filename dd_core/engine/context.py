@@ -3,25 +3,34 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Callable, Generator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from typing import ParamSpec, Protocol, TypeVar
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
+from dd_core.declaration.user_code import run_contained
 from dd_core.engine.accounting import ColumnTimings
 from dd_core.engine.error_rates import ErrorRates
-from dd_core.errors import DataDesignerEarlyShutdownError, DataDesignerError
+from dd_core.engine.watchdog import Watchdog, WatchedBatch
+from dd_core.errors import (
+    DataDesignerEarlyShutdownError,
+    DataDesignerError,
+    DataDesignerGenerationError,
+)
 from dd_core.kinds.generators import Generator as ColumnGenerator
 from dd_core.models.admission.request_queue import CellLimit, RequestQueue
 from dd_core.templates.template import RenderingMode
 
+_logger = logging.getLogger(__name__)
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
 
-class StoppableBatch(Protocol):
+class StoppableBatch(WatchedBatch, Protocol):
     """A running batch, as the context sees it."""
 
     def stop(self, reason: DataDesignerError) -> None:
@@ -45,6 +54,7 @@ class RunContext:
         self.stopped_by: DataDesignerError | None = None
         self.on_stop: Callable[[], None] | None = None
         """Called once when the run is stopped."""
+        self.watchdog = Watchdog(self.running, self.stop)
         self.cell_limit = CellLimit(run_config.max_in_flight_tasks)
         self.timings: dict[str, ColumnTimings] = {}
         self._threads = ThreadPoolExecutor(
@@ -57,14 +67,17 @@ class RunContext:
     ) -> _T:
         """Run work that sends no requests in the run's thread pool."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: function(*args, **kwargs))
+        return await loop.run_in_executor(
+            self._threads, run_contained, lambda: function(*args, **kwargs)
+        )
 
     def submit(self, function: Callable[[], None]) -> None:
         """Start work in the thread pool without waiting for it."""
         self._threads.submit(function)
 
     def close(self) -> None:
-        """Close the thread pool."""
+        """Close the thread pool and stop watching."""
+        self.watchdog.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def pump_soon(self, queue: RequestQueue) -> None:
@@ -76,7 +89,8 @@ class RunContext:
     def _pump(self) -> None:
         queues, self._queues_to_pump = self._queues_to_pump, set()
         for queue in queues:
-            queue.pump()
+            with self.stop_on_failure():
+                queue.pump()
 
     @contextmanager
     def open_cell(self) -> Generator[None]:
@@ -104,12 +118,42 @@ class RunContext:
         if self.stopped_by is not None:
             return
         self.stopped_by = reason
-        if self.on_stop is not None:
-            self.on_stop()
-        for batch in [*self.running]:
-            batch.stop(reason)
+        for stop in [self.on_stop, *[partial(batch.stop, reason) for batch in self.running]]:
+            try:
+                if stop is not None:
+                    stop()
+            except Exception:  # nothing may keep the other batches from being stopped
+                _logger.exception("stopping failed")
+
+    @contextmanager
+    def stop_on_failure(self) -> Generator[None]:
+        """Stop the run if the block fails, because nobody else awaits it.
+
+        A cancellation is passed on: whoever requested it knows of it, and the dispatcher looks at
+        tasks that are cancelled by others.
+        """
+        try:
+            yield
+        except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            self.stop(describe_failure(error))
 
     def add_timings(self, timings: Mapping[str, ColumnTimings]) -> None:
         """Add what the cells of a batch spent their time on."""
         for column, each in timings.items():
             self.timings.setdefault(column, ColumnTimings()).add(each)
+
+
+def describe_failure(error: BaseException) -> DataDesignerError:
+    """Return the error itself, or an error of this package that says what failed."""
+    if isinstance(error, DataDesignerError):
+        return error
+    _logger.error("generation failed", exc_info=error)
+    try:
+        words = f"{type(error).__name__}: {error}"
+    except Exception:  # the error's text may be what fails
+        words = type(error).__name__
+    failure = DataDesignerGenerationError(words)
+    failure.__cause__ = error
+    return failure

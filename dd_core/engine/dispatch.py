@@ -10,15 +10,20 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
-from contextlib import contextmanager
-from typing import Any, ParamSpec, Protocol
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Protocol
 
 from dd_core.engine.cells import CellState, ColumnState
-from dd_core.engine.context import RunContext
+from dd_core.engine.context import RunContext, describe_failure
 from dd_core.engine.processing import process_draws
-from dd_core.engine.values import BatchValues
-from dd_core.errors import DataDesignerError, DataDesignerGenerationError
+from dd_core.engine.values import (
+    BatchValues,
+    admit_cell,
+    admit_column,
+    admit_row,
+    to_exception,
+)
+from dd_core.errors import DataDesignerGenerationError
 from dd_core.kinds.generators import CellColumn, GroupColumn, RowColumn, WholeColumn
 from dd_core.kinds.processors.processor import ProcessorConfig
 from dd_core.models.admission.slot import RequestSlot
@@ -26,13 +31,14 @@ from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch
 from dd_core.storage.journal import Journal
 
-_P = ParamSpec("_P")
 _logger = logging.getLogger(__name__)
 
 _CHUNK_ON_LOOP = 64
 """Rows up to which computing on the event loop is cheaper than handing the chunk to a thread."""
 _CELLS_PER_TASK = 32
 """Cells after which a task ends, so that cells that never wait do not starve everybody else."""
+_SECONDS_TO_END = 10.0
+"""Time for tasks to end once they are cancelled. A user's function may ignore the cancellation."""
 _SECONDS_ON_LOOP = 0.002
 """Duration up to which a whole column is cheaper on the event loop than in a thread."""
 
@@ -50,8 +56,10 @@ class CellReport(Protocol):
         """A cell and its side effects have their values."""
         ...
 
-    def complete_whole(self, state: ColumnState, values: Values) -> None:
-        """A column that is generated as a whole has its values."""
+    def complete_whole(
+        self, state: ColumnState, values: Values, refused: Mapping[int, Exception]
+    ) -> None:
+        """A column that is generated as a whole has its values, except in the refused rows."""
         ...
 
     def failed(self, state: ColumnState, row: int, error: Exception) -> None:
@@ -76,6 +84,8 @@ class Dispatcher:
         self._context = context
         self._journal = journal
         self._tasks: set[asyncio.Task[None]] = set()
+        self._is_cancelled = False
+        """Whether the tasks were requested to end."""
         self._quick: deque[tuple[ColumnState, WholeColumn]] = deque()
         """Whole columns to compute on the event loop."""
         self._began = time.monotonic()
@@ -83,6 +93,11 @@ class Dispatcher:
         """Whether the running task has finished a cell and can take over the next one."""
         self._next: tuple[ColumnState, int, RequestSlot] | None = None
         """The cell that it takes over."""
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no task is running."""
+        return not self._tasks
 
     def queue(self, state: ColumnState, row: int) -> None:
         """Generate a cell whose inputs are available as soon as there is capacity for it."""
@@ -115,14 +130,17 @@ class Dispatcher:
             self._start_chain(state, row, slot)
 
     def _start_chain(self, state: ColumnState, row: int, slot: RequestSlot) -> None:
-        task = self._spawn(self._cells(state, row, slot))
+        def release(_: object) -> None:
+            with self._context.stop_on_failure():
+                slot.release()
+
         # Runs even if the task is cancelled before its first step.
-        task.add_done_callback(lambda _: slot.release())
+        self._spawn(self._cells(state, row, slot)).add_done_callback(release)
 
     def generate_whole(self, state: ColumnState, generator: WholeColumn) -> None:
         """Start generating a whole column."""
         if generator.seconds_per_row * self._batch.size >= _SECONDS_ON_LOOP:
-            self._spawn(self._guarded(self._whole, state, generator))
+            self._spawn(self._whole(state, generator))
             return
         self._quick.append((state, generator))
         if len(self._quick) == 1:
@@ -135,10 +153,11 @@ class Dispatcher:
         done: DrawsProcessed,
     ) -> None:
         """Run `before_batch` processors on the sampled and seeded columns, then call `done`."""
-        self._spawn(self._guarded(self._process_draws, processors, draws, done))
+        self._spawn(self._process_draws(processors, draws, done))
 
     def cancel(self) -> None:
         """Request that all tasks end."""
+        self._is_cancelled = True
         self._quick.clear()
         for task in self._tasks:
             task.cancel()
@@ -147,7 +166,10 @@ class Dispatcher:
         """Cancel all tasks and wait until they have ended."""
         tasks = [*self._tasks]
         self.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        if tasks:
+            _, running = await asyncio.wait(tasks, timeout=_SECONDS_TO_END)
+            if running:
+                _logger.warning("%d cells ignore that their batch has ended", len(running))
 
     async def _cells(self, state: ColumnState, row: int, slot: RequestSlot) -> None:
         """Generate a cell, then the cells of this batch that inherit its slot.
@@ -180,8 +202,9 @@ class Dispatcher:
         try:
             with self._context.open_cell():
                 values = await generator.generate(self._report.inputs(state, row), slot)
-        except Exception as error:
-            self._report.failed(state, row, error)
+        except BaseException as error:
+            self._require_failure(error)
+            self._report.failed(state, row, to_exception(error))
             return
         finally:
             state.timings.cells += 1
@@ -189,12 +212,13 @@ class Dispatcher:
         self._finish(state, row, values)
 
     def _start_ready(self, state: ColumnState) -> None:
-        if isinstance(state.generator, GroupColumn):
-            self._start_groups(state, state.generator)
-            return
-        rows, state.ready = state.ready, []
-        rows = [row for row in rows if state.wanted(row)]
-        self._spawn(self._guarded(self._compute, state, rows))
+        with self._context.stop_on_failure():
+            if isinstance(state.generator, GroupColumn):
+                self._start_groups(state, state.generator)
+                return
+            rows, state.ready = state.ready, []
+            rows = [row for row in rows if state.wanted(row)]
+            self._spawn(self._compute(state, rows))
 
     async def _compute(self, state: ColumnState, rows: list[int]) -> None:
         generator = state.generator
@@ -205,6 +229,8 @@ class Dispatcher:
         else:
             values = await self._context.run_in_thread(generator.generate, inputs)
         for row, value in zip(rows, values, strict=True):
+            if not isinstance(value, Exception):
+                value = admit_cell(value, state.name, self._batch.start + row)
             if isinstance(value, Exception):
                 self._report.failed(state, row, value)
             elif state.wanted(row):
@@ -217,7 +243,7 @@ class Dispatcher:
             del state.ready[:size]
             if rows:
                 state.groups += 1
-                self._spawn(self._guarded(self._group, state, generator, rows))
+                self._spawn(self._group(state, generator, rows))
 
     async def _group(self, state: ColumnState, generator: GroupColumn, rows: Sequence[int]) -> None:
         values: Sequence[Any]
@@ -229,8 +255,9 @@ class Dispatcher:
                     f"column {state.name!r} received {len(rows)} rows and returned {len(values)}; "
                     "it must return one value per row"
                 )
-        except Exception as error:
-            values = [error] * len(rows)
+        except BaseException as error:
+            self._require_failure(error)
+            values = [to_exception(error)] * len(rows)
         finally:
             state.groups -= 1
         for row, value in zip(rows, values, strict=True):
@@ -245,23 +272,26 @@ class Dispatcher:
         until = time.perf_counter() + _SECONDS_ON_LOOP
         while self._quick and time.perf_counter() < until:
             state, generator = self._quick[0]
-            with self._stop_on_failure():
-                self._report.complete_whole(state, self._generate(state, generator))
+            with self._context.stop_on_failure():
+                self._report.complete_whole(state, *self._generate(state, generator))
             if self._quick:  # empty if the run has been stopped
                 self._quick.popleft()
         if self._quick:
             asyncio.get_running_loop().call_soon(self._generate_quick)
 
     async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
-        values = await self._context.run_in_thread(self._generate, state, generator)
-        self._report.complete_whole(state, values)
+        generated = await self._context.run_in_thread(self._generate, state, generator)
+        self._report.complete_whole(state, *generated)
 
-    def _generate(self, state: ColumnState, generator: WholeColumn) -> Values:
+    def _generate(
+        self, state: ColumnState, generator: WholeColumn
+    ) -> tuple[Values, Mapping[int, Exception]]:
+        """The values of a whole column, and the rows whose value was refused."""
         inputs = {name: self._values.column(name) for name in state.planned.reads}
         began = time.perf_counter()
-        values = generator.generate(self._batch, inputs)
+        admitted = admit_column(generator.generate(self._batch, inputs), state.name, self._batch)
         generator.seconds_per_row = (time.perf_counter() - began) / self._batch.size
-        return values
+        return admitted
 
     async def _process_draws(
         self,
@@ -271,33 +301,44 @@ class Dispatcher:
     ) -> None:
         done(await self._context.run_in_thread(process_draws, processors, draws))
 
-    def _finish(self, state: ColumnState, row: int, values: Any) -> None:
-        """Record a value that took waiting or money."""
-        if self._journal is not None:
-            self._journal.add(state.planned.fingerprint, self._batch.start + row, values)
+    def _finish(self, state: ColumnState, row: int, returned: Any) -> None:
+        """Admit and record what took waiting or money."""
+        number = self._batch.start + row
+        try:
+            values = admit_row(returned, number)
+            if self._journal is not None:
+                self._journal.add(state.planned.fingerprint, number, values)
+        except Exception as error:
+            self._report.failed(state, row, to_exception(error))
+            return
         if state.wanted(row):
             self._context.error_rates.count_success(state.name)
             self._report.complete(state, row, values)
 
-    async def _guarded(
-        self, work: Callable[_P, Coroutine[Any, Any, None]], *args: _P.args, **kwargs: _P.kwargs
-    ) -> None:
-        """Run work whose failure concerns the whole run, not a row."""
-        with self._stop_on_failure():
-            await work(*args, **kwargs)
-
-    @contextmanager
-    def _stop_on_failure(self) -> Generator[None]:
-        try:
-            yield
-        except DataDesignerError as error:
-            self._context.stop(error)
-        except Exception as error:
-            _logger.exception("generation failed")
-            self._context.stop(DataDesignerGenerationError(f"{type(error).__name__}: {error}"))
+    def _require_failure(self, error: BaseException) -> None:
+        """Pass on what is no failure of a cell: the end of the process, or of its task."""
+        if isinstance(error, KeyboardInterrupt | GeneratorExit):
+            raise error
+        if isinstance(error, asyncio.CancelledError):
+            task = asyncio.current_task()
+            if self._is_cancelled or (task is not None and task.cancelling()):
+                raise error
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(self._ended)
         return task
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        """Own the failure of a task: what nobody turned into the failure of a cell ends the run."""
+        self._tasks.discard(task)
+        error = None if task.cancelled() else task.exception()
+        if self._is_cancelled:
+            return
+        if task.cancelled():
+            error = DataDesignerGenerationError(
+                "a task of the run was cancelled by other code in this process"
+            )
+        if error is not None:
+            self._context.stop(describe_failure(error))

@@ -83,6 +83,7 @@ class Engine:
     async def __aenter__(self) -> Engine:
         await self.models.__aenter__()
         self._context.queues = [model.queue for model in self.models.values()]
+        self._context.watchdog.queues = self._context.queues
         self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
         self._gc_freeze.freeze()
         self._context.submit(self._load)  # while the readiness check waits for the models

@@ -1,11 +1,21 @@
-"""The values of a running batch: a list or an array for each column."""
+"""The values of a running batch: how they are admitted, and a list or an array per column."""
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, cast
 
-from dd_core.storage.arrow import Values
+import numpy as np
+
+from dd_core.errors import (
+    DataDesignerError,
+    DataDesignerGenerationError,
+    ValueNotStorableError,
+)
+from dd_core.storage.arrow import ArrowValues, Values
+from dd_core.storage.batch import Batch
+from dd_core.storage.values import admit_value
 
 
 class BatchValues:
@@ -50,3 +60,82 @@ class BatchValues:
             array = self._arrays[name]
             values = self._lists[name] = array if isinstance(array, list) else array.tolist()
         return values
+
+
+def admit_row(returned: Any, row: int) -> Mapping[str, Any]:
+    """Return what a generator returned for a row, in the form in which it is stored.
+
+    Raises `ValueNotStorableError` if a value cannot be stored.
+    """
+    if not isinstance(returned, Mapping):
+        raise ValueNotStorableError(
+            f"row {row}: the generator returned {type(returned).__name__}, not values by column"
+        )
+    values = cast("Mapping[str, Any]", returned)
+    changed: dict[str, Any] = {}
+    for name, value in values.items():
+        admitted = _admit(value, name, row)
+        if admitted is not value:
+            changed[name] = admitted
+    return {**values, **changed} if changed else values
+
+
+def admit_cell(value: Any, column: str, row: int) -> Any:
+    """Return a value in the form in which it is stored, or the error that says why it cannot be."""
+    if type(value) is str and value.isascii():
+        return value
+    try:
+        return _admit(value, column, row)
+    except Exception as error:
+        return to_exception(error)
+
+
+def admit_column(
+    values: Values, column: str, batch: Batch
+) -> tuple[Values, Mapping[int, Exception]]:
+    """Return a column in the form in which it is stored, and the rows whose value was refused.
+
+    Rows are counted from the start of the batch.
+    """
+    if len(values) != batch.size:
+        raise DataDesignerGenerationError(
+            f"column {column!r} has {len(values)} values for {batch.size} rows"
+        )
+    if isinstance(values, np.ndarray) and values.dtype.kind in "biufmM" and values.itemsize <= 8:
+        return values, {}
+    listed: list[Any] = values if isinstance(values, list) else [*values.tolist()]
+    if {*map(type, listed)} == {str} and all(map(str.isascii, listed)):
+        return values, {}
+    refused: dict[int, Exception] = {}
+    admitted: list[Any] = []
+    for row, value in enumerate(listed):
+        found = admit_cell(value, column, batch.start + row)
+        if isinstance(found, Exception):
+            refused[row], found = found, None
+        admitted.append(found)
+    if all(map(operator.is_, admitted, listed)):
+        return values, {}
+    if isinstance(values, ArrowValues):  # its array keeps the type of the values
+        admitted = ArrowValues(values.array, admitted)
+    return admitted, refused
+
+
+def to_exception(error: BaseException) -> Exception:
+    """Return an exception that can be reported: one with text, and not one that ends a process."""
+    try:
+        text = str(error)
+    except Exception as failure:
+        text = f"its text cannot be read ({type(failure).__name__})"
+    else:
+        if isinstance(error, Exception):
+            return error
+    described = DataDesignerGenerationError(f"{type(error).__name__}: {text}")
+    described.__cause__ = error
+    return described
+
+
+def _admit(value: Any, column: str, row: int) -> Any:
+    try:
+        return admit_value(value)
+    except DataDesignerError as error:
+        raise ValueNotStorableError(f"column {column!r}, row {row}: {error}") from error

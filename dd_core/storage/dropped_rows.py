@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dd_core.errors import DataDesignerError
+from dd_core.storage.values import admit_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,10 +36,10 @@ class DroppedRow:
             row=row,
             column=column,
             error=type(error).__name__,
-            message=str(error),
+            message=admit_value(str(error)),
             attempts=known.attempts,
-            prompt=known.prompt,
-            answer=known.answer,
+            prompt=admit_value(known.prompt),
+            answer=admit_value(known.answer),
         )
 
 

@@ -18,6 +18,7 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any, Protocol
 
+from dd_core.errors import ArtifactStorageError
 from dd_core.retries import retry_blocking
 from dd_core.storage.batch import Batch
 from dd_core.storage.json_codec import decode_value, encode_value
@@ -40,6 +41,9 @@ class Journal:
     def __init__(self, directory: Location, batch: Batch) -> None:
         self._directory = directory
         self._batch = batch
+        self.on_failure: Callable[[ArtifactStorageError], None] | None = None
+        """Called once if cells cannot be stored in the folder."""
+        self._has_failed = False
         self._pending: list[bytes] = []
         self.has_lines = False
         """Whether this attempt has recorded cells."""
@@ -47,7 +51,7 @@ class Journal:
         stem = f"rows-{batch.start:09d}-{batch.stop:09d}"
         self._segments: _Segments
         if isinstance(directory, Path):
-            self._segments = _AppendedSegment(directory, stem)
+            self._segments = _AppendedSegment(directory, stem, self._fail)
         else:
             self._segments = _UploadedSegments(directory, stem)
 
@@ -77,6 +81,9 @@ class Journal:
     def close(self) -> None:
         """Write the pending lines and wait until they have been stored."""
         self.flush()
+        if self._pending:
+            _logger.warning("%d finished cells could not be kept", len(self._pending))
+            self._pending = []
         self._segments.close()
 
     def remove(self) -> None:
@@ -88,9 +95,28 @@ class Journal:
 
     def _write(self) -> None:
         self._timer = None
-        if self._pending:
-            lines, self._pending = b"".join(self._pending), []
-            self._segments.write(lines)
+        if not self._pending:
+            return
+        try:
+            self._segments.write(b"".join(self._pending))
+        except Exception as error:  # lines stay pending: there may be room when the batch ends
+            self._fail(error)
+        else:
+            self._pending = []
+
+    def _fail(self, error: BaseException) -> None:
+        """Report that answers that are paid for would be lost with this process."""
+        if self._has_failed:
+            return
+        self._has_failed = True
+        failure = ArtifactStorageError(
+            f"finished cells cannot be written to {self._directory}: {error}; "
+            "check its space and permissions, then resume"
+        )
+        failure.__cause__ = error
+        _logger.error("%s", failure)
+        if self.on_failure is not None:
+            self.on_failure(failure)
 
 
 class _Segments(Protocol):
@@ -117,23 +143,40 @@ class _AppendedSegment:
 
     pause = _WRITE_SECONDS
 
-    def __init__(self, directory: Path, stem: str) -> None:
+    def __init__(
+        self, directory: Path, stem: str, on_failure: Callable[[BaseException], None]
+    ) -> None:
         self._directory = directory
         self._stem = stem
+        self._on_failure = on_failure
         self._file: int | None = None
         self._synced = 0.0
+        self._is_cut = False
+        """Whether the last write ended within a line."""
 
     def write(self, lines: bytes) -> None:
         if self._file is None:
             self._file = self._open()
-        os.write(self._file, lines)
+        self._append(self._file, lines)
         # Syncing takes milliseconds and must not block the event loop, if there is one.
         loop = _running_loop()
         if loop is None:
             os.fsync(self._file)
         elif loop.time() - self._synced > _SYNC_SECONDS:
             self._synced = loop.time()
-            loop.run_in_executor(None, _make_sync(self._file))
+            loop.run_in_executor(None, _make_sync(self._file)).add_done_callback(self._synced_once)
+
+    def _append(self, file: int, lines: bytes) -> None:
+        """Write all lines, again from the start if an earlier write was cut off."""
+        left = memoryview(b"\n" + lines if self._is_cut else lines)
+        self._is_cut = True
+        while left:  # a full disk takes only a part of what is written
+            left = left[os.write(file, left) :]
+        self._is_cut = False
+
+    def _synced_once(self, done: asyncio.Future[None]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None:
+            self._on_failure(error)
 
     def wait(self) -> None:
         """Return immediately: the operating system already has the lines."""
@@ -218,9 +261,10 @@ def _read_segment(segment: Location, batch: Batch, found: JournalledCells) -> No
         for line in lines:
             try:
                 fingerprint, row, values = decode_value(line)
-            except ValueError:
+                is_ours = batch.start <= row < batch.stop
+            except (ValueError, TypeError):
                 continue  # the process died while it was writing this line
-            if batch.start <= row < batch.stop:
+            if is_ours:
                 found.setdefault(fingerprint, {})[row] = values
 
 
@@ -233,7 +277,10 @@ def _running_loop() -> asyncio.AbstractEventLoop | None:
 
 def _make_sync(file: int) -> Callable[[], None]:
     """Return a function that syncs the file, even if the file has been closed in the meantime."""
-    copy = os.dup(file)
+    try:
+        copy = os.dup(file)
+    except OSError:  # too many open files: the operating system has the lines all the same
+        return lambda: None
 
     def sync() -> None:
         try:

@@ -33,7 +33,23 @@ _KINDS: dict[type, tuple[str, Callable[[Any], Any], Callable[[Any], Any]]] = {
     frozenset: ("frozenset", list, frozenset),
 }
 """Datetimes come before dates, because a datetime is also a date."""
-_READERS = {name: read for name, _, read in _KINDS.values()} | {"int": int, "float": float}
+
+
+def _read_pandas(name: str) -> Callable[[Any], Any]:
+    def read(text: Any) -> Any:
+        import pandas as pd
+
+        return getattr(pd, name)(text)
+
+    return read
+
+
+_READERS = {name: read for name, _, read in _KINDS.values()} | {
+    "int": int,
+    "float": float,
+    "Timestamp": _read_pandas("Timestamp"),
+    "Timedelta": _read_pandas("Timedelta"),
+}
 _LARGEST = 2**63
 
 
@@ -74,6 +90,8 @@ def decode_value(content: bytes | str) -> Any:
 
 
 def _mark_object(value: Any) -> Any:
+    if (kind := type(value).__name__) in ("Timestamp", "Timedelta"):  # pandas', with nanoseconds
+        return {_MARK: [kind, value.isoformat()]}
     for kind, (name, write, _) in _KINDS.items():
         if isinstance(value, kind):
             return {_MARK: [name, write(value)]}
