@@ -1,21 +1,30 @@
-"""The conversation behind one cell: request, parse, request corrections, restart."""
+"""The conversation behind one cell: request, judge, parse, request corrections, restart."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, TypeVar
 
-from dd_core.errors import ModelGenerationValidationFailureError, ResponseParseError
+from dd_core.errors import (
+    ImageGenerationError,
+    ModelGenerationValidationFailureError,
+    ResponseParseError,
+)
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.model import Model
 from dd_core.models.wire.answers import Reply
+from dd_core.models.wire.judgement import Judgement, Verdict, judge_reply
 
-_REASONING = re.compile(r"^\s*<(think|thinking|reasoning)>(.*?)(?:</\1>|\Z)", re.DOTALL)
-_END_OF_REASONING = re.compile(r"</(?:think|thinking|reasoning)>")
+_TAGS = "think|thinking|reasoning|thought"
+_REASONING = re.compile(rf"[\s\ufeff]*<({_TAGS})>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
+_END_OF_REASONING = re.compile(rf"</(?:{_TAGS})>", re.IGNORECASE)
+_T = TypeVar("_T")
 
 Message = dict[str, Any]
+TruncationPolicy: TypeAlias = Literal["retry", "keep", "fail"]
+"""What happens to an answer that a limit of tokens cut off."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +47,10 @@ class AnswerFormat:
     parse: Callable[[str], Any]
     """Converts an answer to a value, or raises `ResponseParseError`."""
     schema: Mapping[str, Any] | None = None
-    """JSON schema for the server to enforce. With a schema, a truncated answer is a failure."""
+    """JSON schema for the server to enforce. With a schema, no truncated answer is kept."""
+    on_truncated: TruncationPolicy = "retry"
+    """`retry` requests another answer once and then keeps what `parse` accepts, `keep` keeps it at
+    once, `fail` fails the cell."""
 
 
 @dataclass(frozen=True)
@@ -60,47 +72,130 @@ class Conversation:
     """All messages of the last conversation, including the answer that was parsed."""
 
 
+class _RejectedError(ResponseParseError):
+    """The answer did not pass its judgement, so there is nothing to correct."""
+
+
 async def converse(
     request: ModelRequest,
     opening: list[Message],
     answer_format: AnswerFormat,
     limits: ConversationLimits,
 ) -> Conversation:
-    """Send requests until an answer can be parsed.
+    """Send requests until an answer is usable and can be parsed.
 
     An answer that cannot be parsed is followed by a correction request in the same conversation,
-    then by a new conversation. After (1 + restarts) x (1 + corrections) answers, raises
-    `ModelGenerationValidationFailureError`. Errors of the server are passed on.
+    then by a new conversation. An answer that is not usable is requested again as it was. After
+    (1 + restarts) x (1 + corrections) answers, raises `ModelGenerationValidationFailureError`.
+    Errors of the server are passed on.
     """
-    problem, answer, was_cut = "", "", False
+    outcome = _Outcome(request, answer_format)
     for _ in range(1 + limits.restarts):
         messages = [*opening]
         for _ in range(1 + limits.corrections):
             reply = await _send(request, messages, answer_format)
             message = _to_message(reply)
-            answer = reply.text
-            was_cut = reply.finish_reason in ("length", "max_tokens")
             try:
-                # Parsers repair JSON, so a truncated answer could pass as a smaller complete one.
-                if was_cut and answer_format.schema is not None:
-                    raise ResponseParseError("the answer was cut off before its end")
-                return Conversation(answer_format.parse(message["content"]), [*messages, message])
+                conversation = outcome.read(reply, message, messages)
             except ResponseParseError as error:
-                problem = str(error)
-                messages = [*messages, message, {"role": "user", "content": problem}]
-    attempts = (1 + limits.restarts) * (1 + limits.corrections)
-    hint = (
-        "the last answer was cut off, so raise the model's max_tokens or shorten the schema"
-        if was_cut
-        else "simplify the schema, improve the prompt, or allow more "
-        "max_conversation_restarts or max_conversation_correction_steps"
-    )
-    failure = ModelGenerationValidationFailureError(
-        f"no answer of model {request.model.alias!r} could be parsed in {attempts} attempts "
-        f"(last problem: {problem}); {hint}"
-    )
-    failure.answer, failure.attempts = answer, attempts
-    raise failure
+                if not isinstance(error, _RejectedError):
+                    messages = [*messages, message, {"role": "user", "content": str(error)}]
+                conversation = None
+            if conversation is not None:
+                return conversation
+            if outcome.is_settled:
+                return outcome.settle()
+    return outcome.settle()
+
+
+class _Outcome:
+    """What the answers of a cell have come to so far."""
+
+    def __init__(self, request: ModelRequest, answer_format: AnswerFormat) -> None:
+        self._request = request
+        self._format = answer_format
+        self._answers = 0
+        self._truncated: Conversation | None = None
+        """A truncated answer that is kept if another one is no better."""
+        self._answers_then = 0
+        self._last = Judgement(Verdict.USABLE)
+        self._problem = ""
+        self._text = ""
+
+    def read(self, reply: Reply, message: Message, messages: list[Message]) -> Conversation | None:
+        """Judge and parse an answer; None if it was truncated and another one is requested.
+
+        Raises `ResponseParseError`.
+        """
+        self._answers += 1
+        text: str = message["content"]
+        self._last = judgement = judge_reply(reply, text)
+        self._text = reply.text or reply.refusal or ""
+        try:
+            if judgement.verdict is Verdict.USABLE:
+                return Conversation(self._parse(text), [*messages, message])
+            self._request.model.usage[self._request.column].count_rejected(judgement.verdict)
+            if judgement.verdict is not Verdict.TRUNCATED or not self._keeps(judgement):
+                raise _RejectedError(judgement.reason)
+            try:
+                value = self._parse(text)
+            except ResponseParseError as error:
+                raise _RejectedError(f"{judgement.reason} ({error})") from error
+            self._truncated = Conversation(value, [*messages, message])
+            self._answers_then = self._answers_then or self._answers
+            return None
+        except ResponseParseError as error:
+            self._problem = str(error)
+            raise
+
+    def _parse(self, text: str) -> Any:
+        try:
+            return self._format.parse(text)
+        except (ValueError, ArithmeticError, LookupError, RecursionError) as error:
+            reason = f"the answer cannot be read ({type(error).__name__}: {error})"
+            raise ResponseParseError(reason) from error
+
+    def _keeps(self, judgement: Judgement) -> bool:
+        # Parsers repair JSON, so a truncated answer could pass as a smaller complete one.
+        is_allowed = self._format.schema is None and self._format.on_truncated != "fail"
+        return is_allowed and judgement.has_text
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether no further answer is requested."""
+        if self._truncated is not None:
+            return self._format.on_truncated == "keep" or self._answers > self._answers_then
+        return self._last.verdict is Verdict.TRUNCATED and self._format.on_truncated == "fail"
+
+    def settle(self) -> Conversation:
+        """Return the truncated answer if it is kept; raise the failure of the cell otherwise."""
+        if self._truncated is not None:
+            self._request.model.usage[self._request.column].truncated_values += 1
+            return self._truncated
+        is_answer = self._last.verdict is Verdict.USABLE
+        hint = self._last.hint or (
+            "simplify the schema, improve the prompt, or allow more "
+            "max_conversation_restarts or max_conversation_correction_steps"
+        )
+        failure = ModelGenerationValidationFailureError(
+            f"no answer of model {self._request.model.alias!r} "
+            f"{'could be parsed' if is_answer else 'was usable'} in {self._answers} "
+            f"attempt{'s' if self._answers > 1 else ''} (last problem: {self._problem}); {hint}"
+        )
+        failure.answer, failure.attempts = self._text, self._answers
+        raise failure
+
+
+async def retry_rejected(ask: Callable[[], Awaitable[_T]], limits: ConversationLimits) -> _T:
+    """Request embeddings or images until an answer is usable, at most (1 + restarts) times."""
+    for attempt in range(1, 2 + limits.restarts):
+        try:
+            return await ask()
+        except (ImageGenerationError, ModelGenerationValidationFailureError) as error:
+            error.attempts = attempt
+            if attempt > limits.restarts:
+                raise
+    raise AssertionError  # the last attempt returns or raises
 
 
 async def _send(
@@ -124,10 +219,14 @@ def _to_message(reply: Reply) -> Message:
 
 def strip_reasoning(text: str) -> tuple[str, str | None]:
     """Split an answer from the reasoning that some models put before it: (answer, reasoning)."""
-    if "think" not in text and "reasoning>" not in text:
+    if "<" not in text:
         return text, None
-    if block := _REASONING.match(text):
-        return text[block.end() :].strip(), block[2].strip() or None
+    thoughts: list[str] = []
+    while block := _REASONING.match(text):
+        thoughts.append(block[2].strip())
+        text = text[block.end() :].strip()
+    if thoughts:
+        return text, "\n".join(thoughts) or None
     # Some chat templates put the opening tag into the prompt, so that only the closing tag remains.
     if closing := _END_OF_REASONING.search(text):
         return text[closing.end() :].strip(), text[: closing.start()].strip() or None

@@ -12,6 +12,7 @@ from dd_core.declaration.kind import Declaration
 from dd_core.errors import BudgetExhaustedError, Problem
 from dd_core.models.config import ModelConfig, Price
 from dd_core.models.wire.answers import Usage
+from dd_core.models.wire.judgement import Verdict
 
 _MILLION = 1_000_000
 
@@ -49,6 +50,16 @@ class UsageCount:
     reasoning_tokens: int = 0
     cached_tokens: int = 0
     images: int = 0
+    empty_answers: int = 0
+    refused_answers: int = 0
+    filtered_answers: int = 0
+    truncated_answers: int = 0
+    """Answers that a limit of tokens cut off, whether or not they were kept."""
+    tool_call_answers: int = 0
+    failed_answers: int = 0
+    """Answers that the server or the model broke off."""
+    truncated_values: int = 0
+    """Values that were kept although they had been cut off."""
     seconds: float = 0.0
     """Time in flight, summed over requests."""
     waiting: float = 0.0
@@ -61,6 +72,11 @@ class UsageCount:
         self.reasoning_tokens += usage.reasoning_tokens
         self.cached_tokens += usage.cached_tokens
         self.images += usage.images
+
+    def count_rejected(self, verdict: Verdict) -> None:
+        """Count an answer that was not usable."""
+        name = f"{verdict}_answers"
+        setattr(self, name, getattr(self, name) + 1)
 
     def add(self, other: Mapping[str, float]) -> None:
         """Add another count, given as a mapping of the same fields."""

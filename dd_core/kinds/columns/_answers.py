@@ -1,24 +1,23 @@
 """Extracts code or JSON from the text of a model's answer.
 
-Only the wrapping is handled leniently: prose around the value, code fences of any form, small
-errors in JSON syntax. Whether the JSON has the right structure is checked in `_schema.py`.
+Only the wrapping is handled leniently: prose around the value, fences, small errors in JSON syntax.
+Whether the JSON has the right structure is checked in `_schema.py`.
 """
 
 from __future__ import annotations
 
-import re
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from typing import Any, cast
 
 import orjson
 
 from dd_core.errors import ResponseParseError
+from dd_core.kinds.columns._fences import find_fenced_blocks
+from dd_core.kinds.columns._json import find_documents, find_repairable, load_json
 
-_FENCE = re.compile(r"^[ \t]*(`{3,}|~{3,})[ \t]*([^\s`]*)[^\n]*\n?", re.MULTILINE)
-_JSON_TAGS = frozenset(["json", "jsonc", "json5"])
-_BRACKETS = re.compile(r"[\[\]{}]")
-# A model that repeats itself writes thousands of brackets, and repairing those takes seconds.
-_MAX_REPAIR_DEPTH = 100
+_NO_JSON = (
+    "the answer has no JSON object; answer with JSON only, in a block that starts with ```json"
+)
 _ALIASES: dict[str, frozenset[str]] = {
     name: frozenset([name, *others.split()])
     for name, others in {
@@ -31,7 +30,7 @@ _ALIASES: dict[str, frozenset[str]] = {
         "java": "",
         "javascript": "js jsx node mjs",
         "kotlin": "kt kts",
-        "python": "py python3 py3",
+        "python": "py python2 python3 py3 ipython",
         "ruby": "rb",
         "rust": "rs",
         "scala": "sc",
@@ -42,20 +41,31 @@ _ALIASES: dict[str, frozenset[str]] = {
 }
 
 
-@dataclass(frozen=True)
-class _Block:
-    tag: str
-    text: str
-
-
 def extract_code(text: str, language: str) -> str:
-    """Return the last code block in a language; raises `ResponseParseError` if there is none."""
-    blocks = _find_blocks(text)
+    """Return the last code block in a language; raises `ResponseParseError` if there is none.
+
+    Blocks that are tagged with the language come before blocks without a tag. A block that is empty
+    or not closed is not code.
+    """
+    blocks = find_fenced_blocks(text)
     accepted = _ALIASES.get(language, frozenset([language]))
+    # A file name says the language, too.
+    tagged = [block for block in blocks if block.tag.rpartition(".")[2] in accepted]
+    fitting = tagged or [block for block in blocks if not block.tag]
     # Models often quote a first draft or the question before they give their final answer.
-    for block in reversed(blocks):
-        if not block.tag or block.tag in accepted:
-            return block.text.strip("\n").rstrip()
+    last = fitting[-1] if fitting else None
+    if last and not last.is_closed and (tagged or len(fitting) == 1 or last.text.strip()):
+        raise ResponseParseError(
+            "the code block is not closed; answer with one complete block that ends with ```"
+        )
+    for block in reversed(fitting):
+        code = block.text.strip("\n").rstrip()
+        if block.is_closed and code.strip():
+            return code
+    if fitting:
+        raise ResponseParseError(
+            f"the code block is empty; answer with code in a block that starts with ```{language}"
+        )
     if blocks:
         raise ResponseParseError(
             f"the answer has a code block in {blocks[-1].tag!r} instead of {language!r}; "
@@ -67,32 +77,45 @@ def extract_code(text: str, language: str) -> str:
     )
 
 
-def extract_json(text: str) -> Any:
-    """Return the JSON object or array in an answer, with or without a code fence.
+def extract_json(text: str, parse: Callable[[Any], Any] | None = None) -> Any:
+    """Return the first JSON object or array in an answer that `parse` accepts, as it returns it.
 
-    Small syntax errors are repaired. Raises `ResponseParseError` if there is no object or array.
+    Prose and code fences around it are ignored. Small syntax errors are repaired if no document is
+    accepted as it stands. Raises `ResponseParseError`, with the complaint about the likeliest
+    document if there is one.
     """
     try:  # most answers of servers that enforce a schema
-        return _require_structure(orjson.loads(text))
+        value = load_json(text)
     except ValueError:
-        pass
-    blocks = _find_blocks(text)
-    tagged = [block.text for block in blocks if block.tag in _JSON_TAGS]
-    untagged = [block.text for block in blocks if not block.tag]
-    candidates = [*reversed(tagged), *reversed(untagged), *_find_bare(text)]
-    # A candidate that is correct as it stands wins over an earlier one that needs repair.
-    for candidate in candidates:
+        return _select(text, parse)
+    if isinstance(value, str):  # some models write the document as a JSON string
+        return _select(value, parse)
+    if not isinstance(value, dict | list):
+        raise ResponseParseError(_NO_JSON)
+    return parse(value) if parse else cast("Any", value)
+
+
+def _select(text: str, parse: Callable[[Any], Any] | None) -> Any:
+    complaint: ResponseParseError | None = None
+    emptied: list[Any] = []
+    for value in _list_candidates(text):
         try:
-            return _require_structure(orjson.loads(candidate))
-        except ValueError:
+            parsed = parse(value) if parse else value
+        except ResponseParseError as error:
+            complaint = complaint or error
             continue
-    for candidate in candidates:
-        repaired = _repair(candidate)
-        if repaired is not None:
-            return repaired
-    raise ResponseParseError(
-        "the answer has no JSON object; answer with JSON only, in a block that starts with ```json"
-    )
+        if value and not parsed:  # it has nothing in common with the schema
+            emptied.append(parsed)
+            continue
+        return parsed
+    if emptied:
+        return emptied[0]
+    raise complaint or ResponseParseError(_NO_JSON)
+
+
+def _list_candidates(text: str) -> Iterator[Any]:
+    yield from find_documents(text)
+    yield from find_repairable(text)
 
 
 def write_code_instructions(language: str) -> str:
@@ -114,57 +137,3 @@ def write_json_instructions(schema: dict[str, Any]) -> str:
         "the types as given.\n\n"
         f"<response_schema>{orjson.dumps(schema).decode()}</response_schema>"
     )
-
-
-def _find_blocks(text: str) -> list[_Block]:
-    """Return the fenced blocks in order; a block that is not closed extends to the end."""
-    blocks: list[_Block] = []
-    position = 0
-    while opened := _FENCE.search(text, position):
-        # As in Markdown, a fence is closed by at least as many of the same characters. A longer
-        # fence can therefore contain a shorter one.
-        mark = opened[1]
-        closing = re.compile(rf"^[ \t]*{re.escape(mark[0])}{{{len(mark)},}}[ \t]*$", re.MULTILINE)
-        closed = closing.search(text, opened.end())
-        end = closed.start() if closed else len(text)
-        blocks.append(_Block(opened[2].lower(), text[opened.end() : end]))
-        position = closed.end() if closed else len(text)
-    return blocks
-
-
-def _find_bare(text: str) -> list[str]:
-    """Return the text from the first bracket to the last matching one, and to the end.
-
-    The second candidate is for answers that were cut off before the closing bracket.
-    """
-    starts = [index for index in (text.find("{"), text.find("[")) if index >= 0]
-    if not starts:
-        return []
-    start = min(starts)
-    end = text.rfind("}" if text[start] == "{" else "]") + 1
-    return [text[start:end], text[start:]] if end > start else [text[start:]]
-
-
-def _require_structure(value: Any) -> Any:
-    if not isinstance(value, dict | list):
-        raise ValueError("not an object or array")
-    return value  # pyright: ignore[reportUnknownVariableType]
-
-
-def _repair(text: str) -> Any:
-    """Return the object or array in text with syntax errors; None if it is beyond repair."""
-    import json_repair
-
-    if not text.lstrip().startswith(("{", "[")) or _measure_depth(text) > _MAX_REPAIR_DEPTH:
-        return None
-    value: Any = json_repair.loads(text)
-    return cast("Any", value) if isinstance(value, dict | list) and value else None
-
-
-def _measure_depth(text: str) -> int:
-    """Return how deeply brackets are nested, including brackets in strings."""
-    depth = deepest = 0
-    for bracket in _BRACKETS.findall(text):
-        depth += 1 if bracket in "[{" else -1
-        deepest = max(deepest, depth)
-    return deepest

@@ -49,6 +49,12 @@ class ResponseSchema:
 
         Raises `ResponseParseError` if it does not satisfy the schema.
         """
+        try:
+            return self._parse(value)
+        except (ValueError, ArithmeticError, RecursionError) as error:
+            raise ResponseParseError(f"the JSON cannot be checked: {error}") from error
+
+    def _parse(self, value: Any) -> Any:
         # Pruning is slow, and most answers are valid as they are.
         if not self._validator.is_valid(value):
             value = self._prune(value, self.schema)

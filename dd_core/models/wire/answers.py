@@ -10,9 +10,11 @@ from typing import Any, cast
 import numpy as np
 import orjson
 
+from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import decode_base64, detect_base64_image, split_data_uri
 
 _ADDRESS = re.compile(r"https?://[^\s)\"'>\]]+")
+_MAX_COUNT = 2**53
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
 
 
@@ -35,6 +37,10 @@ class Reply:
     reasoning: str | None
     finish_reason: str | None
     usage: Usage
+    refusal: str | None = None
+    """Why the model declines to answer, if it says so in a field of its own."""
+    calls_tool: bool = False
+    """Whether the model wants to call a tool."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,60 +58,149 @@ class Images:
     found: list[bytes | str]
     """Each image as bytes, or as the URL to fetch it from."""
     usage: Usage
+    text: str = ""
+    """What a chat model wrote beside the images."""
+    finish_reason: str | None = None
+    refusal: str | None = None
 
 
 def parse_chat(content: bytes) -> Reply:
     """Parse a chat completion. All parsers here raise built-in exceptions for malformed bodies."""
-    answer = _object(content)
-    choice = _first(answer.get("choices"), "choices")
-    message: dict[str, Any] = choice["message"]
+    answer = decode_body(content)
+    choice, message = _find_message(answer)
+    said = message.get("content")
+    reasoning = message.get("reasoning") or message.get("reasoning_content")
+    refusal = message.get("refusal")
+    if not isinstance(said, str):
+        said, thoughts, declined = _split_blocks(said)
+        reasoning, refusal = reasoning or thoughts, refusal or declined
     return Reply(
-        text=_text(message.get("content")).strip(),
-        reasoning=message.get("reasoning") or message.get("reasoning_content"),
-        finish_reason=choice.get("finish_reason"),
-        usage=_usage(answer.get("usage") or {}),
+        text=said.strip(),
+        reasoning=extract_text(reasoning),
+        finish_reason=_read_finish_reason(choice.get("finish_reason")),
+        usage=_usage(answer.get("usage")),
+        refusal=extract_text(refusal),
+        calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
     )
 
 
 def parse_embeddings(content: bytes) -> Vectors:
     """Parse embeddings, either lists of numbers or base64."""
-    answer = _object(content)
-    items: list[dict[str, Any]] = sorted(answer["data"], key=lambda item: item.get("index", 0))
-    vectors = [_vector(item["embedding"]) for item in items]
-    return Vectors(vectors, _usage(answer.get("usage") or {}))
+    answer = decode_body(content)
+    items: list[dict[str, Any]] = answer["data"]
+    if not isinstance(items, list):  # pyright: ignore[reportUnnecessaryIsInstance]
+        raise ValueError("it has no list of embeddings")
+    items = sorted(items, key=lambda item: read_count(item.get("index")))
+    vectors = [_vector(item.get("embedding")) for item in items]
+    return Vectors(vectors, _usage(answer.get("usage")))
 
 
 def parse_images(content: bytes) -> Images:
     """Parse images from the images route or from a chat completion."""
-    answer = _object(content)
+    answer = decode_body(content)
     found: list[bytes | str] = []
     if "data" in answer:
-        found += [
-            decode_base64(item["b64_json"]) if item.get("b64_json") else item["url"]
-            for item in answer["data"]
-        ]
-    else:
-        message: dict[str, Any] = _first(answer.get("choices"), "choices")["message"]
-        for item in message.get("images") or ():
-            found.extend(_find_images(_find_address(item)))
-        found = found or _find_images(_text(message.get("content")))
-    return Images(found, _usage(answer.get("usage") or {}, images=len(found)))
+        for item in answer["data"] or ():
+            encoded, url = item.get("b64_json"), item.get("url") or ""
+            if encoded:
+                uri = split_data_uri(encoded)
+                found.append(decode_base64(uri.data if uri else encoded))
+            elif url:
+                found.extend(_find_images(url) if url.startswith("data:") else [url])
+        return Images(found, _usage(answer.get("usage"), images=len(found)))
+    choice, message = _find_message(answer)
+    for item in message.get("images") or ():
+        found.extend(_find_images(_find_address(item)))
+    text, _, refusal = _split_blocks(message.get("content"))
+    found = found or _find_images(text)
+    return Images(
+        found,
+        _usage(answer.get("usage"), images=len(found)),
+        text=text,
+        finish_reason=_read_finish_reason(choice.get("finish_reason")),
+        refusal=extract_text(message.get("refusal") or refusal),
+    )
 
 
-def _object(content: bytes) -> dict[str, Any]:
-    answer: Any = orjson.loads(content)
-    if not isinstance(answer, dict):
-        raise ValueError("it is not a JSON object")
-    return cast("dict[str, Any]", answer)
+def extract_text(value: Any) -> str | None:
+    """Return the text of a field that servers send as a string, an object or a list of blocks."""
+    if isinstance(value, str):
+        return value or None
+    if isinstance(value, list):
+        parts = [text for item in cast("list[Any]", value) if (text := extract_text(item))]
+        return "".join(parts) or None
+    if isinstance(value, dict):
+        fields = cast("dict[str, Any]", value)
+        for name in ("text", "content", "thinking", "reasoning", "summary", "refusal"):
+            if text := extract_text(fields.get(name)):
+                return text
+    return None
 
 
-def _first(items: Any, name: str) -> dict[str, Any]:
-    if not isinstance(items, list) or not items:
-        raise ValueError(f"it has no {name}")
-    return cast("list[dict[str, Any]]", items)[0]
+def read_count(value: Any) -> int:
+    """Return a count that a server reported as a number or as digits; 0 for anything else."""
+    if isinstance(value, int):
+        return max(value, 0) if value < _MAX_COUNT else 0
+    try:
+        return read_count(int(float(value)))
+    except (TypeError, ValueError, OverflowError):
+        return 0
+
+
+def _find_message(answer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the first choice and its message; both are empty if the server found no answer.
+
+    A content filter may leave out the message, or all choices.
+    """
+    choices: Any = answer.get("choices")
+    if not isinstance(choices, list):
+        raise ValueError("it has no choices")
+    if not choices:
+        return {}, {}
+    choice = cast("list[dict[str, Any]]", choices)[0]
+    message: Any = choice.get("message")
+    if isinstance(message, dict):
+        return choice, cast("dict[str, Any]", message)
+    if isinstance(message, str) or "text" in choice:
+        return choice, {"content": message or choice["text"]}
+    if choice.get("finish_reason") is None:
+        raise ValueError("it has no message")
+    return choice, {}
+
+
+def _split_blocks(content: Any) -> tuple[str, str | None, str | None]:
+    """Return the text, the reasoning and the refusal in the content of a message."""
+    if content is None:
+        return "", None, None
+    if isinstance(content, str):
+        return content, None, None
+    if isinstance(content, dict) and not isinstance(content.get("text"), str):  # pyright: ignore[reportUnknownMemberType]
+        return orjson.dumps(content).decode(), None, None  # the server has parsed the JSON
+    if not isinstance(content, list | dict):
+        return str(content), None, None
+    blocks = cast("list[Any]", content if isinstance(content, list) else [content])
+    texts: list[str] = []
+    sides: dict[str, str] = {"reasoning": "", "refusal": ""}
+    for block in blocks:
+        kind: Any = cast("dict[str, Any]", block).get("type") if isinstance(block, dict) else None
+        if kind in ("thinking", "reasoning"):
+            sides["reasoning"] += extract_text(block) or ""
+        elif kind == "refusal":
+            sides["refusal"] += extract_text(block) or ""
+        elif kind in (None, "text", "output_text"):
+            texts.append(extract_text(block) or "")
+    return "".join(texts), sides["reasoning"] or None, sides["refusal"] or None
+
+
+def _read_finish_reason(value: Any) -> str | None:
+    if isinstance(value, dict):
+        value = cast("dict[str, Any]", value).get("type")
+    return value if isinstance(value, str) else None
 
 
 def _vector(given: Any) -> list[float]:
+    if not given:
+        return []
     if isinstance(given, str):
         return np.frombuffer(decode_base64(given), dtype="<f4").astype(float).tolist()
     return [float(number) for number in given]
@@ -119,8 +214,10 @@ def _find_address(item: Any) -> str:
     return str(address.get("url", "")) if isinstance(address, dict) else str(address)  # pyright: ignore
 
 
-def _find_images(text: str) -> list[bytes | str]:
+def _find_images(text: str | None) -> list[bytes | str]:
     """The images in a text: data URIs, else base64, else URLs."""
+    if not text:
+        return []
     uris = [uri for each in _DATA_URI.findall(text) if (uri := split_data_uri(each))]
     if uris:
         return [decode_base64(uri.data) for uri in uris]
@@ -129,25 +226,26 @@ def _find_images(text: str) -> list[bytes | str]:
     return [*_ADDRESS.findall(text)]
 
 
-def _text(content: Any) -> str:
-    if content is None:
-        return ""
-    if isinstance(content, str):
-        return content
-    return "".join(block.get("text") or "" for block in content)
-
-
-def _usage(given: Mapping[str, Any], images: int = 0) -> Usage:
+def _usage(given: Any, images: int = 0) -> Usage:
     """Token counts, under the names of OpenAI's chat completions or responses API."""
-    output: Any = given.get("completion_tokens_details") or given.get("output_tokens_details")
-    prompt: Any = given.get("prompt_tokens_details")
-    reasoning: Any = given.get("reasoning_tokens")
-    if reasoning is None and output:
-        reasoning = output.get("reasoning_tokens")
+    if not isinstance(given, dict):
+        return Usage(images=images)
+    counts = cast("dict[str, Any]", given)
+    output = _details(counts, "completion_tokens_details") or _details(
+        counts, "output_tokens_details"
+    )
+    prompt = _details(counts, "prompt_tokens_details") or _details(counts, "input_tokens_details")
     return Usage(
-        input_tokens=given.get("prompt_tokens") or given.get("input_tokens") or 0,
-        output_tokens=given.get("completion_tokens") or given.get("output_tokens") or 0,
-        reasoning_tokens=reasoning or 0,
-        cached_tokens=(prompt.get("cached_tokens") if prompt else 0) or 0,
+        input_tokens=read_count(counts.get("prompt_tokens") or counts.get("input_tokens")),
+        output_tokens=read_count(counts.get("completion_tokens") or counts.get("output_tokens")),
+        reasoning_tokens=read_count(
+            counts.get("reasoning_tokens") or output.get("reasoning_tokens")
+        ),
+        cached_tokens=read_count(prompt.get("cached_tokens")),
         images=images,
     )
+
+
+def _details(counts: Mapping[str, Any], name: str) -> dict[str, Any]:
+    value = counts.get(name)
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}

@@ -75,6 +75,156 @@ def test_code_of_another_language_or_without_a_block_is_refused(answer: str) -> 
 
 
 @pytest.mark.parametrize(
+    "answer",
+    [
+        "Code:\n```python\nx = 1\n```\nOutput:\n```\n1\n```",
+        "```\nfirst\n```\n```python\nx = 1\n```\n```\nlast\n```",
+        "```python\nx = 1\n```\nRun it:\n```bash\npython x.py\n```",
+        "```python\nx = 1\n```\nOutput:\n```\n1",
+        "```python\nx = 1\n```\n```",
+        "```python\n\nx = 1\n\n\n```",
+        "```python\r\nx = 1\r\n```\r\n",
+        "1. Code:\n   ```python\n   x = 1\n   ```",
+        "- ```python\n  x = 1\n  ```",
+        "1. a\n\n    ```python\n    x = 1\n    ```",
+        "\t```python\n\tx = 1\n\t```",
+        "> ```python\n> x = 1\n> ```",
+        "  ```python\n  x = 1\n```",
+        "```python\nx = 1\n   ```",
+        "```python\nx = 1\n``````  ",
+        "~~~~ python\nx = 1\n~~~~",
+        '```python title="x.py"\nx = 1\n```',
+        "```python:x.py\nx = 1\n```",
+        "```{.python .numbers}\nx = 1\n```",
+        "```language-python\nx = 1\n```",
+        "```x.py\nx = 1\n```",
+    ],
+)
+def test_code_is_found_however_it_is_fenced(answer: str) -> None:
+    assert extract_code(answer, "python") == "x = 1"
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        'def f():\n    """\n    ```\n    f()\n    ```\n    """\n    return 1',
+        "def f():\n    '''\n    ```python\n    f()\n    ```\n    '''",
+        'TEXT = """\n```\nx\n```\n"""',
+        "x = 1  # ``` ends nothing here",
+        "~~~",
+        "if x:\n    pass\n\n\nprint(x)",
+    ],
+)
+@pytest.mark.parametrize("indent", ["", "   "])
+def test_fences_inside_code_do_not_end_it(code: str, indent: str) -> None:
+    if indent and "TEXT" in code:
+        pytest.skip("Markdown would end the block")
+    fenced = f"```python\n{code}\n```"
+    answer = "Here:\n\n" + "\n".join(indent + line for line in fenced.split("\n"))
+    assert extract_code(answer + "\n\nDone.\n```\noutput\n```", "python") == code
+
+
+def test_a_longer_fence_contains_a_shorter_one() -> None:
+    assert extract_code("````python\n```\nx\n```\n````", "python") == "```\nx\n```"
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        ("```python\nx = (1 +", "not closed"),
+        ("```python\nx = 1\n```\nBetter:\n```python\ndef f(", "not closed"),
+        ("```\nx = 1\n```\n```\ny = (", "not closed"),
+        ("```python\nx = 1\n``` and more", "not closed"),
+        ("````python\nx = 1\n```", "not closed"),
+        ("```python\n```", "is empty"),
+        ("```python\n  \n\n```\nOutput:\n```\n1\n```", "is empty"),
+        ("```\n```", "is empty"),
+        ("Use ```python x = 1```", "no code block"),
+    ],
+)
+def test_blocks_that_are_empty_or_not_closed_are_refused(answer: str, complaint: str) -> None:
+    with pytest.raises(ResponseParseError, match=complaint):
+        extract_code(answer, "python")
+
+
+FACT = ResponseSchema(
+    {"type": "object", "properties": {"a": {"type": "integer"}}, "required": ["a"]}
+)
+ANY = ResponseSchema({"type": "object"})
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"a": 1}\n\nReplace {a} with your value, or use {"b": 2} and [1, 2].',
+        'As in [1] and {this}: {"a": 1}',
+        'Your input {"topic": "tea"} gives {"a": 1}, not {"a": 2}.',
+        '{ {"a": 1} }',
+        '{{"a": 1}}',
+        '[The answer: {"a": 1}]',
+        'A { comes first. {"a": 1}',
+        '{"a": 1}}',
+        '{"a": 1} {"a": 2}',
+        "{'a': 1,} or {that}",
+        '{"b": 2}\n```json\n{"a": 1}\n```\n{"a": 3}',
+        '```json\n{"a": 1}\n```\nwhere ```{"a": 3}``` is wrong, and so is\n```\n{"a": "x"}\n```',
+        '```json\nThe object:\n{"a": 1}\n```',
+        '\ufeff{"a": 1}',
+        '"{\\"a\\": 1}"',
+        '{"a": 1, // first\n}',
+    ],
+)
+def test_the_first_document_that_satisfies_the_schema_counts(answer: str) -> None:
+    assert extract_json(answer, FACT.parse) == {"a": 1}
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        '{"a": 1',
+        '{"a": {"b": 1}, "c": "hal',
+        '{"a": [1, 2',
+        '[{"a": 1}, {"a": 2}, {"a"',
+        '```json\n{"a": {"b": 1},\n```',
+        '{"a": {"b": 1}, "x": NaN}',
+        '{"a": 1e999}',
+        '{"a": 02116}',
+        "{'a': 02116,}",
+        "Dear {name}, I cannot.",
+        "[see above]",
+    ],
+)
+def test_what_is_cut_off_or_is_not_json_is_not_completed(answer: str) -> None:
+    with pytest.raises(ResponseParseError):
+        extract_json(answer, ANY.parse)
+
+
+def test_the_complaint_is_about_the_likeliest_document() -> None:
+    with pytest.raises(ResponseParseError, match=r"at a: \"x\""):
+        extract_json('```json\n{"a": "x"}\n```\nHope {this} and {"b": 1} help.', FACT.parse)
+
+
+@given(st.integers())
+@pytest.mark.parametrize("form", ['{{"a": {}}}', "Sure: {{'a': {},}}", '```json\n{{"a": {}}}\n```'])
+def test_integers_keep_all_digits(form: str, number: int) -> None:
+    for value in (number, number * 10**40):
+        assert extract_json(form.format(value), FACT.parse) == {"a": value}
+
+
+@pytest.mark.parametrize(
+    ("answer", "value"),
+    [
+        ('{"a": "half \\ud83d"}', {"a": "half \ufffd"}),
+        ('{"\\ude00": "\\ud83d\\ude00"}', {"\ufffd": "\U0001f600"}),
+        ('So: {"a": ["\\ud83dx"]}', {"a": ["\ufffdx"]}),
+        ('{"a": "two\nlines"}', {"a": "two\nlines"}),
+    ],
+)
+def test_text_in_json_can_be_stored(answer: str, value: Any) -> None:
+    assert extract_json(answer, ANY.parse) == value
+
+
+@pytest.mark.parametrize(
     ("answer", "parts"),
     [
         ("Tea.", ("Tea.", None)),
@@ -82,6 +232,11 @@ def test_code_of_another_language_or_without_a_block_is_refused(answer: str) -> 
         ("Hm.</think>Tea.", ("Tea.", "Hm.")),
         ("<think>Hm, never ending", ("", "Hm, never ending")),
         ("I think so.", ("I think so.", None)),
+        ("<Think>Hm.</Think> Tea.", ("Tea.", "Hm.")),
+        ("\ufeff<thought>Hm.</thought>Tea.", ("Tea.", "Hm.")),
+        ("<think>Hm.</think><think>Ah.</think>Tea.", ("Tea.", "Hm.\nAh.")),
+        ("<think>Hm.</think>The tag </think> ends it.", ("The tag </think> ends it.", "Hm.")),
+        ("1 < 2 </b>", ("1 < 2 </b>", None)),
     ],
 )
 def test_reasoning_is_set_apart(answer: str, parts: tuple[str, str | None]) -> None:
