@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig, encode_canonical
@@ -20,6 +21,7 @@ from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig, Price
 from dd_core.models.conversation import ConversationLimits
 from dd_core.models.model import Model
+from dd_core.storage.arrow import ColumnTypes
 from dd_core.storage.directory import GENERATED_FOLDER, ROWS_FOLDER
 from dd_core.storage.location import Location
 
@@ -93,6 +95,14 @@ class Plan:
     def dropped_columns(self) -> list[str]:
         """Names of columns that are generated but left out of the dataset."""
         return [column.name for column in self.config.columns if column.drop]
+
+    @cached_property
+    def types(self) -> ColumnTypes:
+        """The types that the columns declare."""
+        declared: dict[str, Any] = {}
+        for planned in self.columns.values():
+            declared |= planned.column.arrow_types(self.seed_table)
+        return ColumnTypes(declared)
 
     @property
     def prices(self) -> dict[str, Price | None]:

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from dd_core.engine.engine import Engine
-from dd_core.engine.processing import process_dataset
+from dd_core.engine.processing import process_dataset, unify_dataset
 from dd_core.engine.run import record_outcome, require_ready, require_rows
 from dd_core.quality.acceptance import GateResult, evaluate_gates
 from dd_core.quality.analysis import profile_in_run
@@ -83,6 +83,7 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     if await steps.needs_models(batches):
         await require_ready(engine)
     await steps.generate(batches)
+    await engine.run_in_thread(unify_dataset, directory, engine.plan)
     await steps.process()
     await steps.profile()
     written = record_outcome(directory, engine)

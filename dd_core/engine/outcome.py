@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dd_core.engine.values import BatchValues
-from dd_core.storage.arrow import to_array
+from dd_core.storage.arrow import ColumnTypes
 from dd_core.storage.batch import Batch
 from dd_core.storage.dropped_rows import DroppedRow
 
@@ -28,12 +28,14 @@ class BatchOutcome:
     is_complete: bool
     """Whether every row was either finished or dropped; False for a batch that was stopped."""
 
-    def table(self, names: Sequence[str]) -> pa.Table:
-        """The finished rows of the named columns, in that order."""
+    def table(self, names: Sequence[str], types: ColumnTypes) -> pa.Table:
+        """The finished rows of the named columns, in that order and with their declared types."""
         import pyarrow as pa
 
         chosen = None if len(self.rows) == self.batch.size else self.rows
-        arrays: list[Any] = [to_array(self.values.column(name), chosen) for name in names]
+        arrays: list[Any] = [
+            types.build_array(name, self.values.column(name), chosen) for name in names
+        ]
         return pa.Table.from_arrays(arrays, names=[*names])
 
     def records(self, names: Sequence[str]) -> list[dict[str, Any]]:

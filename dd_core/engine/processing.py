@@ -11,10 +11,19 @@ from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
-from dd_core.storage.arrow import Values, read_parquet, read_parquet_facts, to_array, write_parquet
+from dd_core.storage.arrow import (
+    ArrowValues,
+    Values,
+    combine_chunks,
+    read_parquet,
+    read_parquet_facts,
+    to_array,
+    write_parquet,
+)
 from dd_core.storage.batch import BatchTables
-from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.location import Location, list_files, stamp_files
+from dd_core.storage.unify import concatenate, unify_folder
 from dd_core.templates.template import RenderingMode
 
 if TYPE_CHECKING:
@@ -32,7 +41,8 @@ def process_draws(
     for processor in processors:
         changed = _call(processor, processor.before_batch, table)
         table = _require_same_shape(processor, table, changed)
-    return {name: table.column(name).to_pylist() for name in draws}
+    columns: dict[str, Any] = {name: table.column(name) for name in draws}
+    return {name: ArrowValues(combine_chunks(column)) for name, column in columns.items()}
 
 
 def build_tables(
@@ -45,7 +55,7 @@ def build_tables(
         batch=outcome.batch,
         is_complete=outcome.is_complete,
         rows=build_output_table(outcome, plan) if has_rows else _empty_table(plan),
-        dropped_columns=outcome.table(plan.dropped_columns) if keeps_dropped else None,
+        dropped_columns=outcome.table(plan.dropped_columns, plan.types) if keeps_dropped else None,
         side_tables=build_side_tables(outcome, plan, rendering) if has_rows else {},
         dropped_rows=outcome.dropped_rows,
     )
@@ -60,7 +70,7 @@ def _empty_table(plan: Plan) -> pa.Table:
 
 def build_output_table(outcome: BatchOutcome, plan: Plan) -> pa.Table:
     """Build the table of a batch's finished rows with the `after_batch` processors."""
-    table = outcome.table(plan.stored_columns)
+    table = outcome.table(plan.stored_columns, plan.types)
     for processor in select_stage(plan.config.processors, "after_batch"):
         changed = _call(processor, processor.after_batch, table)
         table = _require_same_shape(processor, table, changed)
@@ -71,24 +81,36 @@ def build_side_tables(
     outcome: BatchOutcome, plan: Plan, rendering: RenderingMode
 ) -> dict[str, pa.Table]:
     """Build the additional tables that processors make from the rows, by processor name."""
-    import pyarrow as pa
-
     tables: dict[str, pa.Table] = {}
     for processor in plan.config.processors or ():
         records = processor.transformed(outcome.records(processor.reads), rendering)
         if records is not None:
-            tables[processor.name] = pa.Table.from_pylist(records)
+            tables[processor.name] = _tabulate(records)
     return tables
+
+
+def _tabulate(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Build a table of records, whose members may differ."""
+    import pyarrow as pa
+
+    names = dict.fromkeys(name for record in records for name in record)
+    arrays: dict[str, Any] = {
+        str(name): to_array([record.get(name) for record in records]) for name in names
+    }
+    return pa.table(arrays)
 
 
 def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
     """Run the `after_generation` processors on a dataset that is one table in memory."""
-    import pyarrow as pa
-
     for processor in select_stage(plan.config.processors, "after_generation"):
         changed = [*_call(processor, processor.after_generation, [table])]
-        table = pa.concat_tables(changed, promote_options="permissive") if changed else table[:0]
+        table = concatenate(changed) if changed else table[:0]
     return _output(plan, table)
+
+
+def unify_dataset(directory: DatasetDirectory, plan: Plan) -> None:
+    """Give the parts, and every other table of the dataset, one schema each."""
+    directory.unify_tables(plan.stored_columns)
 
 
 def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
@@ -105,6 +127,7 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     if not generated or directory.metadata.processed.get("of") == found:
         return
     steps: list[dict[str, Any]] = []
+    types: dict[str, str] = {}
     here = directory.path if isinstance(directory.path, Path) else None
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
         tables = _Tables(generated)
@@ -114,8 +137,10 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
             tables = _Tables(
                 _write_tables(processor, changed, Path(folder, str(number)), plan if last else None)
             )
+            types = unify_folder(Path(folder, str(number)))
             steps.append({"name": processor.name, "rows": tables.rows()})
         directory.replace_files(Path(folder, str(len(processors) - 1)))
+    directory.record_types({ROWS_FOLDER: types})
     directory.write_metadata(processed={"of": found, "steps": steps})
 
 
@@ -142,7 +167,8 @@ def _write_tables(
     count = 0
     iterator = iter(tables)
     while (table := _call(processor, next, iterator, None)) is not None:
-        table = table if plan is None else _output(plan, table)
+        # Processors may change which rows a table has, so it does not keep the part's metadata.
+        table = (table if plan is None else _output(plan, table)).replace_schema_metadata(None)
         if not table.num_rows:
             empty = table
             continue

@@ -11,6 +11,7 @@ import logging
 import statistics
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from dd_core.errors import DataDesignerProfilingError, UserTemplateError
@@ -24,7 +25,9 @@ from dd_core.kinds.statistics import (
     Figure,
     NumericalDistribution,
 )
-from dd_core.storage.location import Location, open_readable
+from dd_core.storage.arrow import read_parquet, read_schema, write_parquet
+from dd_core.storage.location import Location
+from dd_core.storage.unify import find_schema, fit_table
 from dd_core.templates.template import RenderingMode, Template, list_references
 
 if TYPE_CHECKING:
@@ -52,6 +55,7 @@ class DatasetView:
         import duckdb
         import pyarrow as pa
 
+        self._copies: TemporaryDirectory[str] | None = None
         self._rows = duckdb.connect(
             ":memory:", config={"memory_limit": _MEMORY, "autoinstall_known_extensions": False}
         )
@@ -60,15 +64,32 @@ class DatasetView:
                 self.schema: Any = source.schema
                 self._rows.register("records", source)
             else:
-                self.schema = _schema_of(source)
-                files = [self._register(path) for path in source]
-                relation = self._rows.read_parquet(
-                    files, union_by_name=True, hive_partitioning=False
-                )
+                self.schema, paths = self._unify(source)
+                files = [self._register(path) for path in paths]
+                relation = self._rows.read_parquet(files, hive_partitioning=False)
                 relation.create_view("records")
         except (duckdb.Error, pa.ArrowException, OSError) as error:
-            self._rows.close()
+            self.close()
             raise DataDesignerProfilingError(f"the dataset cannot be read: {error}") from error
+
+    def _unify(self, paths: Sequence[Location]) -> tuple[Any, list[Location]]:
+        """The schema of the files, and files that have it.
+
+        Only the files of datasets that an earlier version wrote may differ; those are copied.
+        """
+        schemas = {path: read_schema(path).remove_metadata() for path in paths}
+        schema: Any = find_schema(schemas, read_parquet)
+        found: list[Location] = []
+        for number, (path, own) in enumerate(schemas.items()):
+            if own.equals(schema):
+                found.append(path)
+                continue
+            if self._copies is None:
+                self._copies = TemporaryDirectory(prefix="dd-profile-")
+            copy = Path(self._copies.name, f"{number}.parquet")
+            write_parquet(fit_table(read_parquet(path), schema), copy)
+            found.append(copy)
+        return schema, found
 
     def _register(self, path: Location) -> str:
         """Make a file readable for DuckDB; returns its name there."""
@@ -80,7 +101,13 @@ class DatasetView:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Close the database and remove what it read from temporary files."""
         self._rows.close()
+        if self._copies is not None:
+            self._copies.cleanup()
 
     def ask(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run an SQL query on the table `records` and return the rows."""
@@ -265,15 +292,6 @@ def select_member(dataset: DatasetView, column: str, path: Sequence[str]) -> str
 
 def _literal(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
-
-
-def _schema_of(paths: Sequence[Location]) -> pa.Schema:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    schemas = [parquet.read_schema(open_readable(path)).remove_metadata() for path in paths]
-    return pa.unify_schemas(schemas, promote_options="permissive")
 
 
 def simplify_type(kind: Any) -> str:

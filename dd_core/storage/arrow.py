@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, cast
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+from itertools import chain
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from dd_core.storage.json_codec import dump_json
 from dd_core.storage.location import open_readable
+from dd_core.storage.schema import (
+    build_lists,
+    convert_array,
+    store_empty_objects,
+    turns_to_text,
+    unify_or_text,
+    warn_of_text,
+    widen_type,
+    write_as_text,
+)
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,100 +32,191 @@ Values: TypeAlias = "list[Any] | NDArray[np.generic]"
 """One column's values over a batch, in row order."""
 
 
-def to_array(values: Values, rows: Sequence[int] | None = None) -> pa.Array[Any]:
+class ArrowValues(list[Any]):
+    """Python values together with the Arrow array that they come from, which has their type."""
+
+    def __init__(self, array: pa.Array[Any], values: Sequence[Any] | None = None) -> None:
+        super().__init__(array.to_pylist() if values is None else values)
+        self.array = array
+
+
+class ColumnTypes:
+    """The types that the columns of a dataset declare; builds arrays of these types."""
+
+    def __init__(self, declared: Mapping[str, Any]) -> None:
+        self.declared = declared
+        """Arrow types by column. The types of other columns follow from their values."""
+        self._warned: set[str] = set()
+
+    def build_array(
+        self, name: str, values: Values, rows: Sequence[int] | None = None
+    ) -> pa.Array[Any]:
+        """Convert values of a column; warns once if some of them have no common type."""
+        conflicts: _Conflicts = []
+        array = to_array(values, rows, self.declared.get(name), conflicts)
+        if conflicts and name not in self._warned:
+            self._warned.add(name)
+            warn_of_text(name, *conflicts[0])
+        return array
+
+
+_Conflicts: TypeAlias = "list[tuple[Any, Any]]"
+"""Pairs of values without a common type."""
+
+
+def to_array(
+    values: Values,
+    rows: Sequence[int] | None = None,
+    declared: Any = None,
+    conflicts: _Conflicts | None = None,
+) -> pa.Array[Any]:
     """Convert values, or some rows of them, to an Arrow array.
 
-    Values without a common type become JSON text.
+    Values without a common type become text, and an example is added to `conflicts`. With a
+    `declared` type, the array has this type, or the type that also holds the values which do not
+    fit it; see `dd_core/storage/schema.py`.
     """
+    array = _build_array(values, rows, [] if conflicts is None else conflicts)
+    target = array.type
+    if declared is not None and not target.equals(declared):
+        target = widen_type(array, unify_or_text(declared, target))
+        if conflicts is not None and turns_to_text(declared, target):
+            example = next((value for value in array.to_pylist() if value is not None), None)
+            conflicts.append((declared, example))
+    return convert_array(array, store_empty_objects(target))
+
+
+def _build_array(values: Values, rows: Sequence[int] | None, conflicts: _Conflicts) -> Any:
     import pyarrow as pa
 
+    arrow: Any = pa
+    if isinstance(values, ArrowValues):
+        return values.array if rows is None else values.array.take(arrow.array(rows, pa.int64()))
     if isinstance(values, np.ndarray):
-        return pa.array(values if rows is None else values[np.asarray(rows, dtype=np.int64)])
-    chosen = values if rows is None else [values[row] for row in rows]
+        chosen = values if rows is None else values[np.asarray(rows, dtype=np.int64)]
+        if chosen.dtype != object:
+            return arrow.array(chosen)
+        return _infer_or_text(chosen.tolist(), conflicts)
+    return _infer_or_text(values if rows is None else [values[row] for row in rows], conflicts)
+
+
+class _NoCommonTypeError(Exception):
+    """The values have no type in common but text."""
+
+
+def _infer_or_text(values: Sequence[Any], conflicts: _Conflicts) -> Any:
+    import pyarrow as pa
+
     try:
-        array = _array(chosen)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError):
-        return pa.array([_as_text(value) for value in chosen], pa.string())
-    if _has_empty_struct(array.type):  # Parquet cannot store a struct without fields
-        return pa.array([_as_text(value) for value in chosen], pa.string())
-    return array
+        return _infer(values, conflicts)
+    except _CONFLICTS:
+        given = [value for value in values if value is not None]
+        other = next((value for value in given if type(value) is not type(given[0])), None)
+        if other is not None or len(given) > 1:
+            conflicts.append((given[0], given[1] if other is None else other))
+        return pa.array([write_as_text(value) for value in values], pa.string())
 
 
-def _array(values: Sequence[Any]) -> Any:
-    """Convert values like `pa.array`.
+_CONFLICTS = (_NoCommonTypeError, ValueError, TypeError, NotImplementedError, OverflowError)
+"""What keeps values from having a type; the errors of Arrow derive from the errors of Python."""
 
-    Dictionaries with the same keys are converted key by key, which is faster.
+
+def _infer(values: Sequence[Any], conflicts: _Conflicts) -> Any:
+    """Convert values to an array of the type that they have in common.
+
+    Unlike `pa.array`, it never changes a value: `True` does not become 1.0, a datetime not a date.
     """
     import pyarrow as pa
 
     arrow: Any = pa
-    first = next((value for value in values if value is not None), None)
-    if type(first) is not dict or not first:  # pyright: ignore[reportUnknownArgumentType]
-        return arrow.array(values)
-    keys = cast("dict[Any, Any]", first).keys()
+    kinds: set[type] = {*map(type, values)} - {type(None)}
+    if len(kinds) > 1 and kinds != {int, float}:
+        _require_common_kind(kinds)
+    if kinds == {dict}:
+        return _infer_objects(values, conflicts)
+    if kinds <= _SEQUENCES:
+        return _infer_lists(values, conflicts) if kinds else arrow.nulls(len(values))
+    if any(issubclass(kind, datetime) for kind in kinds):
+        return _infer_moments(values)
+    array = arrow.array(values)
+    types: Any = pa.types
+    if types.is_nested(array.type) or types.is_decimal256(array.type):
+        raise _NoCommonTypeError  # objects of a library, and decimals that few readers support
+    return array
+
+
+_SEQUENCES: set[type] = {list, tuple, set, frozenset, np.ndarray}
+
+
+def _require_common_kind(kinds: set[type]) -> None:
+    """Raise unless the kinds are all sequences, or numbers of which none is a decimal or all."""
+    numbers = (int, float, Decimal, np.integer, np.floating)
+    is_decimal = Decimal in kinds and any(issubclass(kind, float | np.floating) for kind in kinds)
+    are_numbers = bool not in kinds and all(issubclass(kind, numbers) for kind in kinds)
+    if not kinds <= _SEQUENCES and (is_decimal or not are_numbers):
+        raise _NoCommonTypeError
+
+
+def _infer_objects(values: Sequence[Any], conflicts: _Conflicts) -> Any:
+    """Convert dictionaries member by member; a missing member is null."""
+    import pyarrow as pa
+
+    arrow: Any = pa
+    names: dict[Any, None] = {}
     for value in values:
-        if value is not None and (type(value) is not dict or value.keys() != keys):
-            return arrow.array(values)
-    if not all(isinstance(key, str) for key in keys):
+        if value is not None and value.keys() != names.keys():
+            names |= dict.fromkeys(value)
+    if not names:
         return arrow.array(values)
+    if not all(isinstance(name, str) for name in names):
+        raise _NoCommonTypeError
     missing = [value is None for value in values]
-    if any(missing):
-        arrays = [_array([None if row is None else row[key] for row in values]) for key in keys]
-        return arrow.StructArray.from_arrays(arrays, names=[*keys], mask=arrow.array(missing))
-    arrays = [_array([row[key] for row in values]) for key in keys]
-    return arrow.StructArray.from_arrays(arrays, names=[*keys])
-
-
-def unify_schemas(schemas: Sequence[pa.Schema]) -> pa.Schema:
-    """Merge schemas into one that fits all tables; columns without a common type become text."""
-    import pyarrow as pa
-
-    fields: dict[str, dict[str, Any]] = {}
-    for schema in schemas:
-        members: Any = schema.remove_metadata()
-        for field in members:
-            fields.setdefault(field.name, {})[str(field.type)] = field
-    return pa.schema([_common_field(name, [*kinds.values()]) for name, kinds in fields.items()])
-
-
-def _common_field(name: str, fields: Sequence[Any]) -> Any:
-    import pyarrow as pa
-
-    unify: Any = pa.unify_schemas
-    try:
-        return unify([pa.schema([each]) for each in fields], promote_options="permissive").field(0)
-    except (pa.ArrowInvalid, pa.ArrowTypeError):
-        return pa.field(name, pa.string())
-
-
-def fit_table(table: pa.Table, schema: pa.Schema) -> pa.Table:
-    """Convert a table to a schema.
-
-    Missing columns are null. Nested values become JSON text where the schema has text.
-    """
-    import pyarrow as pa
-
     arrays: list[Any] = []
-    fields: Any = schema
-    for field in fields:
-        if field.name not in table.column_names:
-            arrays.append(pa.nulls(table.num_rows, field.type))
-            continue
-        column: Any = table.column(field.name)
-        nested: Any = pa.types
-        if pa.types.is_string(field.type) and nested.is_nested(column.type):
-            arrays.append(pa.array([_as_text(value) for value in column.to_pylist()], pa.string()))
-        else:
-            arrays.append(_cast(column, field.type))
-    return pa.Table.from_arrays(arrays, schema=schema)
+    for name in names:
+        members = [None if value is None else value.get(name) for value in values]
+        arrays.append(_infer_or_text(members, conflicts))
+    mask = arrow.array(missing) if any(missing) else None
+    fields = [pa.field(name, array.type) for name, array in zip(names, arrays, strict=True)]
+    return arrow.StructArray.from_arrays(arrays, fields=fields, mask=mask)
 
 
-def concatenate(tables: list[pa.Table]) -> pa.Table:
-    """Concatenate tables; a column whose type differs between them gets a common type."""
+def _infer_lists(values: Sequence[Any], conflicts: _Conflicts) -> Any:
     import pyarrow as pa
 
-    schema = unify_schemas([table.schema for table in tables])
-    return pa.concat_tables([fit_table(table, schema) for table in tables])
+    arrow: Any = pa
+    given = [value for value in values if value is not None]
+    if {*map(type, chain.from_iterable(given))} == {float}:
+        return arrow.array(values)  # embeddings: the fast way for the largest values
+    lengths = [0 if value is None else len(value) for value in values]
+    items = _infer([*chain.from_iterable(given)], conflicts)
+    missing = [value is None for value in values]
+    mask = arrow.array(missing) if any(missing) else None
+    is_large = sum(lengths) >= 2**31
+    target = arrow.large_list(items.type) if is_large else arrow.list_(items.type)
+    return build_lists(target, lengths, items, mask)
+
+
+def _infer_moments(values: Sequence[datetime | None]) -> Any:
+    import pyarrow as pa
+
+    arrow: Any = pa
+    given = [value for value in values if value is not None]
+    if len({value.tzinfo is None for value in given}) > 1:
+        raise _NoCommonTypeError
+    array = arrow.array(values)
+    if any(getattr(value, "nanosecond", 0) for value in given):  # timestamps of pandas
+        return arrow.array(values, arrow.timestamp("ns", array.type.tz))
+    return array
+
+
+def combine_chunks(column: Any) -> Any:
+    """Return a column of a table as one array."""
+    import pyarrow as pa
+
+    types: Any = pa.types
+    if types.is_dictionary(column.type):
+        column = column.unify_dictionaries()
+    return column.combine_chunks()
 
 
 def to_frame(table: pa.Table) -> pd.DataFrame:
@@ -122,17 +225,6 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
     source: Any = table
     return source.to_pandas(types_mapper=pd.ArrowDtype)
-
-
-def _cast(column: Any, kind: Any) -> Any:
-    import pyarrow as pa
-
-    try:
-        return column.cast(kind)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError):
-        # Structs with different fields cannot be cast, but they can be rebuilt.
-        build: Any = pa.array
-        return build(column.to_pylist(), kind)
 
 
 def load_libraries() -> None:
@@ -144,12 +236,13 @@ def load_libraries() -> None:
     write_parquet(pa.table({"x": pa.array([None])}), io.BytesIO())
 
 
-def read_parquet(source: Any) -> pa.Table:
-    """Read the table of a Parquet file from a path or an open file."""
+def read_parquet(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
+    """Read the table, or some of its columns, of a Parquet file from a path or an open file."""
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    return parquet.read_table(open_readable(source), partitioning=None)
+    names = None if columns is None else [*columns]
+    return parquet.read_table(open_readable(source), columns=names, partitioning=None)
 
 
 def write_parquet(table: pa.Table, target: Any) -> None:
@@ -165,9 +258,25 @@ def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
     import pyarrow as pa
 
     content: Any = pa.BufferOutputStream()
-    known: Mapping[bytes, bytes] = table.schema.metadata or {}
-    write_parquet(table.replace_schema_metadata({**known, **facts}), content)
+    # No other metadata: what pandas adds differs from batch to batch.
+    fields = [pa.field(each.name, each.type) for each in _fields(table)]
+    known: Any = dict(facts)
+    schema = pa.schema(fields, metadata=known)
+    write_parquet(pa.Table.from_arrays(table.columns, schema=schema), content)
     return memoryview(content.getvalue())
+
+
+def _fields(table: pa.Table) -> Iterable[Any]:
+    schema: Any = table.schema
+    return schema
+
+
+def read_schema(path: Any) -> pa.Schema:
+    """Read the schema of a Parquet file from its footer, with the file's metadata."""
+    import pyarrow.parquet as pq
+
+    parquet: Any = pq
+    return parquet.read_schema(open_readable(path))
 
 
 def read_parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
@@ -177,19 +286,3 @@ def read_parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
     parquet: Any = pq
     footer = parquet.read_metadata(open_readable(path))
     return footer.num_rows, footer.metadata or {}
-
-
-def _as_text(value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return value
-    return dump_json(value).decode()
-
-
-def _has_empty_struct(kind: Any) -> bool:
-    import pyarrow as pa
-
-    if pa.types.is_struct(kind):
-        members: Any = kind
-        fields: list[Any] = [members.field(index).type for index in range(members.num_fields)]
-        return not fields or any(_has_empty_struct(field) for field in fields)
-    return pa.types.is_list(kind) and _has_empty_struct(kind.value_type)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -38,10 +38,13 @@ from dd_core.storage.location import (
     read_content,
     remove_tree,
     replace_folder,
+    require_folder,
+    require_short_name,
     stamp_files,
     sync_folder,
 )
 from dd_core.storage.metadata import DatasetMetadata
+from dd_core.storage.unify import unify_folder
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,7 +87,9 @@ class DatasetDirectory:
                     f"{what} {folder!r} cannot be a folder name; "
                     'leave out < > : " / \\ | ? * and control characters'
                 )
+            require_short_name(what, folder or "")
         path = parse_location(artifact_path) / name
+        require_folder(path)
         return cls(path) if version is None else cls(path / VERSIONS / version, version)
 
     @property
@@ -162,6 +167,23 @@ class DatasetDirectory:
             path=path,
             dropped=tuple(dropped),
         )
+
+    def unify_tables(self, order: Sequence[str]) -> None:
+        """Give all tables of a kind one schema, and record the types of their columns.
+
+        `order` is the order of the columns of the parts.
+        """
+        folders = [_DROPPED, _FAILED, *(f"{_PROCESSORS}/{name}" for name in self.processor_files())]
+        found = {folder: unify_folder(self.path / folder) for folder in folders}
+        found[self.parts_folder] = unify_folder(self.path / self.parts_folder, order)
+        self.record_types(found)
+
+    def record_types(self, found: Mapping[str, Mapping[str, str]]) -> None:
+        """Record the types of columns by folder, in addition to those of other folders."""
+        known = self.metadata.column_types
+        types = known | {folder: dict(kinds) for folder, kinds in found.items() if kinds}
+        if types != known:
+            self.write_metadata(column_types=types)
 
     def sync_parts(self) -> None:
         """Make sure that written parts survive a power failure."""

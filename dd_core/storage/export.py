@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
-from dd_core.storage.arrow import fit_table, unify_schemas
 from dd_core.storage.json_codec import dump_json
+from dd_core.storage.schema import is_text
+from dd_core.storage.unify import fit_table, unify_schemas, widen_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,9 +34,13 @@ def export(
         raise ArtifactStorageError(
             f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
         )
-    # The first pass finds a schema that fits all tables, so that the second needs only one of them
-    # in memory.
-    schema = unify_schemas([table.schema for table in tables()])
+    # A pass of its own finds the schema, so that only one table at a time is in memory. The tables
+    # of a finished dataset have the same schema.
+    schemas = [table.schema for table in tables()]
+    schema = unify_schemas(schemas)
+    if any(not each.equals(schema) for each in schemas):
+        for table in tables():
+            schema = widen_schema(schema, table)
     target.parent.mkdir(parents=True, exist_ok=True)
     staged = target.with_name(f".{target.name}.partial")
     try:
@@ -57,17 +62,23 @@ def _write_csv(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> Non
     import pyarrow as pa
     from pyarrow import csv
 
-    types: Any = pa.types
     fields: Any = schema
     flat = pa.schema(
-        [
-            pa.field(each.name, pa.string()) if types.is_nested(each.type) else each
-            for each in fields
-        ]
+        [each if _is_plain(each.type) else pa.field(each.name, pa.string()) for each in fields]
     )
     with csv.CSVWriter(path, flat) as writer:
         for table in tables:
             writer.write_table(fit_table(table, flat))
+
+
+def _is_plain(kind: Any) -> bool:
+    """Whether Arrow writes values of a type to CSV as they are."""
+    import pyarrow as pa
+
+    types: Any = pa.types
+    checks = [types.is_integer, types.is_floating, types.is_boolean, types.is_null, types.is_date]
+    checks += [types.is_timestamp, types.is_decimal, types.is_time, is_text]
+    return any(check(kind) for check in checks)
 
 
 def _write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

@@ -55,6 +55,8 @@ class DatasetMetadata(BaseModel):
     parts_folder: str | None = None
     """Folder of the parts."""
     file_paths: dict[str, list[str]] = Field(default_factory=dict)
+    column_types: dict[str, dict[str, str]] = Field(default_factory=dict)
+    """Arrow types by folder and column. All files of a folder have the same types."""
     processed: dict[str, Any] = Field(default_factory=dict)
     """The files that processors of the whole dataset ran on, and the rows that each left."""
 

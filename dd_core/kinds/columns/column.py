@@ -174,6 +174,14 @@ class Column(Kind, tag="column_type"):
         """Language of the values if they are code, else None."""
         return None
 
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the Arrow types of the values, by name of the column and of its side effects.
+
+        Leave out a column whose type only its values can tell. The type does not restrict the
+        values: one that does not fit it widens the column, see `dd_core/storage/schema.py`.
+        """
+        return {}
+
     def inputs(self, constraints: Sequence[Constraint]) -> list[str]:
         """Return the names whose values the generator needs, given the dataset's constraints."""
         return self.required_columns

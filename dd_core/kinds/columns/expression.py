@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import Any, Literal, Self
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import field_validator, model_validator
 
@@ -12,6 +12,9 @@ from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import Row, RowColumn
 from dd_core.kinds.scope import Scope, check_template, find_references
 from dd_core.templates.template import Template, list_references
+
+if TYPE_CHECKING:
+    from dd_core.kinds.seeds.seed import SeedTable
 
 
 class ExpressionColumnConfig(Column):
@@ -54,6 +57,18 @@ class ExpressionColumnConfig(Column):
         """Yield what prevents the template from being rendered."""
         yield from super().problems(scope)
         yield from check_template(f"columns.{self.name}.expr", self.expr, scope)
+
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type that `dtype` names."""
+        import pyarrow as pa
+
+        kinds: dict[str, Any] = {
+            "int": pa.int64(),
+            "float": pa.float64(),
+            "str": pa.string(),
+            "bool": pa.bool_(),
+        }
+        return {self.name: kinds[self.dtype]}
 
     def bind(self, binding: Binding) -> RowColumn:
         """Return the compiled template."""

@@ -7,6 +7,7 @@ The distributions are in `dd_core/kinds/samplers/`. How constraints are satisfie
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -21,6 +22,7 @@ from dd_core.kinds.samplers.sampler import SamplerParams, Siblings
 from dd_core.kinds.scope import Scope, list_known
 from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch
+from dd_core.storage.schema import unify_or_text
 from dd_core.templates.template import Condition
 
 if TYPE_CHECKING:
@@ -137,6 +139,13 @@ class SamplerColumnConfig(Column):
             conditional_params=self.conditional_params,
             convert_to=self.convert_to,
         )
+
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type that the sampler draws, with all its parameters and after conversion."""
+        kinds = [params.arrow_type(self.convert_to) for params in self.all_params]
+        if any(kind is None for kind in kinds):
+            return {}
+        return {self.name: reduce(unify_or_text, kinds)}
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """Return the general statistics, and the distribution of the values."""

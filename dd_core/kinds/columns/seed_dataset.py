@@ -50,6 +50,11 @@ class SeedDatasetColumnConfig(Column):
             "use": seed_config.model_dump(mode="json", exclude={"source"}),
         }
 
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type of the column in the seed dataset."""
+        kind = None if seed_table is None else seed_table.column_type(self.name)
+        return {} if kind is None else {self.name: kind}
+
     def bind(self, binding: Binding) -> WholeColumn:
         """Return the generator; raises `SeedDatasetError` if the seed has no such column."""
         rows = binding.seed_rows

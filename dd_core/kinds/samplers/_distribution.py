@@ -50,6 +50,11 @@ class DistributionSampler(ScalarSampler):
         low, high = self._frozen().support()
         return float(low), float(high)
 
+    @property
+    def is_discrete(self) -> bool:
+        """Whether the distribution has only integers."""
+        return not _is_continuous(_distributions()[self.dist_name])
+
     def deviates(self, draws: Draws) -> NDArray[Any]:
         """Draw from the distribution: float64 or int64, shape (draws.size,)."""
         frozen = self._frozen()

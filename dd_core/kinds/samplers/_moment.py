@@ -35,6 +35,12 @@ class MomentSampler(SamplerParams):
         """Dates and times, without bounds."""
         return Support("time")
 
+    def arrow_type(self, convert_to: str | None) -> Any:
+        """Type of text."""
+        import pyarrow as pa
+
+        return pa.string()
+
     def finish(self, values: Values, convert_to: str | None) -> NDArray[np.object_]:
         """Strings in the strftime pattern; default: ISO 8601 to the second."""
         moments: NDArray[np.datetime64] = np.asarray(values, dtype="datetime64[s]")

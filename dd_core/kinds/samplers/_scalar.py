@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from dd_core.errors import SamplerError
 from dd_core.kinds.samplers.sampler import SamplerParams, Support
-from dd_core.storage.arrow import Values
+from dd_core.storage.arrow import Values, to_array
 
 
 class ScalarSampler(SamplerParams):
@@ -25,6 +25,11 @@ class ScalarSampler(SamplerParams):
     def possible(self) -> NDArray[Any] | None:
         """All values that can be drawn; None if they cannot be listed."""
         return None
+
+    @property
+    def draws_integers(self) -> bool:
+        """Whether values that cannot be listed are integers; default: floats."""
+        return False
 
     @property
     def range(self) -> tuple[float, float]:
@@ -55,6 +60,18 @@ class ScalarSampler(SamplerParams):
             ends = ends.round(self.rounding)
         low, high = np.rint(ends) if convert_to == "int" else ends
         return Support("number", low=float(low), high=float(high))
+
+    def arrow_type(self, convert_to: str | None) -> Any:
+        """Type of the possible values or of the numbers after conversion."""
+        import pyarrow as pa
+
+        if convert_to == "str":
+            return pa.string()
+        if convert_to is not None:
+            return pa.int64() if convert_to == "int" else pa.float64()
+        if self.possible is not None:
+            return to_array(self.settle(self.possible, None)).type
+        return pa.int64() if self.draws_integers else pa.float64()
 
     def settle(self, values: Values, convert_to: str | None) -> NDArray[Any]:
         """Values after rounding and conversion to float64 or int64; halves round to even."""

@@ -28,6 +28,11 @@ class BinomialSamplerParams(ScalarSampler):
         """0 to `n`, or only one of the two if `p` is 0 or 1."""
         return (self.n if self.p == 1 else 0, 0 if self.p == 0 else self.n)
 
+    @property
+    def draws_integers(self) -> bool:
+        """Counts are integers."""
+        return True
+
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.int64]:
         """Draw integers, shape (draws.size,)."""
         return draws.blockwise(

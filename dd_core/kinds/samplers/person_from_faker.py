@@ -46,6 +46,12 @@ LOCALES = frozenset(
 )
 """Supported locales."""
 
+_FIELDS_OF_PERSON = """
+    uuid locale first_name last_name middle_name sex street_number street_name city state postcode
+    age birth_date country marital_status education_level unit occupation phone_number
+    bachelors_field
+""".split()  # noqa: SIM905  (a list of quoted names is hard to read)
+
 
 class PersonFromFakerSamplerParams(SamplerParams):
     """A fictitious person in each row, as a dict."""
@@ -88,6 +94,13 @@ class PersonFromFakerSamplerParams(SamplerParams):
                 f"the installed version of Faker has no locale {self.locale!r}; "
                 "use another locale, or install a version of faker that has it",
             )
+
+    def arrow_type(self, convert_to: str | None) -> Any:
+        """Type of a person: an integer for the age, and text."""
+        import pyarrow as pa
+
+        kinds: dict[str, Any] = dict.fromkeys(_FIELDS_OF_PERSON, pa.string())
+        return pa.struct([*{**kinds, "age": pa.int64()}.items()])
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.object_]:
         """Draw people as dicts, shape (draws.size,)."""

@@ -28,6 +28,11 @@ class PoissonSamplerParams(ScalarSampler):
         """0 and above, or only 0 if the mean is 0."""
         return 0, np.inf if self.mean > 0 else 0
 
+    @property
+    def draws_integers(self) -> bool:
+        """Counts are integers."""
+        return True
+
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[np.int64]:
         """Draw integers, shape (draws.size,)."""
         return draws.blockwise(

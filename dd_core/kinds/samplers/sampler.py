@@ -105,6 +105,10 @@ class SamplerParams(Kind, tag="sampler_type"):
         """What `settle` can return; None if the values have no order and cannot be constrained."""
         return None
 
+    def arrow_type(self, convert_to: str | None) -> Any:
+        """Arrow type of the values that `finish` returns; None if it follows from the values."""
+        return None
+
     @abstractmethod
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> Values:
         """Draw `draws.size` values, each from the draws and the inputs of its own row only.

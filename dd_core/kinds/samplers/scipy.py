@@ -23,6 +23,11 @@ class ScipySamplerParams(RoundedSampler, DistributionSampler):
         """The range of the distribution."""
         return self.ends
 
+    @property
+    def draws_integers(self) -> bool:
+        """Whether the distribution is discrete."""
+        return self.is_discrete
+
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> NDArray[Any]:
         """Draw floats, or integers if the distribution is discrete, shape (draws.size,)."""
         return self.deviates(draws)

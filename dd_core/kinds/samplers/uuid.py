@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ class UUIDSamplerParams(SamplerParams):
     2**32 rows of a dataset."""
     uppercase: bool = False
     """Whether to write the digits A to F in uppercase; default: no. The prefix is not changed."""
+
+    def arrow_type(self, convert_to: str | None) -> Any:
+        """Type of text."""
+        import pyarrow as pa
+
+        return pa.string()
 
     def draw(self, draws: Draws, inputs: Mapping[str, Values]) -> list[str]:
         """Draw one identifier per row."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -94,6 +94,10 @@ class SeedTable(ABC):
     @abstractmethod
     def take(self, column: str, rows: NDArray[np.int64]) -> Values:
         """Values of one column at the given rows, in the order of `rows`; null and NaN are None."""
+
+    def column_type(self, column: str) -> Any:
+        """Arrow type of a column; None if it follows from the values."""
+        return None
 
     @abstractmethod
     def content_hash(self) -> str:

@@ -23,7 +23,7 @@ from dd_core import (
 )
 from dd_core.errors import ArtifactStorageError
 from dd_core.quality.view import DatasetView
-from dd_core.storage.arrow import concatenate
+from dd_core.storage.unify import concatenate
 from dd_core.storage.export import export
 from tests.hub import Hub, running_hub
 from tests.scripted import ScriptedModel, refusal
