@@ -247,6 +247,15 @@ class BudgetTracker:
         return None
 
 
+def describe_rejected(count: Mapping[str, float]) -> str:
+    """The answers that were not usable, such as `2 empty, 1 truncated`; empty if all were."""
+    numbers = {verdict: count.get(f"{verdict}_answers", 0) for verdict in Verdict}
+    parts = [f"{n:,.0f} {verdict.replace('_', ' ')}" for verdict, n in numbers.items() if n]
+    if kept := count.get("truncated_values"):
+        parts.append(f"{kept:,.0f} truncated but kept")
+    return ", ".join(parts)
+
+
 def compute_cost(count: Mapping[str, float], price: Price | None) -> float | None:
     """The cost of tokens in dollars; None if the price is unknown."""
     if price is None:

@@ -7,7 +7,7 @@ from collections import Counter
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import BaseModel
 
-from dd_core.models.usage import compute_cost
+from dd_core.models.usage import compute_cost, describe_rejected
 from dd_core.storage.directory import DatasetDirectory
 
 from ..session import DatasetRun
@@ -113,11 +113,12 @@ def _format_models(session: DatasetRun) -> list[str]:
     rows = [
         [alias, column, f"{count['requests']:,.0f}", f"{count['retries']:,.0f}",
          f"{count['input_tokens']:,.0f}", f"{count['output_tokens']:,.0f}",
-         "unknown" if cost is None else f"{cost:,.4f}"]
+         describe_rejected(count) or "none", "unknown" if cost is None else f"{cost:,.4f}"]
         for alias, column, count in session.engine.usage_of_all_runs()
         for cost in [compute_cost(count, prices.get(alias))]
     ]  # fmt: skip
-    heads = ["model", "column", "requests", "retries", "input tokens", "output tokens", "dollars"]
+    heads = ["model", "column", "requests", "retries", "input tokens", "output tokens"]
+    heads += ["unusable answers", "dollars"]
     return ["", "## Models", "", *format_table(heads, rows)] if rows else []
 
 

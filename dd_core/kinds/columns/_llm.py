@@ -15,10 +15,17 @@ from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
 from dd_core.kinds.scope import Scope, check_template, find_references
 from dd_core.models.admission.slot import RequestSlot
-from dd_core.models.conversation import AnswerFormat, Message, ModelRequest, converse
+from dd_core.models.conversation import (
+    AnswerFormat,
+    Message,
+    ModelRequest,
+    TruncationPolicy,
+    converse,
+)
 from dd_core.templates.template import Template, list_references
 
 if TYPE_CHECKING:
+    from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
 
 
@@ -109,6 +116,24 @@ class LLMColumn(Column):
         tokens = view.tokens([self.prompt, *([self.system_prompt] if self.system_prompt else [])])
         return LLMColumnStatistics(**view.general(), **tokens)
 
+    def value_type(self) -> Any:
+        """Return the Arrow type of the values; None if only the values can tell."""
+        return None
+
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the types of the values, of the trace and of the reasoning."""
+        import pyarrow as pa
+
+        block = pa.struct([("type", pa.string()), ("text", pa.string())])
+        message = pa.struct([("role", pa.string()), ("content", pa.list_(block))])
+        kinds: dict[str, Any] = {
+            self.name: self.value_type(),
+            f"{self.name}__trace": pa.list_(message),
+            f"{self.name}__reasoning_content": pa.string(),
+        }
+        names = [self.name, *self.side_effect_columns]
+        return {name: kinds[name] for name in names if kinds[name] is not None}
+
     def instructions(self) -> str:
         """Return what is appended to the prompt, after a blank line."""
         return ""
@@ -116,6 +141,25 @@ class LLMColumn(Column):
     def bind(self, binding: Binding) -> CellColumn:
         """Return the generator that holds one conversation with the model per row."""
         return ChatCells(self, binding)
+
+
+class LLMProseColumn(LLMColumn):
+    """Untagged base of the kinds whose answers may be of use although they were cut off."""
+
+    on_truncated: TruncationPolicy = "retry"
+    """What happens if a limit of tokens cuts off an answer: `retry` requests one more answer and
+    keeps the truncated one if that is not usable either, `keep` keeps it at once, `fail` fails the
+    row (default: `retry`). Code without its closing fence is never kept."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return the declaration; the default of `on_truncated` is not part of it.
+
+        Columns that were generated before the field existed stay valid.
+        """
+        declared = super().identity()
+        if self.on_truncated == "retry":
+            del declared["on_truncated"]
+        return declared
 
 
 class ChatCells(CellColumn):

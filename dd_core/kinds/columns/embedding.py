@@ -11,8 +11,10 @@ from dd_core.errors import DataDesignerGenerationError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.scope import Scope, report_unknown
+from dd_core.models.conversation import retry_rejected
 
 if TYPE_CHECKING:
+    from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.models.admission.slot import RequestSlot
 
 
@@ -43,6 +45,14 @@ class EmbeddingColumnConfig(Column):
             place = f"columns.{self.name}.target_column"
             yield report_unknown(place, self.target_column, scope)
 
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type of `{embeddings, num_embeddings, dimension}`."""
+        import pyarrow as pa
+
+        vectors = pa.list_(pa.list_(pa.float64()))
+        counts = [("num_embeddings", pa.int64()), ("dimension", pa.int64())]
+        return {self.name: pa.struct([("embeddings", vectors), *counts])}
+
     def bind(self, binding: Binding) -> CellColumn:
         """Return the generator, which sends one request per row."""
         return _EmbeddingCells(self, binding)
@@ -52,6 +62,7 @@ class _EmbeddingCells(CellColumn):
     def __init__(self, column: EmbeddingColumnConfig, binding: Binding) -> None:
         self.model = self._model = binding.models[column.model_alias]
         self._column = column
+        self._limits = binding.conversation
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
         """Return the vectors of one row; an empty list of strings needs no request."""
@@ -63,13 +74,18 @@ class _EmbeddingCells(CellColumn):
                 f"set skip on column {column.name!r} for such rows"
             )
         assert slot is not None
-        vectors = await self._model.embed(slot, texts, column.name) if texts else []
+        vectors = await self._embed(slot, texts) if texts else []
         value = {
             "embeddings": vectors,
             "num_embeddings": len(vectors),
             "dimension": len(vectors[0]) if vectors else 0,
         }
         return {column.name: value}
+
+    async def _embed(self, slot: RequestSlot, texts: list[str]) -> list[list[float]]:
+        return await retry_rejected(
+            lambda: self._model.embed(slot, texts, self._column.name), self._limits
+        )
 
 
 def extract_texts(value: Any) -> list[str] | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import uuid
 from collections.abc import Iterator, Mapping
@@ -15,14 +16,18 @@ from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
 from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.models.conversation import retry_rejected
 from dd_core.models.wire.media import detect_image_format, encode_media, is_whole_image
 from dd_core.storage.location import put
 from dd_core.templates.template import Template, list_references
 
 if TYPE_CHECKING:
+    from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.models.admission.slot import RequestSlot
 
 
+_LONGEST_NAME = 200
+"""Bytes of a folder's name. File systems allow 255."""
 _UNSAFE_IN_PATHS = re.compile(r"[/\\]|\.\.|[\x00-\x1f]")
 _SUFFIXES = {"jpeg": "jpg"}
 
@@ -61,6 +66,12 @@ class ImageColumnConfig(Column):
         yield from check_template(f"columns.{self.name}.prompt", self.prompt, scope)
         yield from check_media(self.name, self.multi_modal_context, scope)
 
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type of a list of paths or of base64 strings."""
+        import pyarrow as pa
+
+        return {self.name: pa.list_(pa.string())}
+
     def bind(self, binding: Binding) -> CellColumn:
         """Return the generator, which sends one request per row."""
         return _ImageCells(self, binding)
@@ -73,6 +84,7 @@ class _ImageCells(CellColumn):
         self._prompt = Template.compile(column.prompt, mode=binding.rendering)
         self._media_folders = list_media_folders(binding.folder)
         self._root = binding.folder
+        self._limits = binding.conversation
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
         """Return the images of one row."""
@@ -85,7 +97,9 @@ class _ImageCells(CellColumn):
             )
         media = build_blocks(column.multi_modal_context or (), row, self._media_folders)
         assert slot is not None
-        images = await self._model.draw(slot, prompt, media, column.name)
+        images = await retry_rejected(
+            lambda: self._model.draw(slot, prompt, media, column.name), self._limits
+        )
         return {column.name: [await self._store(image) for image in images]}
 
     async def _store(self, content: bytes) -> str:
@@ -103,9 +117,18 @@ class _ImageCells(CellColumn):
             return encode_media(content, f"image/{kind}").data
         # The name is unique, so that another attempt at the same cell never replaces a file that
         # the dataset may already refer to.
-        folder = Path("images") / _UNSAFE_IN_PATHS.sub("_", self._column.name)
+        folder = Path("images") / _name_folder(self._column.name)
         path = folder / f"{uuid.uuid4()}.{_SUFFIXES.get(kind, kind)}"
         from asyncio import to_thread  # loads slowly
 
         await to_thread(put, self._root / path.as_posix(), content)
         return path.as_posix()
+
+
+def _name_folder(column: str) -> str:
+    """The folder of a column's images; a long name ends with its hash."""
+    folder = _UNSAFE_IN_PATHS.sub("_", column)
+    if len(folder.encode()) <= _LONGEST_NAME:
+        return folder
+    digest = hashlib.sha256(column.encode()).hexdigest()[:16]
+    return f"{folder.encode()[: _LONGEST_NAME - 20].decode(errors='ignore')}-{digest}"

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Any, Literal
 
 from dd_core.kinds.code_lang import CodeLang
 from dd_core.kinds.columns._answers import extract_code, write_code_instructions
-from dd_core.kinds.columns._llm import LLMColumn
+from dd_core.kinds.columns._llm import LLMProseColumn
 from dd_core.models.conversation import AnswerFormat
 
 
-class LLMCodeColumnConfig(LLMColumn):
+class LLMCodeColumnConfig(LLMProseColumn):
     """Code in one language: the last such block of the model's answer, without its fence."""
 
     column_type: Literal["llm-code"] = "llm-code"
@@ -22,10 +22,18 @@ class LLMCodeColumnConfig(LLMColumn):
         """Language of the values."""
         return self.code_lang
 
+    def value_type(self) -> Any:
+        """Return the type of text."""
+        import pyarrow as pa
+
+        return pa.string()
+
     def answer_format(self) -> AnswerFormat:
         """Return a format that requires a code block in this language."""
         language = self.code_lang.parse_lang
-        return AnswerFormat(lambda text: extract_code(text, language))
+        return AnswerFormat(
+            lambda text: extract_code(text, language), on_truncated=self.on_truncated
+        )
 
     def instructions(self) -> str:
         """Return instructions that ask for one code block."""

@@ -11,6 +11,7 @@ from dd_core.declaration.kind import Declaration
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import Rubric
+from dd_core.kinds.columns._types import type_of_schema
 from dd_core.models.conversation import AnswerFormat
 
 if TYPE_CHECKING:
@@ -82,10 +83,14 @@ class LLMJudgeColumnConfig(LLMColumn):
         }
         return LLMJudgeColumnStatistics(**dict(super().statistics(view)), scores=scores)
 
+    def value_type(self) -> Any:
+        """Return the type of `{reasoning, score}` for each criterion."""
+        return type_of_schema(Rubric(self.scores).schema)
+
     def answer_format(self) -> AnswerFormat:
         """Return a format that requires JSON in which every score is one of its options."""
         rubric = Rubric(self.scores)
-        return AnswerFormat(lambda text: rubric.parse(extract_json(text)), rubric.schema)
+        return AnswerFormat(lambda text: extract_json(text, rubric.parse), rubric.schema)
 
     def instructions(self) -> str:
         """Return instructions that ask for the reasoning and the score of each criterion."""

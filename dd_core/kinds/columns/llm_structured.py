@@ -9,6 +9,7 @@ from pydantic import BaseModel, field_validator
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import ResponseSchema
+from dd_core.kinds.columns._types import type_of_schema
 from dd_core.models.conversation import AnswerFormat
 
 
@@ -34,10 +35,14 @@ class LLMStructuredColumnConfig(LLMColumn):
         ResponseSchema(schema)
         return schema
 
+    def value_type(self) -> Any:
+        """Return the type of the schema's values."""
+        return type_of_schema(ResponseSchema(self.output_format).schema)
+
     def answer_format(self) -> AnswerFormat:
         """Return a format that requires JSON of this schema and removes unknown properties."""
         schema = ResponseSchema(self.output_format)
-        return AnswerFormat(lambda text: schema.parse(extract_json(text)), schema.schema)
+        return AnswerFormat(lambda text: extract_json(text, schema.parse), schema.schema)
 
     def instructions(self) -> str:
         """Return instructions that ask for JSON of this schema."""
