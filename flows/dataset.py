@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from typing import Any, cast
+from typing import Annotated, Any, cast
 
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
 from prefect.utilities.annotations import quote
+from pydantic import Field
 
 # Imported from the facade, which declares every kind before the parameter schema is created.
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
+from dd_core.dataset.checks import MOST_ROWS
 from dd_core.dataset.plan import Plan
 from dd_core.designer.dataset_run import RunResult, RunSteps, complete_run
 from dd_core.engine.run import open_dataset, record_progress_sometimes
@@ -49,7 +51,7 @@ from .versions import accept_or_fail, resolve_version
 )
 async def generate_dataset(
     config: DataDesignerConfig | str,
-    num_records: int = 10,
+    num_records: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 10,
     dataset_name: str = "dataset",
     artifact_path: str = "artifacts",
     run_config: RunConfig | None = None,

@@ -123,6 +123,8 @@ def _handler(hub: Hub) -> type[BaseHTTPRequestHandler]:
                     item = json.loads(line)
                     if item["key"] == "file":
                         files[item["value"]["path"]] = base64.b64decode(item["value"]["content"])
+                    elif item["key"] == "deletedFile":
+                        del files[item["value"]["path"]]
                 url = f"{hub.url}/datasets/{name}/commit/{COMMIT}"
                 self._send(200, {"commitUrl": url, "commitOid": COMMIT, "success": True})
             else:

@@ -11,6 +11,7 @@ from pydantic import TypeAdapter, ValidationError
 from dd_core.dataset.compatibility import ToolConfig
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig, JudgeScoreProfilerConfig
 from dd_core.dataset.files import ConfigSource, load_config
+from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import (
     BuilderConfigurationError,
     BuilderSerializationError,
@@ -343,12 +344,10 @@ class DataDesignerConfigBuilder(ModelsBuilder):
 
 def load_model_configs(source: str | Path) -> list[ModelConfig]:
     """Load models from a YAML or JSON file with a `model_configs` list at its top level."""
-    import yaml
-
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no model config file {str(source)!r}")
-    loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8"))
+    loaded: Any = load_yaml_file(path)
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
         raise InvalidConfigError(f"{str(path)!r} has no top-level list `model_configs`; add it")
     return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from numbers import Integral
 
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.gates import ColumnGates, Gates
@@ -14,6 +15,8 @@ from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.models.config import ModelConfig
 
 _GATES = "run_config.gates"
+MOST_ROWS = 1_000_000_000
+"""Rows that a dataset may have. Each of its batches is an object in memory."""
 
 
 def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
@@ -52,6 +55,15 @@ def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> 
                 f"target_column {constraint.target_column!r} is not a sampler column; "
                 "constraints apply to sampler columns only",
             )
+
+
+def check_row_counts(**counts: int) -> list[Problem]:
+    """Check numbers of rows, given by the name of the argument."""
+    return [
+        Problem(name, f"must be a whole number from 1 to {MOST_ROWS:,}, but it is {count!r}")
+        for name, count in counts.items()
+        if not isinstance(count, Integral) or not 1 <= count <= MOST_ROWS
+    ]
 
 
 def check_gates(

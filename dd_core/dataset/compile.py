@@ -21,7 +21,7 @@ from dd_core.dataset.plan import Plan, PlannedColumn, digest
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
-from dd_core.kinds.scope import Scope
+from dd_core.kinds.scope import Scope, UnknownReferenceProblem
 from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig
 from dd_core.models.pool import check_providers
@@ -69,6 +69,8 @@ def compile_plan(
     problems.extend(check_providers(used, providers))
     graph = build_graph(config, producer)
     problems.extend(find_cycles(graph))
+    if config.seed_config is not None and table is None:  # its columns are missing, not unknown
+        problems = [each for each in problems if not isinstance(each, UnknownReferenceProblem)]
     if any(problem.level == "error" for problem in problems):
         raise InvalidConfigError(problem for problem in problems if problem.level == "error")
     return Plan(

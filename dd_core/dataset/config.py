@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dd_core.dataset.compatibility import ToolConfig
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.constraint import Constraint
 from dd_core.kinds.processors.processor import ProcessorConfig
@@ -35,9 +36,7 @@ class Exportable(Declaration):
 
     def to_yaml(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
         """Return YAML text, or write it to `path` and return None."""
-        import yaml
-
-        text: str = yaml.safe_dump(self.to_dict(), indent=indent, allow_unicode=True)
+        text = dump_yaml(self.to_dict(), indent=indent)
         return _text_or_file(text, path)
 
     def to_json(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:

@@ -14,8 +14,10 @@ from pydantic import ValidationError
 
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig
 from dd_core.declaration.kind import Kind
+from dd_core.declaration.yaml_text import load_yaml
 from dd_core.errors import InvalidConfigError, Problem
 from dd_core.kinds.columns.column import Column
+from dd_core.kinds.scope import UnknownReferenceProblem
 from dd_core.models.providers import Providers
 
 ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Path
@@ -53,7 +55,7 @@ def load_config(
         raise InvalidConfigError(
             "it has neither `columns` nor `data_designer`; see docs/first-dataset.md for an example"
         )
-    content: dict[str, Any] = json.loads(json.dumps({**inner}, default=str))  # pyright: ignore[reportUnknownArgumentType]
+    content = _to_json_types(inner)  # pyright: ignore[reportUnknownArgumentType]
     try:
         return DataDesignerConfig.model_validate(content)
     except ValidationError as error:
@@ -94,18 +96,25 @@ def find_config_problems(error: ValidationError, content: Mapping[str, Any]) -> 
 
 
 def _read_mapping(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
-    import yaml
-
     if isinstance(source, Mapping):
         return source
     text, name = _read_text(source)
     try:
-        loaded: Any = json.loads(text) if name.endswith(".json") else yaml.safe_load(text)
-    except (ValueError, yaml.YAMLError) as error:
+        loaded: Any = json.loads(text) if name.endswith(".json") else load_yaml(text)
+    except (ValueError, RecursionError) as error:
         raise InvalidConfigError(f"{name} cannot be read: {error}") from None
     if not isinstance(loaded, Mapping):
-        raise FileNotFoundError(f"there is no config file {name!r}")
+        raise InvalidConfigError(
+            f"{name} must contain a mapping with `columns`, not {type(loaded).__name__}"
+        )
     return loaded  # pyright: ignore[reportUnknownVariableType]
+
+
+def _to_json_types(content: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return json.loads(json.dumps({**content}, default=str))
+    except (ValueError, TypeError, RecursionError) as error:
+        raise InvalidConfigError(f"it cannot be represented as JSON: {error}") from None
 
 
 def _read_text(source: str | Path) -> tuple[str, str]:
@@ -115,11 +124,21 @@ def _read_text(source: str | Path) -> tuple[str, str]:
     if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
         return source, "the config text"
     path = Path(source).expanduser()
-    if not path.is_file():
+    if not _is_file(path):
         raise FileNotFoundError(f"there is no config file {str(source)!r}")
     if path.stat().st_size > _LARGEST_FILE:
         raise InvalidConfigError(f"{str(path)!r} is larger than {_LARGEST_FILE // 1_000_000} MB")
-    return path.read_text(encoding="utf-8"), str(path)
+    try:
+        return path.read_text(encoding="utf-8-sig"), str(path)
+    except (OSError, UnicodeError) as error:
+        raise InvalidConfigError(f"{str(path)!r} cannot be read: {error}") from None
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # the name is too long
+        return False
 
 
 def _download(url: str) -> str:
@@ -190,7 +209,8 @@ def _find_further_problems(
 
     readable: list[Any] = []
     taken: list[str] = []
-    for position, raw in enumerate(content.get("columns") or []):
+    columns: Any = content.get("columns")
+    for position, raw in enumerate(columns if isinstance(columns, list) else ()):  # pyright: ignore
         try:
             Column.read(raw)
             readable.append(raw)
@@ -212,4 +232,5 @@ def _find_further_problems(
 def _is_consequence(problem: Problem, broken: set[str]) -> bool:
     """Whether a problem exists only because an unreadable part was left out."""
     about_models = problem.where.endswith(".model_alias") and "model_configs" in broken
-    return problem.where == "columns" or about_models
+    about_seed = isinstance(problem, UnknownReferenceProblem) and "seed_config" in broken
+    return problem.where == "columns" or about_models or about_seed

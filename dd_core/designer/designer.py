@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from dd_core.dataset.builder import DataDesignerConfigBuilder
+from dd_core.dataset.checks import check_row_counts
 from dd_core.dataset.compatibility import LocalStdioMCPProvider, MCPProvider
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.config import DataDesignerConfig
@@ -26,7 +27,7 @@ from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
 from dd_core.engine.run import open_dataset, record_progress_sometimes, require_ready, require_rows
-from dd_core.errors import BuilderConfigurationError
+from dd_core.errors import BuilderConfigurationError, InvalidConfigError
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.secrets import SecretResolver
@@ -154,6 +155,7 @@ class DataDesigner:
 
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
+        _require_counts(num_records=num_records)
         seed = self._run_config.seed
         plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
         rendering = self._run_config.jinja_rendering_engine.value
@@ -176,6 +178,7 @@ class DataDesigner:
 
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
         """Generate a few rows and estimate the time, tokens and dollars for `num_records`."""
+        _require_counts(num_records=num_records, probe_rows=probe_rows)
 
         async def probe() -> Estimate:
             plan = self._plan(config, seed=0)
@@ -281,6 +284,11 @@ class DataDesigner:
         if isinstance(config, DataDesignerConfigBuilder):
             return config.build()
         return load_config(config, self.providers, self.managed_assets_path)
+
+
+def _require_counts(**counts: int) -> None:
+    if problems := check_row_counts(**counts):
+        raise InvalidConfigError(problems)
 
 
 async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:

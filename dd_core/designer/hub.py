@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.errors import ArtifactStorageError, DataDesignerError
 from dd_core.models.secrets import default_resolver
-from dd_core.storage.directory import CONFIG, DatasetDirectory
+from dd_core.storage.directory import CONFIG, METADATA, DatasetDirectory
 from dd_core.storage.location import Location, list_paths, parse_location
 
 if TYPE_CHECKING:
-    from huggingface_hub import CommitOperationAdd, HfApi
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
 
 
 _TAGS = ("synthetic", "datadesigner")
+_OWN_PATHS = {"data", "images", "readme.md", CONFIG, METADATA, ".gitattributes"}
+_UPLOADED = re.compile(
+    r"[^/]+/batch_\d{5,}\.parquet"  # rows, and tables of processors
+    r"|images/[^/]+/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+"
+)
+"""Paths of files that only an upload of ours creates."""
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (10**6, "100K<n<1M"))
 
 
@@ -45,8 +53,9 @@ class HuggingFaceHubClient:
         """Upload a dataset's folder in one commit; returns the URL of the repository.
 
         Rows go to `data/`, images to `images/`, and tables that processors made to folders with the
-        processors' names. Raises `ArtifactStorageError` if there is nothing to upload or the hub
-        rejects the upload.
+        processors' names. Files of an earlier upload that the dataset no longer has are removed;
+        other files in the repository stay. Raises `ArtifactStorageError` if there is nothing to
+        upload or the hub rejects the upload.
         """
         directory = DatasetDirectory(parse_location(dataset_path))
         if not directory.files():
@@ -54,12 +63,15 @@ class HuggingFaceHubClient:
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):
             raise ArtifactStorageError(f"repo_id {repo_id!r} must have the form <user>/<name>")
         api = self._api()
+        uploads: list[CommitOperationAdd | CommitOperationDelete]
         uploads = [*_uploads(directory, format_card(directory, repo_id, description, tags))]
         from httpx import HTTPError
         from huggingface_hub.errors import HfHubHTTPError
 
         try:
             url = api.create_repo(repo_id, repo_type="dataset", private=private, exist_ok=True)
+            there = api.list_repo_files(repo_id, repo_type="dataset")
+            uploads += _list_leftovers(there, {each.path_in_repo for each in uploads})
             message = f"Upload {directory.count_rows():,} records"
             api.create_commit(repo_id, uploads, commit_message=message, repo_type="dataset")
         except (HfHubHTTPError, HTTPError, ValueError) as error:
@@ -91,10 +103,11 @@ def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperati
     for folder in list_paths(directory.path / "images", "*"):
         for path in list_paths(folder, "*"):
             yield file(path, f"images/{folder.name}/{path.name}")
-    for name, paths in directory.processor_files().items():
-        names[name] = [f"{name}/{path.name}" for path in paths]
-        for path in paths:
-            yield file(path, f"{name}/{path.name}")
+    tables = directory.processor_files()
+    for name, folder in _choose_folders(tables).items():
+        names[folder] = [f"{folder}/{path.name}" for path in tables[name]]
+        for path in tables[name]:
+            yield file(path, f"{folder}/{path.name}")
     yield file(directory.path / CONFIG, CONFIG)
     metadata = {**directory.metadata.to_json(), "file_paths": names}
     for private in ("flow_runs", "answered_at", "processed", "parts_folder"):
@@ -103,20 +116,49 @@ def _uploads(directory: DatasetDirectory, readme: str) -> Iterator[CommitOperati
     yield CommitOperationAdd("metadata.json", orjson.dumps(metadata, option=options))
 
 
+def _choose_folders(names: Iterable[str]) -> dict[str, str]:
+    """The folders of processors' tables by name: the name, unless another file has this path."""
+    names = [*names]
+    taken = {*_OWN_PATHS, *(name.lower() for name in names)}
+    folders: dict[str, str] = {}
+    for name in names:
+        folder = re.sub(r"[\[\]]", "_", name)  # brackets have a meaning in patterns
+        if folder != name or name.lower() in _OWN_PATHS:
+            folder = f"{folder}-processor"
+            while folder.lower() in taken:
+                folder += "-1"
+            taken.add(folder.lower())
+        folders[name] = folder
+    return folders
+
+
+def _list_leftovers(there: Iterable[str], uploaded: Collection[str]) -> list[CommitOperationDelete]:
+    """Deletions of the files that an earlier upload left and this one does not replace."""
+    from huggingface_hub import CommitOperationDelete
+
+    return [
+        CommitOperationDelete(path)
+        for path in there
+        if path not in uploaded and _UPLOADED.fullmatch(path)
+    ]
+
+
+def _describe_files(name: str, folder: str) -> Mapping[str, Any]:
+    """A configuration of the card: its name, and the files of its only split."""
+    files = [{"split": "train", "path": f"{folder}/*.parquet"}]
+    return {"config_name": name, "data_files": files}
+
+
 def format_card(
     directory: DatasetDirectory, repo_id: str, description: str, tags: Sequence[str] | None = None
 ) -> str:
     """Format a dataset's README: metadata for the hub, and a description for readers."""
-    import yaml
-
     rows = directory.count_rows()
     size = next((name for most, name in _SIZES if rows < most), "1M<n<10M")
-    configs: list[Mapping[str, Any]] = [
-        {"config_name": "data", "data_files": "data/*.parquet", "default": True}
-    ]
+    configs: list[Mapping[str, Any]] = [{**_describe_files("data", "data"), "default": True}]
     configs += [
-        {"config_name": name, "data_files": f"{name}/*.parquet"}
-        for name in directory.processor_files()
+        _describe_files(folder, folder)
+        for folder in _choose_folders(directory.processor_files()).values()
     ]
     head = {
         "tags": [*dict.fromkeys([*_TAGS, *(tags or ())])],
@@ -126,7 +168,7 @@ def format_card(
     schema: Any = next(directory.tables()).schema
     columns = "\n".join(f"| `{field.name}` | `{field.type}` |" for field in schema)
     return f"""---
-{yaml.safe_dump(head, sort_keys=False, allow_unicode=True)}---
+{dump_yaml(head, sort_keys=False)}---
 # {directory.metadata.dataset_name or repo_id.split("/")[1]}
 
 {description}

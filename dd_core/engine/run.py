@@ -12,7 +12,7 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import Any
 
-from dd_core.dataset.checks import check_gates
+from dd_core.dataset.checks import check_gates, check_row_counts
 from dd_core.dataset.compile import compile_plan, reseed
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig
 from dd_core.dataset.plan import Plan
@@ -27,13 +27,26 @@ from dd_core.errors import (
 )
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
-from dd_core.storage.directory import CONFIG, DatasetDirectory
+from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
 from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_RECORDS = 1.0
+_README = "README.md"
+_CARD = """---
+configs:
+- config_name: data
+  default: true
+  data_files:
+  - split: train
+    path: {rows}/*.parquet
+---
+
+The rows of this dataset are in `{rows}`, and `{config}` is the configuration that generated them.
+The lines above tell `datasets.load_dataset` which files to read.
+"""
 _MOST_TIME_FOR_RECORDS = 1 / 20
 """Share of the run's time: with many parts, recording the progress takes seconds."""
 
@@ -85,6 +98,8 @@ def open_dataset(
     )
     directory.copy_metadata()
     directory.write_text(CONFIG, BuilderConfig.of(plan.config).to_json() or "")
+    if directory.read_text(_README) is None:
+        directory.write_text(_README, _CARD.format(rows=ROWS_FOLDER, config=CONFIG))
     return plan, directory
 
 
@@ -98,6 +113,8 @@ def check_plan(
     assets: Path | None = None,
 ) -> Plan:
     """The plan with a seed of 0; raises everything that is wrong with the config and its run."""
+    if counts := check_row_counts(num_records=num_records):
+        raise InvalidConfigError(counts)
     rendering = run_config.jinja_rendering_engine.value
     plan = compile_plan(config, providers, 0, rendering=rendering, managed_assets=assets)
     problems = check_budget(run_config.budget, {model.alias: model for model in plan.models})

@@ -42,6 +42,13 @@ class Scope:
         return [name for name in names if name not in self.names]
 
 
+class UnknownReferenceProblem(Problem):
+    """A reference to a column that does not exist.
+
+    It says nothing if columns are missing only because the seed dataset cannot be read.
+    """
+
+
 def find_references(source: str | None) -> list[str]:
     """Return the names that a template uses, sorted; an empty list for None."""
     return sorted(list_references(source)) if source else []
@@ -80,4 +87,4 @@ def report_unknown(place: str, name: str, scope: Scope) -> Problem:
 
     close = get_close_matches(name, scope.names, n=1)
     fix = f"did you mean {close[0]!r}?" if close else list_known("columns", scope.names)
-    return Problem(place, f"refers to unknown column {name!r}; {fix}")
+    return UnknownReferenceProblem(place, f"refers to unknown column {name!r}; {fix}")

@@ -201,7 +201,7 @@ def _within(value: Any, name: str, low: float, high: float) -> Any:
 def _generation_type(value: Any) -> str:
     """The tag of a value; for a mapping without a tag, inferred from its other keys."""
     if not isinstance(value, Mapping):
-        return str(value.generation_type)
+        return str(getattr(value, "generation_type", "chat-completion"))
     given: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
     if "generation_type" in given:
         return str(given["generation_type"])

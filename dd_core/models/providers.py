@@ -12,6 +12,7 @@ from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
+from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, UnknownProviderError
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.secrets import SecretResolver, default_resolver
@@ -47,10 +48,17 @@ def load_default_providers() -> list[ModelProvider]:
     path = get_home_directory() / "model_providers.yaml"
     if not path.is_file():
         return [*get_built_in_providers()]
-    import yaml
+    listed = _load_list(path, "providers")
+    return [ModelProvider.model_validate(item) for item in listed]
 
-    loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    return [ModelProvider.model_validate(item) for item in loaded.get("providers", [])]
+
+def _load_list(path: Path, name: str) -> list[Any]:
+    """The list of this name in one of the user's YAML files."""
+    loaded: Any = load_yaml_file(path) or {}
+    listed: Any = loaded.get(name, []) if isinstance(loaded, dict) else None  # pyright: ignore
+    if not isinstance(listed, list):
+        raise InvalidConfigError(f"{str(path)!r} has no top-level list `{name}`; add it")
+    return listed  # pyright: ignore[reportUnknownVariableType]
 
 
 @dataclass(frozen=True)
@@ -193,10 +201,7 @@ def load_default_models() -> list[ModelConfig]:
     """Load the models in the user's `model_configs.yaml`; default: the built-in ones."""
     path = get_home_directory() / "model_configs.yaml"
     if path.is_file():
-        import yaml
-
-        loaded: Any = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-        return [ModelConfig.model_validate(item) for item in loaded.get("model_configs", [])]
+        return [ModelConfig.model_validate(item) for item in _load_list(path, "model_configs")]
     return [
         ModelConfig.model_validate(
             {

@@ -25,6 +25,8 @@ Location: TypeAlias = "Path | UPath"
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
 _LOCAL_SCHEMES = ("file", "local")
+_LONGEST_NAME = 200
+"""Bytes of a name. File systems allow 255; the rest is for suffixes of ours."""
 
 
 def is_remote(address: str | Location) -> bool:
@@ -59,6 +61,32 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
             f"{address} cannot be reached: {error}; install the fsspec package for it, "
             "for example s3fs for s3:// or gcsfs for gs://"
         ) from error
+
+
+def require_short_name(what: str, name: str) -> None:
+    """Raise `ArtifactStorageError` if a folder or file cannot have this name in every storage."""
+    try:
+        length = len(name.encode())
+    except UnicodeEncodeError:
+        raise ArtifactStorageError(f"{what} {name!a} is not valid text; rename it") from None
+    if length > _LONGEST_NAME:
+        raise ArtifactStorageError(
+            f"{what} '{name[:20]}...' has {length} bytes; use at most {_LONGEST_NAME}"
+        )
+
+
+def require_folder(path: Location) -> None:
+    """Raise `ArtifactStorageError` if no folder can be at this path, because a file is there."""
+    if not isinstance(path, Path):
+        return
+    for place in (path, *path.parents):
+        if place.is_dir():
+            return
+        if os.path.lexists(place):
+            raise ArtifactStorageError(
+                f"{place} is a file, but a folder is needed there; choose another artifact_path "
+                "or dataset_name"
+            )
 
 
 def put(path: Location, content: bytes | memoryview) -> None:

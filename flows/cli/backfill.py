@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .options import (
+    ROW_COUNT,
     add_config_argument,
     artifacts_option,
     dataset_option,
@@ -30,7 +31,12 @@ if TYPE_CHECKING:
 )
 @click.option("--to", "last", metavar="DATE", help="Last day; default: today.")
 @click.option(
-    "-n", "--num-records", default=10, show_default=True, help="Number of rows of each version."
+    "-n",
+    "--num-records",
+    type=ROW_COUNT,
+    default=10,
+    show_default=True,
+    help="Number of rows of each version.",
 )
 @dataset_option
 @artifacts_option

@@ -15,6 +15,7 @@ from .datasets import export, push, report
 from .limits import limits
 from .local import local
 from .options import (
+    ROW_COUNT,
     add_config_argument,
     artifacts_option,
     dataset_option,
@@ -58,7 +59,12 @@ def cli(kinds: tuple[str, ...]) -> None:
 @cli.command()
 @add_config_argument
 @click.option(
-    "-n", "--num-records", default=10, show_default=True, help="Number of rows to generate."
+    "-n",
+    "--num-records",
+    type=ROW_COUNT,
+    default=10,
+    show_default=True,
+    help="Number of rows to generate.",
 )
 @dataset_option
 @artifacts_option
@@ -163,7 +169,12 @@ def retry_failed(
 @cli.command()
 @add_config_argument
 @click.option(
-    "-n", "--num-records", default=10, show_default=True, help="Number of rows to generate."
+    "-n",
+    "--num-records",
+    type=ROW_COUNT,
+    default=10,
+    show_default=True,
+    help="Number of rows to generate.",
 )
 @click.option(
     "-o",
@@ -191,6 +202,8 @@ def preview(
 
     from .terminal import explain_source, show_rows
 
+    if output is not None and Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
+        raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
     )
@@ -210,10 +223,16 @@ def preview(
 @cli.command()
 @add_config_argument
 @click.option(
-    "-n", "--num-records", default=1000, show_default=True, help="Number of rows of the dataset."
+    "-n",
+    "--num-records",
+    type=ROW_COUNT,
+    default=1000,
+    show_default=True,
+    help="Number of rows of the dataset.",
 )
 @click.option(
     "--probe-rows",
+    type=ROW_COUNT,
     default=5,
     show_default=True,
     help="Number of rows to generate for the estimate.",

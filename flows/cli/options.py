@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
+ROW_COUNT = click.IntRange(min=1)
+"""Type of options that are a number of rows."""
+
 
 def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
     """Add the argument CONFIG, and arguments after `--` for a configuration in a Python file."""
@@ -75,9 +78,10 @@ def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
 
     given: dict[str, Any] = {}
     if path is not None:
-        import yaml
-
-        given = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
+        loaded = _read_yaml(path)
+        if not isinstance(loaded, dict):
+            raise click.ClickException(f"{path!r} must contain settings such as `buffer_size: 100`")
+        given = loaded  # pyright: ignore[reportUnknownVariableType]
     if seed is not None:
         given["seed"] = seed
     return RunConfig.model_validate(given)
@@ -87,13 +91,23 @@ def read_providers(path: str | None) -> list[Any] | None:
     """Read model providers from a YAML file."""
     if path is None:
         return None
-    import yaml
-
     from dd_core.models.config import ModelProvider
 
-    loaded: Any = yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}
-    listed: list[Any] = loaded.get("providers", []) if "providers" in loaded else loaded
-    return [ModelProvider.model_validate(item) for item in listed]
+    loaded = _read_yaml(path)
+    listed: Any = loaded.get("providers", []) if isinstance(loaded, dict) else loaded  # pyright: ignore
+    if not isinstance(listed, list):
+        raise click.ClickException(f"{path!r} has no top-level list `providers`; add it")
+    return [ModelProvider.model_validate(item) for item in listed]  # pyright: ignore
+
+
+def _read_yaml(path: str) -> Any:
+    from dd_core.declaration.yaml_text import load_yaml_file
+    from dd_core.errors import InvalidConfigError
+
+    try:
+        return load_yaml_file(path) or {}
+    except InvalidConfigError as error:
+        raise click.ClickException(str(error)) from None
 
 
 def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:

@@ -19,11 +19,12 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from dd_core.declaration.kind import Kind
-from dd_core.errors import Problem
+from dd_core.errors import ArtifactStorageError, Problem
 from dd_core.kinds.scope import Scope
+from dd_core.storage.location import require_short_name
 from dd_core.templates.template import RenderingMode
 
 if TYPE_CHECKING:
@@ -52,6 +53,15 @@ class ProcessorConfig(Kind, tag="processor_type"):
 
     name: str = Field(min_length=1, pattern=r'^[^<>:"/\\|?*\x00-\x1f.][^<>:"/\\|?*\x00-\x1f]*$')
     """Name of the processor, and of the folder of its side dataset."""
+
+    @field_validator("name")
+    @classmethod
+    def _fits_a_folder(cls, name: str) -> str:
+        try:
+            require_short_name("the name", name)
+        except ArtifactStorageError as error:
+            raise ValueError(str(error)) from None
+        return name
 
     def identity(self) -> dict[str, Any]:
         """Return what determines the effect of this processor, as JSON types, for fingerprints."""

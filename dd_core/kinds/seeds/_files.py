@@ -13,12 +13,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from pydantic import SecretStr
 
 from dd_core.errors import SeedDatasetError
-from dd_core.kinds.seeds._table import ArrowSeedTable
+from dd_core.kinds.seeds._column_types import Typed
+from dd_core.kinds.seeds._csv import read_csv_files
+from dd_core.kinds.seeds._json import read_json_files
+from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, unify_tables
+from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, show_path
 from dd_core.kinds.seeds.seed import SeedTable
 
 if TYPE_CHECKING:
@@ -94,44 +98,47 @@ class RemoteFiles:
         return url_to_fs(self.path)
 
 
-def open_table(files: LocalFiles | RemoteFiles) -> SeedTable:
+def open_table(files: LocalFiles | RemoteFiles, options: TextOptions | None = None) -> SeedTable:
     """Open the files as one table. A process reads them once, as long as they do not change."""
     try:
         stamps = files.stamps()
     except Exception as error:  # each file system raises its own errors
         raise _unreadable(files.path, error) from error
     if not stamps:
-        raise SeedDatasetError(f"there is no file at {files.path!r}; check the path")
-    return ArrowSeedTable(*_read(files, stamps))
+        raise SeedDatasetError(f"there is no file at {show_path(files.path)!r}; check the path")
+    return _read(files, options or TextOptions(), stamps)
 
 
 def _unreadable(name: str, error: Exception) -> SeedDatasetError:
-    reason = str(error) or type(error).__name__
-    return SeedDatasetError(f"seed file {name!r} cannot be read: {reason}")
+    return UnreadableFileError(name, str(error) or type(error).__name__)
 
 
 @lru_cache(maxsize=4)
-def _read(files: LocalFiles | RemoteFiles, stamps: Sequence[Stamp]) -> tuple[pa.Table, str]:
+def _read(
+    files: LocalFiles | RemoteFiles, options: TextOptions, stamps: Sequence[Stamp]
+) -> ArrowSeedTable:
     """The files' rows and a hash of their content, from the same bytes so that they agree.
 
     `stamps` is part of the cache key: a file that has changed is read again.
     """
-    import pyarrow as pa
-
     name = files.path
     digest = hashlib.blake2b(digest_size=16)
     try:
-        tables: list[pa.Table] = []
-        for name, _, size in stamps:
+        contents: list[tuple[str, bytes]] = []
+        for name, _, _ in stamps:
             with files.open(name) as file:
-                digest.update(
-                    hashlib.file_digest(cast("io.BufferedReader", file), "blake2b").digest()
-                )
-                file.seek(0)
-                tables.append(_READERS[get_suffix(name)](file, size))
-        return pa.concat_tables(tables, promote_options="permissive"), digest.hexdigest()
+                content = file.read()
+            digest.update(hashlib.blake2b(content).digest())
+            contents.append((name, content))
+        found = _READERS[get_suffix(files.path)](contents, options)
+        table = found.table()
+    except SeedDatasetError:
+        raise
     except Exception as error:  # each file system raises its own errors
         raise _unreadable(name, error) from error
+    for fact in (options.describe(), *found.notes):
+        digest.update(fact.encode())
+    return ArrowSeedTable(table, digest.hexdigest(), found.mixed)
 
 
 def get_suffix(name: str) -> str:
@@ -142,44 +149,25 @@ def get_suffix(name: str) -> str:
     return suffix
 
 
-def _read_parquet(file: BinaryIO, size: int) -> pa.Table:
+def _read_parquet_files(files: Sequence[tuple[str, bytes]], options: TextOptions) -> Typed:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
-    return pq.ParquetFile(file).read()  # `read_table` adds columns for folders such as a=1
-
-
-def _read_csv(file: BinaryIO, size: int) -> pa.Table:
-    from pyarrow import csv
-
-    return csv.read_csv(
-        file,
-        # One block, because types are inferred from the first block only.
-        read_options=csv.ReadOptions(block_size=min(size + 1, 2**31 - 1)),
-        parse_options=csv.ParseOptions(newlines_in_values=True),
-        convert_options=csv.ConvertOptions(
-            null_values=[""], strings_can_be_null=True, quoted_strings_can_be_null=False
-        ),
-    )
-
-
-def _read_json(file: BinaryIO, size: int) -> pa.Table:
-    import orjson
-    import pyarrow as pa
-
-    content = file.read()
-    if content.lstrip().startswith(b"["):
-        records = orjson.loads(content)
-    else:
-        records = [orjson.loads(line) for line in content.splitlines() if line.strip()]
-    if not all(isinstance(record, dict) for record in records):
-        raise ValueError("every record must be a JSON object")
-    names = dict.fromkeys(name for record in records for name in record)
-    return pa.table({name: [record.get(name) for record in records] for name in names})
+    tables: list[tuple[str, pa.Table]] = []
+    for name, content in files:
+        try:
+            # `read_table` would add columns for folders such as a=1.
+            table = pq.ParquetFile(pa.BufferReader(content)).read()
+            check_names(table.column_names)
+        except (ValueError, OSError, NotImplementedError) as error:
+            raise _unreadable(name, error) from error
+        tables.append((name, table))
+    return Typed.of(unify_tables(tables))
 
 
 _READERS = {
-    ".parquet": _read_parquet,
-    ".csv": _read_csv,
-    ".json": _read_json,
-    ".jsonl": _read_json,
+    ".parquet": _read_parquet_files,
+    ".csv": read_csv_files,
+    ".json": read_json_files,
+    ".jsonl": read_json_files,
 }

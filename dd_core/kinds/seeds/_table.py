@@ -8,40 +8,131 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from dd_core.errors import SeedDatasetError
+from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.seed import SeedTable
+from dd_core.storage.arrow import ArrowValues, combine_chunks
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 class ArrowSeedTable(SeedTable):
-    """An Arrow table, with the hash of its files if it was read from files."""
+    """An Arrow table, with the hash of its files if it was read from files.
 
-    def __init__(self, table: pa.Table, content_hash: str | None = None) -> None:
+    `mixed` names columns of floats whose whole numbers are returned as integers, because they were
+    written without a decimal point.
+    """
+
+    def __init__(
+        self, table: pa.Table, content_hash: str | None = None, mixed: Collection[str] = ()
+    ) -> None:
         self.columns = [*table.column_names]
+        self._mixed = frozenset(mixed)
         self.num_rows = table.num_rows
-        self._table = table
+        self._table = _without_views(table)
         self._content_hash = content_hash
 
-    def take(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
-        """Python values; dates and times are those of the `datetime` module."""
+    def take(self, column: str, rows: NDArray[np.int64]) -> ArrowValues:
+        """Python values, with the array that they come from, which keeps their type."""
         import pyarrow as pa
+        import pyarrow.compute as pc
 
         indices: Any = pa.array(rows)
-        taken = self._table.column(column).take(indices)
-        values = taken.to_pylist()
+        taken: Any = combine_chunks(self._table.column(column).take(indices))
         if pa.types.is_floating(taken.type):
-            return [None if value != value else value for value in values]
-        return values
+            taken = pc.if_else(pc.is_nan(taken), pa.scalar(None, taken.type), taken)
+        if column in self._mixed:
+            return ArrowValues(taken, [_whole(value) for value in taken.to_pylist()])
+        return ArrowValues(taken)
+
+    def column_type(self, column: str) -> Any:
+        """Type of the column in the table."""
+        return self._table.schema.field(column).type
 
     def content_hash(self) -> str:
         """Hash of the files that the table was read from; default: hash of its columns."""
         return self._content_hash or _table_hash(self._table)
+
+
+def _without_views(table: pa.Table) -> pa.Table:
+    """Return the table without string views and binary views: Arrow cannot select rows of them."""
+    import pyarrow as pa
+
+    types = {pa.string_view(): pa.string(), pa.binary_view(): pa.binary()}
+    for index, field in enumerate(table.schema):
+        if field.type in types:
+            column = table.column(index).cast(types[field.type])
+            table = table.set_column(index, field.name, column)
+    return table
+
+
+def _whole(value: float | None) -> float | int | None:
+    return int(value) if value is not None and value.is_integer() else value
+
+
+def check_names(names: Sequence[str]) -> None:
+    """Raise `ValueError` if a column has no name, or the name of another column."""
+    for position, name in enumerate(names, 1):
+        if not name.strip():
+            raise ValueError(
+                f"column {position} has no name; name it, or leave it out "
+                "(pandas writes an index without a name unless index=False)"
+            )
+        if name in names[: position - 1]:
+            raise ValueError(f"two columns are named {name!r}; rename one")
+
+
+def unify_tables(tables: Sequence[tuple[str, pa.Table]]) -> pa.Table:
+    """Concatenate the tables of files, given by name.
+
+    Equal types stay as they are. Others are widened if no value changes. Otherwise, the error names
+    the column and two files.
+    """
+    import pyarrow as pa
+
+    schemas = [table.schema for _, table in tables]
+    try:
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        raise SeedDatasetError(_explain_difference(tables) or str(error)) from error
+    for name, table in tables:
+        for field in table.schema:
+            wanted = schema.field(field.name).type
+            try:
+                table.column(field.name).cast(wanted)
+            except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+                raise SeedDatasetError(
+                    f"seed file {show_path(name)!r} cannot be read: column {field.name!r} is "
+                    f"{field.type}, which other files make {wanted}: {error}"
+                ) from error
+    return pa.concat_tables([table for _, table in tables], promote_options="permissive")
+
+
+def _explain_difference(tables: Sequence[tuple[str, pa.Table]]) -> str | None:
+    """Explain which column has different types in which two files."""
+    import pyarrow as pa
+
+    first: dict[str, tuple[str, Any]] = {}
+    for name, table in tables:
+        for field in table.schema:
+            other, known = first.setdefault(field.name, (name, field))
+            try:
+                pa.unify_schemas(
+                    [pa.schema([known]), pa.schema([field])], promote_options="permissive"
+                )
+            except (pa.ArrowInvalid, pa.ArrowTypeError):
+                return (
+                    f"seed file {show_path(name)!r} cannot be read: column {field.name!r} is "
+                    f"{field.type}, but {known.type} in {show_path(other)!r}; use one type"
+                )
+    return None
 
 
 def _table_hash(table: pa.Table) -> str:

@@ -12,7 +12,7 @@ from typing import Any, Literal
 from pydantic import Field, field_validator
 
 from dd_core.errors import SeedDatasetError
-from dd_core.kinds.seeds._table import ArrowSeedTable
+from dd_core.kinds.seeds._table import ArrowSeedTable, check_names
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 
@@ -35,8 +35,12 @@ class DataFrameSeedSource(SeedSource):
         import pyarrow as pa
 
         try:
+            check_names([str(name) for name in self.df.columns])
+        except ValueError as error:
+            raise SeedDatasetError(f"the seed DataFrame cannot be used: {error}") from None
+        try:
             return ArrowSeedTable(pa.Table.from_pandas(self.df, preserve_index=False))
-        except (pa.ArrowInvalid, pa.ArrowTypeError) as error:
+        except (ValueError, TypeError, OverflowError, NotImplementedError) as error:
             raise SeedDatasetError(
                 f"a column of the seed DataFrame mixes types: {error}"
             ) from error

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import codecs
 import hashlib
+import os
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal
@@ -14,7 +16,11 @@ from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from dd_core.errors import Problem, SeedDatasetError
+from dd_core.kinds.seeds._text import check_encoding, explain_bad_byte, show_path
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
+
+_BLOCK = 2**20
+"""Bytes of a file that are read at a time."""
 
 
 class FolderSource(SeedSource):
@@ -92,14 +98,13 @@ class FileContentsSeedSource(FolderSource):
     @field_validator("encoding")
     @classmethod
     def _is_known(cls, name: str) -> str:
-        try:
-            codecs.lookup(name)
-        except LookupError:
-            raise ValueError(f"encoding {name!r} is unknown; use, for example, utf-8") from None
-        return name
+        return check_encoding(name)
 
     def open(self) -> SeedTable:
-        """The table of the files; their text is read when a batch needs it."""
+        """The table of the files; their text is read when a batch needs it.
+
+        Raises `SeedDatasetError` if a file is not text in this encoding.
+        """
         return self.table("file_contents", self.encoding)
 
 
@@ -114,6 +119,8 @@ class _Files(SeedTable):
         self._files = files
         self._kind = kind
         self._encoding = encoding
+        # The bytes are hashed while the text is checked, so that files are read only once.
+        self._digests = [_digest_text(path, encoding) for path in files] if encoding else []
 
     def take(self, column: str, rows: NDArray[np.int64]) -> list[Any]:
         """Values of one column; raises `SeedDatasetError` if a file cannot be read."""
@@ -123,11 +130,11 @@ class _Files(SeedTable):
             case "source_kind":
                 return [self._kind] * len(chosen)
             case "source_path":
-                return [str(path) for path in chosen]
+                return [show_path(path) for path in chosen]
             case "relative_path":
-                return [path.relative_to(self._root).as_posix() for path in chosen]
+                return [show_path(path.relative_to(self._root).as_posix()) for path in chosen]
             case "file_name":
-                return [path.name for path in chosen]
+                return [show_path(path.name) for path in chosen]
             case _:
                 texts = {path: self._read(path) for path in {*chosen}}
                 return [texts[path] for path in chosen]
@@ -135,17 +142,41 @@ class _Files(SeedTable):
     def content_hash(self) -> str:
         """Hash of the files' paths and, if there is a `content` column, of their bytes."""
         digest = hashlib.blake2b(digest_size=16)
-        for path in self._files:
-            digest.update(f"{path.relative_to(self._root)}\0".encode())
-            if self._encoding:
-                with path.open("rb") as file:
-                    digest.update(hashlib.file_digest(file, "blake2b").digest())
+        for position, path in enumerate(self._files):
+            digest.update(os.fsencode(path.relative_to(self._root)) + b"\0")
+            if self._digests:
+                digest.update(self._digests[position])
         return digest.hexdigest()
 
     def _read(self, path: Path) -> str:
         try:
-            return path.read_text(encoding=self._encoding)
+            text = path.read_text(encoding=self._encoding)
         except (OSError, UnicodeError) as error:
-            raise SeedDatasetError(
-                f"seed file {str(path)!r} cannot be read as {self._encoding}: {error}"
-            ) from error
+            raise _cannot_read(path, self._encoding, error) from error
+        return text.removeprefix("\ufeff")
+
+
+def _digest_text(path: Path, encoding: str) -> bytes:
+    """The hash of a file; raises `SeedDatasetError` if it is not text in this encoding."""
+    digest, decoder = hashlib.blake2b(), codecs.getincrementaldecoder(encoding)()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(_BLOCK):
+                digest.update(block)
+                decoder.decode(block)
+        decoder.decode(b"", final=True)
+    except (OSError, UnicodeError) as error:
+        raise _cannot_read(path, encoding, error) from error
+    return digest.digest()
+
+
+def _cannot_read(path: Path, encoding: str | None, error: Exception) -> SeedDatasetError:
+    reason = str(error)
+    if isinstance(error, UnicodeDecodeError):
+        with suppress(OSError):
+            try:
+                path.read_bytes().decode(encoding or "utf-8")
+            except UnicodeDecodeError as found:
+                before = found.object[: found.start].decode(encoding or "utf-8", errors="replace")
+                reason = explain_bad_byte(found, before, encoding)
+    return SeedDatasetError(f"seed file {show_path(path)!r} cannot be read as {encoding}: {reason}")

@@ -8,11 +8,12 @@ from pydantic import SecretStr, field_serializer, field_validator
 
 from dd_core.errors import SecretResolutionError, SeedDatasetError
 from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
-from dd_core.kinds.seeds.seed import SeedSource, SeedTable
+from dd_core.kinds.seeds._text import TextFileSource
+from dd_core.kinds.seeds.seed import SeedTable
 from dd_core.models.secrets import default_resolver, mask_secret
 
 
-class HuggingFaceSeedSource(SeedSource):
+class HuggingFaceSeedSource(TextFileSource):
     """The rows of files in a dataset repository, sorted by path."""
 
     seed_type: Literal["hf"] = "hf"
@@ -43,7 +44,8 @@ class HuggingFaceSeedSource(SeedSource):
 
     def open(self) -> SeedTable:
         """The table of the files. A process reads them once, as long as they do not change."""
-        return open_table(RemoteFiles(f"hf://{self.path}", self._token(), self.endpoint))
+        files = RemoteFiles(f"hf://{self.path}", self._token(), self.endpoint)
+        return open_table(files, self.options)
 
     def _token(self) -> SecretStr | None:
         if self.token is None:

@@ -11,10 +11,11 @@ from pydantic import field_validator
 
 from dd_core.errors import Problem
 from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, get_suffix, open_table
-from dd_core.kinds.seeds.seed import SeedSource, SeedTable
+from dd_core.kinds.seeds._text import TextFileSource
+from dd_core.kinds.seeds.seed import SeedTable
 
 
-class LocalFileSeedSource(SeedSource):
+class LocalFileSeedSource(TextFileSource):
     """The rows of a file, or of all files in a folder with the same suffix, sorted by name."""
 
     seed_type: Literal["local"] = "local"
@@ -60,4 +61,5 @@ class LocalFileSeedSource(SeedSource):
     def open(self) -> SeedTable:
         """The table of the files. A process reads them once, as long as they do not change."""
         remote = "://" in self.path
-        return open_table(RemoteFiles(self.path) if remote else LocalFiles(self.path))
+        files = RemoteFiles(self.path) if remote else LocalFiles(self.path)
+        return open_table(files, self.options)

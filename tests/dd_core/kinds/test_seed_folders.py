@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from pydantic import ValidationError
 
 import dd_core.config as dd
 from dd_core import DataDesigner, InvalidConfigError
-from dd_core.errors import DataDesignerGenerationError
+from dd_core.errors import SeedDatasetError
 
 
 @pytest.fixture
@@ -91,8 +92,34 @@ def test_mistakes_are_found_before_the_run(folder: Path) -> None:
 def test_a_file_that_cannot_be_read_is_named(folder: Path) -> None:
     (folder / "bad.txt").write_bytes(b"\xff\xfe\xfa")
     source = dd.FileContentsSeedSource(path=str(folder), file_pattern="bad.txt")
-    with pytest.raises(DataDesignerGenerationError, match=r"bad.txt' cannot be read as utf-8"):
+    with pytest.raises(InvalidConfigError, match=r"bad.txt' cannot be read as utf-8: line 1, char"):
         rows(source, 1)
+
+
+def test_a_name_that_is_not_text_is_shown_with_its_bytes(tmp_path: Path) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    (tmp_path / "b.txt").write_bytes("\ufefftwo".encode())
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.txt")).write_text("three")
+    before = dd.DirectorySeedSource(path=str(tmp_path)).open().content_hash()
+    for kind in (dd.DirectorySeedSource, dd.FileContentsSeedSource):
+        found = rows(kind(path=str(tmp_path)), 3)
+        assert [row["file_name"] for row in found] == ["a.txt", "b.txt", "caf\\xe9.txt"]
+        assert found[2]["source_path"].endswith("/caf\\xe9.txt")
+    assert [row["content"] for row in found] == ["one", "two", "three"]
+    assert dd.DirectorySeedSource(path=str(tmp_path)).open().content_hash() == before
+    bad = Path(os.fsdecode(bytes(tmp_path) + b"/\xff.txt"))
+    bad.write_bytes(b"x\n\xff")
+    with pytest.raises(InvalidConfigError, match=r"xff.txt' cannot be read as utf-8: line 2, char"):
+        rows(dd.FileContentsSeedSource(path=str(tmp_path)), 1)
+
+
+def test_tables_may_have_such_names_too(tmp_path: Path) -> None:
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.csv")).write_text("n\n1\n")
+    assert dd.LocalFileSeedSource(path=str(tmp_path / "*.csv")).open().num_rows == 1
+    Path(os.fsdecode(bytes(tmp_path) + b"/caf\xe9.csv")).write_text("n,n\n1,2\n")
+    with pytest.raises(SeedDatasetError, match=r"caf\\\\xe9.csv' cannot be read") as caught:
+        dd.LocalFileSeedSource(path=str(tmp_path / "*.csv")).open()
+    str(caught.value).encode()
 
 
 def test_a_file_names_the_folder(folder: Path) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.rollouts.trace import (
     MalformedRolloutError,
     Message,
@@ -42,7 +43,7 @@ class ClaudeCode:
     def read(self, path: Path, root: Path) -> list[Trace]:
         """The one trace in a file."""
         records = read_json_lines(path)
-        session = get_first_text(records, "sessionId") or path.stem
+        session = get_first_text(records, "sessionId") or show_path(path.stem)
         agent = get_first_text(records, "agentId")
         is_sidechain = any(record.get("isSidechain") is True for record in records)
         indexed = _find_index_entry(path, root, session)

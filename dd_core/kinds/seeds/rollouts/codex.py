@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.rollouts.trace import (
     MalformedRolloutError,
     Message,
@@ -50,7 +51,7 @@ class Codex:
         branch = make_record(meta.get("git")).get("branch")
         return [
             Trace(
-                trace_id=get_text(meta.get("id")) or path.stem,
+                trace_id=get_text(meta.get("id")) or show_path(path.stem),
                 cwd=get_text(meta.get("cwd")),
                 git_branch=get_text(meta.get("git_branch") or branch),
                 started_at=get_text(meta.get("timestamp")) or started,

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
+from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.rollouts.trace import (
     MalformedRolloutError,
     Message,
@@ -53,7 +54,8 @@ def _read_log(path: Path) -> Trace:
     prompt = get_text(session.get("system_prompt"))
     opening = [make_message("system", prompt)] if prompt else []
     return Trace(
-        trace_id=get_text(session.get("session_id")) or path.stem.removeprefix("session_"),
+        trace_id=get_text(session.get("session_id"))
+        or show_path(path.stem).removeprefix("session_"),
         started_at=get_text(session.get("session_start")),
         ended_at=get_text(session.get("last_updated")),
         messages=[*opening, *_messages(records)],
@@ -73,7 +75,7 @@ def _read_transcript(path: Path) -> Trace:
     entry = _find_index_entry(path)
     started, ended = compute_span(records)
     return Trace(
-        trace_id=path.stem,
+        trace_id=show_path(path.stem),
         started_at=get_text(entry.get("created_at")) or started,
         ended_at=get_text(entry.get("updated_at")) or ended,
         messages=_messages(records),

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.rollouts.trace import (
     MalformedRolloutError,
     Message,
@@ -50,7 +51,7 @@ class PiCodingAgent:
         started, ended = compute_span([head, *branch])
         return [
             Trace(
-                trace_id=get_text(head.get("id")) or path.stem,
+                trace_id=get_text(head.get("id")) or show_path(path.stem),
                 cwd=get_text(head.get("cwd")),
                 started_at=started,
                 ended_at=ended,

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
+from dd_core.kinds.seeds._text import show_path
+
 Record: TypeAlias = dict[str, Any]
 Message: TypeAlias = dict[str, Any]
 """A chat message: `role`, `content` as a list of parts, and optionally `reasoning_content`,
@@ -42,7 +44,7 @@ class Trace:
         return {
             "trace_id": self.trace_id,
             "source_kind": kind,
-            "source_path": str(path),
+            "source_path": show_path(path),
             "root_session_id": self.root_session_id or self.trace_id,
             "agent_id": self.agent_id,
             "is_sidechain": self.is_sidechain,
