@@ -92,6 +92,8 @@ class LLMColumnStatistics(ColumnStatistics):
     output_tokens_mean: Figure
     output_tokens_median: Figure
     output_tokens_stddev: Figure
+    unusable_answers: str = ""
+    """Answers that were not usable, by kind, such as `2 empty, 1 truncated`."""
 
 
 class LLMJudgeColumnStatistics(LLMColumnStatistics):
@@ -190,7 +192,7 @@ class ColumnView(Protocol):
         ...
 
     def tokens(self, templates: Sequence[str]) -> Mapping[str, Any]:
-        """Return the token fields of `LLMColumnStatistics`.
+        """Return the fields of `LLMColumnStatistics` about tokens and answers.
 
         `templates` are the templates of the prompts that a cell sends.
         """

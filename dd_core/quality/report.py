@@ -156,6 +156,7 @@ def _details(each: AnyStatistics) -> list[tuple[str, str]]:
         return [
             ("input tokens", " ± ".join(map(_number, given))),
             ("output tokens", " ± ".join(map(_number, made))),
+            ("unusable answers", each.unusable_answers or "none"),
             *(_scores(each) if isinstance(each, LLMJudgeColumnStatistics) else ()),
         ]
     if isinstance(each, SamplerColumnStatistics):

@@ -22,9 +22,9 @@ from dd_core.kinds.statistics import (
     ColumnStatistics,
     Count,
     Distribution,
-    Figure,
     NumericalDistribution,
 )
+from dd_core.models.usage import describe_rejected
 from dd_core.storage.arrow import read_parquet, read_schema, write_parquet
 from dd_core.storage.location import Location
 from dd_core.storage.unify import find_schema, fit_table
@@ -200,9 +200,9 @@ class _View:
         return f"coalesce({select_member(self._dataset, self._column.name, path)} = 'true', false)"
 
     def tokens(self, templates: Sequence[str]) -> Mapping[str, Any]:
-        """The numbers of tokens in prompts and answers."""
+        """The numbers of tokens in prompts and answers, and the answers that were not usable."""
         names = ("mean", "median", "stddev")
-        found: dict[str, Figure] = {}
+        found: dict[str, Any] = {"unusable_answers": describe_rejected(self._usage)}
         for side, lengths in (("input", lambda: self._prompts(templates)), ("output", self._texts)):
             figures = _compute(lambda side=side, lengths=lengths: self._scaled(side, lengths()))
             given = figures or (NOT_COMPUTED,) * 3

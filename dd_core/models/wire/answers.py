@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -201,9 +202,12 @@ def _read_finish_reason(value: Any) -> str | None:
 def _vector(given: Any) -> list[float]:
     if not given:
         return []
-    if isinstance(given, str):
-        return np.frombuffer(decode_base64(given), dtype="<f4").astype(float).tolist()
-    return [float(number) for number in given]
+    try:
+        if isinstance(given, str):
+            return np.frombuffer(decode_base64(given), dtype="<f4").astype(float).tolist()
+        return [float(number) for number in given]
+    except (TypeError, ValueError):
+        return [math.nan]
 
 
 def _find_address(item: Any) -> str:

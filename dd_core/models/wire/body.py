@@ -8,6 +8,7 @@ answer that it contains.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator, Sequence
 from typing import Any, cast
 
@@ -16,6 +17,9 @@ import orjson
 _EVENT_FIELDS = ("data:", "event:", "id:", "retry:", ":")
 _PADDING = "\ufeff\0 \t\r\n"
 _DONE = "[DONE]"
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_LINE_END = re.compile(r"\r\n|\n|\r")  # JSON may contain what `str.splitlines` takes for others
+_SPACE = re.compile(r"[\ufeff\0\s]*")
 _INCOMPLETE = "incomplete"
 """The finish reason of a stream that ended before its answer did."""
 _DECODER = json.JSONDecoder(strict=False)
@@ -40,7 +44,7 @@ def replace_surrogates(value: Any) -> Any:
     Two halves that belong together become their character.
     """
     if isinstance(value, str):
-        if not any("\ud800" <= letter <= "\udfff" for letter in value):
+        if _SURROGATE.search(value) is None:
             return value
         return value.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
     if isinstance(value, list):
@@ -70,21 +74,19 @@ def _read_documents(text: str) -> Iterator[Any]:
     """Yield the JSON documents that follow each other; only the first one has to be valid."""
     value, end = _DECODER.raw_decode(text)
     yield value
-    while end < len(text):
-        rest = text[end:].lstrip(_PADDING)
+    while (gap := _SPACE.match(text, end)) and gap.end() < len(text):
         try:
-            value, length = _DECODER.raw_decode(rest)
+            value, end = _DECODER.raw_decode(text, gap.end())
         except ValueError:
             return
         yield value
-        text, end = rest, length
 
 
 def _read_events(text: str) -> tuple[list[Event], bool]:
     """Return the objects of a stream of server-sent events, and whether it ended properly."""
     events: list[Event] = []
     lines: list[str] = []
-    for line in [*text.splitlines(), ""]:
+    for line in [*_LINE_END.split(text), ""]:
         name, _, value = line.partition(":")
         if name == "data":
             lines.append(value.removeprefix(" "))
@@ -149,7 +151,7 @@ def _find_delta(event: Event) -> Event | None:
 
 def _merge_deltas(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
     """Merge chunks of a chat completion in OpenAI's format."""
-    message: dict[str, Any] = {"role": "assistant", "content": ""}
+    parts: dict[str, list[Any]] = {"content": [""]}
     merged: dict[str, Any] = {}
     finish: Any = None
     found = False
@@ -163,14 +165,18 @@ def _merge_deltas(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
         found = True
         finish = choice.get("finish_reason") or finish
         for name, value in cast("Event", choice["delta"]).items():
-            if isinstance(value, str) and name != "role":
-                message[name] = message.get(name, "") + value
+            if isinstance(value, str):
+                parts.setdefault(name, []).append(value)
             elif isinstance(value, list):
-                message[name] = [*message.get(name, ()), *cast("list[Any]", value)]
+                parts.setdefault(name, []).extend(cast("list[Any]", value))
     if not found and "error" not in merged:
         raise ValueError("it is a stream without an answer")
     if finish is None and not is_done:
         finish = "error" if "error" in merged else _INCOMPLETE
+    message = {
+        name: "".join(given) if all(isinstance(each, str) for each in given) else given
+        for name, given in parts.items()
+    }
     return merged | {"choices": [{"index": 0, "message": message, "finish_reason": finish}]}
 
 

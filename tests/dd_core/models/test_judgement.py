@@ -129,6 +129,43 @@ def test_a_row_fails_with_the_reason_after_as_many_answers_as_one_that_cannot_be
     assert all(len(request["messages"]) == 1 for request in script.requests)
 
 
+def test_judges_are_judged_too(tmp_path: Path) -> None:
+    scored = {"taste": {"reasoning": "It is {warm}.", "score": 5}}
+    good = f"Scores: {json.dumps(scored)}. I used {{taste}} alone."
+    score = dd.Score(name="taste", description="How good", options={1: "bad", 5: "good"})
+    values, usage, _ = run(
+        [body(None, refusal="No."), body('{"taste": {"reasoning": "It'), body("", "error"), good],
+        tmp_path, column_type="llm-judge", scores=[score],
+    )  # fmt: skip
+    assert values == [scored]
+    assert (usage["refused_answers"], usage["failed_answers"]) == (1, 1)
+
+
+def test_custom_functions_get_no_answer_that_is_not_usable(tmp_path: Path) -> None:
+    @dd.custom_column_generator(required_columns=["topic"], model_aliases=["m"])
+    async def generator(row: dict[str, Any], generator_params: Any, models: Any) -> dict[str, Any]:
+        value, _ = await models["m"].agenerate("Hi.", max_conversation_restarts=1)
+        return row | {"out": value}
+
+    made = builder(skip_health_check=True)
+    made.add_column(dd.CustomColumnConfig(name="out", generator_function=generator))
+    model = ScriptedModel([body(""), "Tea."])
+    results = DataDesigner(tmp_path, transport=model).create(made, num_records=1)
+    assert results.load_dataset()["out"].tolist() == ["Tea."]
+    assert results.directory.metadata.usage["m"]["out"]["empty_answers"] == 1
+
+
+def test_the_profile_counts_unusable_answers(tmp_path: Path) -> None:
+    made = builder(skip_health_check=True).add_column(
+        name="out", column_type="llm-text", model_alias="m", prompt="On {{ topic }}."
+    )
+    half = body("Once", "length")
+    model = ScriptedModel([body(""), half, half])
+    analysis = DataDesigner(tmp_path, transport=model).create(made, num_records=1).load_analysis()
+    [column] = analysis.get_column_statistics_by_type("llm-text")
+    assert column.unusable_answers == "1 empty, 2 truncated, 1 truncated but kept"
+
+
 class TestTruncated:
     HALF = body("Once upon a ti", "length")
 
@@ -316,6 +353,11 @@ class TestStreams:
         for end in ("\r\n\r\n", "\n"):
             assert parse_chat(end.join([*lines, ""]).encode()).text == "Tea."
 
+    def test_line_separators_in_text_do_not_end_a_line(self) -> None:
+        text = "Te\u2028a\x85."
+        event = json.dumps(chunk("stop", content=text), ensure_ascii=False)
+        assert parse_chat(f"data: {event}\n\n".encode()).text == text
+
     def test_json_lines_are_joined(self) -> None:
         events = (chunk(content="Te"), chunk("stop", content="a."))
         assert parse_chat("\n".join(map(json.dumps, events)).encode()).text == "Tea."
@@ -400,6 +442,8 @@ def media(alias: str, parameters: Any, **column: Any) -> dd.DataDesignerConfigBu
         (embeddings([]), "empty"),
         (embeddings(None), "empty"),
         (embeddings([1.0, float("nan")]), "failed"),
+        (embeddings([1.0, None]), "failed"),
+        (embeddings("no base64"), "failed"),
         (embeddings([1.0], [2.0]), "truncated"),
     ],
 )
