@@ -7,6 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
@@ -15,6 +16,7 @@ from dd_core.errors import (
     ImageGenerationError,
     ModelBadRequestError,
     ModelError,
+    ModelGenerationValidationFailureError,
     ModelNotFoundError,
     ModelRateLimitError,
 )
@@ -28,6 +30,7 @@ from dd_core.models.telemetry import observe
 from dd_core.models.usage import BudgetTracker, UsageCount
 from dd_core.models.wire.answers import Images, Reply, Vectors
 from dd_core.models.wire.client import Client
+from dd_core.models.wire.judgement import Verdict, judge_images, judge_vectors
 from dd_core.models.wire.media import Block
 
 _logger = logging.getLogger(__name__)
@@ -88,15 +91,19 @@ class Model:
     async def embed(
         self, slot: RequestSlot, inputs: list[str], column: str, *, max_retries: int | None = None
     ) -> list[list[float]]:
-        """Request embeddings; returns one vector for each input. Raises a `ModelError`."""
+        """Request embeddings; returns one vector for each input. Raises a `ModelError`.
+
+        If the answer is not usable, raises `ModelGenerationValidationFailureError`.
+        """
         body = self._body({"input": inputs})
         answer = await self._request(
             slot, column, lambda client: client.embed(body), max_retries, "embeddings"
         )
-        if len(answer.vectors) != len(inputs) or not all(answer.vectors):
-            raise ModelBadRequestError(
-                f"model {self.alias!r} returned {sum(map(bool, answer.vectors))} vectors for "
-                f"{len(inputs)} inputs; check that it is an embedding model"
+        judgement = judge_vectors(answer, len(inputs))
+        if judgement.verdict is not Verdict.USABLE:
+            self.usage[column].count_rejected(judgement.verdict)
+            raise ModelGenerationValidationFailureError(
+                f"model {self.alias!r} {judgement.reason}; check that it is an embedding model"
             )
         return answer.vectors
 
@@ -111,6 +118,7 @@ class Model:
     ) -> list[bytes]:
         """Request images for a prompt. Raises a `ModelError`.
 
+        If the answer is not usable, raises `ImageGenerationError`.
         A chat model receives the media and then the prompt; the images route only the prompt.
         """
         by_chat = self.config.draws_by_chat
@@ -124,12 +132,15 @@ class Model:
                 each if isinstance(each, bytes) else await client.fetch(each)
                 for each in answer.found
             ]
-            return Images([*found], answer.usage)
+            return replace(answer, found=found)
 
         answer = await self._request(slot, column, send, max_retries, "generate_content")
-        if not answer.found:
+        judgement = judge_images(answer)
+        if judgement.verdict is not Verdict.USABLE:
+            self.usage[column].count_rejected(judgement.verdict)
             raise ImageGenerationError(
-                f"model {self.alias!r} answered without an image; check that it generates images"
+                f"model {self.alias!r} {judgement.reason}; check the prompt, and that the model "
+                "generates images"
             )
         return [each for each in answer.found if isinstance(each, bytes)]
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-import orjson
-
 from dd_core.errors import ModelUnsupportedCapabilityError
-from dd_core.models.wire.answers import Reply, Usage
+from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count
+from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import Block
 
 _VERSION = "2023-06-01"
@@ -54,22 +53,33 @@ class AnthropicWire:
 
     def reply(self, content: bytes) -> Reply:
         """Parse an answer: text blocks are the answer, thinking blocks the reasoning."""
-        answer: dict[str, Any] = orjson.loads(content)
-        blocks: list[dict[str, Any]] = answer["content"]
-        texts = [block["text"] for block in blocks if block["type"] == "text"]
-        thoughts = [block["thinking"] for block in blocks if block["type"] == "thinking"]
-        used: dict[str, int] = answer.get("usage") or {}
-        cached = used.get("cache_read_input_tokens") or 0
+        answer = decode_body(content)
+        blocks: Any = answer["content"]
+        if isinstance(blocks, str):
+            blocks = [{"type": "text", "text": blocks}]
+        texts = _collect(blocks, "text")
+        thoughts = _collect(blocks, "thinking")
+        used: Any = answer.get("usage")
+        used = cast("dict[str, Any]", used) if isinstance(used, dict) else {}
+        cached = read_count(used.get("cache_read_input_tokens"))
+        reason: Any = answer.get("stop_reason")
         return Reply(
             text="\n".join(texts).strip(),
             reasoning="\n".join(thoughts) or None,
-            finish_reason=answer.get("stop_reason"),
+            finish_reason=reason if isinstance(reason, str) else None,
             usage=Usage(
-                input_tokens=(used.get("input_tokens") or 0) + cached,
-                output_tokens=used.get("output_tokens") or 0,
+                input_tokens=read_count(used.get("input_tokens")) + cached,
+                output_tokens=read_count(used.get("output_tokens")),
                 cached_tokens=cached,
             ),
+            calls_tool=any(block.get("type") == "tool_use" for block in blocks),
         )
+
+
+def _collect(blocks: list[dict[str, Any]], kind: str) -> list[str]:
+    """Return the contents of all blocks of a kind."""
+    found = [extract_text(block.get(kind)) for block in blocks if block.get("type") == kind]
+    return [text for text in found if text is not None]
 
 
 def _is_system(message: Mapping[str, Any]) -> bool:
