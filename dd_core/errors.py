@@ -1,21 +1,22 @@
 """The exceptions that this package raises, in one tree.
 
 `retryable` says whether the same operation may succeed later. Schedulers and Prefect tasks read it
-from the class instead of keeping their own lists. `fatal` says whether the whole run must stop.
+instead of keeping their own lists. `fatal` says whether the whole run must stop. The class decides
+both, except that one refusal of a model that has answered before does not stop the run (see
+`dd_core/models/admission/stop_evidence.py`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import ClassVar
 
 
 class DataDesignerError(Exception):
     """Base class of all errors that this package raises."""
 
-    retryable: ClassVar[bool] = False
-    fatal: ClassVar[bool] = False
+    retryable: bool = False
+    fatal: bool = False
     """Whether everything else would fail in the same way, so that the run should stop."""
     prompt: str | None = None
     """The prompt that was sent to a model, if known."""
@@ -158,6 +159,11 @@ class SecretResolutionError(DataDesignerError):
 class ModelError(DataDesignerError):
     """A request to a model failed, or its answer could not be used."""
 
+    status: int | None = None
+    """The status of the server's answer, or the one that an error inside a 200 stands for."""
+    is_certain: bool = True
+    """Whether the status or a code says what is wrong, not only the words of the server."""
+
 
 class ModelRateLimitError(ModelError):
     """The server answered 429. `retry_after` is the pause in seconds that it requested, if any."""
@@ -211,12 +217,31 @@ class ModelNotFoundError(ModelError):
     fatal = True
 
 
+class ModelRedirectError(ModelError):
+    """The server redirects to another address. Redirects are not followed with an API key."""
+
+    fatal = True
+
+
+class ModelWaitTooLongError(ModelError):
+    """The server asks for a longer wait than `RunConfig.max_retry_after` allows."""
+
+    fatal = True
+
+
 class ModelContextWindowExceededError(ModelError):
     """The prompt does not fit into the model's context window."""
 
 
 class ModelBadRequestError(ModelError):
     """The server rejected the request as malformed or unsupported (other 4xx)."""
+
+    names_schema: bool = False
+    """Whether the server says that it does not accept the JSON schema of the request."""
+
+
+class ModelContentFilteredError(ModelBadRequestError):
+    """The content filter or moderation of the provider refused the prompt of one row."""
 
 
 class ImageGenerationError(ModelError):

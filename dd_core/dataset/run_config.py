@@ -10,7 +10,10 @@ from pydantic import Field, model_validator
 from dd_core.dataset.compatibility import translate_deprecated
 from dd_core.dataset.gates import Gates
 from dd_core.declaration.kind import Declaration
-from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
+from dd_core.models.admission.limiter import (
+    DEFAULT_MAX_RETRY_AFTER,
+    RequestAdmissionTuningConfig,
+)
 from dd_core.models.usage import Budget
 
 
@@ -53,6 +56,10 @@ class RunConfig(Declaration):
     max_request_retries: int = Field(default=3, ge=0)
     """Retries of a request after a failure of the server or the connection; default: 3. A 429 is
     not a failure: the request waits until the server accepts it."""
+    max_retry_after: float = Field(default=DEFAULT_MAX_RETRY_AFTER, gt=0)
+    """Longest wait in seconds that a server may request with a 429; default: 21600 (six hours). The
+    run waits for as long as a server requests, and stops at once if it requests more than this. It
+    can be resumed later."""
     budget: Budget | None = None
     """Dollars, tokens or requests at which the run stops; default: no limit."""
     gates: Gates | None = None
@@ -78,7 +85,8 @@ class RunConfig(Declaration):
     """How the number of parallel requests adapts to the server; default: AIMD with default
     settings."""
     progress_interval: float = Field(default=5.0, gt=0)
-    """Seconds between progress lines if there is no terminal; default: 5."""
+    """Seconds between progress lines if there is no terminal; default: 5. The library logs them at
+    level INFO."""
     display_tui: bool = False
     """Accepted for compatibility, without effect."""
     async_trace: bool = False

@@ -19,6 +19,7 @@ from dd_core.dataset.run_config import RunConfig
 from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import RunSteps, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
+from dd_core.designer.progress import ProgressLog
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.workbench import Workbench
 from dd_core.engine.batch_run import BatchRun
@@ -314,16 +315,20 @@ class _LibrarySteps(RunSteps):
         super().__init__(engine, directory, requested)
         self._on_batch_complete = on_batch_complete
         self._dropped: list[DroppedRow] = []
+        self._progress = ProgressLog(engine, requested)
 
     @property
     def dropped(self) -> Sequence[DroppedRow]:
         return self._dropped
 
     async def generate(self, batches: Sequence[Batch]) -> None:
-        await generate_batches(self.engine, self.directory, batches, self._written)
+        self._progress = ProgressLog(self.engine, sum(batch.size for batch in batches))
+        async with self._progress.log_regularly():
+            await generate_batches(self.engine, self.directory, batches, self._written)
 
     def _written(self, run: BatchRun, path: Location | None) -> None:
         self._dropped.extend(run.dropped_rows())
+        self._progress.count(run)
         record_progress_sometimes(self.directory, self.engine)
         if self._on_batch_complete is not None and path is not None:
             self._on_batch_complete(path)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
+from dd_core.declaration.user_code import run_contained
 from dd_core.engine.accounting import ColumnTimings, RemoteUsage
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.context import RunContext
@@ -71,6 +72,7 @@ class Engine:
             transport=transport,
             budget=self.budget,
             max_retries=run_config.max_request_retries,
+            max_retry_after=run_config.max_retry_after,
             tuning=run_config.request_admission,
         )
         self.budget.add_earlier(self.earlier_usage, plan.prices)
@@ -100,9 +102,13 @@ class Engine:
         self._writers.shutdown(wait=False, cancel_futures=True)
         await self.models.__aexit__(*exc)
 
+    def running_batches(self) -> list[BatchRun]:
+        """The batches that are running in this process."""
+        return [batch for batch in self._context.running if isinstance(batch, BatchRun)]
+
     async def end_batches(self) -> None:
         """End all batches that are still running."""
-        running = [batch for batch in self._context.running if isinstance(batch, BatchRun)]
+        running = self.running_batches()
         for batch in running:
             batch.save()
         for batch in running:
@@ -154,7 +160,7 @@ class Engine:
     ) -> tuple[Part, BatchTables]:
         """Write a finished batch in a thread; returns its part and the tables that were written."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._writers, self._write, directory, run)
+        return await loop.run_in_executor(self._writers, run_contained, self._write, directory, run)
 
     def _write(self, directory: DatasetDirectory, run: BatchRun) -> tuple[Part, BatchTables]:
         tables = build_tables(

@@ -40,13 +40,23 @@ _IMAGE_ROUTE = ("dall-e-", "dalle", "stable-diffusion", "sd-", "sd_", "imagen", 
 """Parts of the ids of models that generate images through the images route."""
 
 
+def _clean_base_url(value: str | None) -> str | None:
+    if value is None:
+        return None
+    value = value.strip().rstrip("/")
+    if not value.lower().startswith(("http://", "https://")):
+        raise ValueError(f"base_url {value!r} must start with http:// or https://")
+    return value
+
+
 class ModelProvider(Declaration):
     """A model server and how to reach it."""
 
     name: str = Field(min_length=1)
     """Name by which models refer to the provider."""
     endpoint: str
-    """Base URL of the server, for example `https://api.openai.com/v1`."""
+    """Base URL of the server, for example `https://api.openai.com/v1`. A query is kept in every
+    request; a route such as `/chat/completions` at the end is left out."""
     provider_type: str = "openai"
     """Wire format of the server: `openai` (default) or `anthropic`."""
     api_key: SecretStr | None = None
@@ -84,9 +94,10 @@ class ModelProvider(Declaration):
     @field_validator("endpoint")
     @classmethod
     def _is_an_address(cls, value: str) -> str:
-        if not value.startswith(("http://", "https://", "local:")):
+        value = value.strip().rstrip("/")
+        if not value.lower().startswith(("http://", "https://", "local:")):
             raise ValueError(f"endpoint {value!r} must start with http:// or https://")
-        return value.rstrip("/")
+        return value
 
 
 class Endpoint(Declaration):
@@ -102,6 +113,11 @@ class Endpoint(Declaration):
     """Name of the environment variable that holds the API key for this server."""
     weight: float = Field(default=1.0, gt=0)
     """Share of the requests relative to the other endpoints; default: 1."""
+
+    @field_validator("base_url")
+    @classmethod
+    def _is_an_address(cls, value: str | None) -> str | None:
+        return _clean_base_url(value)
 
 
 class ModelConfig(Declaration):
@@ -135,9 +151,7 @@ class ModelConfig(Declaration):
     @field_validator("base_url")
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
-        if value is not None and not value.startswith(("http://", "https://")):
-            raise ValueError(f"base_url {value!r} must start with http:// or https://")
-        return value.rstrip("/") if value else value
+        return _clean_base_url(value)
 
     @property
     def draws_by_chat(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 import random
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -15,20 +16,23 @@ import numpy as np
 from dd_core.errors import (
     ImageGenerationError,
     ModelBadRequestError,
+    ModelContentFilteredError,
     ModelError,
     ModelGenerationValidationFailureError,
     ModelNotFoundError,
     ModelRateLimitError,
 )
 from dd_core.models.admission.backend import Backend
-from dd_core.models.admission.limiter import Outcome
+from dd_core.models.admission.limiter import DEFAULT_MAX_RETRY_AFTER, Outcome
+from dd_core.models.admission.long_waits import LONG_WAIT, LongWaits
 from dd_core.models.admission.rate_limit import Tokens
 from dd_core.models.admission.request_queue import CellLimit, RequestQueue
 from dd_core.models.admission.slot import RequestSlot
+from dd_core.models.admission.stop_evidence import StopEvidence
 from dd_core.models.config import ModelConfig
 from dd_core.models.telemetry import observe
 from dd_core.models.usage import BudgetTracker, UsageCount
-from dd_core.models.wire.answers import Images, Reply, Vectors
+from dd_core.models.wire.answers import Images, Reply, Usage, Vectors
 from dd_core.models.wire.client import Client
 from dd_core.models.wire.judgement import Verdict, judge_images, judge_vectors
 from dd_core.models.wire.media import Block
@@ -38,6 +42,7 @@ _logger = logging.getLogger(__name__)
 _BACKOFF_SECONDS = 1.0
 _A = TypeVar("_A", Reply, Vectors, Images)
 _MAX_BACKOFF = 30.0
+_MAX_REFUSED_SCHEMAS = 3
 
 
 class Model:
@@ -50,6 +55,7 @@ class Model:
         cell_limit: CellLimit,
         budget: BudgetTracker,
         max_retries: int = 3,
+        max_retry_after: float = DEFAULT_MAX_RETRY_AFTER,
     ) -> None:
         parallel = config.inference_parameters.max_parallel_requests
         self.queue = RequestQueue(backends, parallel, cell_limit, budget)
@@ -63,7 +69,11 @@ class Model:
         self.answered_at: float | None = None
         """Time of the last answer, in seconds since 1970; None before the first one."""
         self.refuses_response_format = False
-        """Whether the server has rejected a request with a JSON schema."""
+        """Whether the server rejects JSON schemas."""
+        self._schemas_refused: int | None = None
+        """Schemas refused since the last one that was accepted; None if none ever was."""
+        self._evidence = StopEvidence()
+        self._waits = LongWaits(config.alias, max_retry_after)
         self._budget = budget
         self._parameters = config.inference_parameters
         self._rng = np.random.default_rng()
@@ -79,17 +89,31 @@ class Model:
         column: str,
         *,
         max_retries: int | None = None,
+        max_retry_after: float = math.inf,
         **fields: Any,
     ) -> Reply:
         """Request one answer, with retries. Raises a `ModelError`.
 
-        A 429 does not count as a failure: the request is repeated until the server accepts it.
+        A 429 does not count as a failure: the request is repeated until the server accepts it,
+        unless the server asks for a longer wait than `max_retry_after` seconds.
         """
         body = self._body({"messages": messages, **fields})
-        return await self._request(slot, column, lambda client: client.chat(body), max_retries)
+        return await self._request(
+            slot,
+            column,
+            lambda client: client.chat(body),
+            max_retries,
+            max_retry_after=max_retry_after,
+        )
 
     async def embed(
-        self, slot: RequestSlot, inputs: list[str], column: str, *, max_retries: int | None = None
+        self,
+        slot: RequestSlot,
+        inputs: list[str],
+        column: str,
+        *,
+        max_retries: int | None = None,
+        max_retry_after: float = math.inf,
     ) -> list[list[float]]:
         """Request embeddings; returns one vector for each input. Raises a `ModelError`.
 
@@ -97,7 +121,12 @@ class Model:
         """
         body = self._body({"input": inputs})
         answer = await self._request(
-            slot, column, lambda client: client.embed(body), max_retries, "embeddings"
+            slot,
+            column,
+            lambda client: client.embed(body),
+            max_retries,
+            "embeddings",
+            max_retry_after,
         )
         judgement = judge_vectors(answer, len(inputs))
         if judgement.verdict is not Verdict.USABLE:
@@ -115,6 +144,7 @@ class Model:
         column: str,
         *,
         max_retries: int | None = None,
+        max_retry_after: float = math.inf,
     ) -> list[bytes]:
         """Request images for a prompt. Raises a `ModelError`.
 
@@ -134,7 +164,9 @@ class Model:
             ]
             return replace(answer, found=found)
 
-        answer = await self._request(slot, column, send, max_retries, "generate_content")
+        answer = await self._request(
+            slot, column, send, max_retries, "generate_content", max_retry_after
+        )
         judgement = judge_images(answer)
         if judgement.verdict is not Verdict.USABLE:
             self.usage[column].count_rejected(judgement.verdict)
@@ -151,8 +183,12 @@ class Model:
         send: Callable[[Client], Awaitable[_A]],
         max_retries: int | None,
         operation: str = "chat",
+        max_retry_after: float = math.inf,
     ) -> _A:
-        """Send a request until it is answered; count its usage and report every outcome."""
+        """Send a request until it is answered; count its usage and report every outcome.
+
+        A longer wait than `max_retry_after` seconds raises the `ModelRateLimitError`.
+        """
         usage = self.usage.setdefault(column, UsageCount())
         clock = asyncio.get_running_loop().time
         allowed = self.max_retries if max_retries is None else max_retries
@@ -171,23 +207,20 @@ class Model:
                 outcome = Outcome.SUCCESS
                 used = Tokens(answer.usage.input_tokens, answer.usage.output_tokens)
                 usage.count(answer.usage)
-                self._budget.count_answer(answer.usage, self.config.price)
-                self.answered_at = time.time()
+                self._count_answer(answer.usage)
                 return answer
-            except ModelRateLimitError as error:
-                outcome, retry_after = Outcome.RATE_LIMITED, error.retry_after
-                usage.rate_limited += 1
-            except ModelError as error:
-                usage.failed_requests += 1
-                failures += 1
-                is_gone = isinstance(error, ModelNotFoundError)
-                if is_gone and self._switch_to_fallback(error, backend):
+            except ModelError as raised:
+                error = self._evidence.weigh(raised, slot.row)
+                outcome, retry_after = self._note_failure(error, usage, backend)
+                is_limited = outcome is Outcome.RATE_LIMITED
+                failures += not is_limited
+                if self._switch_to_fallback(error, backend):
                     continue
-                outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
-                if not error.retryable or failures > allowed:
-                    error.attempts = failures
-                    raise
-                usage.retries += 1
+                is_too_long = is_limited and (retry_after or 0.0) > max_retry_after
+                if is_too_long or not error.retryable or failures > allowed:
+                    error.attempts = max(1, failures)
+                    raise error from raised.__cause__
+                usage.retries += not is_limited
             finally:
                 ended = clock()
                 usage.seconds += ended - began
@@ -197,6 +230,34 @@ class Model:
                 wait = _compute_backoff(failures)
             await asyncio.sleep(wait)
 
+    def _count_answer(self, used: Usage) -> None:
+        self._budget.count_answer(used, self.config.price)
+        self._evidence.answered()
+        self.answered_at = time.time()
+
+    def _note_failure(
+        self, error: ModelError, usage: UsageCount, backend: Backend
+    ) -> tuple[Outcome, float | None]:
+        """Count a failure; returns what the limiter learns from it."""
+        if not isinstance(error, ModelRateLimitError):
+            usage.failed_requests += 1
+            return Outcome.FAILED if error.retryable else Outcome.OTHER, None
+        usage.rate_limited += 1
+        if not self._has_other_backend_without_pause(backend):
+            self._waits.check(error)
+        return Outcome.RATE_LIMITED, error.retry_after
+
+    def _has_other_backend_without_pause(self, backend: Backend) -> bool:
+        return any(
+            other is not backend and other.limiter.pause < LONG_WAIT
+            for other in self.queue.backends
+        )
+
+    @property
+    def pause(self) -> float:
+        """Seconds until any of its servers accepts requests again, after 429s."""
+        return min(backend.limiter.pause for backend in self.queue.backends)
+
     def _has_other_healthy_backend(self, backend: Backend) -> bool:
         return any(
             other is not backend and other.health is not None and other.health.is_well
@@ -204,14 +265,18 @@ class Model:
         )
 
     def _switch_to_fallback(self, reason: ModelError, backend: Backend) -> bool:
-        """Send all further requests to the fallback model.
+        """Send all further requests to the fallback model if no server knows this one anymore.
 
         False if there is none, or if it is the fallback itself that `backend` does not know.
         """
+        if not isinstance(reason, ModelNotFoundError):
+            return False
         if self.fallback is None or backend in self.fallback.queue.backends:
             return False
         # Requests in flight during the switch end with a 404, too. They only have to be retried.
         if self._parameters is not self.fallback.config.inference_parameters:
+            if not reason.fatal:
+                return False
             _logger.warning(
                 "model %r replaces model %r: %s", self.fallback.alias, self.alias, reason
             )
@@ -228,19 +293,44 @@ class Model:
     ) -> Reply:
         """Like `ask`, with a JSON schema that the server enforces if it supports that.
 
-        With `structured_output="auto"`, a server that rejects the schema is not sent one again.
+        With `structured_output="auto"`, a server that rejects schemas is not sent one again: one
+        that accepts the same request without the schema, or that names the schema as the reason.
+        A server that has accepted schemas before has to reject several in a row.
         """
         if self.refuses_response_format or self.config.structured_output == "prompt":
             return await self.ask(slot, messages, column)
         json_schema = {"name": "response", "schema": schema}
         response_format = {"type": "json_schema", "json_schema": json_schema}
         try:
-            return await self.ask(slot, messages, column, response_format=response_format)
-        except ModelBadRequestError:
+            answer = await self.ask(slot, messages, column, response_format=response_format)
+            self._schemas_refused = 0
+            return answer
+        except ModelContentFilteredError:
+            raise
+        except ModelBadRequestError as error:
             if self.config.structured_output == "provider":
                 raise
+            refused = error
+        if refused.names_schema:
+            self._stop_sending_schemas(refused)
+        answer = await self.ask(slot, messages, column)
+        # The server accepts the request without the schema, so the row was not the reason. But one
+        # that has accepted schemas may have made an exception.
+        if self._schemas_refused is not None:
+            self._schemas_refused += 1
+        if self._schemas_refused in (None, _MAX_REFUSED_SCHEMAS):
+            self._stop_sending_schemas(refused)
+        return answer
+
+    def _stop_sending_schemas(self, reason: ModelBadRequestError) -> None:
+        if not self.refuses_response_format:
             self.refuses_response_format = True
-            return await self.ask(slot, messages, column)
+            _logger.warning(
+                "model %r does not accept JSON schemas, so they are only described in its prompts "
+                "from now on. The server said: %s",
+                self.alias,
+                reason,
+            )
 
     def _body(self, fields: Mapping[str, Any]) -> dict[str, Any]:
         """The body of a request: inference parameters, then `fields`, then `extra_body`."""

@@ -104,7 +104,8 @@ class InferenceParams(Declaration):
     max_parallel_requests: int = Field(default=4, ge=1)
     """Maximum number of requests to this model in flight at the same time; default: 4."""
     timeout: int | None = Field(default=None, ge=1)
-    """Request timeout in seconds; default: 60."""
+    """Deadline in seconds for a request, from connecting to the last byte of its answer; default:
+    60."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Maximum number of requests started per minute; default: no limit."""
     tokens_per_minute: int | None = Field(default=None, ge=1)

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Container, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from tenacity import wait_incrementing
 
-from dd_core.errors import ModelError, Problem
+from dd_core.errors import ModelError, ModelRateLimitError, ModelTimeoutError, Problem
+from dd_core.models.address import parse_address
 from dd_core.models.admission.backend import Backend, Health
-from dd_core.models.admission.limiter import Limiter, RequestAdmissionTuningConfig
+from dd_core.models.admission.limiter import (
+    DEFAULT_MAX_RETRY_AFTER,
+    Limiter,
+    RequestAdmissionTuningConfig,
+)
 from dd_core.models.admission.request_queue import CellLimit
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.config import GenerationType, ModelConfig
@@ -41,6 +46,7 @@ class ModelPool(Mapping[str, Model]):
         transport: httpx.AsyncBaseTransport | None = None,
         budget: BudgetTracker | None = None,
         max_retries: int = 3,
+        max_retry_after: float = DEFAULT_MAX_RETRY_AFTER,
         tuning: RequestAdmissionTuningConfig | None = None,
     ) -> None:
         self._configs = {config.alias: config for config in configs}
@@ -51,6 +57,7 @@ class ModelPool(Mapping[str, Model]):
         self._cell_limit = cell_limit
         self._budget = budget or BudgetTracker(None, lambda reason: None)
         self._max_retries = max_retries
+        self._max_retry_after = max_retry_after
         self._tuning = tuning
         self._models: dict[str, Model] = {}
         self._limiters: dict[tuple[str, str], Limiter] = {}
@@ -59,7 +66,7 @@ class ModelPool(Mapping[str, Model]):
         served = {alias: await self._resolve(config) for alias, config in self._configs.items()}
         if self._connections is None and served:
             urls = [upstream.url for each in served.values() for upstream, _, _ in each]
-            secure = any(url.startswith("https:") for url in urls)
+            secure = any(url.lower().startswith("https:") for url in urls)
             self._connections = AiohttpConnections(secure=secure)
         for alias, config in self._configs.items():
             backends = [self._backend(config, *each) for each in served[alias]]
@@ -67,7 +74,12 @@ class ModelPool(Mapping[str, Model]):
                 for backend in backends:
                     backend.health = Health()
             self._models[alias] = Model(
-                config, backends, self._cell_limit, self._budget, self._max_retries
+                config,
+                backends,
+                self._cell_limit,
+                self._budget,
+                self._max_retries,
+                self._max_retry_after,
             )
         for alias, config in self._configs.items():
             self._models[alias].fallback = self._models.get(config.fallback or "")
@@ -86,7 +98,8 @@ class ModelPool(Mapping[str, Model]):
         parameters = config.inference_parameters
         assert self._connections is not None
         timeout = float(parameters.timeout or _DEFAULT_TIMEOUT)
-        limiter = self._limiters.setdefault((upstream.url, model), Limiter(1, self._tuning))
+        address = parse_address(upstream.url).join("")
+        limiter = self._limiters.setdefault((address, model), Limiter(1, self._tuning))
         # Aliases of the same model at the same server share one limiter. Together they may use the
         # largest of their maximums. Each also has a queue, which enforces its own maximum.
         limiter.raise_maximum(parameters.max_parallel_requests)
@@ -130,17 +143,25 @@ class ModelPool(Mapping[str, Model]):
         Each model gets one small request. Image models are checked only if `images` is true,
         because an image costs money. The aliases in `known` are not checked. After a retryable
         error, the check is repeated up to `attempts` times, after attempt number x `backoff`
-        seconds.
+        seconds. A model whose server asks to wait for long is ready: its requests wait.
         """
-        checks = [
-            self._check_with_retries(model, attempts, backoff)
+        unchecked = [
+            model
             for model in self._models.values()
             if not model.config.skip_health_check
             and model.alias not in known
             and (images or model.config.generation_type is not GenerationType.IMAGE)
         ]
-        async with asyncio.timeout(_CHECK_TIMEOUT):
-            await asyncio.gather(*checks)
+        checks = [self._check_with_retries(model, attempts, backoff) for model in unchecked]
+        try:
+            async with asyncio.timeout(_CHECK_TIMEOUT):
+                await asyncio.gather(*checks)
+        except TimeoutError:
+            names = ", ".join(repr(model.alias) for model in unchecked if not model.answered_at)
+            raise ModelTimeoutError(
+                f"the readiness check did not end within {_CHECK_TIMEOUT:g} s (no answer from: "
+                f"{names or 'unknown'}); check that the servers answer, or set `skip_health_check`"
+            ) from None
 
     async def _check_with_retries(self, model: Model, attempts: int, backoff: float) -> None:
         def is_transient(error: BaseException) -> bool:
@@ -154,15 +175,18 @@ class ModelPool(Mapping[str, Model]):
     async def _check(self, model: Model) -> None:
         """Send one small request to a model; it is not part of the usage of the dataset."""
         slot, name = RequestSlot(model.queue), "(readiness check)"
+        limits: dict[str, Any] = {"max_retries": 0, "max_retry_after": _CHECK_TIMEOUT}
         try:
             match model.config.generation_type:
                 case GenerationType.CHAT_COMPLETION:
                     message = {"role": "user", "content": "Say hello."}
-                    await model.ask(slot, [message], name, max_retries=0)
+                    await model.ask(slot, [message], name, **limits)
                 case GenerationType.EMBEDDING:
-                    await model.embed(slot, ["Hello."], name, max_retries=0)
+                    await model.embed(slot, ["Hello."], name, **limits)
                 case GenerationType.IMAGE:
-                    await model.draw(slot, "A dot.", [], name, max_retries=0)
+                    await model.draw(slot, "A dot.", [], name, **limits)
+        except ModelRateLimitError:
+            return  # its key and its address are right, and its queue waits
         except ModelError as error:
             error.add_note(f"while checking the readiness of model {model.alias!r} before the run")
             raise

@@ -3,17 +3,24 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
 
 from pydantic import SecretStr
 
 from dd_core.declaration.yaml_text import load_yaml_file
-from dd_core.errors import InvalidConfigError, Problem, SecretResolutionError, UnknownProviderError
+from dd_core.errors import (
+    DataDesignerError,
+    InvalidConfigError,
+    Problem,
+    SecretResolutionError,
+    UnknownProviderError,
+)
+from dd_core.models.address import parse_address
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.secrets import SecretResolver, default_resolver
 
@@ -59,6 +66,10 @@ def _load_list(path: Path, name: str) -> list[Any]:
     if not isinstance(listed, list):
         raise InvalidConfigError(f"{str(path)!r} has no top-level list `{name}`; add it")
     return listed  # pyright: ignore[reportUnknownVariableType]
+
+
+class AddressError(DataDesignerError):
+    """A base URL cannot be used. The message begins with the field that holds it."""
 
 
 @dataclass(frozen=True)
@@ -124,6 +135,9 @@ class Providers:
         try:
             for served, _ in model.at_endpoints():
                 self.upstream(served)
+        except AddressError as error:
+            field = "base_url" if model.base_url or model.endpoints else "provider"
+            return Problem(f"model_configs.{model.alias}.{field}", str(error))
         except UnknownProviderError as error:
             return Problem(f"model_configs.{model.alias}.provider", str(error))
         except SecretResolutionError as error:
@@ -134,9 +148,13 @@ class Providers:
     def upstream(self, model: ModelConfig) -> Upstream:
         """The server of a model; raises if the provider is unknown or the key is missing."""
         provider = self.provider_of(model)
+        _check_headers(provider)
+        url = model.base_url or provider.endpoint
+        if provider.provider_type != "local":
+            _check_address(url, "base_url" if model.base_url else "endpoint")
         return Upstream(
             provider=provider.name,
-            url=model.base_url or provider.endpoint,
+            url=url,
             wire=provider.provider_type,
             key=_key(model, provider, self._resolver),
             extra_body=provider.extra_body or {},
@@ -154,21 +172,68 @@ def _key(
                 f"api_key_env_var refers to environment variable {model.api_key_env_var!r}, "
                 "which is not set; set it or remove the field"
             )
-        return SecretStr(value)
+        variable = f"environment variable {model.api_key_env_var!r}"
+        return SecretStr(_clean_key(value, f"the key in {variable}"))
     if provider.api_key is None or not _same_host(model, provider):
         return None  # never send the key of a provider to another host
+    owner = f"the key of provider {provider.name!r}"
     try:
-        return SecretStr(
-            (resolver or default_resolver).resolve(provider.api_key.get_secret_value())
-        )
+        key = (resolver or default_resolver).resolve(provider.api_key.get_secret_value())
     except SecretResolutionError as error:
-        raise SecretResolutionError(f"the key of provider {provider.name!r}: {error}") from None
+        raise SecretResolutionError(f"{owner}: {error}") from None
+    return SecretStr(_clean_key(key, owner))
+
+
+def _clean_key(key: str, owner: str) -> str:
+    """The key without white space around it; raises if an HTTP header cannot hold it."""
+    cleaned = key.strip().strip("\ufeff").strip()
+    if not cleaned:
+        raise SecretResolutionError(f"{owner} is blank; set it")
+    for position, letter in enumerate(cleaned, 1):
+        if not " " <= letter <= "~":
+            raise SecretResolutionError(
+                f"{owner} contains {_describe(letter)} at position {position} of {len(cleaned)}, "
+                "which an HTTP header cannot hold; copy the key again"
+            )
+    return cleaned
+
+
+def _check_headers(provider: ModelProvider) -> None:
+    """Raise if a header of a provider cannot be sent. Never quotes a value."""
+    for name, value in (provider.extra_headers or {}).items():
+        if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
+            raise SecretResolutionError(
+                f"extra_headers of provider {provider.name!r} contain a name that HTTP does not "
+                f"allow, {name!r}; use letters, digits and hyphens"
+            )
+        if found := re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
+            raise SecretResolutionError(
+                f"header {name!r} of provider {provider.name!r} contains {_describe(found[0])}, "
+                "which an HTTP header cannot hold; remove it"
+            )
+
+
+def _describe(letter: str) -> str:
+    if letter in "\r\n":
+        return "a line break"
+    return "a control character" if letter < " " or letter == "\x7f" else "a character beyond ASCII"
+
+
+def _check_address(url: str, field: str) -> None:
+    try:
+        parse_address(url)
+    except ValueError as error:
+        raise AddressError(f"{field} {error}") from None
 
 
 def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:
+    """Whether the model is at the address of its provider."""
     if model.base_url is None:
         return True
-    return urlsplit(model.base_url).netloc == urlsplit(provider.endpoint).netloc
+    try:
+        return parse_address(model.base_url).host == parse_address(provider.endpoint).host
+    except ValueError:
+        return False
 
 
 _MEDIUM = {"extra_body": {"reasoning_effort": "medium"}}

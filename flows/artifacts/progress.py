@@ -17,6 +17,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from dd_core.designer.progress import describe_waits
+
 from ..limits.tag_limits import make_tag
 from ..session import DatasetRun
 from .markdown import format_duration, make_artifact_key
@@ -63,6 +65,7 @@ class _ProgressArtifacts:
         self._session = session
         self._dataset = dataset
         self._columns: list[dict[str, Any]] = []
+        self._waits: list[str] = []
 
     async def create(self) -> None:
         self._progress = await acreate_progress_artifact(
@@ -82,7 +85,8 @@ class _ProgressArtifacts:
 
     async def update(self) -> None:
         rows = count_cells(self._session)
-        if rows == self._columns:
+        waits = describe_waits(self._session.engine)
+        if rows == self._columns and waits == self._waits:
             return
         session = self._session
         try:
@@ -94,7 +98,7 @@ class _ProgressArtifacts:
             async with get_client() as client:
                 change = ArtifactUpdate(data=orjson.dumps(rows).decode())
                 await client.update_artifact(self._table, change)
-            self._columns = rows
+            self._columns, self._waits = rows, waits
         except Exception as error:  # the run does not depend on its artifacts
             get_run_logger().debug("the artifacts could not be updated: %s", error)
 
@@ -132,6 +136,7 @@ def format_progress(session: DatasetRun) -> str:
         facts.append(f"about {format_duration(seconds * (1 - fraction) / fraction)} left")
     if cost := format_cost(session):
         facts.append(cost)
+    facts += describe_waits(session.engine)
     return ", ".join(facts)
 
 

@@ -30,6 +30,10 @@ from pydantic import Field
 from dd_core.declaration.kind import Declaration
 from dd_core.models.admission.rate_limit import RateLimits, Tokens
 
+DEFAULT_MAX_RETRY_AFTER = 6 * 3600.0
+"""Seconds that a server may ask to wait, see `RunConfig.max_retry_after`."""
+_LONGEST_PROBE_DELAY = 60.0
+"""Seconds. A server that asks for a longer wait does not speak of parallel requests."""
 _MIN_PROBE_INTERVAL = 1.0
 _MAX_PROBE_INTERVAL = 10.0
 """Seconds between probes beyond the ceiling: doubled by a failed probe, reset by a success."""
@@ -234,7 +238,8 @@ class Limiter:
         self._successes, self._peak = 0, self.in_flight
         self._step = self.tuning.additive_increase_step
         concurrent = max(admission.in_flight, self.in_flight + 1)
-        if self._ceiling is not None and concurrent > self._ceiling:
+        is_probe = self._ceiling is not None and concurrent > self._ceiling
+        if self._ceiling is not None and is_probe and delay <= _LONGEST_PROBE_DELAY:
             # A failed probe: it exceeded what the server is known to handle, so the 429 says
             # nothing about the other requests, and only this one waits.
             self._limit = min(self._limit, self._ceiling)

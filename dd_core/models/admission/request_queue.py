@@ -172,7 +172,7 @@ class RequestQueue:
                 continue
             cells, row = self._ready.next()
             if cells.wanted(row):
-                slot = RequestSlot(self)
+                slot = RequestSlot(self, row)
                 slot.grant(backend)
                 cells.start(row, slot)
 

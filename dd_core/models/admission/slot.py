@@ -39,10 +39,12 @@ class SlotOwner(Protocol):
 class RequestSlot:
     """Capacity for one request, held from the moment it is granted until it is released."""
 
-    __slots__ = ("_admission", "_released", "backend", "queue", "was_sent")
+    __slots__ = ("_admission", "_released", "backend", "queue", "row", "was_sent")
 
-    def __init__(self, queue: SlotOwner) -> None:
+    def __init__(self, queue: SlotOwner, row: int | None = None) -> None:
         self.queue = queue
+        self.row = id(self) if row is None else row
+        """The row of the batch that it serves; without a row, a number of its own."""
         self.backend: Backend | None = None
         """Where the next request goes; None while the slot is not granted."""
         self.was_sent = False

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, cast
 
 from dd_core.errors import ModelUnsupportedCapabilityError
+from dd_core.models.address import Address
 from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count
 from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import Block
@@ -23,8 +24,8 @@ class AnthropicWire:
     embeddings: str | None = None
     images: str | None = None
 
-    def __init__(self, base: str) -> None:
-        self.chat = f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
+    def __init__(self, address: Address) -> None:
+        self.chat = address.join("/messages" if address.base.endswith("/v1") else "/v1/messages")
 
     def headers(self, key: str | None) -> dict[str, str]:
         """The headers that authenticate a request and select the API version."""

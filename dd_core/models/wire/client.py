@@ -2,40 +2,40 @@
 
 from __future__ import annotations
 
-import email.utils
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Protocol, TypeAlias, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
 
 import orjson
 
 from dd_core.errors import (
     ModelAPIConnectionError,
-    ModelAuthenticationError,
     ModelBadRequestError,
-    ModelContextWindowExceededError,
     ModelError,
     ModelInternalServerError,
-    ModelNotFoundError,
-    ModelPermissionDeniedError,
-    ModelQuotaExceededError,
-    ModelRateLimitError,
+    ModelRedirectError,
     ModelTimeoutError,
     ModelUnsupportedCapabilityError,
 )
+from dd_core.models.address import Address, find_secrets, parse_address
 from dd_core.models.providers import Upstream
 from dd_core.models.wire.answers import Images, Reply, Vectors, parse_embeddings, parse_images
 from dd_core.models.wire.anthropic import AnthropicWire
 from dd_core.models.wire.openai import OpenAIWire
-from dd_core.models.wire.transport import Connections, HttpResponse, LostError
+from dd_core.models.wire.refusals import (
+    Refusal,
+    make_error,
+    read_error_in_answer,
+    read_refusal,
+)
+from dd_core.models.wire.transport import MAX_BODY_BYTES, Connections, HttpResponse, LostError
 
 Body: TypeAlias = Mapping[str, Any]
 _T = TypeVar("_T")
 
-_QUOTA_WORDS = ("insufficient_quota", "exceeded your current quota", "insufficient credit",
-                "credit balance", "out of credits", "billing")  # fmt: skip
-_CONTEXT_WORDS = ("context length", "context window", "maximum context", "context_length")
 _QUOTED_LENGTH = 300
+_MAX_REDIRECTS = 5
+_MIN_SECRET_LENGTH = 4
 
 
 class Wire(Protocol):
@@ -58,7 +58,7 @@ class Wire(Protocol):
         ...
 
 
-_WIRES: dict[str, Callable[[str], Wire]] = {"anthropic": AnthropicWire}
+_WIRES: dict[str, Callable[[Address], Wire]] = {"anthropic": AnthropicWire}
 
 
 class Client:
@@ -74,12 +74,14 @@ class Client:
         self._upstream = upstream
         self._connections = connections
         self._model = {"model": model} if model else {}
-        self._wire = _WIRES.get(upstream.wire, OpenAIWire)(upstream.url)
+        self._address = parse_address(upstream.url)
+        self._wire = _WIRES.get(upstream.wire, OpenAIWire)(self._address)
         key = upstream.key.get_secret_value() if upstream.key is not None else None
         self._headers = {"content-type": "application/json", "accept": "application/json"}
         self._headers.update(self._wire.headers(key))
         self._headers.update(upstream.extra_headers)
         self._timeout = timeout
+        self._secrets = sorted(set(self._find_secrets(key)), key=len, reverse=True)
 
     @property
     def provider(self) -> str:
@@ -113,23 +115,40 @@ class Client:
 
     async def fetch(self, address: str) -> bytes:
         """Fetch a URL from an answer, without the API key: the URL may point to any host."""
-        return await self._send("GET", address, {}, None)
+        answer = await self._send("GET", address, {}, None)
+        for _ in range(_MAX_REDIRECTS):
+            location = answer.headers.get("location")
+            if not (300 <= answer.status < 400 and location):
+                break
+            address = urljoin(address, location)
+            answer = await self._send("GET", address, {}, None)
+        if answer.status < 300:
+            return answer.content
+        # The host of a file says nothing about the model, whatever status it answers.
+        message = f"{self._where} answered with a file at {urlsplit(address).hostname}, which "
+        message += f"answered {answer.status}"
+        if answer.status in (408, 429) or answer.status >= 500:
+            raise ModelInternalServerError(message)
+        raise ModelBadRequestError(f"{message}. Check that the file may be read without a key")
 
     async def _post(self, url: str, body: Body) -> bytes:
         # The fields of the provider come last, so that they override those of the model.
         content = orjson.dumps({**body, **self._model, **self._upstream.extra_body})
-        return await self._send("POST", url, self._headers, content)
+        answer = await self._send("POST", url, self._headers, content)
+        if answer.status >= 300:
+            raise self._error_for_status(url, answer)
+        refusal = read_error_in_answer(answer.content, answer.headers)
+        if refusal is not None:
+            raise self._error_for_refusal(refusal, "answered with an error")
+        return answer.content
 
     async def _send(
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
-    ) -> bytes:
+    ) -> HttpResponse:
         try:
-            answer = await self._connections.send(method, url, headers, content, self._timeout)
+            return await self._connections.send(method, url, headers, content, self._timeout)
         except LostError as error:
             raise self._error_for_lost(error) from error
-        if answer.status >= 300:
-            raise self._error_for_status(answer)
-        return answer.content
 
     def _read(self, parse: Callable[[bytes], _T], content: bytes, expected: str) -> _T:
         try:
@@ -143,78 +162,61 @@ class Client:
     def _error_for_lost(self, error: LostError) -> ModelError:
         if error.timed_out:
             return ModelTimeoutError(
-                f"{self._where} did not answer in time; raise the model's `timeout` "
-                "or lower its `max_parallel_requests`"
+                f"{self._where} did not answer in full within {self._timeout:g} s; raise the "
+                "model's `timeout` or lower its `max_parallel_requests`"
+            )
+        if error.is_too_long:
+            return ModelAPIConnectionError(
+                f"{self._where} sent an answer of more than {MAX_BODY_BYTES // 2**20} MiB, "
+                "which was not read; check the URL"
             )
         return ModelAPIConnectionError(
             f"{self._where} could not be reached ({error.kind}: "
             f"{self._redacted(str(error))}); check that the server is running at this URL"
         )
 
-    def _error_for_status(self, answer: HttpResponse) -> ModelError:
+    def _error_for_status(self, url: str, answer: HttpResponse) -> ModelError:
         """The error for an answer with a status of 300 or more."""
-        status = answer.status
-        reason = self._redacted(_find_reason(answer.content)).rstrip(". ")
-        message = f"{self._where} answered {status}: {reason}"
-        lowered = reason.lower()
-        # Servers report exhausted quotas as 429, 402 or 400. Waiting does not help, so the text
-        # takes precedence over the status.
-        if any(word in lowered for word in _QUOTA_WORDS):
-            return ModelQuotaExceededError(f"{message}. Add credit or use another API key")
-        if status == 429:
-            return ModelRateLimitError(
-                message, _parse_retry_after(answer.headers.get("retry-after"))
-            )
-        if status == 408:
-            return ModelTimeoutError(message)
-        if status >= 500:
-            return ModelInternalServerError(message)
-        if status == 413 or (status == 400 and any(word in lowered for word in _CONTEXT_WORDS)):
-            return ModelContextWindowExceededError(f"{message}. Shorten the prompt")
-        rejections: dict[int, tuple[type[ModelError], str]] = {
-            401: (ModelAuthenticationError, "Check the API key"),
-            403: (ModelPermissionDeniedError, "Check the permissions of the API key"),
-            404: (ModelNotFoundError, "Check the model id and the URL"),
-        }
-        kind, fix = rejections.get(status, (ModelBadRequestError, "Check the model's parameters"))
-        return kind(f"{message}. {fix}")
+        location = answer.headers.get("location")
+        if answer.status < 400 and location:
+            return self._error_for_redirect(url, location, answer.status)
+        refusal = read_refusal(answer.status, answer.headers, answer.content)
+        return self._error_for_refusal(refusal, f"answered {answer.status}")
+
+    def _error_for_refusal(self, refusal: Refusal, did: str) -> ModelError:
+        # Redacted before it is cut, so that no half of a key remains.
+        reason = self._redacted(refusal.words)[:_QUOTED_LENGTH].rstrip(". ") or "(no text)"
+        return make_error(refusal, f"{self._where} {did}: {reason}")
+
+    def _error_for_redirect(self, url: str, location: str, status: int) -> ModelError:
+        """Redirects are not followed: the key is meant for the configured address only."""
+        # Without its query and user, which may hold keys.
+        parts = urlsplit(urljoin(url, location))
+        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+        error = ModelRedirectError(
+            f"{self._where} answered {status}: it redirects to {self._redacted(target)[:500]}. "
+            "Requests do not follow redirects, so that the API key stays with this server; if you "
+            "trust the new address, use it as `base_url`, without the route"
+        )
+        error.status = status
+        return error
 
     @property
     def _where(self) -> str:
-        return f"provider {self._upstream.provider!r} at {self._upstream.url}"
+        return f"provider {self._upstream.provider!r} at {self._address.base}"
+
+    def _find_secrets(self, key: str | None) -> Iterator[str]:
+        """What must not appear in messages: servers and exceptions may quote it."""
+        found = [key or "", *self._upstream.extra_headers.values(), *self._address.secrets()]
+        found += find_secrets(self._upstream.extra_body)
+        for secret in found:
+            # A header consists of a scheme and a token; servers may quote the token alone.
+            for part in (secret, secret.rpartition(" ")[2]):
+                if len(part) >= _MIN_SECRET_LENGTH:
+                    yield from (part, quote(part, safe=""), orjson.dumps(part).decode()[1:-1])
 
     def _redacted(self, text: str) -> str:
-        """Mask the key and the extra headers: servers and exceptions may quote them."""
-        secrets = [*self._upstream.extra_headers.values()]
-        if self._upstream.key is not None:
-            secrets.append(self._upstream.key.get_secret_value())
-        for secret in secrets:
-            if len(secret) > 3:
-                text = text.replace(secret, "***")
+        """Mask the key, the extra headers and the keys in the address and the body."""
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
         return text
-
-
-def _find_reason(content: bytes) -> str:
-    """The message of an error, from the usual JSON forms; else the start of the body."""
-    try:
-        parsed: Any = orjson.loads(content)
-        error: Any = parsed.get("error", parsed)
-        reason: Any = error if isinstance(error, str) else error.get("message")
-    except (ValueError, AttributeError):
-        reason = None
-    text = str(reason) if reason else content.decode("utf-8", "replace")
-    return " ".join(text.split())[:_QUOTED_LENGTH] or "(no text)"
-
-
-def _parse_retry_after(header: str | None) -> float | None:
-    """The requested wait in seconds; the header contains either seconds or a date."""
-    if not header:
-        return None
-    try:
-        return max(0.0, float(header))
-    except ValueError:
-        pass
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(header).timestamp() - time.time())
-    except (ValueError, TypeError):
-        return None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Mapping
+from collections.abc import AsyncIterable, Mapping
 from functools import lru_cache
 from urllib.request import getproxies
 
@@ -17,7 +17,7 @@ import aiohttp
 import httpx
 import yarl
 
-from dd_core.models.wire.transport import HttpResponse, LostError
+from dd_core.models.wire.transport import MAX_BODY_BYTES, HttpResponse, LostError
 
 
 class AiohttpConnections:
@@ -49,7 +49,8 @@ class AiohttpConnections:
                 allow_redirects=False,
                 timeout=_timeout(wait),
             ) as response:
-                return HttpResponse(response.status, response.headers, await response.read())
+                body = await _read_body(response.content.iter_any())
+                return HttpResponse(response.status, response.headers, body)
         except aiohttp.ConnectionTimeoutError as error:
             raise LostError(error, timed_out=False) from error
         except TimeoutError as error:
@@ -78,12 +79,15 @@ class TransportConnections:
         )
         await asyncio.sleep(0)  # yield to other tasks, as network access does
         try:
-            response = await self._transport.handle_async_request(request)
-            body = await response.aread()
-            await response.aclose()
+            async with asyncio.timeout(wait):
+                response = await self._transport.handle_async_request(request)
+                try:
+                    body = await _read_body(response.aiter_bytes())
+                finally:
+                    await response.aclose()
         except httpx.ConnectTimeout as error:
             raise LostError(error, timed_out=False) from error
-        except httpx.TimeoutException as error:
+        except (httpx.TimeoutException, TimeoutError) as error:
             raise LostError(error, timed_out=True) from error
         except httpx.HTTPError as error:
             raise LostError(error, timed_out=False) from error
@@ -93,6 +97,18 @@ class TransportConnections:
         """Do nothing: the transport belongs to the caller."""
 
 
+async def _read_body(chunks: AsyncIterable[bytes]) -> bytes:
+    """The whole body; its length is counted after decompression."""
+    body, size = list[bytes](), 0
+    async for chunk in chunks:
+        size += len(chunk)
+        if size > MAX_BODY_BYTES:
+            body.clear()  # the traceback of the error keeps this frame
+            raise LostError(ValueError("the answer is too long"), is_too_long=True)
+        body.append(chunk)
+    return body[0] if len(body) == 1 else b"".join(body)
+
+
 @lru_cache(maxsize=64)
 def _address(url: str) -> yarl.URL:
     return yarl.URL(url)
@@ -100,4 +116,5 @@ def _address(url: str) -> yarl.URL:
 
 @lru_cache(maxsize=16)
 def _timeout(wait: float) -> aiohttp.ClientTimeout:
-    return aiohttp.ClientTimeout(total=None, sock_connect=wait, sock_read=wait)
+    # Connecting takes a little less, so that a host that is down is not taken for a slow server.
+    return aiohttp.ClientTimeout(total=wait, sock_connect=0.9 * wait, sock_read=wait)

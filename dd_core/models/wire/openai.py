@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dd_core.models.address import Address
 from dd_core.models.wire.answers import Reply, parse_chat
 from dd_core.models.wire.media import Block, Encoded
 
@@ -12,14 +13,18 @@ from dd_core.models.wire.media import Block, Encoded
 class OpenAIWire:
     """Routes, headers and bodies."""
 
-    def __init__(self, base: str) -> None:
-        self.chat = f"{base}/chat/completions"
-        self.embeddings: str | None = f"{base}/embeddings"
-        self.images: str | None = f"{base}/images/generations"
+    def __init__(self, address: Address) -> None:
+        self.chat = address.join("/chat/completions")
+        self.embeddings: str | None = address.join("/embeddings")
+        self.images: str | None = address.join("/images/generations")
+        self._is_azure = address.is_azure
 
     def headers(self, key: str | None) -> dict[str, str]:
         """The headers that authenticate a request."""
-        return {"authorization": f"Bearer {key}"} if key else {}
+        if not key:
+            return {}
+        bearer = {"authorization": f"Bearer {key}"}
+        return bearer | {"api-key": key} if self._is_azure else bearer
 
     def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Translate media blocks to OpenAI's format; the rest stays as it is."""

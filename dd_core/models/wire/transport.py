@@ -9,6 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+MAX_BODY_BYTES = 128 * 2**20
+"""Longest answer that is read."""
+
 
 @dataclass(frozen=True, slots=True)
 class HttpResponse:
@@ -23,12 +26,16 @@ class HttpResponse:
 class LostError(Exception):
     """No answer arrived."""
 
-    def __init__(self, cause: Exception, *, timed_out: bool) -> None:
+    def __init__(
+        self, cause: Exception, *, timed_out: bool = False, is_too_long: bool = False
+    ) -> None:
         super().__init__(str(cause))
         self.kind = type(cause).__name__
         """Class name of the cause."""
         self.timed_out = timed_out
         """Whether the server was reached but did not answer in time."""
+        self.is_too_long = is_too_long
+        """Whether the answer is longer than `MAX_BODY_BYTES`."""
 
 
 class Connections(Protocol):
@@ -39,7 +46,8 @@ class Connections(Protocol):
     ) -> HttpResponse:
         """Send one request and read its answer; raises `LostError`.
 
-        `wait` is the timeout in seconds for connecting and between reads. Redirects are not
+        `wait` is the deadline in seconds for the whole request, up to the last byte of the answer.
+        It ends a request whose server only keeps the connection open, too. Redirects are not
         followed.
         """
         ...

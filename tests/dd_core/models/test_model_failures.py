@@ -121,13 +121,6 @@ def test_rate_limits_and_failures_together_cost_no_row() -> None:
     assert set(asked.values()) == {6}
 
 
-def test_a_fatal_failure_is_not_asked_again() -> None:
-    script = ScriptedModel(refusal(429, "You exceeded your current quota"))
-    with pytest.raises(DataDesignerGenerationError, match="Add credit or use another API key"):
-        DataDesigner(transport=script).preview(asking(max_parallel_requests=1), num_records=50)
-    assert len(script.requests) == 1
-
-
 @pytest.mark.parametrize("field", ["reasoning", "reasoning_content"])
 def test_reasoning_comes_under_either_name(field: str) -> None:
     message = {"role": "assistant", "content": "Tea.", field: "Hm."}
