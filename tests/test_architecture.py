@@ -44,7 +44,7 @@ _VERBS = """
     reap recompile record register release remove render renew replace report request require reseed
     reset resolve restore resume retry run sanitize say select serve set settle show simplify
     size split stage stamp strip sum summarize sync tag take to translate unify update validate
-    wait write
+    wait widen write
 """
 VERBS = frozenset(_VERBS.split())
 

@@ -14,10 +14,10 @@ from dd_core.storage.location import open_readable
 from dd_core.storage.schema import (
     build_lists,
     convert_array,
-    store_empty_objects,
-    turns_to_text,
+    is_written_as_text,
+    replace_empty_objects,
+    report_conflict,
     unify_or_text,
-    warn_of_text,
     widen_type,
     write_as_text,
 )
@@ -56,7 +56,7 @@ class ColumnTypes:
         array = to_array(values, rows, self.declared.get(name), conflicts)
         if conflicts and name not in self._warned:
             self._warned.add(name)
-            warn_of_text(name, *conflicts[0])
+            report_conflict(name, *conflicts[0])
         return array
 
 
@@ -80,10 +80,10 @@ def to_array(
     target = array.type
     if declared is not None and not target.equals(declared):
         target = widen_type(array, unify_or_text(declared, target))
-        if conflicts is not None and turns_to_text(declared, target):
+        if conflicts is not None and is_written_as_text(declared, target):
             example = next((value for value in array.to_pylist() if value is not None), None)
             conflicts.append((declared, example))
-    return convert_array(array, store_empty_objects(target))
+    return convert_array(array, replace_empty_objects(target))
 
 
 def _build_array(values: Values, rows: Sequence[int] | None, conflicts: _Conflicts) -> Any:

@@ -194,15 +194,15 @@ def _unify_nested(first: Any, second: Any) -> Any:
     return None
 
 
-def store_empty_objects(kind: Any) -> Any:
+def replace_empty_objects(kind: Any) -> Any:
     """Return the type with text instead of objects without members, which Parquet cannot store."""
     import pyarrow as pa
 
     if is_any(kind, "struct"):
-        members = [pa.field(each.name, store_empty_objects(each.type)) for each in kind]
+        members = [pa.field(each.name, replace_empty_objects(each.type)) for each in kind]
         return pa.struct(members) if members else pa.string()
     if is_any(kind, "list"):
-        items = store_empty_objects(kind.value_type)
+        items = replace_empty_objects(kind.value_type)
         return kind if items.equals(kind.value_type) else _list_of(items, kind)
     return kind
 
@@ -322,7 +322,7 @@ def build_lists(target: Any, lengths: Any, items: Any, mask: Any) -> Any:
     return kind.from_arrays(pa.array(offsets, width), items, type=target, mask=mask)
 
 
-def turns_to_text(kind: Any, target: Any) -> bool:
+def is_written_as_text(kind: Any, target: Any) -> bool:
     """Whether converting one type to another writes values as text."""
     import pyarrow as pa
 
@@ -333,17 +333,17 @@ def turns_to_text(kind: Any, target: Any) -> bool:
         return not is_text(_undo_dictionary(kind))
     if types.is_struct(kind) and types.is_struct(target):
         members = {each.name: each.type for each in target}
-        return any(turns_to_text(each.type, members[each.name]) for each in kind)
+        return any(is_written_as_text(each.type, members[each.name]) for each in kind)
     if is_list(kind) and is_list(target):
-        return turns_to_text(kind.value_type, target.value_type)
+        return is_written_as_text(kind.value_type, target.value_type)
     return False
 
 
-def warn_of_text(name: str, first: Any, second: Any) -> None:
+def report_conflict(name: str, first: Any, second: Any) -> None:
     """Log that values of a column have no common type, with an example of each."""
     examples = [repr(each)[:_LONGEST_EXAMPLE] for each in (first, second)]
     message = (
-        "column %r holds values without a common type, such as %s and %s; "
-        "they are stored as text, and all but strings as JSON"
+        "column %r holds values without a common type, such as %s and %s; it is stored as text, in "
+        "which all values but strings are JSON"
     )
     _logger.warning(message, name, *examples)

@@ -15,9 +15,9 @@ from dd_core.storage.schema import (
     find_empty_objects,
     is_any,
     is_text,
-    turns_to_text,
+    is_written_as_text,
+    report_conflict,
     unify_or_text,
-    warn_of_text,
     widen_type,
 )
 
@@ -132,7 +132,7 @@ def _find_empty_objects(
         each.name
         for schema in found.values()
         for each in schema
-        if turns_to_text(each.type, kinds[each.name])
+        if is_written_as_text(each.type, kinds[each.name])
     }
     for key, schema in found.items():
         if names := [name for name in schema.names if name in mixed]:
@@ -200,10 +200,10 @@ def _warn_of_conflicts(schemas: Mapping[Location, pa.Schema], unified: pa.Schema
             members: Any = schema
             if field.name in schema.names:
                 kinds.setdefault(members.field(field.name).type, path)
-        if any(turns_to_text(kind, field.type) for kind in kinds):
+        if any(is_written_as_text(kind, field.type) for kind in kinds):
             found = [_find_example(path, field.name) for path in kinds.values()]
             examples = [value for value in found if value is not None]
-            warn_of_text(field.name, *(examples + [None, None])[:2])
+            report_conflict(field.name, *(examples + [None, None])[:2])
 
 
 def _find_example(path: Location, name: str) -> Any:

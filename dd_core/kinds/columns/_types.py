@@ -15,7 +15,7 @@ Schema: TypeAlias = Mapping[str, Any]
 _DECIMALS = re.compile(r"\\d\{0,\d+\}")
 
 
-def type_of_schema(schema: Schema) -> Any:
+def translate_schema(schema: Schema) -> Any:
     """Return the type of values that satisfy a schema.
 
     Objects with declared properties become structs with all of them, whether they are required or

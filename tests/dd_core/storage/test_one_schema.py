@@ -82,7 +82,8 @@ def same(read: Any, value: Any) -> bool:
         return read is None or read is pd.NA or read is pd.NaT or read != read
     if isinstance(read, str) and not isinstance(value, str):
         if isinstance(value, bool | int | float):
-            return type(json.loads(read)) is type(value) and json.loads(read) == value
+            found = json.loads(read)
+            return isinstance(found, bool) == isinstance(value, bool) and found == value
         return type(value)(read) == value if isinstance(value, Decimal) else str(value) == read
     if isinstance(value, int | float) and not isinstance(value, bool):
         return (
