@@ -11,7 +11,7 @@ from dd_core.declaration.kind import Declaration
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import Rubric
-from dd_core.kinds.columns._types import type_of_schema
+from dd_core.kinds.columns._types import translate_schema
 from dd_core.models.conversation import AnswerFormat
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     def value_type(self) -> Any:
         """Return the type of `{reasoning, score}` for each criterion."""
-        return type_of_schema(Rubric(self.scores).schema)
+        return translate_schema(Rubric(self.scores).schema)
 
     def answer_format(self) -> AnswerFormat:
         """Return a format that requires JSON in which every score is one of its options."""

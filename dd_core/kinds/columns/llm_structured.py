@@ -9,7 +9,7 @@ from pydantic import BaseModel, field_validator
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import ResponseSchema
-from dd_core.kinds.columns._types import type_of_schema
+from dd_core.kinds.columns._types import translate_schema
 from dd_core.models.conversation import AnswerFormat
 
 
@@ -37,7 +37,7 @@ class LLMStructuredColumnConfig(LLMColumn):
 
     def value_type(self) -> Any:
         """Return the type of the schema's values."""
-        return type_of_schema(ResponseSchema(self.output_format).schema)
+        return translate_schema(ResponseSchema(self.output_format).schema)
 
     def answer_format(self) -> AnswerFormat:
         """Return a format that requires JSON of this schema and removes unknown properties."""
