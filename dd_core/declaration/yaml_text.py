@@ -71,6 +71,11 @@ def _loader() -> Any:
     class Loader(yaml.SafeLoader):
         yaml_implicit_resolvers: dict[str, Any] = {}
 
+        def compose_mapping_node(self, anchor: Any) -> Any:
+            node = super().compose_mapping_node(anchor)
+            _require_unique_keys(node)
+            return node
+
     _add_rules(Loader)
     Loader.add_constructor(f"{_TAG}int", _construct_integer)
     Loader.add_constructor(f"{_TAG}float", _construct_float)
@@ -92,6 +97,17 @@ def _add_rules(target: Any) -> None:
     for tag, form, begins in _RULES:
         first = [*begins, ""] if tag == "null" else [*begins]
         target.add_implicit_resolver(f"{_TAG}{tag}", re.compile(rf"^(?:{form})\Z"), first)
+
+
+def _require_unique_keys(node: Any) -> None:
+    """Raise if a mapping has the same key twice, of which only the last would count."""
+    lines: dict[str, int] = {}
+    for key, _ in node.value:
+        name, line = key.value, key.start_mark.line + 1
+        if isinstance(name, str) and key.tag != f"{_TAG}merge":
+            if name in lines:
+                raise ValueError(f"line {line}: key {name!r} is already in line {lines[name]}")
+            lines[name] = line
 
 
 def _construct_integer(loader: Any, node: Any) -> int:

@@ -12,6 +12,7 @@ import orjson
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.json_codec import dump_json
+from dd_core.storage.location import require_folder
 from dd_core.storage.schema import is_text
 from dd_core.storage.unify import fit_table, unify_schemas, widen_schema
 
@@ -34,6 +35,9 @@ def export(
         raise ArtifactStorageError(
             f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
         )
+    require_folder(target.parent)
+    if target.is_dir():
+        raise ArtifactStorageError(f"{target} is a folder; name a file")
     # A pass of its own finds the schema, so that only one table at a time is in memory. The tables
     # of a finished dataset have the same schema.
     schemas = [table.schema for table in tables()]

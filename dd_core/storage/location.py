@@ -84,8 +84,7 @@ def require_folder(path: Location) -> None:
             return
         if os.path.lexists(place):
             raise ArtifactStorageError(
-                f"{place} is a file, but a folder is needed there; choose another artifact_path "
-                "or dataset_name"
+                f"{place} is a file, but a folder is needed there; choose another path"
             )
 
 

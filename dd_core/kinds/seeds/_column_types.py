@@ -124,8 +124,14 @@ def _find_number_kind(column: Any) -> str | None:
     """`mixed` or an empty string if the values are numbers that print as written; None if not."""
     import pyarrow.compute as pc
 
-    wholes = fractions = points = 0
-    for text in pc.unique(column.drop_null()).to_pylist():
+    unique = pc.unique(column.drop_null())
+    if pc.any(pc.match_substring_regex(unique, r"[^0-9.e+-]")).as_py():
+        return None
+    plain = _select_plain_fractions(unique)
+    if plain is None:
+        return None
+    wholes, fractions, points = 0, pc.sum(plain).as_py() or 0, 0
+    for text in unique.filter(pc.invert(plain)).to_pylist():
         if not _FLOAT.fullmatch(text):
             return None
         if text.lstrip("-").isdigit():
@@ -140,6 +146,24 @@ def _find_number_kind(column: Any) -> str | None:
     if not fractions or (wholes and points):  # 1 and 2.0: no number prints as both are written
         return None
     return "mixed" if wholes else ""
+
+
+def _select_plain_fractions(unique: Any) -> Any:
+    """Which values are fractions that print as written; None if one is not a number.
+
+    Arrow prints fractions in this range like Python, and much faster. It prints 2.0 as 2, so whole
+    numbers and all others are left to Python.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    numbers = _cast(unique, pa.float64())
+    if numbers is None:
+        return None
+    size = pc.abs(numbers)
+    in_range = pc.and_(pc.greater(size, 1e-3), pc.less(size, 1e15))
+    is_same = pc.equal(pc.cast(numbers, pa.string()), unique)
+    return pc.and_(pc.and_(in_range, is_same), pc.match_substring(unique, "."))
 
 
 def _as_booleans(column: Any) -> Any:

@@ -84,10 +84,32 @@ def _records(name: str, text: str) -> Iterator[tuple[str, Any]]:
         for number, record in enumerate(_decode(name, text, 1), 1):
             yield f"record {number}", record
         return
+    lines = text.lstrip().split("\n", 2)
+    if lines[0].strip() == "{" and len(lines) > 1:  # objects that span lines
+        yield from _spanning_records(name, text)
+        return
     # Only line feeds end a line: texts may contain other characters that `splitlines` splits at.
     for number, line in enumerate(text.split("\n"), 1):
         if line.strip():
             yield f"line {number}", _decode(name, line, number)
+
+
+def _spanning_records(name: str, text: str) -> Iterator[tuple[str, Any]]:
+    """The records of a file in which one object follows another, on any number of lines."""
+    decoder, position = json.JSONDecoder(), 0
+    while position < len(text):
+        if text[position].isspace():
+            position += 1
+            continue
+        line = text.count("\n", 0, position) + 1
+        try:
+            record, position = decoder.raw_decode(text, position)
+        except json.JSONDecodeError as error:
+            place = f"line {error.lineno}, character {error.colno}"
+            raise UnreadableFileError(name, f"{place}: {error.msg}") from None
+        except (ValueError, RecursionError) as error:
+            raise UnreadableFileError(name, f"line {line}: {error}") from None
+        yield f"line {line}", record
 
 
 def _decode(name: str, text: str, line: int) -> Any:

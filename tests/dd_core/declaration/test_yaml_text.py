@@ -67,6 +67,7 @@ def test_anchors_and_merges_still_work() -> None:
         ("a: [1", "line 1"),
         (f"a: 1\nb: {'9' * 5000}", "line 2: an integer has 5000 digits"),
         ("[" * 5000, "nested too deeply"),
+        ("a: {b: 1,\n  c: 2,\n  b: 3}", "line 3: key 'b' is already in line 1"),
         ("a: !!int x", "'x' is not an integer"),
         ("a: !!float x", "'x' is not a number"),
         ("a: !!python/object/apply:os.system [x]", "could not determine a constructor"),

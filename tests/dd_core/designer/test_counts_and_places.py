@@ -56,4 +56,11 @@ def test_a_place_that_is_a_file_is_named(tmp_path: Path, place: str) -> None:
         designer.create(CONFIG, num_records=1)
     with pytest.raises(ArtifactStorageError, match=r"file is a file, but a folder is needed"):
         DataDesigner(artifact_path=tmp_path).create(CONFIG, num_records=1, dataset_name="file")
+    results = DataDesigner(artifact_path=tmp_path).create(CONFIG, num_records=1)
+    with pytest.raises(ArtifactStorageError, match=r"file is a file, but a folder is needed"):
+        results.export(tmp_path / "file" / place / "rows.csv")
+    (tmp_path / "rows.csv").mkdir()
+    with pytest.raises(ArtifactStorageError, match=r"rows.csv is a folder; name a file"):
+        results.export(tmp_path / "rows.csv")
     assert (tmp_path / "file").read_text() == "mine"
+    (tmp_path / "rows.csv").rmdir()

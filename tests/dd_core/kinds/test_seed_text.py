@@ -279,6 +279,14 @@ def test_a_file_whose_values_changed_with_the_rules_is_another_seed(tmp_path: Pa
         assert now != before
 
 
+def test_a_json_object_may_span_lines(tmp_path: Path) -> None:
+    records = [{"a": 1, "b": {"c": [1]}}, {"a": 2, "b": None}]
+    text = "\n".join(json.dumps(record, indent=2) for record in records)
+    assert read(write(tmp_path, "a.json", text)) == {"a": [1, 2], "b": [{"c": [1]}, None]}
+    with pytest.raises(SeedDatasetError, match="line 3, character 7"):
+        read(write(tmp_path, "b.json", '{\n "a": 1,\n "b": x}'))
+
+
 def test_json_as_python_writes_it(tmp_path: Path) -> None:
     records = [{"v": float("nan"), "w": float("-inf")}, {"v": 1.5, "w": 2.0}]
     text = "\r\n".join(map(json.dumps, records)) + "\r\n\r\n"
