@@ -161,7 +161,7 @@ def _select_plain_fractions(unique: Any) -> Any:
     if numbers is None:
         return None
     size = pc.abs(numbers)
-    in_range = pc.and_(pc.greater(size, 1e-3), pc.less(size, 1e15))
+    in_range = pc.and_(pc.greater(size, pa.scalar(1e-3)), pc.less(size, pa.scalar(1e15)))
     is_same = pc.equal(pc.cast(numbers, pa.string()), unique)
     return pc.and_(pc.and_(in_range, is_same), pc.match_substring(unique, "."))
 
