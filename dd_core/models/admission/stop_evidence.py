@@ -7,11 +7,13 @@ matter of its own row. Routers and content filters refuse single rows with the s
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from dd_core.errors import ModelError, ModelQuotaExceededError, ModelRateLimitError
 
+_logger = logging.getLogger(__name__)
 _ROWS = 3
 """Different rows that are refused without an answer in between."""
 _ROWS_OF_CONTENT = 5
@@ -33,6 +35,7 @@ class StopEvidence:
         self._since = 0.0
         self._refusals = 0
         self._rows = 0
+        self._told: set[type[ModelError]] = set()
         self._known_rows: set[int] = set()
         """Rows that were refused before. When they are retried, they prove nothing new."""
 
@@ -52,6 +55,9 @@ class StopEvidence:
             limited = ModelRateLimitError(str(error))
             limited.status = 429
             return limited
+        if type(error) not in self._told:
+            self._told.add(type(error))
+            _logger.warning("%s. The run continues, because the model has answered before", error)
         error.fatal = False
         error.retryable = self._repeats(error)
         return error

@@ -30,7 +30,7 @@ from dd_core.models.admission.stop_evidence import StopEvidence
 from dd_core.models.providers import Providers
 from dd_core.models.wire.client import Client
 from dd_core.models.wire.connections import TransportConnections
-from tests.scripted import ScriptedModel, asking, builder, model, prompt_of, refusal
+from tests.scripted import ScriptedModel, asking, builder, chat_response, model, prompt_of, refusal
 
 ROWS = 30
 
@@ -240,6 +240,43 @@ def test_refusals_of_several_rows_in_a_row_stop_the_run(
     with pytest.raises(DataDesignerGenerationError, match=words):
         DataDesigner(transport=script).preview(made, num_records=100)
     assert len(script.requests) <= 10 + 5 + parallel
+
+
+def test_an_endpoint_that_rejects_its_key_is_left_out_and_told(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    class Servers(httpx.AsyncBaseTransport):
+        requests = 0
+
+        async def handle_async_request(self, request: httpx.Request) -> httpx.Response:
+            self.requests += 1
+            await asyncio.sleep(0.001)
+            return refusal(401, "who?") if request.url.host == "b.test" else chat_response("fine")
+
+    servers = Servers()
+    urls = ["http://a.test/v1", "http://b.test/v1"]
+    endpoints = [dd.Endpoint(base_url=url) for url in urls]
+    made = asking(base_url=None, endpoints=endpoints, max_parallel_requests=8)
+    assert len(DataDesigner(transport=servers).preview(made, num_records=100).dataset) == 100
+    assert servers.requests < 115
+    assert any("b.test" in text and "who?" in text for text in caplog.messages)
+
+
+@pytest.mark.parametrize("wait", [500, 50_000])
+def test_a_wait_of_hours_before_the_run_is_told_as_well(
+    wait: int, tmp_path: Any, caplog: pytest.LogCaptureFixture
+) -> None:
+    script = ScriptedModel(refusal(429, "daily limit", retry_after=str(wait)), probes=True)
+
+    async def for_a_moment() -> None:
+        async with asyncio.timeout(1.0):
+            await DataDesigner(tmp_path, transport=script).acreate(asking(), num_records=2)
+
+    expected = DataDesignerGenerationError if wait == 50_000 else TimeoutError
+    with pytest.raises(expected) as raised:
+        asyncio.run(for_a_moment())
+    assert f"{wait:,} s" in f"{raised.value} {caplog.text}"
+    assert len(script.requests) == 1
 
 
 def test_moderated_rows_in_a_row_do_not_stop_the_run() -> None:
