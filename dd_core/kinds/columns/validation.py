@@ -14,6 +14,7 @@ from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.kinds.validators.validator import Validator, ValidatorParams
 
 if TYPE_CHECKING:
+    from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
 
 
@@ -70,6 +71,11 @@ class ValidationColumnConfig(Column):
     def identity(self) -> dict[str, Any]:
         """Return the declaration, with the part of the validator that determines the verdicts."""
         return {**super().identity(), "validator_params": self.validator_params.identity()}
+
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type of the verdicts, if the validator declares it."""
+        kind = self.validator_params.verdict_type(self.target_columns)
+        return {} if kind is None else {self.name: kind}
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Yield target columns that do not exist, and the problems of the validator."""

@@ -58,6 +58,28 @@ class CodeValidatorParams(ValidatorParams):
                     f"{language.value!r}; change one of them",
                 )
 
+    def verdict_type(self, targets: Sequence[str]) -> Any:
+        """Return a struct of `is_valid` and the messages, for each target if there are several."""
+        import pyarrow as pa
+
+        text = pa.string()
+        if self.code_lang.parse_dialect is None:
+            message = [("type", text), ("symbol", text), ("line", pa.int64())]
+            message += [("column", pa.int64()), ("message", text)]
+            own = [
+                ("python_linter_score", pa.float64()),
+                ("python_linter_severity", text),
+                ("python_linter_messages", pa.list_(pa.struct(message))),
+            ]
+        else:
+            own = [("error_messages", text)]
+        verdict = pa.struct([("is_valid", pa.bool_()), *own])
+        return (
+            verdict
+            if len(targets) == 1
+            else pa.struct([(name, verdict) for name in dict.fromkeys(targets)])
+        )
+
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
         """Return the validator, which checks as many rows as are ready, whatever `batch_size`."""
         return _CodeValidator(self, targets)

@@ -69,6 +69,10 @@ class ValidatorParams(Kind, tag="validator_type"):
         """
         return self.model_dump(mode="json") | self.own_code
 
+    def verdict_type(self, targets: Sequence[str]) -> Any:
+        """Return the Arrow type of the verdicts; None if it follows from the verdicts."""
+        return None
+
     @abstractmethod
     def bind(self, targets: Sequence[str], batch_size: int) -> Validator:
         """Return the validator of these target columns.

@@ -402,3 +402,67 @@ def test_a_dataset_of_an_earlier_version_is_read_with_one_schema(tmp_path: Path)
     exported = pq.read_table(opened.export(tmp_path / "out.parquet"))
     assert exported.column("a").to_pylist() == [*"1234", *"abcd", *['{"z":1}'] * 4]
     assert results.count_records() == ROWS
+
+
+SAMPLED: list[tuple[str, dict[str, Any], str | None, str]] = [
+    ("gaussian", {"mean": 0, "stddev": 1}, None, "double"),
+    ("gaussian", {"mean": 0, "stddev": 1}, "int", "int64"),
+    ("poisson", {"mean": 2}, None, "int64"),
+    ("scipy", {"dist_name": "poisson", "dist_params": {"mu": 2}}, None, "int64"),
+    ("scipy", {"dist_name": "norm", "dist_params": {}}, "str", "string"),
+    ("bernoulli", {"p": 0.5}, None, "int64"),
+    ("category", {"values": [1, 2.5]}, None, "double"),
+    ("category", {"values": ["a", 1]}, None, "string"),
+    ("uuid", {}, None, "string"),
+    ("datetime", {"start": "2024-01-01", "end": "2024-02-01"}, None, "string"),
+]
+
+
+def test_columns_are_written_with_the_types_that_they_declare(tmp_path: Path) -> None:
+    config = dd.DataDesignerConfigBuilder([model()]).with_seed_dataset(rows(3))
+    for number, (kind, params, convert_to, _) in enumerate(SAMPLED):
+        fields = {"sampler_type": kind, "params": params, "convert_to": convert_to}
+        config.add_column(name=f"s{number}", column_type="sampler", **fields)
+    config.add_column(
+        name="who", column_type="sampler", sampler_type="person_from_faker", params={}
+    )
+    skipped = {"when": "{{ i < 2 }}"}
+    for dtype in ("int", "float", "str", "bool"):
+        config.add_column(
+            name=dtype, column_type="expression", expr="{{ i }}", dtype=dtype, skip=skipped
+        )
+    config.add_column(
+        name="code", column_type="llm-code", model_alias="m", prompt="x", code_lang="python",
+        skip=skipped, with_trace="all_messages", extract_reasoning_content=True,
+    )  # fmt: skip
+    config.add_column(
+        name="check", column_type="validation", target_columns=["code"], propagate_skip=False,
+        validator_params={"validator_type": "code", "code_lang": "python"},
+    )  # fmt: skip
+    score = {"name": "good", "description": "x", "options": {1: "bad", 2: "good"}}
+    config.add_column(
+        name="judge", column_type="llm-judge", model_alias="m", prompt="j", scores=[score],
+        skip=skipped,
+    )  # fmt: skip
+    server = ScriptedModel(
+        lambda body: (
+            json.dumps({"good": {"reasoning": "x", "score": 2}})
+            if prompt_of(body).startswith("j")
+            else "```python\nimport os\nprint(undefined)\n```"
+        )
+    )
+    results = designer(tmp_path, 1, server).create(config, num_records=3, dataset_name="d")
+    assert results.count_records() == 3
+    schema = one_schema(tmp_path / "d" / "parquet-files")
+    kinds = {field.name: str(field.type).replace("<element: ", "<item: ") for field in schema}
+    for number, (*_, expected) in enumerate(SAMPLED):
+        assert kinds[f"s{number}"] == expected, SAMPLED[number]
+    assert [kinds[name] for name in ("int", "float", "str", "bool")] == [
+        "int64",
+        "double",
+        "string",
+        "bool",
+    ]
+    assert kinds["code"] == kinds["code__reasoning_content"] == "string"
+    declared = results.plan.types.declared
+    assert {name: str(kind) for name, kind in declared.items()} == kinds | {"i": "int64"}
