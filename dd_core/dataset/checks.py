@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
+from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.gates import ColumnGates, Gates
@@ -57,12 +58,12 @@ def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> 
             )
 
 
-def check_row_counts(**counts: int) -> list[Problem]:
+def check_row_counts(**counts: Any) -> list[Problem]:
     """Check numbers of rows, given by the name of the argument."""
     return [
         Problem(name, f"must be a whole number from 1 to {MOST_ROWS:,}, but it is {count!r}")
         for name, count in counts.items()
-        if not isinstance(count, Integral) or not 1 <= count <= MOST_ROWS
+        if not isinstance(count, Integral) or isinstance(count, bool) or not 1 <= count <= MOST_ROWS
     ]
 
 

@@ -46,8 +46,10 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
     if not isinstance(address, str | Path):
         return address
     if not is_remote(address):
-        text = str(address)
-        return Path(_SCHEME.sub("", text)).expanduser().resolve()
+        text = _SCHEME.sub("", str(address))
+        for step in Path(text).parts:
+            require_short_name("artifact_path", step, limit=255)
+        return Path(text).expanduser().resolve()
     from upath import UPath
 
     # Files that other processes write in the meantime must be found.
@@ -63,15 +65,17 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
         ) from error
 
 
-def require_short_name(what: str, name: str) -> None:
+def require_short_name(what: str, name: str, limit: int = _LONGEST_NAME) -> None:
     """Raise `ArtifactStorageError` if a folder or file cannot have this name in every storage."""
     try:
         length = len(name.encode())
     except UnicodeEncodeError:
         raise ArtifactStorageError(f"{what} {name!a} is not valid text; rename it") from None
-    if length > _LONGEST_NAME:
+    if "\0" in name:
+        raise ArtifactStorageError(f"{what} {name!r} contains a null character; rename it")
+    if length > limit:
         raise ArtifactStorageError(
-            f"{what} '{name[:20]}...' has {length} bytes; use at most {_LONGEST_NAME}"
+            f"{what} '{name[:20]}...' has {length} bytes; use at most {limit}"
         )
 
 

@@ -22,7 +22,8 @@ SKIPPED = "__skipped"
 """Field of a column's file: whether the cell was skipped."""
 PARTS = "parts"
 """Folder of the rows of batches."""
-_LONGEST_FOLDER = 200
+_LONGEST_FOLDER = 255
+"""Characters of a folder's name that every file system allows."""
 _KEY = re.compile(
     r"(?P<column>[^/]+)/(?P<fingerprint>[0-9a-f]{16}(-[0-9a-f]{8})?)"
     r"/rows-(?P<start>\d{9,})-(?P<stop>\d{9,})\.parquet(?P<record>\.json)?"
@@ -82,7 +83,7 @@ def _folder(column: str) -> str:
     folder = quote(column, safe=" ()+,@=").replace("~", "%7E")
     if not folder.strip("."):
         folder = folder.replace(".", "%2E")
-    if len(folder) > _LONGEST_FOLDER:  # file systems allow names of 255 bytes
+    if len(folder) > _LONGEST_FOLDER:
         digest = sha256(column.encode()).hexdigest()[:16]
         return f"{folder[: _LONGEST_FOLDER - 20].rstrip('%')}~{digest}"
     return f"%{ord(PARTS[0]):02X}{PARTS[1:]}" if folder == PARTS else folder

@@ -46,7 +46,10 @@ class LocalFiles:
         path = Path(self.path)
         if "*" in path.name:
             return sorted(path.parent.glob(path.name))
-        return [path] if path.is_file() else []
+        try:
+            return [path] if path.is_file() else []
+        except OSError:  # the name is too long
+            return []
 
     def stamps(self) -> tuple[Stamp, ...]:
         """The files and their versions; these change whenever the content does."""

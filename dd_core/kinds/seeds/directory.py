@@ -37,7 +37,11 @@ class FolderSource(SeedSource):
     @classmethod
     def _is_a_folder(cls, given: Any) -> str:
         path = Path(str(given)).expanduser().absolute()
-        if not path.is_dir():
+        try:
+            is_folder = path.is_dir()
+        except OSError:  # the name is too long
+            is_folder = False
+        if not is_folder:
             raise ValueError(f"there is no folder {str(path)!r}; check the path")
         return str(path)
 

@@ -16,7 +16,7 @@ CONFIG: dict[str, Any] = {
 }
 
 
-@pytest.mark.parametrize("rows", [0, -1, 10**30, 2.5, "3", None])
+@pytest.mark.parametrize("rows", [0, -1, 10**30, 2.5, "3", None, True])
 def test_a_number_of_rows_that_cannot_be_is_refused(tmp_path: Path, rows: Any) -> None:
     designer = DataDesigner(artifact_path=tmp_path / "out")
     for call in (designer.preview, designer.create, designer.estimate):
@@ -46,6 +46,23 @@ def test_a_long_name_is_refused(tmp_path: Path, name: str) -> None:
 def test_a_name_that_is_not_text_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactStorageError, match=r"dataset_name 'caf\\udce9' is not valid text"):
         DataDesigner(artifact_path=tmp_path).create(CONFIG, dataset_name="caf\udce9")
+
+
+@pytest.mark.parametrize(
+    ("place", "message"),
+    [
+        ("x" * 300, "has 300 bytes; use at most 255"),
+        ("a\0b", "contains a null character"),
+        ("caf\udce9", "is not valid text"),
+        ("/dev/null", "/dev/null is a file, but a folder is needed there"),
+    ],
+)
+def test_a_place_that_cannot_be_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: str, message: str
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ArtifactStorageError, match=message):
+        DataDesigner(artifact_path=place).create(CONFIG, num_records=1)
 
 
 @pytest.mark.parametrize("place", ["", "below", "below/further"])

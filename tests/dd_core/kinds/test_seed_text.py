@@ -360,6 +360,13 @@ def test_data_frames_without_usable_names_are_refused() -> None:
             dd.DataFrameSeedSource(df=frame).open()
 
 
+def test_a_long_path_is_a_path_that_does_not_exist() -> None:
+    with pytest.raises(ValidationError, match="there is no file"):
+        dd.LocalFileSeedSource(path=f"{'x' * 300}.csv")
+    with pytest.raises(ValidationError, match="there is no folder"):
+        dd.DirectorySeedSource(path="x" * 300)
+
+
 def test_a_column_may_have_a_long_name(tmp_path: Path) -> None:
     name = "How satisfied are you? " * 15
     path = write(tmp_path, "a.csv", f"{name},n\nvery,1\n")
