@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from numbers import Integral
 from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig
@@ -63,8 +62,14 @@ def check_row_counts(**counts: Any) -> list[Problem]:
     return [
         Problem(name, f"must be a whole number from 1 to {MOST_ROWS:,}, but it is {count!r}")
         for name, count in counts.items()
-        if not isinstance(count, Integral) or isinstance(count, bool) or not 1 <= count <= MOST_ROWS
+        if not _is_row_count(count)
     ]
+
+
+def _is_row_count(count: Any) -> bool:
+    # Integers of NumPy count, too, and booleans do not.
+    is_integer = hasattr(count, "__index__") and type(count).__name__ not in ("bool", "bool_")
+    return is_integer and 1 <= int(count) <= MOST_ROWS
 
 
 def check_gates(
