@@ -90,13 +90,13 @@ async def converse(
                 messages = [*messages, message, {"role": "user", "content": problem}]
     attempts = (1 + limits.restarts) * (1 + limits.corrections)
     hint = (
-        "the last answer was cut off, so raise the model's max_tokens or shorten the schema"
+        "the last response was cut off, so raise the model's max_tokens or shorten the schema"
         if was_cut
-        else "simplify the schema, improve the prompt, or allow more "
-        "max_conversation_restarts or max_conversation_correction_steps"
+        else "simplify the schema, improve the prompt, or raise max_conversation_restarts or "
+        "max_conversation_correction_steps"
     )
     failure = ModelGenerationValidationFailureError(
-        f"no answer of model {request.model.alias!r} could be parsed in {attempts} attempts "
+        f"no response of model {request.model.alias!r} could be parsed in {attempts} attempts "
         f"(last problem: {problem}); {hint}"
     )
     failure.answer, failure.attempts = answer, attempts

@@ -136,7 +136,7 @@ class Client:
             return parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ModelAPIConnectionError(
-                f"{self._where} answered with a body that is not a valid {expected} "
+                f"{self._where} returned a body that is not a valid {expected} "
                 f"({type(error).__name__}); if this persists, check the URL"
             ) from error
 
@@ -155,7 +155,7 @@ class Client:
         """The error for an answer with a status of 300 or more."""
         status = answer.status
         reason = self._redacted(_find_reason(answer.content)).rstrip(". ")
-        message = f"{self._where} answered {status}: {reason}"
+        message = f"{self._where} returned status {status}: {reason}"
         lowered = reason.lower()
         # Servers report exhausted quotas as 429, 402 or 400. Waiting does not help, so the text
         # takes precedence over the status.
