@@ -220,7 +220,7 @@ def test_approval_without_anybody_to_ask_is_refused_before_the_run(
     environment = {**os.environ, "PREFECT_API_URL": "", "PREFECT_HOME": str(tmp_path / "home")}
     done = subprocess.run(
         [_DDFLOWS, "run", str(config), "--approve"], cwd=tmp_path, env=environment,
-        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=120,
+        stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False, timeout=300,
     )  # fmt: skip
     assert done.returncode == 1
     assert "nobody could approve the preview" in done.stderr
