@@ -12,7 +12,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any, ParamSpec, Protocol
+from typing import Any, Concatenate, ParamSpec, Protocol
 
 from dd_core.engine.cells import CellState, ColumnState
 from dd_core.engine.context import RunContext
@@ -135,7 +135,7 @@ class Dispatcher:
         done: DrawsProcessed,
     ) -> None:
         """Run `before_batch` processors on the sampled and seeded columns, then call `done`."""
-        self._spawn(self._guarded(self._process_draws, processors, draws, done))
+        self._spawn(self._process_draws(processors, draws, done))
 
     def cancel(self) -> None:
         """Request that all tasks end."""
@@ -245,7 +245,7 @@ class Dispatcher:
         until = time.perf_counter() + _SECONDS_ON_LOOP
         while self._quick and time.perf_counter() < until:
             state, generator = self._quick[0]
-            with self._stop_on_failure():
+            with self._stop_on_failure(state):
                 self._report.complete_whole(state, self._generate(state, generator))
             if self._quick:  # empty if the run has been stopped
                 self._quick.popleft()
@@ -261,6 +261,11 @@ class Dispatcher:
         began = time.perf_counter()
         values = generator.generate(self._batch, inputs)
         generator.seconds_per_row = (time.perf_counter() - began) / self._batch.size
+        if len(values) != self._batch.size:
+            raise DataDesignerGenerationError(
+                f"it was asked for {self._batch.size} values and returned {len(values)}; "
+                "it must return one value per row"
+            )
         return values
 
     async def _process_draws(
@@ -269,7 +274,8 @@ class Dispatcher:
         draws: Mapping[str, Values],
         done: DrawsProcessed,
     ) -> None:
-        done(await self._context.run_in_thread(process_draws, processors, draws))
+        with self._stop_on_failure(None):
+            done(await self._context.run_in_thread(process_draws, processors, draws))
 
     def _finish(self, state: ColumnState, row: int, values: Any) -> None:
         """Record a value that took waiting or money."""
@@ -280,24 +286,38 @@ class Dispatcher:
             self._report.complete(state, row, values)
 
     async def _guarded(
-        self, work: Callable[_P, Coroutine[Any, Any, None]], *args: _P.args, **kwargs: _P.kwargs
+        self,
+        work: Callable[Concatenate[ColumnState, _P], Coroutine[Any, Any, None]],
+        state: ColumnState,
+        *args: _P.args,
+        **kwargs: _P.kwargs,
     ) -> None:
-        """Run work whose failure concerns the whole run, not a row."""
-        with self._stop_on_failure():
-            await work(*args, **kwargs)
+        """Run work on a column whose failure concerns the whole run, not a row."""
+        with self._stop_on_failure(state):
+            await work(state, *args, **kwargs)
 
     @contextmanager
-    def _stop_on_failure(self) -> Generator[None]:
+    def _stop_on_failure(self, state: ColumnState | None) -> Generator[None]:
         try:
             yield
         except DataDesignerError as error:
-            self._context.stop(error)
+            self._context.stop(_name_column(error, state))
         except Exception as error:
             _logger.exception("generation failed")
-            self._context.stop(DataDesignerGenerationError(f"{type(error).__name__}: {error}"))
+            hint = "; is a column missing from required_columns?" * isinstance(error, KeyError)
+            message = f"{type(error).__name__}: {error}{hint}"
+            self._context.stop(_name_column(DataDesignerGenerationError(message), state))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
+
+
+def _name_column(error: DataDesignerError, state: ColumnState | None) -> DataDesignerError:
+    """The same error with the column in its message, if that does not name it already."""
+    if state is None or type(error) is not DataDesignerGenerationError:
+        return error
+    column = f"column {state.name!r}"
+    return error if column in str(error) else DataDesignerGenerationError(f"{column}: {error}")

@@ -169,8 +169,7 @@ class Model:
             except ModelError as error:
                 usage.failed_requests += 1
                 failures += 1
-                is_gone = isinstance(error, ModelNotFoundError)
-                if is_gone and self._switch_to_fallback(error, backend):
+                if self._switch_to_fallback(error, backend):
                     continue
                 outcome = Outcome.FAILED if error.retryable else Outcome.OTHER
                 if not error.retryable or failures > allowed:
@@ -193,11 +192,13 @@ class Model:
         )
 
     def _switch_to_fallback(self, reason: ModelError, backend: Backend) -> bool:
-        """Send all further requests to the fallback model.
+        """Send all further requests to the fallback model, if no server knows this one any more.
 
-        False if there is none, or if it is the fallback itself that `backend` does not know.
+        False if there is no fallback, or if it is the fallback itself that `backend` does not know.
         """
-        if self.fallback is None or backend in self.fallback.queue.backends:
+        if not isinstance(reason, ModelNotFoundError) or self.fallback is None:
+            return False
+        if backend in self.fallback.queue.backends:
             return False
         # Requests in flight during the switch end with a 404, too. They only have to be retried.
         if self._parameters is not self.fallback.config.inference_parameters:
