@@ -130,8 +130,8 @@ class Kind(Declaration):
         ):
             classes = [f"{each.__module__}.{each.__qualname__}" for each in (known, cls)]
             raise TypeError(
-                f"{cls.family_tag} {name!r} is declared twice, by {classes[0]} and by {classes[1]}; "
-                "choose another tag for the custom kind"
+                f"{cls.family_tag} {name!r} is declared twice, by {classes[0]} and by "
+                f"{classes[1]}; choose another tag for the custom kind"
             )
         cls.kinds[name] = cls
         if cls.is_in_use:
