@@ -18,13 +18,15 @@ docs/own-kinds.md has an example, and describes how to make kinds available to Y
 from __future__ import annotations
 
 from dd_core.declaration.kind import Declaration
-from dd_core.errors import Problem
+from dd_core.errors import Problem, SeedDatasetError
 from dd_core.kinds.columns.column import Binding, Column, SkipConfig
 from dd_core.kinds.draws import Draws
 from dd_core.kinds.generators import CellColumn, GroupColumn, Row, RowColumn, WholeColumn
 from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.samplers._scalar import RoundedSampler, ScalarSampler
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings, Support
 from dd_core.kinds.scope import Scope, check_template, find_references, report_unknown
+from dd_core.kinds.seeds._table import ArrowSeedTable
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 from dd_core.kinds.statistics import ColumnStatistics, ColumnView
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict
@@ -34,6 +36,7 @@ from dd_core.storage.batch import Batch
 from dd_core.templates.template import Condition, Template
 
 __all__ = [
+    "ArrowSeedTable",
     "Batch",
     "Binding",
     "CellColumn",
@@ -47,10 +50,13 @@ __all__ = [
     "Problem",
     "ProcessorConfig",
     "RequestSlot",
+    "RoundedSampler",
     "Row",
     "RowColumn",
     "SamplerParams",
+    "ScalarSampler",
     "Scope",
+    "SeedDatasetError",
     "SeedSource",
     "SeedTable",
     "Siblings",

@@ -105,7 +105,9 @@ def _check_column(
             yield Problem(f"{place}.{name}", message)
     if gates.max_drift is not None and not has_versions:
         message = "compares with the previous version, but this dataset has no versions"
-        yield Problem(f"{place}.max_drift", f"{message}; give the run a version, or remove it")
+        yield Problem(
+            f"{place}.max_drift", f"{message}; set a version for the run, or remove the gate"
+        )
     known: Mapping[str, bool] = column.scores_by_name if column else {}
     for score in (gates.min_mean_scores or {}) if "min_mean_scores" in supported else ():
         at = f"{place}.min_mean_scores.{score}"

@@ -121,7 +121,7 @@ class ToolConfig(Declaration):
         names = self.allow_tools or []
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
-            raise ValueError(f"allow_tools names {repeated[0]!r} twice; name it once")
+            raise ValueError(f"allow_tools lists {repeated[0]!r} more than once; list it once")
         return self
 
 

@@ -52,7 +52,7 @@ def _text_or_file(text: str, path: str | Path | None) -> str | None:
 
 
 class DataDesignerConfig(Exportable):
-    """What a dataset contains. `RunConfig` says how a run generates it."""
+    """Declaration of a dataset. `RunConfig` controls how a run generates it."""
 
     columns: list[Column]
     """Columns in the order in which they appear in the dataset."""
@@ -170,5 +170,5 @@ class JudgeScoreProfilerConfig(Declaration):
     model_alias: str
     """Alias of the model that writes the summaries."""
     summary_score_sample_size: int | None = Field(default=20, ge=1)
-    """Number of sampled reasonings that a summary is based on; default: 20. None means no
-    summary."""
+    """Number of sampled reasonings that a summary is based on; default: 20. With
+    null, no summaries are written."""

@@ -29,7 +29,7 @@ class RunConfig(Declaration):
 
     seed: int | None = Field(default=None, ge=0)
     """Seed of the run. The same configuration with the same seed gives the same sampled rows;
-    default: a random seed, which is drawn when the dataset is created and kept with it."""
+    default: a random seed, which is drawn when the dataset is created and stored with it."""
     buffer_size: int = Field(default=1000, gt=0)
     """Rows per batch, and therefore per Parquet file; default: 1000."""
     max_concurrent_row_groups: int = Field(default=3, ge=1)
@@ -38,11 +38,11 @@ class RunConfig(Declaration):
     """Heartbeat timeout in seconds after which a remote batch is considered lost and rescheduled;
     default: 90. The process of a batch sends a heartbeat every ten seconds."""
     batch_tries: int = Field(default=3, ge=1)
-    """Number of attempts at a batch that may fail on other machines before the run fails; default:
-    3. An attempt that only stops sending heartbeats is not counted as a failure; the run fails
-    after three times as many of these attempts."""
+    """Number of failed attempts at a remote batch after which the run fails; default: 3. An attempt
+    that only stops sending heartbeats does not count as failed; the run fails after three times as
+    many of these attempts."""
     max_in_flight_tasks: int = Field(default=1024, ge=1)
-    """Maximum number of cells in progress at the same time, over all models; default: 1024."""
+    """Maximum number of cells in progress at the same time, across all models; default: 1024."""
     non_inference_max_parallel_workers: int = Field(default=4, ge=1)
     """Threads for work that sends no requests, such as samplers, seeds, expressions and validators;
     default: 4."""
@@ -52,10 +52,10 @@ class RunConfig(Declaration):
     """Maximum share of a column's cells that may fail permanently before the run stops, from 0 to
     1; default: 0.5."""
     shutdown_error_window: int = Field(default=10, ge=1)
-    """Number of finished cells of a column before its error rate counts; default: 10."""
+    """Number of finished cells of a column before its error rate is checked; default: 10."""
     max_request_retries: int = Field(default=3, ge=0)
-    """Retries of a request after a failure of the server or the connection; default: 3. A 429 is
-    not a failure: the request waits until the server accepts it."""
+    """Maximum number of retries of a request after a failure of the server or the connection;
+    default: 3. A 429 is not a failure: the request waits until the server accepts it."""
     max_retry_after: float = Field(default=DEFAULT_MAX_RETRY_AFTER, gt=0)
     """Longest wait in seconds that a server may request with a 429; default: 21600 (six hours). The
     run waits for as long as a server requests, and stops at once if it requests more than this. It
@@ -69,13 +69,13 @@ class RunConfig(Declaration):
     """Number of accepted versions to keep; default: all. Older versions are removed when a version
     becomes the latest."""
     max_conversation_restarts: int = Field(default=5, ge=0)
-    """Maximum number of new conversations after answers that cannot be parsed; default: 5."""
+    """Maximum number of new conversations after responses that cannot be parsed; default: 5."""
     max_conversation_correction_steps: int = Field(default=0, ge=0)
     """Maximum number of corrections that are requested in a conversation before it is restarted;
     default: 0."""
     cache_days: float | None = Field(default=None, gt=0)
     """Days to keep column values in Prefect's result storage; default: forever. A run applies this
-    to its own columns when it completes. The library stores no such values."""
+    to its own columns when it completes. Without Prefect, this has no effect."""
     preserve_dropped_columns: bool = True
     """Whether to write dropped columns to separate files next to the dataset; default: yes."""
     jinja_rendering_engine: JinjaRenderingEngine = JinjaRenderingEngine.SECURE
@@ -85,8 +85,8 @@ class RunConfig(Declaration):
     """How the number of parallel requests adapts to the server; default: AIMD with default
     settings."""
     progress_interval: float = Field(default=5.0, gt=0)
-    """Seconds between progress lines if there is no terminal; default: 5. The library logs them at
-    level INFO."""
+    """Seconds between progress lines if the output is not a terminal; default: 5. The library logs
+    them at level INFO."""
     display_tui: bool = False
     """Accepted for compatibility, without effect."""
     async_trace: bool = False

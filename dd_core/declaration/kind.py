@@ -113,18 +113,25 @@ class Kind(Declaration):
     @classmethod
     def __pydantic_init_subclass__(cls, **kwargs: Any) -> None:
         field = cls.model_fields.get(cls.family_tag)
-        if field is None or get_origin(field.annotation) is not Literal:
-            return
-        (name,) = get_args(field.annotation)
+        if field is None:
+            return  # a base class without a tag
+        names = get_args(field.annotation) if get_origin(field.annotation) is Literal else ()
+        if len(names) != 1:
+            raise TypeError(
+                f"{cls.__qualname__!r} must declare {cls.family_tag} as a Literal with one value, "
+                f"for example `{cls.family_tag}: Literal['my-kind'] = 'my-kind'`"
+            )
+        name = names[0]
         known = cls.kinds.get(name)
         # A module that is imported again declares the same class again, which is not a conflict.
         if known is not None and (known.__module__, known.__qualname__) != (
             cls.__module__,
             cls.__qualname__,
         ):
+            classes = [f"{each.__module__}.{each.__qualname__}" for each in (known, cls)]
             raise TypeError(
-                f"{cls.__qualname__!r} declares {cls.family_tag} {name!r}, "
-                f"which {known.__qualname__!r} already uses; choose another name"
+                f"{cls.family_tag} {name!r} is declared twice, by {classes[0]} and by "
+                f"{classes[1]}; choose another tag for the custom kind"
             )
         cls.kinds[name] = cls
         if cls.is_in_use:

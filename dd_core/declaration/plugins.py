@@ -55,7 +55,7 @@ def _import(name: str) -> None:
             import_module(name)
     except Exception as error:
         raise PluginError(
-            f"{VARIABLE} names {name!r}, which cannot be imported: {type(error).__name__}: {error}"
+            f"{VARIABLE} lists {name!r}, which cannot be imported: {type(error).__name__}: {error}"
         ) from error
 
 

@@ -43,7 +43,7 @@ class ScalarInequalityConstraint(Declaration):
 
     constraint_type: Literal["scalar_inequality"] = "scalar_inequality"
     target_column: str
-    """Sampler column whose rows are drawn again until they satisfy the constraint."""
+    """Sampler column whose values are redrawn until they satisfy the constraint."""
     rhs: float
     """Number on the right-hand side."""
     operator: InequalityOperator
@@ -64,7 +64,7 @@ class ColumnInequalityConstraint(Declaration):
 
     constraint_type: Literal["column_inequality"] = "column_inequality"
     target_column: str
-    """Sampler column whose rows are drawn again until they satisfy the constraint."""
+    """Sampler column whose values are redrawn until they satisfy the constraint."""
     rhs: str
     """Sampler column on the right-hand side. It is drawn first and not changed."""
     operator: InequalityOperator

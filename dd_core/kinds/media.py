@@ -86,7 +86,7 @@ class ModalityContext(Kind, tag="modality"):
     """Column that holds the media. A cell is a URL, a path, a base64 string, a data URI, or a list
     of these."""
     data_type: ModalityDataType | None = None
-    """How the column holds the media: `url` or `base64` (default: detected for each value)."""
+    """How the column holds the media: `url` or `base64`; default: detected for each value."""
 
     @model_validator(mode="after")
     def _base64_has_a_format(self) -> Self:

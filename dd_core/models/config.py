@@ -108,7 +108,7 @@ class Endpoint(Declaration):
     provider: str | None = None
     """Name of the provider."""
     model: str | None = None
-    """Id of the model at this server."""
+    """ID of the model on this server."""
     api_key_env_var: str | None = None
     """Name of the environment variable that holds the API key for this server."""
     weight: float = Field(default=1.0, gt=0)
@@ -126,7 +126,7 @@ class ModelConfig(Declaration):
     alias: str = Field(min_length=1)
     """Name by which columns refer to the model."""
     model: str
-    """Id of the model at the provider."""
+    """ID of the model at the provider."""
     inference_parameters: InferenceParameters = Field(default_factory=ChatCompletionInferenceParams)
     """Sampling parameters, request limits and timeout."""
     provider: str | None = None
@@ -134,8 +134,8 @@ class ModelConfig(Declaration):
     skip_health_check: bool = False
     """Whether to skip the readiness check of this model before a run; default: no."""
     structured_output: Literal["auto", "provider", "prompt"] = "auto"
-    """How answers are made to follow a JSON schema. `auto` (default) requests enforcement by the
-    server and stops doing so if the server rejects it. `provider` requires enforcement. `prompt`
+    """How to make responses follow a JSON schema. `auto` (default) asks the server to enforce the
+    schema, until the server rejects this. `provider` always asks the server to enforce it. `prompt`
     only describes the schema in the prompt."""
     base_url: str | None = None
     """Base URL for this model only. If it is set, `provider` only determines the wire format."""
@@ -146,7 +146,7 @@ class ModelConfig(Declaration):
     price: Price | None = None
     """Price of the model's tokens. Without it, costs are reported as unknown."""
     fallback: str | None = None
-    """Alias of the model that takes over when no server knows this one anymore (404)."""
+    """Alias of the model to use instead if no server offers this one any longer (status 404)."""
 
     @field_validator("base_url")
     @classmethod

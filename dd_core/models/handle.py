@@ -107,7 +107,7 @@ class ModelHandle:
                 conversation = await converse(request, opening, answer_format, limits)
         except TimeoutError:
             raise ModelTimeoutError(
-                f"model {self.model_alias!r} did not answer in {timeout} s; raise `timeout`"
+                f"model {self.model_alias!r} did not answer within {timeout} s; raise `timeout`"
             ) from None
         finally:
             request.slot.release()

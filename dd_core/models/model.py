@@ -265,9 +265,9 @@ class Model:
         )
 
     def _switch_to_fallback(self, reason: ModelError, backend: Backend) -> bool:
-        """Send all further requests to the fallback model if no server knows this one anymore.
+        """Send all further requests to the fallback model, if no server knows this one any more.
 
-        False if there is none, or if it is the fallback itself that `backend` does not know.
+        False if there is no fallback, or if it is the fallback itself that `backend` does not know.
         """
         if not isinstance(reason, ModelNotFoundError):
             return False

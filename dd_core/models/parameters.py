@@ -145,7 +145,7 @@ class ChatCompletionInferenceParams(InferenceParams):
     """Share of the probability mass that tokens are sampled from, 0 to 1 (nucleus sampling): a
     number, or a distribution to draw from."""
     max_tokens: int | None = Field(default=None, ge=1)
-    """Maximum length of an answer in tokens."""
+    """Maximum length of a response in tokens."""
 
     @field_validator("temperature")
     @classmethod
@@ -174,7 +174,7 @@ class EmbeddingInferenceParams(InferenceParams):
 
     generation_type: Literal["embedding"] = "embedding"
     encoding_format: Literal["float", "base64"] = "float"
-    """Encoding of vectors in answers: `float` (default) or `base64`."""
+    """Encoding of vectors in responses: `float` (default) or `base64`."""
     dimensions: int | None = None
     """Length of the vectors, for models that support several; default: the default of the model."""
 

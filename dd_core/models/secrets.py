@@ -75,7 +75,7 @@ class SecretsFileResolver:
             ) from None
         if not isinstance(value, str) or not value:
             raise SecretResolutionError(
-                f"the secrets file {str(self._path)!r} does not contain the name; add it"
+                f"the secrets file {str(self._path)!r} does not contain the configured name; add it"
             )
         return value
 

@@ -23,18 +23,19 @@ Prices = Mapping[str, Price | None]
 
 
 class Budget(Declaration):
-    """The most that a dataset may use, resumed runs included.
+    """Limits on what a dataset may use, including resumed runs.
 
     The run stops cleanly at the first limit that it reaches and keeps everything that was paid for.
-    It continues when the budget is raised.
+    To continue, resume it with a larger budget.
     """
 
     dollars: float | None = Field(default=None, gt=0)
-    """Maximum cost in dollars, by the prices in the model configs."""
+    """Maximum cost in dollars, based on the `price` of each model."""
     tokens: int | None = Field(default=None, gt=0)
     """Maximum number of tokens, input and output."""
     requests: int | None = Field(default=None, gt=0)
-    """Maximum number of requests, including failed requests and the readiness check."""
+    """Maximum number of requests, including failed requests. If it is set, the readiness of models
+    is not checked before the run."""
 
 
 @dataclass
@@ -274,7 +275,8 @@ def check_budget(budget: Budget | None, models: Mapping[str, ModelConfig]) -> li
     return [
         Problem(
             f"model_configs.{alias}.price",
-            "is missing, so budget.dollars cannot be kept; add {input, output} per million tokens",
+            "is missing, so budget.dollars cannot be enforced; add {input, output} in dollars per "
+            "million tokens",
         )
         for alias, model in models.items()
         if model.price is None

@@ -105,7 +105,7 @@ def _require_no_unversioned_rows(version: DatasetDirectory) -> None:
     if (dataset / METADATA).exists():
         raise ArtifactStorageError(
             f"{dataset} holds a dataset without versions; choose another dataset_name, "
-            "or move it away"
+            "or move the existing dataset"
         )
 
 

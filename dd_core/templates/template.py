@@ -81,7 +81,7 @@ class Template:
             names = ", ".join(repr(name) for name in sorted(self.references))
             advice = f"check the values of {names}" if names else "add some text to it"
             raise UserTemplateError(
-                f"the template {_short(self.source)} rendered to an empty text; {advice}"
+                f"the template {_short(self.source)} rendered to an empty string; {advice}"
             )
         if len(text) > (longest := _rules().LONGEST_TEXT):
             raise UserTemplateError(

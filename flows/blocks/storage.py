@@ -51,7 +51,7 @@ async def resolve_location(address: str) -> StorageLocation:
     if reference is None:
         raise ArtifactStorageError(
             f"{address!r} is not a valid reference to a block; use block:<name> for a "
-            "DatasetStorage block, or block:<type>/<name>"
+            "Data Designer Storage block, or block:<type>/<name>"
         )
     kind, name, below = reference
     slug = kind or DatasetStorage.get_block_type_slug()

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     type=ROW_COUNT,
     default=10,
     show_default=True,
-    help="Number of rows of each version.",
+    help="Number of rows in each version.",
 )
 @dataset_option
 @artifacts_option
@@ -53,11 +53,13 @@ def backfill(
     run_config: str | None,
     providers: str | None,
 ) -> None:
-    """Generate missing versions of past days.
+    """Generate the missing versions of past days.
 
-    Generates the days one after another. Skips days whose version is already accepted, and
+    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
+
+    Generates the versions one after another. Skips days whose version is already accepted, and
     continues versions that are not finished. An older version never replaces a newer one as the
-    latest. The exit code is 0 only if every day has all of its rows and passed its gates.
+    latest. The exit code is 0 only if every version has all of its rows and passed its gates.
     """
     from dd_core.errors import GatesFailedError
     from dd_core.storage.directory import DatasetDirectory

@@ -42,7 +42,7 @@ class _Measure(click.ParamType):  # pyright: ignore[reportMissingTypeArgument]
         if found is None or found[2].upper() not in units:
             known = ", ".join(self._units)
             self.fail(
-                f"{value!r} is not valid; use a number with one of the units {known}, such as "
+                f"{value!r} is not valid; use a number and one of the units {known}, such as "
                 f"{self._example}",
                 param,
                 ctx,
@@ -69,7 +69,7 @@ def cache() -> None:
     "--artifact-path",
     default="artifacts",
     show_default=True,
-    help="Folder or address of the datasets, or block:NAME for a storage block.",
+    help="Folder or storage address of the datasets, or block:NAME for a storage block.",
 )
 @_block
 @report_errors
@@ -125,15 +125,16 @@ def size(block: str | None) -> None:
 @click.option(
     "--keep-latest",
     type=click.IntRange(min=0),
-    help="Number of fingerprints to keep for each column.",
+    help="Keep only this many of the latest fingerprints of each column.",
 )
 @click.option(
     "--max-size",
     type=_Measure("SIZE", _SIZES, "10GB"),
-    help="Remove the oldest results until the rest fits into this size, such as 10GB.",
+    help="Remove the oldest results until the rest fits in this size, such as 10GB.",
 )
 @click.option(
-    "--column", help="Only this column. Without other options, remove everything stored for it."
+    "--column",
+    help="Prune only this column. Without other options, remove everything stored for it.",
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_block
@@ -193,8 +194,8 @@ def _open_listing(block: str | None) -> Listing:
     listing = make_listing(storage) if isinstance(storage, WritableFileSystem) else None
     if listing is None:
         raise click.ClickException(
-            f"a storage of the type {type(storage).__name__} cannot list its files; use the tools "
-            "of the storage instead"
+            f"storage of type {type(storage).__name__} cannot list its files; use the tools of the "
+            "storage instead"
         )
     return listing
 

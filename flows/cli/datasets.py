@@ -26,7 +26,7 @@ _dataset = click.argument("dataset", type=click.Path(exists=True, file_okay=Fals
 )
 @report_errors
 def report(dataset: str, output: str | None) -> None:
-    """Show a report on a dataset.
+    """Show a statistical report on a dataset.
 
     DATASET is the folder of a dataset or of a version.
     """
@@ -50,11 +50,13 @@ def export(dataset: str, file: str) -> None:
 @_dataset
 @click.argument("repository")
 @click.option(
-    "--description", default="Synthetic data.", help="Text at the beginning of the README."
+    "--description",
+    default="Synthetic data.",
+    help="Text at the beginning of the README in the repository.",
 )
-@click.option("--token", help="Environment variable that contains the token; default: HF_TOKEN.")
+@click.option("--token", help="Name of the environment variable with the token; default: HF_TOKEN.")
 @click.option("--private", is_flag=True, help="Make the repository private if it is new.")
-@click.option("--tag", "tags", multiple=True, help="Tag of the dataset. Can be repeated.")
+@click.option("--tag", "tags", multiple=True, help="Tag of the repository. Can be repeated.")
 @report_errors
 def push(
     dataset: str,

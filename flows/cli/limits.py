@@ -46,7 +46,7 @@ def limits(context: click.Context, free_orphans: bool) -> None:
 )
 @report_errors
 def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
-    """Set the request limit of the model ALIAS, for all runs together.
+    """Set the request limit of the model ALIAS, which all runs share.
 
     REQUESTS is the maximum number of requests in flight; 0 pauses the model.
     """
@@ -69,7 +69,7 @@ def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
 @click.argument("alias")
 @report_errors
 def free(alias: str) -> None:
-    """Release the slots of the model ALIAS whose runs no longer exist."""
+    """Release the slots of ended runs for the model ALIAS."""
 
     async def free_one(client: PrefectClient) -> int:
         return await _free(client, alias)

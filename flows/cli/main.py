@@ -44,7 +44,8 @@ def main() -> None:
     "--kinds",
     multiple=True,
     metavar="FILE",
-    help="Python file or module that declares custom kinds. Can be repeated.",
+    help="Python file or module that declares custom kinds of columns, samplers, seed sources, "
+    "validators or processors. Can be repeated.",
 )
 def cli(kinds: tuple[str, ...]) -> None:
     """Generate synthetic datasets with Prefect."""
@@ -74,14 +75,14 @@ def cli(kinds: tuple[str, ...]) -> None:
     type=click.Choice(["never", "if_possible", "always"]),
     default="never",
     show_default=True,
-    help="What to do if the dataset exists: create another one next to it, continue it if "
-    "possible, or always continue it.",
+    help="What to do if the dataset exists. never: create a new one next to it. if_possible: "
+    "continue it, or create a new one if the configuration differs. always: continue it, or fail.",
 )
 @version_option
 @click.option(
     "--batches-on",
     metavar="DEPLOYMENT",
-    help="Generate the batches as runs of this deployment of generate-batch.",
+    help="Generate the batches on the workers of this deployment, such as generate-batch/workers.",
 )
 @click.option("--approve", is_flag=True, help="Ask for approval after the first ten rows.")
 @run_config_option
@@ -106,8 +107,8 @@ def run(
     CONFIG is the path or http(s) address of a YAML or JSON file, or a Python file that builds a
     configuration from ARGS.
 
-    Runs the Prefect flow `generate-dataset` in this process. It uses the server that
-    PREFECT_API_URL names, or a temporary one. The exit code is 0 only if no row is missing.
+    Runs the Prefect flow `generate-dataset` in this process. Uses the server at PREFECT_API_URL, or
+    a temporary one if it is not set. The exit code is 0 only if no row is missing.
     """
     from .run_here import run_here
 
@@ -143,6 +144,8 @@ def retry_failed(
     providers: str | None,
 ) -> None:
     """Retry the failed rows of a dataset.
+
+    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
 
     The folder `failed-rows` of the dataset lists these rows. All other rows are kept.
     """
@@ -196,7 +199,9 @@ def preview(
 ) -> None:
     """Generate a few rows and show them.
 
-    Generates rows of CONFIG in memory, without Prefect.
+    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
+
+    Generates the rows in memory, without Prefect.
     """
     from dd_core import DataDesigner
 
@@ -228,7 +233,7 @@ def preview(
     type=ROW_COUNT,
     default=1000,
     show_default=True,
-    help="Number of rows of the dataset.",
+    help="Number of rows in the dataset.",
 )
 @click.option(
     "--probe-rows",
@@ -249,7 +254,9 @@ def estimate(
 ) -> None:
     """Estimate the time and cost of a dataset.
 
-    Generates a few rows of CONFIG, and extrapolates requests, tokens, time and cost from them.
+    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
+
+    Generates a few rows, and extrapolates requests, tokens, time and cost from them.
     """
     from dd_core import DataDesigner
 
@@ -268,7 +275,9 @@ def estimate(
 def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
     """Check a configuration and list all problems.
 
-    Does not call the models of CONFIG.
+    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
+
+    Does not call any model.
     """
     from dd_core import DataDesigner
 
@@ -281,7 +290,10 @@ def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
 @providers_option
 @report_errors
 def check_models(config: DataDesignerConfig | str, providers: str | None) -> None:
-    """Send one request to every model of CONFIG."""
+    """Send one request to every model of a configuration.
+
+    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
+    """
     from dd_core import DataDesigner
 
     DataDesigner(model_providers=read_providers(providers)).check_models(config)

@@ -39,7 +39,7 @@ def _read_config(config: str, script_args: tuple[str, ...]) -> DataDesignerConfi
     if config.endswith(".py"):
         return run_script(Path(config), script_args)
     if script_args:
-        raise click.UsageError(f"{config!r} takes no arguments; only a Python file does")
+        raise click.UsageError(f"{config!r} does not accept ARGS; only a Python file does")
     return config
 
 
@@ -54,16 +54,22 @@ run_config_option = click.option(
     type=click.Path(exists=True, dir_okay=False),
     help="YAML file with run settings.",
 )
-seed_option = click.option("--seed", type=int, help="The same seed gives the same sampled rows.")
+seed_option = click.option(
+    "--seed", type=int, help="Random seed. The same seed gives the same sampled rows."
+)
 dataset_option = click.option(
-    "-d", "--dataset-name", default="dataset", show_default=True, help="Folder of the dataset."
+    "-d",
+    "--dataset-name",
+    default="dataset",
+    show_default=True,
+    help="Name of the dataset's folder.",
 )
 artifacts_option = click.option(
     "-o",
     "--artifact-path",
     default="artifacts",
     show_default=True,
-    help="Folder or address of the datasets, or block:NAME for a storage block.",
+    help="Folder or storage address of the datasets, or block:NAME for a storage block.",
 )
 version_option = click.option(
     "--version",

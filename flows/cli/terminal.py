@@ -149,7 +149,7 @@ def _shorten(value: Any) -> str:
 
 def show_estimate(estimate: Estimate) -> None:
     """Print the estimated requests, tokens, time and cost of a dataset."""
-    table = Table(title=f"{estimate.num_records:,} rows, from {estimate.probe_rows} rows")
+    table = Table(title=f"{estimate.num_records:,} rows, estimated from {estimate.probe_rows} rows")
     for heading in ("model", "requests", "input tokens", "output tokens", "time", "dollars"):
         table.add_column(heading, justify="left" if heading == "model" else "right")
     for model in estimate.models:
@@ -163,7 +163,5 @@ def show_estimate(estimate: Estimate) -> None:
         )
     console = Console()
     console.print(table)
-    cost = "unknown" if estimate.dollars is None else f"{estimate.dollars:,.2f}"
-    console.print(
-        f"About {estimate.seconds:,.0f} s, {estimate.tokens:,.0f} tokens, dollars: {cost}"
-    )
+    cost = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
+    console.print(f"About {estimate.seconds:,.0f} s, {estimate.tokens:,.0f} tokens, cost: {cost}")

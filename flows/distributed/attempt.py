@@ -134,7 +134,7 @@ class Attempt:
             if self._polls_since_end < _POLLS_AFTER_END:
                 return None
             message = state.message or "the reason is unknown"
-            return AttemptFailure(f"its run ended as {state.name}: {message}")
+            return AttemptFailure(f"its run ended in the state {state.name}: {message}")
         timeout = self._heartbeat_timeout
         if kind == "PENDING":
             timeout = max(_START_TIMEOUT_FACTOR * timeout, _MIN_START_TIMEOUT_SECONDS)

@@ -64,8 +64,8 @@ def publish_run(
     if recompiled.fingerprint != plan.fingerprint:
         raise InvalidConfigError(
             "the configuration cannot be distributed: its plan changes when it is written to a "
-            "file. Replace what only this process has, such as a data frame, with files that all "
-            "machines can read"
+            "file. Replace anything that exists only in this process, such as a DataFrame, with "
+            "files that all machines can read"
         )
 
 

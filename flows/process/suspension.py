@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from typing import Any
 
 import httpx
@@ -44,9 +44,14 @@ async def exit_when_suspended() -> AsyncGenerator[None]:
     try:
         yield
     except (asyncio.CancelledError, Pause) as error:
+        watcher.cancel()
         if (state := find_suspended_state()) is None:
             raise
-        await _mark_suspended()
+        # The watcher may have cancelled the flow a moment ago, while it ended by itself.
+        marking = asyncio.create_task(_mark_suspended())
+        while not marking.done():
+            with suppress(asyncio.CancelledError):
+                await asyncio.shield(marking)
         raise Pause(state=state) from error
     finally:
         watcher.cancel()

@@ -58,7 +58,13 @@ async def _runs(name: str) -> tuple[list[FlowRun], list[TaskRun]]:
     ("name", "status", "error", "good", "said"),
     [
         ("key-at-start", 401, _KEY, 0, "the models are not ready: provider 'openai' at "),
-        ("key-later", 401, _KEY, 5, "answered 401: Incorrect API key provided. Check the API key"),
+        (
+            "key-later",
+            401,
+            _KEY,
+            5,
+            "returned status 401: Incorrect API key provided. Check the API key",
+        ),
         ("quota", 429, _QUOTA, 5, "exceeded your current quota. Add credit or use another API key"),
         ("option", 400, _OPTION, 1, "of column 'c0' failed (10 x ModelBadRequestError)"),
         ("down", 500, _INTERNAL, 0, "the models are not ready: provider 'openai' at "),

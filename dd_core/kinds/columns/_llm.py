@@ -45,9 +45,9 @@ class LLMColumn(Column):
     prompt: str = Field(min_length=1)
     """Jinja template of the user message; `{{ name }}` inserts a column of the same row."""
     model_alias: str
-    """Alias of the model that answers."""
+    """Alias of the model that generates the values."""
     system_prompt: str | None = None
-    """Jinja template of the system message (default: no system message)."""
+    """Jinja template of the system message; default: no system message."""
     with_trace: TraceType = TraceType.NONE
     """Messages to keep in the column `<name>__trace`: `none`, `last_message` or `all_messages`."""
     extract_reasoning_content: bool = False

@@ -63,7 +63,7 @@ class SkipConfig(Declaration):
     """Jinja condition over other columns of the row, for example `{{ rating > 3 }}`. If it is true,
     the cell is skipped."""
     value: bool | int | float | str | None = None
-    """Value of a skipped cell (default: null)."""
+    """Value of a skipped cell; default: null."""
 
     @field_validator("when")
     @classmethod
@@ -137,7 +137,7 @@ class Column(Kind, tag="column_type"):
     skip: SkipConfig | None = None
     """Condition under which a cell is not generated, and the value that it holds instead."""
     propagate_skip: bool = True
-    """Whether a cell is also skipped if a cell that it depends on was skipped (default: true)."""
+    """Whether a cell is also skipped if a cell that it depends on was skipped; default: yes."""
 
     @model_validator(mode="after")
     def _skip_reads_other_columns(self) -> Column:

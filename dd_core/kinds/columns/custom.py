@@ -48,7 +48,7 @@ GeneratorFunction = Annotated[
     Any,
     BeforeValidator(_resolve_function),
     PlainSerializer(get_import_name),
-    WithJsonSchema({"type": "string", "description": "package.module:function"}),
+    WithJsonSchema({"type": "string", "description": "Function, as `package.module:function`."}),
 ]
 GeneratorParams = Annotated[
     Any,
@@ -67,8 +67,8 @@ class CustomColumnConfig(Column):
     """What the function takes: `cell_by_cell` passes one row at a time, `full_column` a whole batch
     as a DataFrame."""
     generator_params: GeneratorParams = None
-    """Parameters that are passed to the function. A mapping is converted to the pydantic model with
-    which the function annotates `generator_params`."""
+    """Parameters that are passed to the function. If the function annotates `generator_params` with
+    a pydantic model, a mapping is converted to this model."""
 
     @model_validator(mode="after")
     def _parameters_fit(self) -> Self:
@@ -197,7 +197,7 @@ class _Function:
         if missing := sorted(declared - names):
             raise self.failure(f"it did not return {missing[0]!r}; add it to the returned columns")
         if lost := sorted({*given} - names):
-            raise self.failure(f"it removed {lost[0]!r}; return the columns that it received, too")
+            raise self.failure(f"it removed {lost[0]!r}; return all columns that it received")
         for name in sorted(names - declared - {*given} - self._warned):
             self._warned.add(name)
             _logger.warning(

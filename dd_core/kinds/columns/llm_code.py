@@ -11,7 +11,7 @@ from dd_core.models.conversation import AnswerFormat
 
 
 class LLMCodeColumnConfig(LLMProseColumn):
-    """Code in one language: the last such block of the model's answer, without its fence."""
+    """The last code block in `code_lang` in the model's response, without its fence."""
 
     column_type: Literal["llm-code"] = "llm-code"
     code_lang: CodeLang

@@ -46,7 +46,7 @@ class SamplerColumnConfig(Column):
     true, for example `tone == 'angry'`. If several conditions are true, the last one wins."""
     convert_to: str | None = None
     """Type to which numbers are converted, `float`, `int` or `str`; for dates and times, a strftime
-    pattern such as `%Y-%m-%d` (default: no conversion)."""
+    pattern such as `%Y-%m-%d`; default: no conversion."""
 
     @model_validator(mode="before")
     @classmethod

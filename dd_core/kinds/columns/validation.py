@@ -30,12 +30,12 @@ class ValidationColumnConfig(Column):
     target_columns: list[str] = Field(min_length=1)
     """Columns to validate."""
     validator_type: str = ""
-    """Kind of validator, for example `code`, `local_callable` or `remote` (default: the kind of
-    `validator_params`)."""
+    """Kind of validator, for example `code`, `local_callable` or `remote`; default: the kind of
+    `validator_params`."""
     validator_params: ValidatorParams
     """Parameters of the validator."""
     batch_size: int = Field(default=10, ge=1)
-    """Rows per call of the validator (default: 10)."""
+    """Rows per call of the validator; default: 10."""
 
     @model_validator(mode="before")
     @classmethod

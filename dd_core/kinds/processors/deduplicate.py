@@ -42,14 +42,14 @@ class DeduplicateProcessorConfig(ProcessorConfig):
 
     processor_type: Literal["deduplicate"] = "deduplicate"
     column_names: list[str] | None = Field(default=None, min_length=1)
-    """Columns to compare, dropped columns included (default: all columns of the dataset)."""
+    """Columns to compare, including dropped columns; default: all columns of the dataset."""
     similarity: float | None = Field(default=None, gt=0.0, lt=1.0)
     """Fraction of word sequences that two rows must share to count as equal, for example 0.8. It is
-    the Jaccard index, estimated by MinHash (default: rows must be exactly equal)."""
+    the Jaccard index, estimated by MinHash; default: rows must be exactly equal."""
     ngram_size: int = Field(default=3, ge=1, le=20)
-    """Number of words in a sequence, used with `similarity` (default: 3)."""
+    """Number of words in a sequence, used with `similarity`; default: 3."""
     num_permutations: int = Field(default=128, ge=16, le=1024)
-    """Number of hash functions, used with `similarity` (default: 128). More of them make the
+    """Number of hash functions, used with `similarity`; default: 128. More of them make the
     estimate more precise: its standard error is at most 0.5 / sqrt(num_permutations)."""
 
     @property

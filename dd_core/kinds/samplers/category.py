@@ -21,10 +21,10 @@ class CategorySamplerParams(ScalarSampler):
 
     sampler_type: Literal["category"] = "category"
     values: list[str | int | float] = Field(min_length=1)
-    """Values to choose from. If all of them are integers, the column holds integers. A single
-    string turns all of them into strings."""
+    """Values to choose from. If all of them are integers, the column holds integers. If any
+    of them is a string, all of them become strings."""
     weights: list[float] | None = None
-    """One weight per value, not negative and in any unit; default: equal weights."""
+    """One non-negative weight per value; the sum does not have to be 1; default: equal weights."""
 
     @field_validator("weights")
     @classmethod

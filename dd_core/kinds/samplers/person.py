@@ -85,7 +85,7 @@ class PersonSamplerParams(SamplerParams):
     select_field_values: dict[str, list[str]] | None = None
     """Values that a person may have, for each named field; default: any values."""
     with_synthetic_personas: bool = False
-    """Whether to add the fields that describe a person in words; default: no."""
+    """Whether to add the persona fields, which describe a person in words; default: no."""
 
     _assets: Path | None = PrivateAttr(default=None)
 
@@ -195,7 +195,7 @@ class PersonSamplerParams(SamplerParams):
         missing = [name for name in _REQUIRED if name not in file.columns]
         if missing:
             names = ", ".join(repr(name) for name in missing)
-            yield Problem(f"{place}.locale", f"{file.path!r} has no {names}; get a complete file")
+            yield Problem(f"{place}.locale", f"{file.path!r} has no {names}; use a complete file")
             return
         filters = self._filters(file)
         unknown = [name for name, _ in filters if name not in file.columns]

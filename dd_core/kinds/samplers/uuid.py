@@ -27,8 +27,8 @@ class UUIDSamplerParams(SamplerParams):
     prefix: str | None = None
     """String in front of the digits; default: none."""
     short_form: bool = False
-    """Whether to use 8 digits instead of 32; default: no. They do not repeat within the first
-    2**32 rows of a dataset."""
+    """Whether to use 8 digits instead of 32; default: no. Short UUIDs do not repeat within the
+    first 2**32 rows of a dataset."""
     uppercase: bool = False
     """Whether to write the digits A to F in uppercase; default: no. The prefix is not changed."""
 

@@ -19,7 +19,7 @@ class HuggingFaceSeedSource(TextFileSource):
     seed_type: Literal["hf"] = "hf"
     path: str
     """Path of the files: `datasets/<user>/<repository>/<file>`. The file may contain `*` and `**`.
-    Add `@<revision>` to the repository for a revision."""
+    To read a specific revision, append `@<revision>` to the repository."""
     token: SecretStr | None = None
     """Name of the environment variable with the token, for private datasets. A literal token works
     in Python, but it is masked when the configuration is saved."""

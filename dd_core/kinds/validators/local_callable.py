@@ -38,19 +38,21 @@ def _resolve_function(given: Any) -> Any:
 
 
 class LocalCallableValidatorParams(ValidatorParams):
-    """A function that takes a DataFrame of the target columns and returns one with `is_valid`."""
+    """A function that maps a DataFrame of the target columns to one with a column `is_valid`."""
 
     validator_type: Literal["local_callable"] = "local_callable"
     validation_function: Annotated[
         Any,
         BeforeValidator(_resolve_function),
         PlainSerializer(get_import_name),
-        WithJsonSchema({"type": "string", "description": "package.module:function"}),
+        WithJsonSchema(
+            {"type": "string", "description": "Function, as `package.module:function`."}
+        ),
     ]
     """The function; in a configuration file, `package.module:function` of a function that is
     decorated with `validation_function`."""
     output_schema: dict[str, Any] | None = None
-    """JSON schema that `{"data": [verdicts]}` must satisfy (default: not checked)."""
+    """JSON schema that `{"data": [verdicts]}` must satisfy; default: not checked."""
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters and the hash of the function's source."""

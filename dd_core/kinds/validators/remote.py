@@ -35,15 +35,15 @@ class RemoteValidatorParams(ValidatorParams):
     endpoint_url: str
     """URL of the server."""
     output_schema: dict[str, Any] | None = None
-    """JSON schema that the response must satisfy (default: not checked)."""
+    """JSON schema that the response must satisfy; default: not checked."""
     timeout: float = Field(default=30.0, gt=0)
-    """Seconds to wait for a response (default: 30)."""
+    """Timeout of a request in seconds; default: 30."""
     max_retries: int = Field(default=3, ge=0)
-    """Retries after status 429, 500, 502, 503 or 504, and after lost connections (default: 3)."""
+    """Retries after status 429, 500, 502, 503 or 504, and after lost connections; default: 3."""
     retry_backoff: float = Field(default=2.0, gt=1)
-    """Factor by which the pause grows with each retry (default: 2)."""
+    """Factor by which the pause grows with each retry; default: 2."""
     max_parallel_requests: int = Field(default=4, ge=1)
-    """Requests in flight per batch (default: 4)."""
+    """Maximum number of requests in flight per batch; default: 4."""
 
     @field_validator("endpoint_url")
     @classmethod

@@ -155,7 +155,7 @@ class Client:
             return parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             raise ModelAPIConnectionError(
-                f"{self._where} answered with a body that is not a valid {expected} "
+                f"{self._where} returned a body that is not a valid {expected} "
                 f"({type(error).__name__}); if this persists, check the URL"
             ) from error
 

@@ -145,7 +145,7 @@ def test_a_servers_key_is_never_written() -> None:
     found = dd.MCPProvider.model_validate({"name": "a", "endpoint": "http://x", "api_key": "sk-1"})
     assert "sk-1" not in repr(found) + found.model_dump_json()
     assert dd.LocalStdioMCPProvider(name="b", command="run").args == []
-    with pytest.raises(ValueError, match="names 'x' twice"):
+    with pytest.raises(ValueError, match="lists 'x' more than once"):
         dd.ToolConfig(tool_alias="t", providers=[], allow_tools=["x", "x"])
 
 

@@ -5,15 +5,15 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
 import pytest
 
 import dd_core.config as dd
-from dd_core import DataDesigner
-from dd_core.extend import Binding, Column, Row, RowColumn
+from dd_core import DataDesigner, DataDesignerGenerationError
+from dd_core.extend import Batch, Binding, Column, Row, RowColumn, Values, WholeColumn
 
 
 def test_a_kind_that_is_declared_late_works_at_once() -> None:
@@ -124,7 +124,55 @@ def test_a_named_file_that_is_broken_stops_everything(tmp_path: Path) -> None:
 
 
 def test_two_kinds_cannot_share_a_name() -> None:
-    with pytest.raises(TypeError, match="which 'UUIDSamplerParams' already uses"):
+    with pytest.raises(TypeError, match="'uuid' is declared twice, by dd_core"):
 
         class Mine(dd.UUIDSamplerParams):
             sampler_type: Literal["uuid"] = "uuid"
+
+
+def test_a_tag_is_a_literal_with_one_value() -> None:
+    for annotation in (str, Literal["one", "two"]):
+        with pytest.raises(TypeError, match="must declare column_type as a Literal with one value"):
+            type("Mine", (Column,), {"__annotations__": {"column_type": annotation}})
+
+
+@pytest.fixture
+def counting() -> Iterator[type[Column]]:
+    """A column kind that returns as many values as it is told."""
+
+    class Counting(Column):
+        column_type: Literal["counting-test"] = "counting-test"
+        values: int
+
+        def bind(self, binding: Binding) -> WholeColumn:
+            return CountedValues(self.values)
+
+    yield Counting
+    del Column.kinds["counting-test"]
+
+
+class CountedValues(WholeColumn):
+    def __init__(self, count: int) -> None:
+        self._count = count
+
+    def generate(self, batch: Batch, inputs: Mapping[str, Values]) -> Values:
+        if not self._count:
+            return [{}["nothing"]]
+        return [1] * self._count
+
+
+@pytest.mark.parametrize(
+    ("values", "complaint"),
+    [
+        (2, "column 'n': it was asked for 3 values and returned 2"),
+        (4, "column 'n': it was asked for 3 values and returned 4"),
+        (0, "column 'n': KeyError: 'nothing'; is a column missing from required_columns"),
+    ],
+)
+def test_a_kind_that_fails_is_named_by_its_column(
+    counting: Any, values: int, complaint: str
+) -> None:
+    made = dd.DataDesignerConfigBuilder()
+    made.add_column(counting(name="n", values=values))
+    with pytest.raises(DataDesignerGenerationError, match=complaint.replace("?", ".")):
+        DataDesigner().preview(made, num_records=3)

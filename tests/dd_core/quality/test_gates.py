@@ -310,7 +310,7 @@ PROBLEMS: dict[str, tuple[dd.Gates, str]] = {
     ),
     "drift without versions": (
         column("topic", max_drift=0.1),
-        r"topic\.max_drift: .*no versions; give the run a version",
+        r"topic\.max_drift: .*no versions; set a version for the run",
     ),
     "more rows than asked for": (dd.Gates(min_rows=11), r"min_rows: is 11, but only 10 rows"),
 }

@@ -343,8 +343,8 @@ def test_the_native_engine_has_all_of_jinja() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", "rendered to an empty text; check the values of 'x'"),
-        (" \n", "rendered to an empty text"),
+        ("", "rendered to an empty string; check the values of 'x'"),
+        (" \n", "rendered to an empty string"),
         ("a" * 512_001, "longer than 512000"),
         pytest.param(repr(rendered), "Python object", id="function"),
         pytest.param(repr(len), "Python object", id="built-in"),

@@ -53,7 +53,7 @@ def test_waiting_for_a_worker_is_not_a_timeout() -> None:
 
 def test_a_run_that_ended_in_prefect_has_failed() -> None:
     _, crashed = lost_at(an_attempt(), Crashed(message="out of memory"), [0] * 60)
-    assert crashed == AttemptFailure("its run ended as Crashed: out of memory")
+    assert crashed == AttemptFailure("its run ended in the state Crashed: out of memory")
     _, completed = lost_at(an_attempt(), Completed(), [0] * 60)
     assert completed is not None and not completed.is_timeout
 

@@ -29,7 +29,7 @@ from tests.flows.workers import deploy, start_worker
 
 pytestmark = pytest.mark.slow
 
-_PATIENCE = 120.0
+_PATIENCE = 300.0
 
 
 class Worked:
