@@ -23,8 +23,8 @@ from dd_core import (
 )
 from dd_core.errors import ArtifactStorageError
 from dd_core.quality.view import DatasetView
-from dd_core.storage.unify import concatenate
 from dd_core.storage.export import export
+from dd_core.storage.unify import concatenate
 from tests.hub import Hub, running_hub
 from tests.scripted import ScriptedModel, refusal
 

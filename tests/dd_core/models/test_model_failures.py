@@ -12,7 +12,7 @@ import pytest
 from pydantic import SecretStr
 
 import dd_core.config as dd
-from dd_core import DataDesigner, DataDesignerGenerationError
+from dd_core import DataDesigner
 from dd_core.errors import ModelError, ModelRateLimitError
 from dd_core.models.providers import Providers
 from dd_core.models.wire.client import Client
