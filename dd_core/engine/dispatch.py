@@ -105,7 +105,7 @@ class Dispatcher:
         if isinstance(state.generator, RowColumn | GroupColumn):
             state.ready.append(row)
             if len(state.ready) == 1:
-                asyncio.get_running_loop().call_soon(self._start_ready, state)
+                self._context.call_soon(self._start_ready, state)
         elif state.queue is None:
             self.start_cell(state, row, None)
         else:
@@ -120,6 +120,15 @@ class Dispatcher:
         if slot is None:
             self._spawn(self._cell(state, row, None))
             return
+        try:
+            self._start_granted(state, row, slot)
+        except BaseException as error:  # the queue's callback has no other owner
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._context.stop(describe_failure(error))
+            slot.release()
+
+    def _start_granted(self, state: ColumnState, row: int, slot: RequestSlot) -> None:
         queued, paused = state.queued.pop(row)
         cooldown = min(time.monotonic() - queued, slot.queue.paused_until_now() - paused)
         state.timings.cooldown += cooldown
@@ -144,7 +153,7 @@ class Dispatcher:
             return
         self._quick.append((state, generator))
         if len(self._quick) == 1:
-            asyncio.get_running_loop().call_soon(self._generate_quick)
+            self._context.call_soon(self._generate_quick)
 
     def process_draws(
         self,
@@ -212,13 +221,12 @@ class Dispatcher:
         self._finish(state, row, values)
 
     def _start_ready(self, state: ColumnState) -> None:
-        with self._context.stop_on_failure():
-            if isinstance(state.generator, GroupColumn):
-                self._start_groups(state, state.generator)
-                return
-            rows, state.ready = state.ready, []
-            rows = [row for row in rows if state.wanted(row)]
-            self._spawn(self._compute(state, rows))
+        if isinstance(state.generator, GroupColumn):
+            self._start_groups(state, state.generator)
+            return
+        rows, state.ready = state.ready, []
+        rows = [row for row in rows if state.wanted(row)]
+        self._spawn(self._compute(state, rows))
 
     async def _compute(self, state: ColumnState, rows: list[int]) -> None:
         generator = state.generator
@@ -272,12 +280,11 @@ class Dispatcher:
         until = time.perf_counter() + _SECONDS_ON_LOOP
         while self._quick and time.perf_counter() < until:
             state, generator = self._quick[0]
-            with self._context.stop_on_failure():
-                self._report.complete_whole(state, *self._generate(state, generator))
+            self._report.complete_whole(state, *self._generate(state, generator))
             if self._quick:  # empty if the run has been stopped
                 self._quick.popleft()
         if self._quick:
-            asyncio.get_running_loop().call_soon(self._generate_quick)
+            self._context.call_soon(self._generate_quick)
 
     async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
         generated = await self._context.run_in_thread(self._generate, state, generator)
