@@ -37,8 +37,8 @@ HEAVY = [
 ]
 
 _VERBS = """
-    accept acquire add admit analyze as ask backfill bind bound build cancel check choose collect combine
-    compile complete compute concatenate converse convert correct count create decode describe
+    accept acquire add admit analyze as ask backfill bind bound build cancel check choose collect
+    combine compile complete compute concatenate converse convert correct count create decode describe
     detect digest drop dump encode ensure escape estimate evaluate exit explain export extract
     fill find finish fit format free generate get guess hash hold import inspect install is join
     judge lease lint list load locate main make map mark mask measure merge normalize notify observe

@@ -171,10 +171,11 @@ class BatchRun:
 
     @property
     def may_continue(self) -> bool:
-        """Whether a task is running, or failed cells may be retried."""
+        """Whether a task is running, or somebody is about to retry failed cells."""
         if not self._dispatcher.is_idle:
             return True
-        return any(state.failed for state in self.states.values())
+        # Failed cells are retried when only such cells of their column are left.
+        return any(0 < state.open == len(state.failed) for state in self.states.values())
 
     def wake(self) -> None:
         """Let everybody who waits for a column check its state again."""

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from dd_core.engine.batch_run import BatchRun
+from dd_core.engine.context import describe_failure
 from dd_core.engine.engine import Engine
 from dd_core.errors import ColumnIncompleteError
 from dd_core.kinds.generators import WholeColumn
@@ -85,17 +86,23 @@ async def finish_columns(run: BatchRun) -> None:
     others = [name for name in run.states if name not in whole]
     results = await asyncio.gather(
         _finish_in_turn(run, whole),  # never retried, so one task is enough
-        *(finish_column(run, name) for name in others),
+        *(_finish_in_turn(run, [name]) for name in others),
         return_exceptions=True,
     )
     for result in results:
         if isinstance(result, BaseException) and result is not run.stopped_by:
-            raise result
+            raise result if isinstance(result, Exception) else describe_failure(result)
 
 
 async def _finish_in_turn(run: BatchRun, names: Sequence[str]) -> None:
-    for name in names:
-        await finish_column(run, name)
+    try:
+        for name in names:
+            await finish_column(run, name)
+    except BaseException as error:
+        task = asyncio.current_task()
+        if error is not run.stopped_by and not (task is not None and task.cancelling()):
+            run.stop(describe_failure(error))  # others may wait for cells that nobody retries now
+        raise
 
 
 async def finish_column(run: BatchRun, name: str) -> None:

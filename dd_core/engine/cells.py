@@ -147,11 +147,7 @@ class ColumnState:
 
     def start(self, row: int, slot: RequestSlot) -> None:
         """Start a cell; the model's queue calls this when it grants a slot."""
-        try:
-            self._start(self, row, slot)
-        except BaseException:
-            slot.release()
-            raise
+        self._start(self, row, slot)
 
     def settle(self, row: int, status: CellState) -> None:
         """Record that a cell has its value or that its row was dropped."""

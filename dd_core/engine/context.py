@@ -80,17 +80,25 @@ class RunContext:
         self.watchdog.end()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
+    def call_soon(self, function: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
+        """Call a function in the next iteration of the event loop; if it fails, the run stops."""
+
+        def call() -> None:
+            with self.stop_on_failure():
+                function(*args, **kwargs)
+
+        asyncio.get_running_loop().call_soon(call)
+
     def pump_soon(self, queue: RequestQueue) -> None:
         """Let a model start cells once all cells that are ready now are queued."""
         if not self._queues_to_pump:
-            asyncio.get_running_loop().call_soon(self._pump)
+            self.call_soon(self._pump)
         self._queues_to_pump.add(queue)
 
     def _pump(self) -> None:
         queues, self._queues_to_pump = self._queues_to_pump, set()
         for queue in queues:
-            with self.stop_on_failure():
-                queue.pump()
+            queue.pump()
 
     @contextmanager
     def open_cell(self) -> Generator[None]:
@@ -127,14 +135,10 @@ class RunContext:
 
     @contextmanager
     def stop_on_failure(self) -> Generator[None]:
-        """Stop the run if the block fails, because nobody else awaits it.
-
-        A cancellation is passed on: whoever requested it knows of it, and the dispatcher looks at
-        tasks that are cancelled by others.
-        """
+        """Stop the run if the block fails, because it runs in a callback that nobody awaits."""
         try:
             yield
-        except (KeyboardInterrupt, GeneratorExit, asyncio.CancelledError):
+        except (KeyboardInterrupt, GeneratorExit):
             raise
         except BaseException as error:
             self.stop(describe_failure(error))

@@ -10,7 +10,8 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Generator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Protocol
 
 from dd_core.engine.cells import CellState, ColumnState
@@ -105,7 +106,7 @@ class Dispatcher:
         if isinstance(state.generator, RowColumn | GroupColumn):
             state.ready.append(row)
             if len(state.ready) == 1:
-                asyncio.get_running_loop().call_soon(self._start_ready, state)
+                self._context.call_soon(self._start_ready, state)
         elif state.queue is None:
             self.start_cell(state, row, None)
         else:
@@ -120,6 +121,15 @@ class Dispatcher:
         if slot is None:
             self._spawn(self._cell(state, row, None))
             return
+        try:
+            self._start_granted(state, row, slot)
+        except BaseException as error:  # the queue's callback has no other owner
+            if isinstance(error, KeyboardInterrupt):
+                raise
+            self._context.stop(describe_failure(error))
+            slot.release()
+
+    def _start_granted(self, state: ColumnState, row: int, slot: RequestSlot) -> None:
         queued, paused = state.queued.pop(row)
         cooldown = min(time.monotonic() - queued, slot.queue.paused_until_now() - paused)
         state.timings.cooldown += cooldown
@@ -144,7 +154,7 @@ class Dispatcher:
             return
         self._quick.append((state, generator))
         if len(self._quick) == 1:
-            asyncio.get_running_loop().call_soon(self._generate_quick)
+            self._context.call_soon(self._generate_quick)
 
     def process_draws(
         self,
@@ -212,22 +222,27 @@ class Dispatcher:
         self._finish(state, row, values)
 
     def _start_ready(self, state: ColumnState) -> None:
-        with self._context.stop_on_failure():
-            if isinstance(state.generator, GroupColumn):
-                self._start_groups(state, state.generator)
-                return
-            rows, state.ready = state.ready, []
-            rows = [row for row in rows if state.wanted(row)]
-            self._spawn(self._compute(state, rows))
+        if isinstance(state.generator, GroupColumn):
+            self._start_groups(state, state.generator)
+            return
+        rows, state.ready = state.ready, []
+        rows = [row for row in rows if state.wanted(row)]
+        self._spawn(self._compute(state, rows))
 
     async def _compute(self, state: ColumnState, rows: list[int]) -> None:
         generator = state.generator
         assert isinstance(generator, RowColumn)
         inputs = [self._report.inputs(state, row) for row in rows]
-        if len(rows) <= _CHUNK_ON_LOOP:
-            values = generator.generate(inputs)
-        else:
-            values = await self._context.run_in_thread(generator.generate, inputs)
+        with _name_column(state.name):
+            if len(rows) <= _CHUNK_ON_LOOP:
+                values = generator.generate(inputs)
+            else:
+                values = await self._context.run_in_thread(generator.generate, inputs)
+            if len(values) != len(rows):
+                raise DataDesignerGenerationError(
+                    f"it was asked for {len(rows)} values and returned {len(values)}; "
+                    "it must return one value per row"
+                )
         for row, value in zip(rows, values, strict=True):
             if not isinstance(value, Exception):
                 value = admit_cell(value, state.name, self._batch.start + row)
@@ -272,12 +287,11 @@ class Dispatcher:
         until = time.perf_counter() + _SECONDS_ON_LOOP
         while self._quick and time.perf_counter() < until:
             state, generator = self._quick[0]
-            with self._context.stop_on_failure():
-                self._report.complete_whole(state, *self._generate(state, generator))
+            self._report.complete_whole(state, *self._generate(state, generator))
             if self._quick:  # empty if the run has been stopped
                 self._quick.popleft()
         if self._quick:
-            asyncio.get_running_loop().call_soon(self._generate_quick)
+            self._context.call_soon(self._generate_quick)
 
     async def _whole(self, state: ColumnState, generator: WholeColumn) -> None:
         generated = await self._context.run_in_thread(self._generate, state, generator)
@@ -289,7 +303,9 @@ class Dispatcher:
         """The values of a whole column, and the rows whose value was refused."""
         inputs = {name: self._values.column(name) for name in state.planned.reads}
         began = time.perf_counter()
-        admitted = admit_column(generator.generate(self._batch, inputs), state.name, self._batch)
+        with _name_column(state.name):
+            values = generator.generate(self._batch, inputs)
+        admitted = admit_column(values, state.name, self._batch)
         generator.seconds_per_row = (time.perf_counter() - began) / self._batch.size
         return admitted
 
@@ -342,3 +358,16 @@ class Dispatcher:
             )
         if error is not None:
             self._context.stop(describe_failure(error))
+
+
+@contextmanager
+def _name_column(column: str) -> Generator[None]:
+    """Name the column in the message of a failure that stops the run."""
+    try:
+        yield
+    except Exception as error:
+        failure = describe_failure(error)
+        if type(failure) is not DataDesignerGenerationError or f"column {column!r}" in str(failure):
+            raise
+        hint = "; is a column missing from required_columns?" * isinstance(error, KeyError)
+        raise DataDesignerGenerationError(f"column {column!r}: {failure}{hint}") from error

@@ -99,7 +99,8 @@ def admit_column(
     """
     if len(values) != batch.size:
         raise DataDesignerGenerationError(
-            f"column {column!r} has {len(values)} values for {batch.size} rows"
+            f"column {column!r} was asked for {batch.size} values and returned {len(values)}; "
+            "it must return one value per row"
         )
     if isinstance(values, np.ndarray) and values.dtype.kind in "biufmM" and values.itemsize <= 8:
         return values, {}

@@ -8,7 +8,9 @@ from __future__ import annotations
 import base64
 import json
 import math
+import re
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import date, datetime, time, timedelta
 from decimal import Decimal
 from typing import Any, cast
@@ -51,6 +53,8 @@ _READERS = {name: read for name, _, read in _KINDS.values()} | {
     "Timedelta": _read_pandas("Timedelta"),
 }
 _LARGEST = 2**63
+_LONG_NUMBER = re.compile(rb"[0-9]{19}")
+"""orjson reads integers of more than 64 bits as floating-point numbers."""
 
 
 def dump_json(value: object, options: int = 0) -> bytes:
@@ -66,6 +70,20 @@ def dump_json(value: object, options: int = 0) -> bytes:
             sort_keys=bool(options & orjson.OPT_SORT_KEYS),
         )
         return f"{text}\n".encode() if options & orjson.OPT_APPEND_NEWLINE else text.encode()
+
+
+def load_json(content: bytes) -> Any:
+    """Decode somebody else's JSON; raises `ValueError` if it is not JSON.
+
+    Integers keep all their digits. Bytes that are not UTF-8 become U+FFFD.
+    """
+    if not _LONG_NUMBER.search(content):
+        with suppress(ValueError):
+            return orjson.loads(content)
+    try:
+        return json.loads(content.decode("utf-8-sig", "replace"))
+    except RecursionError:
+        raise ValueError("the JSON is nested too deeply") from None
 
 
 def encode_value(value: object) -> bytes:

@@ -52,6 +52,7 @@ _MAX_BITS = 14_280
 """Size of the largest integers that Python converts to text: 4,300 digits."""
 _INT64 = 2**63
 
+_kind_of: Callable[[object], Any] = type
 _NUMBERS = frozenset([float, bool, type(None)])
 """Types whose every value is storable."""
 _CODE = (
@@ -73,7 +74,7 @@ def admit_value(value: Any) -> Any:
 
     Raises `ValueNotStorableError` with the reason and the place inside the value.
     """
-    kind = type(value)
+    kind = _kind_of(value)
     if kind is str:
         return value if value.isascii() else _clean(value)
     if kind in _NUMBERS or (kind is int and -_INT64 <= value < _INT64):
@@ -102,7 +103,7 @@ def _is_plain(value: dict[Any, Any] | list[Any], depth: int, left: list[int]) ->
     if _NUMBERS.issuperset(map(type, members)):  # vectors, at the speed of C
         return True
     for member in members:
-        kind = type(member)
+        kind = _kind_of(member)
         if kind is str:
             if not (member.isascii() or _clean(member) is member):
                 return False
@@ -155,12 +156,12 @@ class _Conversion:
             case datetime() | date() | time() | timedelta():
                 return _convert_moment(value, place)
             case bytes() | bytearray() | memoryview():
-                return bytes(value)
+                return bytes(cast("Any", value))
             case _:
                 return self._convert_container(value, place)
 
     def _convert_container(self, value: Any, place: str) -> Any:
-        kind = cast("Any", type(value))
+        kind = _kind_of(value)
         if issubclass(kind, Mapping):
             return self._enter(value, place, self._convert_members)
         if issubclass(kind, Sequence | deque | MappingView):
@@ -174,7 +175,8 @@ class _Conversion:
         if dataclasses.is_dataclass(kind):
             return self._enter(value, place, self._convert_fields)
         if callable(dump := getattr(kind, "model_dump", None)):
-            return self._enter(_call(dump, value, place), place, self.convert)
+            dumped = _call(dump, value, place)
+            return self.convert(dumped if type(dumped) is dict else str(dumped), place)
         if hasattr(kind, "tolist"):
             return self._convert_array(value, place)
         return _describe(value, place)
@@ -185,7 +187,7 @@ class _Conversion:
             raise _refuse("contains itself", place)
         if len(self._open) >= MAX_DEPTH:
             raise _refuse(f"is nested deeper than {MAX_DEPTH} levels", place)
-        kind = cast("Any", type(value))
+        kind = _kind_of(value)
         is_vector = kind is list and _NUMBERS.issuperset(map(type, value))
         self._left -= len(value) if hasattr(value, "__len__") and not is_vector else 1
         if self._left < 0:
@@ -228,7 +230,7 @@ class _Conversion:
     def _convert_array(self, value: Any, place: str) -> Any:
         if type(value).__name__ in ("datetime64", "timedelta64"):
             return _convert_numpy_moment(value)
-        kind = cast("Any", type(value))
+        kind = _kind_of(value)
         listed = _call(kind.tolist, value, place)
         if type(listed) is kind or isinstance(listed, complex):
             return _describe(value, place)
@@ -256,7 +258,7 @@ def _convert_numpy_moment(value: Any) -> Any:
 
 def _describe(value: Any, place: str) -> str:
     """Return the text of an object of some other type."""
-    kind = cast("Any", type(value))
+    kind = _kind_of(value)
     if issubclass(kind, _CODE):
         if issubclass(kind, Coroutine):
             value.close()

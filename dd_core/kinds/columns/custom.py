@@ -11,7 +11,12 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
 from pydantic import BaseModel, BeforeValidator, PlainSerializer, WithJsonSchema, model_validator
 
-from dd_core.declaration.user_code import get_import_name, hash_source, list_parameters
+from dd_core.declaration.user_code import (
+    get_import_name,
+    hash_source,
+    list_parameters,
+    run_contained,
+)
 from dd_core.errors import CustomColumnGenerationError, ModelError, Problem
 from dd_core.kinds.columns._custom_function import (
     CustomColumnMetadata,
@@ -168,7 +173,7 @@ class _Function:
             if self.is_async:
                 return await self.column.function(*arguments)
             return await loop.run_in_executor(
-                self._threads, lambda: self.column.function(*arguments)
+                self._threads, run_contained, self.column.function, *arguments
             )
         except (ModelError, CustomColumnGenerationError):
             raise
@@ -176,8 +181,8 @@ class _Function:
             raise self.failure(
                 f"KeyError: {error}; if this is a column, add it to required_columns"
             ) from error
-        except Exception as error:
-            raise self.failure(f"{type(error).__name__}: {error}") from error
+        except (Exception, SystemExit) as error:
+            raise self.failure(_describe_error(error)) from error
 
     def failure(self, reason: str) -> CustomColumnGenerationError:
         """Return an error that names the function and the column."""
@@ -257,6 +262,13 @@ class CustomGroups(GroupColumn):
         self._function.check(given, names)
         outputs: Any = returned[[*self._outputs]]
         return [_replace_nan(record) for record in outputs.to_dict("records")]
+
+
+def _describe_error(error: BaseException) -> str:
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # the error is the user's own, and so is its text
+        return type(error).__name__
 
 
 def _replace_nan(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -8,9 +8,15 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
-from dd_core.declaration.user_code import get_import_name, hash_source, import_object
+from dd_core.declaration.user_code import (
+    get_import_name,
+    hash_source,
+    import_object,
+    run_contained,
+)
 from dd_core.errors import ValidationColumnError
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
+from dd_core.storage.values import admit_value
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _MARK = "is_validation_function"
@@ -80,7 +86,9 @@ class _FunctionValidator(Validator):
 
         frame = pd.DataFrame([*rows], columns=self._targets, index=range(len(rows)))
         try:
-            returned: Any = await asyncio.to_thread(self._params.validation_function, frame)
+            returned: Any = await asyncio.to_thread(
+                run_contained, self._params.validation_function, frame
+            )
         except Exception as error:
             raise ValidationColumnError(
                 f"the validation function failed: {type(error).__name__}: {error}"
@@ -91,8 +99,20 @@ class _FunctionValidator(Validator):
             )
         result: Any = returned
         verdicts: list[dict[str, Any]] = result.to_dict("records")
-        for verdict in verdicts:  # NumPy booleans become Python's
-            verdict["is_valid"] = None if verdict["is_valid"] is None else bool(verdict["is_valid"])
+        for verdict in verdicts:
+            verdict["is_valid"] = _to_verdict(verdict["is_valid"])
         if self._params.output_schema is not None:
             require_schema({"data": verdicts}, self._params.output_schema)
         return [*verdicts]
+
+
+def _to_verdict(value: Any) -> bool | None:
+    """Return Python's form of a verdict in a DataFrame; a missing value is no verdict."""
+    plain = admit_value(value)  # NumPy booleans become Python's, pandas' NA becomes None
+    if plain is None or plain != plain:
+        return None
+    if plain in (True, False):
+        return bool(plain)
+    raise ValidationColumnError(
+        f"the validation function returned {plain!r} as `is_valid`; it must be True, False or None"
+    )

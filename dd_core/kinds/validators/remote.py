@@ -6,11 +6,11 @@ import logging
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-import orjson
 from pydantic import Field, field_validator
 
 from dd_core.errors import ValidationColumnError
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
+from dd_core.storage.json_codec import dump_json, load_json
 
 if TYPE_CHECKING:
     import httpx
@@ -75,7 +75,7 @@ class _RemoteValidator(Validator):
         """Return the server's verdicts; `is_valid` is None for all rows if the request fails."""
         data = [{name: row[name] for name in self._targets} for row in rows]
         try:
-            verdicts = await self._request(orjson.dumps({"data": data}, default=str))
+            verdicts = await self._request(dump_json({"data": data}))
         except ValidationColumnError as error:
             _logger.warning("%d rows could not be validated: %s", len(rows), error)
             return [{"is_valid": None}] * len(rows)
@@ -111,6 +111,8 @@ class _RemoteValidator(Validator):
                         response = await client.post(url, content=content, headers=headers)
                     except httpx.TransportError as error:
                         raise _TransientError(f"{type(error).__name__} at {url}") from error
+                    except (httpx.HTTPError, httpx.InvalidURL) as error:
+                        raise ValidationColumnError(f"{type(error).__name__} at {url}") from error
                     if response.status_code in _TRANSIENT:
                         raise _TransientError(f"{url} returned status {response.status_code}")
                     if response.status_code >= 300:
@@ -120,14 +122,15 @@ class _RemoteValidator(Validator):
 
     def _read(self, response: httpx.Response) -> list[dict[str, Any]]:
         try:
-            answer: Any = orjson.loads(response.content)
+            answer = load_json(response.content)
             verdicts = cast("list[dict[str, Any]]", answer["data"])
-            missing = [each for each in verdicts if "is_valid" not in each]
         except (ValueError, KeyError, TypeError) as error:
             raise ValidationColumnError(
                 f"the response has no list 'data' of verdicts ({type(error).__name__})"
             ) from None
-        if missing:
+        if type(verdicts) is not list or not all(type(each) is dict for each in verdicts):
+            raise ValidationColumnError("'data' in the response is not a list of objects")
+        if not all("is_valid" in each for each in verdicts):
             raise ValidationColumnError("a verdict in the response has no field 'is_valid'")
         if self._params.output_schema is not None:
             require_schema(answer, self._params.output_schema)

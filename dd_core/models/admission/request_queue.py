@@ -174,7 +174,11 @@ class RequestQueue:
             if cells.wanted(row):
                 slot = RequestSlot(self, row)
                 slot.grant(backend)
-                cells.start(row, slot)
+                try:
+                    cells.start(row, slot)
+                except BaseException:
+                    slot.release()
+                    raise
 
     def _wake_when_time_allows(self) -> None:
         for backend in self.backends:

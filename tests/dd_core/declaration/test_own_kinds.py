@@ -164,8 +164,8 @@ class CountedValues(WholeColumn):
 @pytest.mark.parametrize(
     ("values", "complaint"),
     [
-        (2, "column 'n': it was asked for 3 values and returned 2"),
-        (4, "column 'n': it was asked for 3 values and returned 4"),
+        (2, "column 'n' was asked for 3 values and returned 2"),
+        (4, "column 'n' was asked for 3 values and returned 4"),
         (0, "column 'n': KeyError: 'nothing'; is a column missing from required_columns"),
     ],
 )
