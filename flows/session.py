@@ -33,6 +33,7 @@ from .limits.keeper import hold_leases
 from .process.server_retry import retry_quickly
 from .process.sigterm import cancel_on_sigterm
 from .process.suspension import exit_when_suspended
+from .process.transactions import leave_transactions
 
 _MAX_DROPPED_KEPT = 1000
 _PREVIEW_ROWS = 10
@@ -223,7 +224,7 @@ async def open_run(
     processes of batches on other machines.
     """
     retry_quickly()
-    with cancel_on_sigterm():
+    with cancel_on_sigterm(), leave_transactions():
         async with (
             Engine(plan, providers, run_config, directory=directory) as engine,
             hold_leases(engine, get_run_id()),
