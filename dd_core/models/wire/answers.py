@@ -125,6 +125,8 @@ def parse_images(content: bytes) -> Images:
 
 def extract_text(value: Any) -> str | None:
     """Return the text of a field that servers send as a string, an object or a list of blocks."""
+    if value is None:
+        return None
     if isinstance(value, str):
         return value or None
     if isinstance(value, list):
@@ -140,6 +142,8 @@ def extract_text(value: Any) -> str | None:
 
 def read_count(value: Any) -> int:
     """Return a count that a server reported as a number or as digits; 0 for anything else."""
+    if value is None:
+        return 0
     if isinstance(value, int):
         return max(value, 0) if value < _MAX_COUNT else 0
     try:
@@ -194,9 +198,10 @@ def _split_blocks(content: Any) -> tuple[str, str | None, str | None]:
 
 
 def _read_finish_reason(value: Any) -> str | None:
-    if isinstance(value, dict):
-        value = cast("dict[str, Any]", value).get("type")
-    return value if isinstance(value, str) else None
+    if isinstance(value, str):
+        return value
+    kind: Any = cast("dict[str, Any]", value).get("type") if isinstance(value, dict) else None
+    return kind if isinstance(kind, str) else None
 
 
 def _vector(given: Any) -> list[float]:
@@ -235,21 +240,18 @@ def _usage(given: Any, images: int = 0) -> Usage:
     if not isinstance(given, dict):
         return Usage(images=images)
     counts = cast("dict[str, Any]", given)
-    output = _details(counts, "completion_tokens_details") or _details(
-        counts, "output_tokens_details"
-    )
-    prompt = _details(counts, "prompt_tokens_details") or _details(counts, "input_tokens_details")
+    output = counts.get("completion_tokens_details") or counts.get("output_tokens_details")
+    prompt = counts.get("prompt_tokens_details") or counts.get("input_tokens_details")
     return Usage(
         input_tokens=read_count(counts.get("prompt_tokens") or counts.get("input_tokens")),
         output_tokens=read_count(counts.get("completion_tokens") or counts.get("output_tokens")),
         reasoning_tokens=read_count(
-            counts.get("reasoning_tokens") or output.get("reasoning_tokens")
+            counts.get("reasoning_tokens") or _member(output, "reasoning_tokens")
         ),
-        cached_tokens=read_count(prompt.get("cached_tokens")),
+        cached_tokens=read_count(_member(prompt, "cached_tokens")),
         images=images,
     )
 
 
-def _details(counts: Mapping[str, Any], name: str) -> dict[str, Any]:
-    value = counts.get(name)
-    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+def _member(details: Any, name: str) -> Any:
+    return cast("dict[str, Any]", details).get(name) if isinstance(details, dict) else None

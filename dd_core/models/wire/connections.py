@@ -49,7 +49,12 @@ class AiohttpConnections:
                 allow_redirects=False,
                 timeout=_timeout(wait),
             ) as response:
-                body = await _read_body(response.content.iter_any())
+                if (response.content_length or MAX_BODY_BYTES) < MAX_BODY_BYTES and (
+                    "Content-Encoding" not in response.headers
+                ):
+                    body = await response.read()
+                else:
+                    body = await _read_body(response.content.iter_any())
                 return HttpResponse(response.status, response.headers, body)
         except aiohttp.ConnectionTimeoutError as error:
             raise LostError(error, timed_out=False) from error
@@ -117,4 +122,4 @@ def _address(url: str) -> yarl.URL:
 @lru_cache(maxsize=16)
 def _timeout(wait: float) -> aiohttp.ClientTimeout:
     # Connecting takes a little less, so that a host that is down is not taken for a slow server.
-    return aiohttp.ClientTimeout(total=wait, sock_connect=0.9 * wait, sock_read=wait)
+    return aiohttp.ClientTimeout(total=wait, sock_connect=0.9 * wait)
