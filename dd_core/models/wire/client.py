@@ -125,8 +125,9 @@ class Client:
         if answer.status < 300:
             return answer.content
         # The host of a file says nothing about the model, whatever status it answers.
-        message = f"{self._where} answered with a file at {urlsplit(address).hostname}, which "
-        message += f"answered {answer.status}"
+        host = urlsplit(address).hostname
+        message = f"{self._where} returned the address of a file at {host}, which "
+        message += f"returned status {answer.status}"
         if answer.status in (408, 429) or answer.status >= 500:
             raise ModelInternalServerError(message)
         raise ModelBadRequestError(f"{message}. Check that the file may be read without a key")
@@ -139,7 +140,7 @@ class Client:
             raise self._error_for_status(url, answer)
         refusal = read_error_in_answer(answer.content, answer.headers)
         if refusal is not None:
-            raise self._error_for_refusal(refusal, "answered with an error")
+            raise self._error_for_refusal(refusal, "returned an error")
         return answer.content
 
     async def _send(
@@ -181,7 +182,7 @@ class Client:
         if answer.status < 400 and location:
             return self._error_for_redirect(url, location, answer.status)
         refusal = read_refusal(answer.status, answer.headers, answer.content)
-        return self._error_for_refusal(refusal, f"answered {answer.status}")
+        return self._error_for_refusal(refusal, f"returned status {answer.status}")
 
     def _error_for_refusal(self, refusal: Refusal, did: str) -> ModelError:
         # Redacted before it is cut, so that no half of a key remains.
@@ -194,9 +195,10 @@ class Client:
         parts = urlsplit(urljoin(url, location))
         target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         error = ModelRedirectError(
-            f"{self._where} answered {status}: it redirects to {self._redacted(target)[:500]}. "
-            "Requests do not follow redirects, so that the API key stays with this server; if you "
-            "trust the new address, use it as `base_url`, without the route"
+            f"{self._where} returned status {status}: it redirects to "
+            f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the API key "
+            "stays with this server; if you trust the new address, use it as `base_url`, without "
+            "the route"
         )
         error.status = status
         return error
