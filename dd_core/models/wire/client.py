@@ -196,8 +196,8 @@ class Client:
         target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
         error = ModelRedirectError(
             f"{self._where} returned status {status}: it redirects to "
-            f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the API key "
-            "stays with this server; if you trust the new address, use it as `base_url`, without "
+            f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the API "
+            "key stays with this server; if you trust the new address, use it as `base_url`, without "
             "the route"
         )
         error.status = status
