@@ -197,8 +197,8 @@ class Client:
         error = ModelRedirectError(
             f"{self._where} returned status {status}: it redirects to "
             f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the API "
-            "key stays with this server; if you trust the new address, use it as `base_url`, without "
-            "the route"
+            "key stays with this server; if you trust the new address, use it as `base_url`, "
+            "without the route"
         )
         error.status = status
         return error
