@@ -175,14 +175,37 @@ class TestTruncated:
         assert (usage["truncated_answers"], usage["truncated_values"]) == (1, 0)
         assert len(model.requests) == 2
 
-    @pytest.mark.parametrize("second", [HALF, body(""), body(None, refusal="No.")])
-    def test_text_is_kept_and_counted_if_the_second_answer_is_no_better(
+    @pytest.mark.parametrize("second", [HALF, body(None, "length", reasoning_content="Hm.")])
+    def test_text_is_kept_and_counted_if_the_second_answer_is_cut_off_too(
         self, second: httpx.Response, tmp_path: Path
     ) -> None:
         values, usage, model = run([self.HALF, second], tmp_path)
         assert values == ["Once upon a ti"]
         assert usage["truncated_values"] == 1
         assert len(model.requests) == 2
+
+    @pytest.mark.parametrize(
+        "second",
+        [
+            body(""),
+            body(None, refusal="No."),
+            body("Once", "content_filter"),
+            body("Once", "error"),
+            body(None, "tool_calls", tool_calls=[CALL]),
+        ],
+        ids=["empty", "refused", "filtered", "failed", "tool call"],
+    )
+    def test_another_kind_of_unusable_answer_says_nothing_about_the_limit(
+        self, second: httpx.Response, tmp_path: Path
+    ) -> None:
+        values, usage, model = run([self.HALF, second, "Tea."], tmp_path)
+        assert values == ["Tea."]
+        assert (usage["truncated_values"], len(model.requests)) == (0, 3)
+
+    def test_text_is_kept_if_no_later_answer_is_usable(self, tmp_path: Path) -> None:
+        values, usage, model = run([self.HALF, body(""), body("")], tmp_path, restarts=2)
+        assert values == ["Once upon a ti"]
+        assert (usage["truncated_values"], len(model.requests)) == (1, 3)
 
     def test_without_restarts_text_is_kept_at_once(self, tmp_path: Path) -> None:
         values, usage, model = run(self.HALF, tmp_path, restarts=0)
