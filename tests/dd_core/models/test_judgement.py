@@ -58,6 +58,12 @@ def run(
     return results.load_dataset()["out"].tolist(), usage, model
 
 
+def native(content: str, reason: str) -> httpx.Response:
+    """An answer of a router that does not know the provider's finish reason."""
+    choice = {"message": {"content": content}, "finish_reason": None}
+    return httpx.Response(200, json={"choices": [choice | {"native_finish_reason": reason}]})
+
+
 ODD = [
     ("reasoning only, cut off", body(None, "length", reasoning_content="Hm."), "truncated"),
     ("an unclosed think tag, cut off", body("<think>Hm.", "length"), "truncated"),
@@ -69,6 +75,10 @@ ODD = [
     ("whitespace and zero-width characters", body(" \n\u200b\ufeff"), "empty"),
     ("only a special token", body("<|im_end|>"), "empty"),
     ("an empty list of blocks", body([]), "empty"),
+    ("an empty object", body({}), "empty"),
+    ("false", body(False), "empty"),
+    ("a limit that only the provider names", native("Once upon", "MAX_TOKENS"), "truncated"),
+    ("a filter that only the provider names", native("Once upon", "SAFETY"), "filtered"),
     ("no choices", httpx.Response(200, json={"choices": []}), "empty"),
     ("a refusal", body(None, refusal="I cannot help."), "refused"),
     ("a block with a refusal", body([{"type": "refusal", "refusal": "No."}]), "refused"),
