@@ -49,8 +49,8 @@ class AnswerFormat:
     schema: Mapping[str, Any] | None = None
     """JSON schema for the server to enforce. With a schema, no truncated answer is kept."""
     on_truncated: TruncationPolicy = "retry"
-    """`retry` requests another answer once and then keeps what `parse` accepts, `keep` keeps it at
-    once, `fail` fails the cell."""
+    """`retry` requests another answer and keeps the truncated one, if `parse` accepts it, when the
+    other is truncated, too; `keep` keeps it at once, `fail` fails the cell."""
 
 
 @dataclass(frozen=True)
@@ -116,8 +116,9 @@ class _Outcome:
         self._format = answer_format
         self._answers = 0
         self._truncated: Conversation | None = None
-        """A truncated answer that is kept if another one is no better."""
-        self._answers_then = 0
+        """A truncated answer that is kept if the next ones are no better."""
+        self._is_limit_certain = False
+        """Whether a second answer was truncated, so that the limit is too low for this cell."""
         self._last = Judgement(Verdict.USABLE)
         self._problem = ""
         self._text = ""
@@ -135,6 +136,8 @@ class _Outcome:
             if judgement.verdict is Verdict.USABLE:
                 return Conversation(self._parse(text), [*messages, message])
             self._request.model.usage[self._request.column].count_rejected(judgement.verdict)
+            if judgement.verdict is Verdict.TRUNCATED and self._truncated is not None:
+                self._is_limit_certain = True
             if judgement.verdict is not Verdict.TRUNCATED or not self._keeps(judgement):
                 raise _RejectedError(judgement.reason)
             try:
@@ -142,7 +145,6 @@ class _Outcome:
             except ResponseParseError as error:
                 raise _RejectedError(f"{judgement.reason} ({error})") from error
             self._truncated = Conversation(value, [*messages, message])
-            self._answers_then = self._answers_then or self._answers
             return None
         except ResponseParseError as error:
             self._problem = str(error)
@@ -164,7 +166,7 @@ class _Outcome:
     def is_settled(self) -> bool:
         """Whether no further answer is requested."""
         if self._truncated is not None:
-            return self._format.on_truncated == "keep" or self._answers > self._answers_then
+            return self._format.on_truncated == "keep" or self._is_limit_certain
         return self._last.verdict is Verdict.TRUNCATED and self._format.on_truncated == "fail"
 
     def settle(self) -> Conversation:

@@ -148,8 +148,8 @@ class LLMProseColumn(LLMColumn):
 
     on_truncated: TruncationPolicy = "retry"
     """What happens if a limit of tokens cuts off an answer: `retry` requests one more answer and
-    keeps the truncated one if that is not usable either, `keep` keeps it at once, `fail` fails the
-    row (default: `retry`). Code without its closing fence is never kept."""
+    keeps the truncated one if that is cut off, too; `keep` keeps it at once, `fail` fails the row
+    (default: `retry`). Code without its closing fence is never kept."""
 
     def identity(self) -> dict[str, Any]:
         """Return the declaration; the default of `on_truncated` is not part of it.

@@ -78,7 +78,7 @@ def parse_chat(content: bytes) -> Reply:
     return Reply(
         text=said.strip(),
         reasoning=extract_text(reasoning),
-        finish_reason=_read_finish_reason(choice.get("finish_reason")),
+        finish_reason=_find_finish_reason(choice),
         usage=_usage(answer.get("usage")),
         refusal=extract_text(refusal),
         calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
@@ -118,7 +118,7 @@ def parse_images(content: bytes) -> Images:
         found,
         _usage(answer.get("usage"), images=len(found)),
         text=text,
-        finish_reason=_read_finish_reason(choice.get("finish_reason")),
+        finish_reason=_find_finish_reason(choice),
         refusal=extract_text(message.get("refusal") or refusal),
     )
 
@@ -168,17 +168,25 @@ def _find_message(answer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
         return choice, cast("dict[str, Any]", message)
     if isinstance(message, str) or "text" in choice:
         return choice, {"content": message or choice["text"]}
-    if choice.get("finish_reason") is None:
+    if _find_finish_reason(choice) is None:
         raise ValueError("it has no message")
     return choice, {}
 
 
+def _find_finish_reason(choice: Mapping[str, Any]) -> str | None:
+    """The finish reason; routers that do not know it may still pass on that of the provider."""
+    for name in ("finish_reason", "native_finish_reason", "stop_reason"):
+        if reason := _read_finish_reason(choice.get(name)):
+            return reason
+    return None
+
+
 def _split_blocks(content: Any) -> tuple[str, str | None, str | None]:
     """Return the text, the reasoning and the refusal in the content of a message."""
-    if content is None:
-        return "", None, None
     if isinstance(content, str):
         return content, None, None
+    if isinstance(content, bool) or content in (None, [], {}):
+        return "", None, None  # different ways to say that there is no text
     if isinstance(content, dict) and not isinstance(content.get("text"), str):  # pyright: ignore[reportUnknownMemberType]
         return orjson.dumps(content).decode(), None, None  # the server has parsed the JSON
     if not isinstance(content, list | dict):

@@ -58,6 +58,12 @@ def run(
     return results.load_dataset()["out"].tolist(), usage, model
 
 
+def native(content: str, reason: str) -> httpx.Response:
+    """An answer of a router that does not know the provider's finish reason."""
+    choice = {"message": {"content": content}, "finish_reason": None}
+    return httpx.Response(200, json={"choices": [choice | {"native_finish_reason": reason}]})
+
+
 ODD = [
     ("reasoning only, cut off", body(None, "length", reasoning_content="Hm."), "truncated"),
     ("an unclosed think tag, cut off", body("<think>Hm.", "length"), "truncated"),
@@ -69,6 +75,10 @@ ODD = [
     ("whitespace and zero-width characters", body(" \n\u200b\ufeff"), "empty"),
     ("only a special token", body("<|im_end|>"), "empty"),
     ("an empty list of blocks", body([]), "empty"),
+    ("an empty object", body({}), "empty"),
+    ("false", body(False), "empty"),
+    ("a limit that only the provider names", native("Once upon", "MAX_TOKENS"), "truncated"),
+    ("a filter that only the provider names", native("Once upon", "SAFETY"), "filtered"),
     ("no choices", httpx.Response(200, json={"choices": []}), "empty"),
     ("a refusal", body(None, refusal="I cannot help."), "refused"),
     ("a block with a refusal", body([{"type": "refusal", "refusal": "No."}]), "refused"),
@@ -175,14 +185,37 @@ class TestTruncated:
         assert (usage["truncated_answers"], usage["truncated_values"]) == (1, 0)
         assert len(model.requests) == 2
 
-    @pytest.mark.parametrize("second", [HALF, body(""), body(None, refusal="No.")])
-    def test_text_is_kept_and_counted_if_the_second_answer_is_no_better(
+    @pytest.mark.parametrize("second", [HALF, body(None, "length", reasoning_content="Hm.")])
+    def test_text_is_kept_and_counted_if_the_second_answer_is_cut_off_too(
         self, second: httpx.Response, tmp_path: Path
     ) -> None:
         values, usage, model = run([self.HALF, second], tmp_path)
         assert values == ["Once upon a ti"]
         assert usage["truncated_values"] == 1
         assert len(model.requests) == 2
+
+    @pytest.mark.parametrize(
+        "second",
+        [
+            body(""),
+            body(None, refusal="No."),
+            body("Once", "content_filter"),
+            body("Once", "error"),
+            body(None, "tool_calls", tool_calls=[CALL]),
+        ],
+        ids=["empty", "refused", "filtered", "failed", "tool call"],
+    )
+    def test_another_kind_of_unusable_answer_says_nothing_about_the_limit(
+        self, second: httpx.Response, tmp_path: Path
+    ) -> None:
+        values, usage, model = run([self.HALF, second, "Tea."], tmp_path)
+        assert values == ["Tea."]
+        assert (usage["truncated_values"], len(model.requests)) == (0, 3)
+
+    def test_text_is_kept_if_no_later_answer_is_usable(self, tmp_path: Path) -> None:
+        values, usage, model = run([self.HALF, body(""), body("")], tmp_path, restarts=2)
+        assert values == ["Once upon a ti"]
+        assert (usage["truncated_values"], len(model.requests)) == (1, 3)
 
     def test_without_restarts_text_is_kept_at_once(self, tmp_path: Path) -> None:
         values, usage, model = run(self.HALF, tmp_path, restarts=0)
