@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -15,7 +15,7 @@ from dd_core.storage.schema import (
     build_lists,
     convert_array,
     is_written_as_text,
-    replace_empty_objects,
+    make_readable,
     report_conflict,
     unify_or_text,
     widen_type,
@@ -83,7 +83,7 @@ def to_array(
         if conflicts is not None and is_written_as_text(declared, target):
             example = next((value for value in array.to_pylist() if value is not None), None)
             conflicts.append((declared, example))
-    return convert_array(array, replace_empty_objects(target))
+    return convert_array(array, make_readable(target))
 
 
 def _build_array(values: Values, rows: Sequence[int] | None, conflicts: _Conflicts) -> Any:
@@ -136,7 +136,7 @@ def _infer(values: Sequence[Any], conflicts: _Conflicts) -> Any:
         return _infer_objects(values, conflicts)
     if kinds <= _SEQUENCES:
         return _infer_lists(values, conflicts) if kinds else arrow.nulls(len(values))
-    if any(issubclass(kind, datetime) for kind in kinds):
+    if any(issubclass(kind, datetime | time | timedelta) for kind in kinds):
         return _infer_moments(values)
     array = arrow.array(values)
     types: Any = pa.types
@@ -149,7 +149,12 @@ _SEQUENCES: set[type] = {list, tuple, set, frozenset, np.ndarray}
 
 
 def _require_common_kind(kinds: set[type]) -> None:
-    """Raise unless the kinds are all sequences, or numbers of which none is a decimal or all."""
+    """Raise unless the kinds have a type in common.
+
+    They may be sequences, moments, durations, or numbers of which none is a decimal or all are.
+    """
+    if any(all(issubclass(kind, base) for kind in kinds) for base in (datetime, timedelta)):
+        return  # some of them are those of pandas
     numbers = (int, float, Decimal, np.integer, np.floating)
     is_decimal = Decimal in kinds and any(issubclass(kind, float | np.floating) for kind in kinds)
     are_numbers = bool not in kinds and all(issubclass(kind, numbers) for kind in kinds)
@@ -168,8 +173,8 @@ def _infer_objects(values: Sequence[Any], conflicts: _Conflicts) -> Any:
             names |= dict.fromkeys(value)
     if not names:
         return arrow.array(values)
-    if not all(isinstance(name, str) for name in names):
-        raise _NoCommonTypeError
+    if not all(isinstance(name, str) and "\0" not in name for name in names):
+        raise _NoCommonTypeError  # for many readers, a name ends at a null character
     missing = [value is None for value in values]
     arrays: list[Any] = []
     for name in names:
@@ -196,16 +201,19 @@ def _infer_lists(values: Sequence[Any], conflicts: _Conflicts) -> Any:
     return build_lists(target, lengths, items, mask)
 
 
-def _infer_moments(values: Sequence[datetime | None]) -> Any:
+def _infer_moments(values: Sequence[datetime | time | timedelta | None]) -> Any:
     import pyarrow as pa
 
     arrow: Any = pa
     given = [value for value in values if value is not None]
-    if len({value.tzinfo is None for value in given}) > 1:
-        raise _NoCommonTypeError
+    zoned = {getattr(value, "tzinfo", None) is not None for value in given}
+    if len(zoned) > 1 or (True in zoned and any(isinstance(value, time) for value in given)):
+        raise _NoCommonTypeError  # Arrow has no time of day with a time zone
     array = arrow.array(values)
     if any(getattr(value, "nanosecond", 0) for value in given):  # timestamps of pandas
         return arrow.array(values, arrow.timestamp("ns", array.type.tz))
+    if any(getattr(value, "nanoseconds", 0) for value in given):  # durations of pandas
+        return arrow.array(values, arrow.duration("ns"))
     return array
 
 

@@ -58,18 +58,25 @@ _LONG_NUMBER = re.compile(rb"[0-9]{19}")
 
 
 def dump_json(value: object, options: int = 0) -> bytes:
-    """Encode a value as plain JSON with orjson `options`; what JSON lacks becomes text."""
+    """Encode a value as plain JSON with orjson `options`.
+
+    Sets become lists, and everything else that JSON lacks becomes text.
+    """
     try:
-        return orjson.dumps(value, str, options | orjson.OPT_NON_STR_KEYS)
+        return orjson.dumps(value, _describe_object, options | orjson.OPT_NON_STR_KEYS)
     except TypeError:  # integers of more than 64 bits
         text = json.dumps(
             value,
-            default=str,
+            default=_describe_object,
             ensure_ascii=False,
             indent=2 if options & orjson.OPT_INDENT_2 else None,
             sort_keys=bool(options & orjson.OPT_SORT_KEYS),
         )
         return f"{text}\n".encode() if options & orjson.OPT_APPEND_NEWLINE else text.encode()
+
+
+def _describe_object(value: Any) -> Any:
+    return [*value] if isinstance(value, set | frozenset) else str(value)
 
 
 def load_json(content: bytes) -> Any:

@@ -194,16 +194,22 @@ def _unify_nested(first: Any, second: Any) -> Any:
     return None
 
 
-def replace_empty_objects(kind: Any) -> Any:
-    """Return the type with text instead of objects without members, which Parquet cannot store."""
+def make_readable(kind: Any) -> Any:
+    """Return the type without what Parquet cannot store or some readers cannot load.
+
+    Objects without members become text. The time zone of a fixed offset becomes UTC, which names
+    the same moments; Polars stops at other offsets.
+    """
     import pyarrow as pa
 
     if is_any(kind, "struct"):
-        members = [pa.field(each.name, replace_empty_objects(each.type)) for each in kind]
+        members = [pa.field(each.name, make_readable(each.type)) for each in kind]
         return pa.struct(members) if members else pa.string()
-    if is_any(kind, "list"):
-        items = replace_empty_objects(kind.value_type)
+    if is_list(kind):
+        items = make_readable(kind.value_type)
         return kind if items.equals(kind.value_type) else _list_of(items, kind)
+    if is_any(kind, "timestamp") and (kind.tz or "").startswith(("+", "-")):
+        return pa.timestamp(kind.unit, "UTC")
     return kind
 
 

@@ -16,6 +16,7 @@ from dd_core.storage.schema import (
     is_any,
     is_text,
     is_written_as_text,
+    make_readable,
     report_conflict,
     unify_or_text,
     widen_type,
@@ -107,7 +108,7 @@ def find_schema(
     `read` returns some columns of a table. It is called only for tables whose values decide.
     """
     schemas = _find_empty_objects(schemas, read)
-    unified: Any = unify_schemas(schemas.values(), order)
+    unified: Any = _make_readable(unify_schemas(schemas.values(), order))
     for key, schema in schemas.items():
         fields: Any = schema
         kinds: dict[str, Any] = {each.name: each.type for each in unified}
@@ -141,6 +142,12 @@ def _find_empty_objects(
             fields = [pa.field(each.name, types.get(each.name, each.type)) for each in schema]
             found[key] = pa.schema(fields)
     return found
+
+
+def _make_readable(schema: Any) -> Any:
+    import pyarrow as pa
+
+    return pa.schema([pa.field(each.name, make_readable(each.type)) for each in schema])
 
 
 def _may_widen(kind: Any, target: Any) -> bool:

@@ -289,6 +289,12 @@ def test_an_integer_beyond_64_bits_turns_its_member_into_text(
     assert "column 's'" in caplog.text and str(10**20) in caplog.text
 
 
+UTC = pa.timestamp("us", "UTC")
+NESTED_UTC = pa.list_(pa.struct([("t", UTC)]))
+JUST_TEXT = pa.struct([("a", pa.string()), ("b", pa.struct([("c", pa.string())]))])
+NANOSECONDS = "2024-01-01T00:00:00.000000001"
+
+
 @pytest.mark.parametrize(
     ("first", "second", "kind", "texts"),
     [
@@ -320,6 +326,16 @@ def test_an_integer_beyond_64_bits_turns_its_member_into_text(
             None,
         ),
         ({}, 1, pa.string(), ["{}", "1"]),
+        ({}, {"a": {}}, pa.struct([("a", pa.string())]), None),
+        ({"a": 1}, {"a": {}, "b": {"c": {}}}, JUST_TEXT, None),
+        (
+            dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=5, minutes=30))),
+            dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=-3))),
+            pa.timestamp("us", "UTC"),
+            None,
+        ),
+        (pd.Timestamp(NANOSECONDS), dt.datetime(2024, 1, 1), pa.timestamp("ns"), None),
+        (pd.Timedelta("1ns"), dt.timedelta(days=1), pa.duration("ns"), None),
     ],
 )
 @pytest.mark.parametrize("together", [False, True])
@@ -338,7 +354,9 @@ def test_the_rules(
     assert schema.field("a").type == kind
     assert results.directory.metadata.column_types["parquet-files"]["a"] == str(kind)
     found = results.load_dataset()["a"].tolist()
-    if texts and first != second:
+    if texts is None:
+        assert same(found[0], first) and same(found[-1], second)
+    elif first != second:
         assert [found[0], found[-1]] == texts
         messages = [
             record.getMessage() for record in caplog.records if "column 'a'" in record.getMessage()
@@ -348,6 +366,30 @@ def test_the_rules(
     results.load_analysis()
     source = dd.LocalFileSeedSource(path=str(tmp_path / "d" / "parquet-files" / "*.parquet"))
     assert source.open().num_rows == ROWS
+
+
+@pytest.mark.parametrize(
+    ("value", "kind"),
+    [
+        (dt.time(1, tzinfo=dt.UTC), pa.string()),
+        (dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1))), UTC),
+        ([{"t": dt.datetime(2024, 1, 1, tzinfo=dt.timezone(dt.timedelta(hours=1)))}], NESTED_UTC),
+        (pd.Timedelta("1ns"), pa.duration("ns")),
+        ({"a\0b": 1, "a\0c": 2}, pa.string()),
+    ],
+)
+def test_a_value_that_some_readers_would_change_or_not_load(
+    tmp_path: Path, value: Any, kind: Any
+) -> None:
+    results = made(tmp_path, [value] * ROWS)
+    assert one_schema(tmp_path / "d" / "parquet-files").field("a").type == kind
+    assert all(same(each, value) for each in results.load_dataset()["a"])
+
+
+def test_a_set_in_a_column_of_text_is_a_list(tmp_path: Path) -> None:
+    for values in ([{1}] * 4 + [["a"]] * 8, [{1}, ["a"]] * 6):
+        found = made(tmp_path, values).load_dataset()["a"].tolist()
+        assert [found[0], found[-1]] == ["[1]", '["a"]']
 
 
 def test_a_dataset_that_was_cut_off_gets_one_schema_too(tmp_path: Path) -> None:
