@@ -24,6 +24,7 @@ from dd_core.storage.batch import BatchTables
 from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.location import Location, list_files, stamp_files
 from dd_core.storage.unify import concatenate, unify_folder
+from dd_core.storage.values import admit_value
 from dd_core.templates.template import RenderingMode
 
 if TYPE_CHECKING:
@@ -36,7 +37,10 @@ def process_draws(
     """Run processors on the sampled and seeded columns of a batch; returns the new values."""
     import pyarrow as pa
 
-    arrays: list[Any] = [to_array(values) for values in draws.values()]
+    arrays: list[Any] = [
+        values.array if isinstance(values, ArrowValues) else to_array(values)
+        for values in draws.values()
+    ]
     table = pa.Table.from_arrays(arrays, names=[*draws])
     for processor in processors:
         changed = _call(processor, processor.before_batch, table)
@@ -85,17 +89,20 @@ def build_side_tables(
     for processor in plan.config.processors or ():
         records = processor.transformed(outcome.records(processor.reads), rendering)
         if records is not None:
-            tables[processor.name] = _tabulate(records)
+            table = _call(processor, _tabulate, records)
+            if table.num_columns:  # nobody can read a file without columns
+                tables[processor.name] = table
     return tables
 
 
-def _tabulate(records: Sequence[Mapping[str, Any]]) -> pa.Table:
+def _tabulate(given: Iterable[Mapping[str, Any]]) -> pa.Table:
     """Build a table of records, whose members may differ."""
     import pyarrow as pa
 
+    records = [*given]
     names = dict.fromkeys(name for record in records for name in record)
     arrays: dict[str, Any] = {
-        str(name): to_array([record.get(name) for record in records]) for name in names
+        str(name): to_array([admit_value(record.get(name)) for record in records]) for name in names
     }
     return pa.table(arrays)
 

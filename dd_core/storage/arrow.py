@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
+from dd_core.storage.json_codec import write_as_text
 from dd_core.storage.location import open_readable
 from dd_core.storage.schema import (
     build_lists,
@@ -19,7 +20,6 @@ from dd_core.storage.schema import (
     report_conflict,
     unify_or_text,
     widen_type,
-    write_as_text,
 )
 
 if TYPE_CHECKING:
@@ -254,11 +254,24 @@ def read_parquet(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
 
 
 def write_parquet(table: pa.Table, target: Any) -> None:
-    """Write a table to a path or an open file."""
+    """Write a table to a path or an open file, with types that every reader has."""
     import pyarrow.parquet as pq
 
     parquet: Any = pq
-    parquet.write_table(table, target)
+    parquet.write_table(_make_table_readable(table), target)
+
+
+def _make_table_readable(table: Any) -> Any:
+    import pyarrow as pa
+
+    arrow: Any = pa
+    for index, field in enumerate(table.schema):
+        kind = make_readable(field.type)
+        if not kind.equals(field.type):
+            chunks = [convert_array(chunk, kind) for chunk in table.column(index).chunks]
+            column = arrow.chunked_array(chunks, kind)
+            table = table.set_column(index, arrow.field(field.name, kind), column)
+    return table
 
 
 def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:

@@ -79,6 +79,17 @@ def _describe_object(value: Any) -> Any:
     return [*value] if isinstance(value, set | frozenset) else str(value)
 
 
+def write_as_text(value: Any) -> str | None:
+    """Return a value as it stands in a column of text: strings as they are, others as JSON."""
+    if value is None or isinstance(value, str):
+        return value
+    if isinstance(value, float) and not math.isfinite(value):
+        return str(value)
+    text = dump_json(value).decode()
+    # What JSON lacks, such as a date, is a string already.
+    return str(value) if text.startswith('"') else text
+
+
 def load_json(content: bytes) -> Any:
     """Decode somebody else's JSON; raises `ValueError` if it is not JSON.
 

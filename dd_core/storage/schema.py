@@ -14,29 +14,17 @@ here decide which type holds the values of all batches without changing one of t
 from __future__ import annotations
 
 import logging
-import math
 from typing import Any
 
 import numpy as np
 
-from dd_core.storage.json_codec import dump_json
+from dd_core.storage.json_codec import write_as_text
 
 _logger = logging.getLogger(__name__)
 _LONGEST_EXAMPLE = 80
 _UNITS = ("s", "ms", "us", "ns")
 _MOST_DIGITS = 38
-"""Digits of a decimal that every reader of Parquet can hold."""
-
-
-def write_as_text(value: Any) -> str | None:
-    """Return a value as it stands in a column of text: strings as they are, others as JSON."""
-    if value is None or isinstance(value, str):
-        return value
-    if isinstance(value, float) and not math.isfinite(value):
-        return str(value)
-    text = dump_json(value).decode()
-    # What JSON lacks, such as a date, is a string already.
-    return str(value) if text.startswith('"') else text
+"""Digits of a decimal that every reader can hold."""
 
 
 def unify_types(first: Any, second: Any) -> Any:
@@ -152,25 +140,8 @@ def _unify_bytes(first: Any, second: Any) -> Any:
     return None
 
 
-def is_any(kind: Any, *names: str) -> bool:
-    import pyarrow as pa
-
-    types: Any = pa.types
-    return any(getattr(types, f"is_{name}")(kind) for name in names)
-
-
-def is_text(kind: Any) -> bool:
-    """Whether a type holds strings."""
-    return is_any(kind, "string", "large_string", "string_view")
-
-
 def _is_bytes(kind: Any) -> bool:
     return is_any(kind, "binary", "large_binary", "binary_view", "fixed_size_binary")
-
-
-def is_list(kind: Any) -> bool:
-    """Whether a type holds lists, of any kind."""
-    return is_any(kind, "list", "large_list", "fixed_size_list")
 
 
 def _unify_nested(first: Any, second: Any) -> Any:
@@ -195,22 +166,91 @@ def _unify_nested(first: Any, second: Any) -> Any:
 
 
 def make_readable(kind: Any) -> Any:
-    """Return the type without what Parquet cannot store or some readers cannot load.
+    """Return the type in which every reader can load the values of a type.
 
-    Objects without members become text. The time zone of a fixed offset becomes UTC, which names
-    the same moments; Polars stops at other offsets.
+    | type | stored as |
+    |---|---|
+    | object without members | text |
+    | map | list of objects with `key` and `value` |
+    | list view | list |
+    | decimal of another width | decimal of 128 bits; text if it has more than 38 digits |
+    | time zone of a fixed offset | UTC, in which the moments are the same |
+    | UUID | text |
+    | other extension type, except JSON | the type of its storage |
     """
     import pyarrow as pa
 
+    arrow: Any = pa
+    if isinstance(kind, arrow.BaseExtensionType):
+        return _replace_extension(kind)
     if is_any(kind, "struct"):
         members = [pa.field(each.name, make_readable(each.type)) for each in kind]
         return pa.struct(members) if members else pa.string()
+    if is_any(kind, "map"):
+        return make_readable(_unfold_map(kind))
+    if _is_view(kind):
+        items = make_readable(kind.value_type)
+        return pa.large_list(items) if is_any(kind, "large_list_view") else pa.list_(items)
     if is_list(kind):
         items = make_readable(kind.value_type)
         return kind if items.equals(kind.value_type) else _list_of(items, kind)
+    if is_any(kind, "decimal"):
+        digits = kind.precision - min(kind.scale, 0)
+        return (
+            arrow.decimal128(digits, max(kind.scale, 0)) if digits <= _MOST_DIGITS else pa.string()
+        )
     if is_any(kind, "timestamp") and (kind.tz or "").startswith(("+", "-")):
         return pa.timestamp(kind.unit, "UTC")
     return kind
+
+
+def _replace_extension(kind: Any) -> Any:
+    import pyarrow as pa
+
+    arrow: Any = pa
+    if isinstance(kind, arrow.JsonType):
+        return kind
+    if isinstance(kind, arrow.UuidType):
+        return arrow.string()
+    return arrow.bool_() if isinstance(kind, arrow.Bool8Type) else make_readable(kind.storage_type)
+
+
+def _unfold_map(kind: Any) -> Any:
+    """Return the type of the lists of entries that a map consists of."""
+    import pyarrow as pa
+
+    return pa.list_(pa.struct([("key", kind.key_type), ("value", kind.item_type)]))
+
+
+def is_any(kind: Any, *names: str) -> bool:
+    import pyarrow as pa
+
+    types: Any = pa.types
+    return any(getattr(types, f"is_{name}")(kind) for name in names)
+
+
+def is_text(kind: Any) -> bool:
+    """Whether a type holds strings."""
+    return is_any(kind, "string", "large_string", "string_view")
+
+
+def is_list(kind: Any) -> bool:
+    """Whether a type holds lists, of any kind."""
+    return is_any(kind, "list", "large_list", "fixed_size_list")
+
+
+def _is_view(kind: Any) -> bool:
+    """Whether a type holds views of lists."""
+    return is_any(kind, "list_view", "large_list_view")
+
+
+def _list_of(items: Any, kind: Any) -> Any:
+    """Return the type of lists like `kind` with other items; lists of text become text."""
+    import pyarrow as pa
+
+    if is_text(items) and not is_text(kind.value_type):
+        return pa.string()
+    return pa.large_list(items) if is_any(kind, "large_list") else pa.list_(items)
 
 
 def find_empty_objects(array: Any) -> Any:
@@ -224,15 +264,6 @@ def find_empty_objects(array: Any) -> Any:
         members = zip(array.type, array.flatten(), strict=True)
         return pa.struct([pa.field(each.name, find_empty_objects(part)) for each, part in members])
     return array.type
-
-
-def _list_of(items: Any, kind: Any) -> Any:
-    """Return the type of lists like `kind` with other items; lists of text become text."""
-    import pyarrow as pa
-
-    if is_text(items) and not is_text(kind.value_type):
-        return pa.string()
-    return pa.large_list(items) if is_any(kind, "large_list") else pa.list_(items)
 
 
 def unify_or_text(first: Any, second: Any) -> Any:
@@ -278,6 +309,10 @@ def convert_array(array: Any, target: Any) -> Any:
     types = arrow.types
     if array.type.equals(target):
         return array
+    if isinstance(array.type, arrow.BaseExtensionType) and not is_text(target):
+        return convert_array(array.storage, target)
+    if types.is_map(array.type) and not is_text(target):
+        return convert_array(array.cast(_unfold_map(array.type)), target)
     if types.is_null(array.type):
         return arrow.nulls(len(array), target)
     if types.is_dictionary(array.type):
@@ -288,7 +323,8 @@ def convert_array(array: Any, target: Any) -> Any:
         array = arrow.array([None if value is None else {} for value in array.to_pylist()])
     if types.is_struct(array.type) and types.is_struct(target):
         return _convert_struct(array, target)
-    if is_list(array.type) and is_list(target) and not types.is_fixed_size_list(target):
+    is_list_or_view = is_list(array.type) or _is_view(array.type)
+    if is_list_or_view and is_list(target) and not types.is_fixed_size_list(target):
         return _convert_list(array, target)
     return array.cast(target)
 

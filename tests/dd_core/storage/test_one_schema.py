@@ -155,6 +155,7 @@ def read_by_duckdb(folder: Path) -> list[dict[str, Any]]:
     return [dict(zip(found.columns, row, strict=True)) for row in found.fetchall()]
 
 
+ENTRY = pa.struct([("a", pa.int8())])
 SEED_TYPES: dict[str, Any] = {
     "nanoseconds": pa.array([1_700_000_000_000_000_001, None] * 4, pa.timestamp("ns")),
     "zone": pa.array([1, 2] * 4, pa.timestamp("ns", "Europe/Berlin")),
@@ -176,11 +177,40 @@ SEED_TYPES: dict[str, Any] = {
         [{"a": None, "b": []}] * 8, pa.struct([("a", pa.int16()), ("b", pa.list_(pa.string()))])
     ),
     "uuid": pa.array([b"0" * 16] * 8, pa.uuid()),
+    "maps": pa.array([[[(1, {"a": 1})]], None] * 4, pa.list_(pa.map_(pa.int8(), ENTRY))),
+    "view": pa.array([[1], None] * 4, pa.list_view(pa.int8())),
+    "short": pa.array([Decimal("1.5"), None] * 4, pa.decimal64(12, 2)),
+    "long": pa.array([Decimal("1.5"), None] * 4, pa.decimal256(50, 2)),
+    "offset": pa.array([1, None] * 4, pa.timestamp("ms", "+05:30")),
+    "json": pa.array(["{}", None] * 4, pa.json_()),
+    "bool8": pa.ExtensionArray.from_storage(pa.bool8(), pa.array([1, None] * 4, pa.int8())),
+    "tensor": pa.ExtensionArray.from_storage(
+        pa.fixed_shape_tensor(pa.float32(), [2]),
+        pa.array([[1.0, 2.0]] * 8, pa.list_(pa.float32(), 2)),
+    ),
+}
+READABLE: dict[str, Any] = {
+    "map": pa.list_(pa.struct([("key", pa.string()), ("value", pa.int32())])),
+    "uuid": pa.string(),
+    "maps": pa.list_(pa.list_(pa.struct([("key", pa.int8()), ("value", ENTRY)]))),
+    "view": pa.list_(pa.int8()),
+    "short": pa.decimal128(12, 2),
+    "long": pa.string(),
+    "offset": pa.timestamp("ms", "UTC"),
+    "bool8": pa.bool_(),
+    "tensor": pa.list_(pa.float32(), 2),
+}
+"""The types instead of those that some readers do not have."""
+READ: dict[str, Any] = {
+    "map": lambda entries: [{"key": key, "value": value} for key, value in entries],
+    "uuid": str,
+    "maps": lambda lists: [READ["map"](entries) for entries in lists],
+    "long": str,
 }
 
 
 @pytest.mark.parametrize("changed", [False, True])
-def test_seed_columns_keep_type_and_value(tmp_path: Path, changed: bool) -> None:
+def test_seed_columns_keep_their_values_and_readable_types(tmp_path: Path, changed: bool) -> None:
     table = pa.table(SEED_TYPES)
     pq.write_table(table, tmp_path / "seed.parquet")
     source = dd.LocalFileSeedSource(path=str(tmp_path / "seed.parquet"))
@@ -191,11 +221,13 @@ def test_seed_columns_keep_type_and_value(tmp_path: Path, changed: bool) -> None
     designer(tmp_path, 3).create(made, num_records=8, dataset_name="d")
     folder = tmp_path / "d" / "parquet-files"
     schema = one_schema(folder)
-    assert schema == table.schema.append(pa.field("e", pa.string()))
+    kinds = {each.name: READABLE.get(each.name, each.type) for each in table.schema}
+    assert schema == pa.schema(kinds | {"e": pa.string()})
     written = pa.concat_tables([pq.read_table(path) for path in sorted(folder.iterdir())])
     for name in SEED_TYPES:
-        one, other = written.column(name).to_pylist(), table.column(name).to_pylist()
-        assert one == other, name
+        read: Any = READ.get(name, lambda value: value)
+        values = [None if each is None else read(each) for each in table.column(name).to_pylist()]
+        assert written.column(name).to_pylist() == values, name
 
 
 class _Untouched(ProcessorConfig):
@@ -427,6 +459,39 @@ def test_side_tables_dropped_columns_and_processed_rows(tmp_path: Path) -> None:
     kinds = results.directory.metadata.column_types
     assert kinds["dropped-columns-parquet-files"] == {"a": "double"}
     assert kinds["parquet-files"]["b"] == "struct<x: int64, y: list<item: int64>>"
+
+
+class _Records(ProcessorConfig):
+    processor_type: Literal["records"] = "records"
+
+    def transformed(self, rows: Any, mode: Any) -> Any:
+        """Return what some readers cannot load, in some batches."""
+        offset = dt.timezone(dt.timedelta(hours=1))
+        odd = {"text": "\ud800", "large": 10**30, "object": {1: {2}}, "empty": {}}
+        moment = {"moment": dt.datetime(2024, 1, 1, tzinfo=offset)}
+        return iter({0: [], 4: [{}], 8: [odd | moment]}[SCRIPT["a"].pop(0)])
+
+    def after_batch(self, table: pa.Table) -> pa.Table:
+        return table.append_column("empty", pa.array([{}] * table.num_rows, pa.struct([])))
+
+    def after_generation(self, tables: Any) -> Any:
+        for table in tables:
+            uuids = pa.array([b"0" * 16] * table.num_rows, pa.uuid())
+            yield table.append_column("uuid", uuids)
+
+
+def test_processors_may_return_what_some_readers_cannot_load(tmp_path: Path) -> None:
+    config = dd.DataDesignerConfigBuilder([]).with_seed_dataset(rows())
+    config.add_processor(_Records(name="side"))
+    SCRIPT["a"] = [0, 4, 8]
+    results = designer(tmp_path).create(config, num_records=ROWS, dataset_name="d")
+    found = results.load_processor_dataset("side").to_dict("records")
+    moment = dt.datetime(2023, 12, 31, 23, tzinfo=dt.UTC)
+    odd = {"text": "\ufffd", "large": str(10**30), "object": {"1": [2]}, "empty": "{}"}
+    assert found == [odd | {"moment": moment}]
+    rows_schema = pq.read_schema(tmp_path / "d" / "parquet-files" / "batch_00000.parquet")
+    assert rows_schema.field("uuid").type == rows_schema.field("empty").type == pa.string()
+    assert {*results.load_dataset()["empty"]} == {"{}"}
 
 
 def test_a_dataset_of_an_earlier_version_is_read_with_one_schema(tmp_path: Path) -> None:
