@@ -193,6 +193,9 @@ def _explain(found: dict[str, Any]) -> str:
             return message[0].lower() + message[1:]
         case "value_error":
             return message
+        case "string_unicode":
+            shown = ascii(found.get("input"))[:60]
+            return f"{shown} contains half of a surrogate pair, which cannot be saved; remove it"
         case _:
             shown = repr(found.get("input"))
             return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"

@@ -286,3 +286,38 @@ def test_a_builder_is_checked_like_a_file() -> None:
     builder.add_column(name="b", column_type="expression", expr="{{ a }}")
     message = str(complaint_about(builder))
     assert re.search(r"depends on itself: (a -> b -> a|b -> a -> b);", message)
+
+
+HALF = "half \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("columns.note.prompt", lambda raw: column(raw, "note").update(prompt=HALF)),
+        ("columns.note.system_prompt", lambda raw: column(raw, "note").update(system_prompt=HALF)),
+        ("columns.label.expr", lambda raw: column(raw, "label").update(expr=HALF)),
+        (
+            "columns.tone.params.values.1",
+            lambda raw: column(raw, "tone")["params"].update(values=["a", HALF]),
+        ),
+        ("model_configs.m.model", lambda raw: raw["model_configs"][0].update(model=HALF)),
+        (
+            "model_configs.m.inference_parameters.extra_body.x",
+            lambda raw: raw["model_configs"][0].update(
+                inference_parameters={"extra_body": {"x": {HALF: 1}}}
+            ),
+        ),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_named_before_anything_is_asked(
+    place: str, change: Callable[[Raw], None], tmp_path: Path
+) -> None:
+    raw, script = sound(), ScriptedModel("x")
+    change(raw)
+    designer = DataDesigner(artifact_path=tmp_path, transport=script)
+    with pytest.raises(InvalidConfigError, match="half of a surrogate pair") as raised:
+        designer.create(raw, num_records=1)
+    assert place in {problem.where for problem in raised.value.problems}
+    str(raised.value).encode()
+    assert not script.requests and not [*tmp_path.iterdir()]
