@@ -18,6 +18,7 @@ from dd_core.errors import SeedDatasetError
 from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.seed import SeedTable
 from dd_core.storage.arrow import ArrowValues, combine_chunks
+from dd_core.storage.values import is_encodable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -84,6 +85,11 @@ def check_names(names: Sequence[str]) -> None:
             raise ValueError(
                 f"column {position} has no name; name it, or leave it out "
                 "(pandas writes an index without a name unless index=False)"
+            )
+        if not is_encodable(name):
+            raise ValueError(
+                f"the name of column {position}, {name!r}, contains half of a surrogate pair, "
+                "which cannot be saved; rename it"
             )
         if name in names[: position - 1]:
             raise ValueError(f"two columns are named {name!r}; rename one")
