@@ -38,6 +38,8 @@ class ArrowSeedTable(SeedTable):
         self._mixed = frozenset(mixed)
         self.num_rows = table.num_rows
         self._table = _without_views(table)
+        for name in table.column_names:
+            _require_python_values(name, self._table.column(name))
         self._content_hash = content_hash
 
     def take(self, column: str, rows: NDArray[np.int64]) -> ArrowValues:
@@ -72,6 +74,26 @@ def _without_views(table: pa.Table) -> pa.Table:
             column = table.column(index).cast(types[field.type])
             table = table.set_column(index, field.name, column)
     return table
+
+
+def _require_python_values(name: str, column: Any) -> None:
+    """Raise `SeedDatasetError` if a column has moments or texts that Python cannot hold."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    try:
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            column.validate(full=True)
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            extremes: Any = pc.min_max(column)
+            for extreme in ("min", "max"):
+                extremes[extreme].as_py()
+    except (ValueError, OverflowError, KeyError) as error:  # KeyError: an unknown time zone
+        raise SeedDatasetError(
+            f"column {name!r} of the seed dataset has values that cannot be read "
+            f"({type(error).__name__}: {error}); correct them or leave the column out"
+        ) from error
 
 
 def _whole(value: float | None) -> float | int | None:
