@@ -38,7 +38,9 @@ class Problem:
     """`error` prevents the run; `warning` is only reported."""
 
     def __str__(self) -> str:
-        return f"{self.where}: {self.message}"
+        text = f"{self.where}: {self.message}"
+        # A name with half of a surrogate pair could not be printed.
+        return text.encode(errors="backslashreplace").decode()
 
 
 class InvalidConfigError(DataDesignerError):
@@ -163,10 +165,12 @@ class ModelError(DataDesignerError):
     """The status of the server's answer, or the one that an error inside a 200 stands for."""
     is_certain: bool = True
     """Whether the status or a code says what is wrong, not only the words of the server."""
+    retry_after: float | None = None
+    """The wait in seconds that the server asks for, with a status of 429 or 5xx."""
 
 
 class ModelRateLimitError(ModelError):
-    """The server answered 429. `retry_after` is the pause in seconds that it requested, if any."""
+    """The server answered 429."""
 
     retryable = True
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from pathlib import Path
+from typing import Any, cast
+
+from pydantic import BaseModel
 
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.gates import ColumnGates, Gates
@@ -13,10 +16,13 @@ from dd_core.kinds.columns.column import Column
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.models.config import ModelConfig
+from dd_core.storage.values import is_encodable
 
 _GATES = "run_config.gates"
 MOST_ROWS = 1_000_000_000
 """Rows that a dataset may have. Each of its batches is an object in memory."""
+_MAX_DEPTH = 100
+"""Levels in which texts are looked for."""
 
 
 def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
@@ -33,6 +39,37 @@ def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
             message = f"{model.fallback!r} has generation_type {kinds[model.fallback].value!r}"
             fix = f"name a model of type {model.generation_type.value!r}"
             yield Problem(place, f"{message}; {fix}")
+
+
+def check_texts(config: DataDesignerConfig) -> Iterator[Problem]:
+    """Check that every text can be saved: half of a surrogate pair has no form in UTF-8."""
+    for place, text in _list_texts(config, "", 0):
+        if not is_encodable(text):
+            message = f"{text[:60]!a} contains half of a surrogate pair, which cannot be saved"
+            yield Problem(place, f"{message}; remove it, or write the whole character")
+
+
+def _list_texts(value: Any, place: str, depth: int) -> Iterator[tuple[str, str]]:
+    """Yield the texts of a configuration, including the keys of mappings, with their places."""
+    if isinstance(value, str | Path):
+        yield place, str(value)
+    elif depth > _MAX_DEPTH:
+        return
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            yield from _list_texts(getattr(value, name), _extend(place, name), depth + 1)
+    elif isinstance(value, Mapping):
+        for name, member in cast("Mapping[Any, Any]", value).items():
+            yield from _list_texts(name, place, depth + 1)
+            yield from _list_texts(member, _extend(place, name), depth + 1)
+    elif isinstance(value, list | tuple | set | frozenset):
+        for index, member in enumerate(cast("Sequence[Any]", value)):
+            name = getattr(member, "name", None) or getattr(member, "alias", None) or index
+            yield from _list_texts(member, _extend(place, name), depth + 1)
+
+
+def _extend(place: str, name: object) -> str:
+    return f"{place}.{name}" if place else str(name)
 
 
 def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> Iterator[Problem]:

@@ -14,7 +14,7 @@ from typing import Any
 
 import networkx as nx
 
-from dd_core.dataset.checks import check_dataset, check_fallbacks
+from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.graph import build_graph, compute_ranks, find_cycles, find_producers
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
@@ -43,7 +43,9 @@ def compile_plan(
     `taken` are names of columns that exist but cannot be read; references to them are valid.
     `managed_assets` is the folder of managed datasets; default: the folder from the environment.
     """
-    problems: list[Problem] = []
+    problems = [*check_texts(config)]
+    if problems:  # the other checks read and encode these texts
+        raise InvalidConfigError(problems)
     config = _set_managed_assets(config, managed_assets)
     table = _open_seed(config, problems)
     config = _add_seed_columns(config, table, problems)

@@ -32,6 +32,7 @@ class DataDesignerScriptParams:
 
 
 _LARGEST_FILE = 10_000_000
+_MOST_MEMBERS = 5_000_000
 _URL_TIMEOUT = 10.0
 _SUFFIXES = (".yaml", ".yml", ".json")
 
@@ -112,9 +113,31 @@ def _read_mapping(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
 
 def _to_json_types(content: Mapping[str, Any]) -> dict[str, Any]:
     try:
+        if _count_members(content, {}) > _MOST_MEMBERS:
+            raise ValueError(
+                f"it has more than {_MOST_MEMBERS:,} members, counting aliases wherever they occur"
+            )
         return json.loads(json.dumps({**content}, default=str))
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidConfigError(f"it cannot be represented as JSON: {error}") from None
+    except Exception as error:  # str() of an object of the user's own
+        name = type(error).__name__
+        raise InvalidConfigError(f"it contains an object without text ({name})") from error
+
+
+def _count_members(value: Any, known: dict[int, int]) -> int:
+    """Count the members at all depths; aliases in YAML can make billions of them in a few lines."""
+    if isinstance(value, Mapping):
+        parts: list[Any] = [*cast("Mapping[Any, Any]", value).values()]
+    elif isinstance(value, list | tuple):
+        parts = [*cast("list[Any]", value)]
+    else:
+        return 1
+    place = id(cast("object", value))
+    if place not in known:
+        known[place] = 0  # an object that contains itself is reported later
+        known[place] = 1 + sum(_count_members(part, known) for part in parts)
+    return known[place]
 
 
 def _read_text(source: str | Path) -> tuple[str, str]:
@@ -193,6 +216,9 @@ def _explain(found: dict[str, Any]) -> str:
             return message[0].lower() + message[1:]
         case "value_error":
             return message
+        case "string_unicode":
+            shown = ascii(found.get("input"))[:60]
+            return f"{shown} contains half of a surrogate pair, which cannot be saved; remove it"
         case _:
             shown = repr(found.get("input"))
             return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"

@@ -30,7 +30,7 @@ class RunConfig(Declaration):
     seed: int | None = Field(default=None, ge=0)
     """Seed of the run. The same configuration with the same seed gives the same sampled rows;
     default: a random seed, which is drawn when the dataset is created and stored with it."""
-    buffer_size: int = Field(default=1000, gt=0)
+    buffer_size: int = Field(default=1000, gt=0, le=1_000_000_000)
     """Rows per batch, and therefore per Parquet file; default: 1000."""
     max_concurrent_row_groups: int = Field(default=3, ge=1)
     """Maximum number of batches that run at the same time; default: 3."""

@@ -129,7 +129,14 @@ def _constants(origin: str, items: Iterable[tuple[Any, Any]]) -> Iterator[tuple[
     """The constants among named values; other values have no stable `repr`."""
     for name, value in items:
         if _is_constant(value):
-            yield f"{origin} {name}", repr(value)
+            yield f"{origin} {name}", _describe_constant(value)
+
+
+def _describe_constant(value: Any) -> str:
+    try:
+        return repr(value)
+    except ValueError:  # an integer that is too long for decimal digits
+        return hex(value) if isinstance(value, int) else ", ".join(map(_describe_constant, value))
 
 
 def _is_constant(value: Any) -> bool:

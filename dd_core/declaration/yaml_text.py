@@ -45,6 +45,8 @@ def load_yaml(text: str) -> Any:
         raise ValueError(str(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+    except (AttributeError, TypeError, KeyError) as error:  # PyYAML's own tags, such as !!timestamp
+        raise ValueError(f"a value does not have the form of its tag ({error})") from None
 
 
 def load_yaml_file(path: str | Path) -> Any:

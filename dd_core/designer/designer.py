@@ -237,6 +237,8 @@ class DataDesigner:
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Like `create`, for callers with a running event loop."""
+        _require_counts(num_records=num_records)
+        num_records = int(num_records)  # metadata cannot hold an integer of NumPy
         plan, directory = open_dataset(
             self._config_of(config),
             self.providers,

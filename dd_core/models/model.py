@@ -94,8 +94,8 @@ class Model:
     ) -> Reply:
         """Request one answer, with retries. Raises a `ModelError`.
 
-        A 429 does not count as a failure: the request is repeated until the server accepts it,
-        unless the server asks for a longer wait than `max_retry_after` seconds.
+        A 429 does not count as a failure: the request is repeated until the server accepts it. If
+        the server asks for a longer wait than `max_retry_after` seconds, its error is raised.
         """
         body = self._body({"messages": messages, **fields})
         return await self._request(
@@ -187,7 +187,7 @@ class Model:
     ) -> _A:
         """Send a request until it is answered; count its usage and report every outcome.
 
-        A longer wait than `max_retry_after` seconds raises the `ModelRateLimitError`.
+        A longer wait than `max_retry_after` seconds raises the error that asks for it.
         """
         usage = self.usage.setdefault(column, UsageCount())
         clock = asyncio.get_running_loop().time
@@ -216,7 +216,7 @@ class Model:
                 failures += not is_limited
                 if self._switch_to_fallback(error, backend):
                     continue
-                is_too_long = is_limited and (retry_after or 0.0) > max_retry_after
+                is_too_long = (retry_after or 0.0) > max_retry_after
                 if is_too_long or not error.retryable or failures > allowed:
                     error.attempts = max(1, failures)
                     raise error from raised.__cause__
@@ -239,13 +239,13 @@ class Model:
         self, error: ModelError, usage: UsageCount, backend: Backend
     ) -> tuple[Outcome, float | None]:
         """Count a failure; returns what the limiter learns from it."""
-        if not isinstance(error, ModelRateLimitError):
-            usage.failed_requests += 1
-            return Outcome.FAILED if error.retryable else Outcome.OTHER, None
-        usage.rate_limited += 1
         if not self._has_other_backend_without_pause(backend):
             self._waits.check(error)
-        return Outcome.RATE_LIMITED, error.retry_after
+        if isinstance(error, ModelRateLimitError):
+            usage.rate_limited += 1
+            return Outcome.RATE_LIMITED, error.retry_after
+        usage.failed_requests += 1
+        return Outcome.FAILED if error.retryable else Outcome.OTHER, error.retry_after
 
     def _has_other_backend_without_pause(self, backend: Backend) -> bool:
         return any(

@@ -188,6 +188,8 @@ class ModelPool(Mapping[str, Model]):
         except ModelRateLimitError:
             return  # its key and its address are right, and its queue waits
         except ModelError as error:
+            if error.retryable and (error.retry_after or 0.0) > _CHECK_TIMEOUT:
+                return  # its queue waits for longer than this check may take
             error.add_note(f"while checking the readiness of model {model.alias!r} before the run")
             raise
         finally:

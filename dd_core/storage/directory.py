@@ -81,6 +81,8 @@ class DatasetDirectory:
         cls, artifact_path: str | Location, name: str, version: str | None = None
     ) -> DatasetDirectory:
         """Return the directory of a dataset or of one of its versions, whether it exists or not."""
+        if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise ArtifactStorageError(f"dataset_name must be text, not {name!r}")
         for what, folder in [("dataset_name", name), ("version", version)]:
             if folder in ("", ".", "..") or _FORBIDDEN.search(folder or ""):
                 raise ArtifactStorageError(

@@ -127,6 +127,11 @@ def _clean(text: str) -> str:
     return text
 
 
+def is_encodable(text: str) -> bool:
+    """Whether a text has no half of a surrogate pair, which UTF-8 cannot encode."""
+    return text.isascii() or _clean(text) is text
+
+
 class _Conversion:
     """Converts one value, member by member."""
 

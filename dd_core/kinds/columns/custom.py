@@ -259,6 +259,10 @@ class CustomGroups(GroupColumn):
                 "return one row for each row that it receives"
             )
         names: list[str] = [*returned.columns]
+        if repeated := [each for each in self._outputs if names.count(each) > 1]:
+            raise self._function.failure(
+                f"it returned more than one column {repeated[0]!r}; return it once"
+            )
         self._function.check(given, names)
         outputs: Any = returned[[*self._outputs]]
         return [_replace_nan(record) for record in outputs.to_dict("records")]

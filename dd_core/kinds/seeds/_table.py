@@ -18,6 +18,7 @@ from dd_core.errors import SeedDatasetError
 from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.seed import SeedTable
 from dd_core.storage.arrow import ArrowValues, combine_chunks
+from dd_core.storage.values import is_encodable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -37,6 +38,8 @@ class ArrowSeedTable(SeedTable):
         self._mixed = frozenset(mixed)
         self.num_rows = table.num_rows
         self._table = _without_views(table)
+        for name in table.column_names:
+            _require_python_values(name, self._table.column(name))
         self._content_hash = content_hash
 
     def take(self, column: str, rows: NDArray[np.int64]) -> ArrowValues:
@@ -73,6 +76,26 @@ def _without_views(table: pa.Table) -> pa.Table:
     return table
 
 
+def _require_python_values(name: str, column: Any) -> None:
+    """Raise `SeedDatasetError` if a column has moments or texts that Python cannot hold."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    kind = column.type
+    try:
+        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+            column.validate(full=True)
+        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+            extremes: Any = pc.min_max(column)
+            for extreme in ("min", "max"):
+                extremes[extreme].as_py()
+    except (ValueError, OverflowError, KeyError) as error:  # KeyError: an unknown time zone
+        raise SeedDatasetError(
+            f"column {name!r} of the seed dataset has values that cannot be read "
+            f"({type(error).__name__}: {error}); correct them or leave the column out"
+        ) from error
+
+
 def _whole(value: float | None) -> float | int | None:
     return int(value) if value is not None and value.is_integer() else value
 
@@ -84,6 +107,11 @@ def check_names(names: Sequence[str]) -> None:
             raise ValueError(
                 f"column {position} has no name; name it, or leave it out "
                 "(pandas writes an index without a name unless index=False)"
+            )
+        if not is_encodable(name):
+            raise ValueError(
+                f"the name of column {position}, {name!r}, contains half of a surrogate pair, "
+                "which cannot be saved; rename it"
             )
         if name in names[: position - 1]:
             raise ValueError(f"two columns are named {name!r}; rename one")

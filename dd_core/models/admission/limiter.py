@@ -204,6 +204,10 @@ class Limiter:
         self.rates.settle(admission.reserved, used)
         if outcome is Outcome.RATE_LIMITED:
             return self._handle_429(admission, retry_after)
+        if outcome is Outcome.FAILED and retry_after:
+            # A server that is down or overloaded says when it is back, but nothing about its limit.
+            self._pause(retry_after)
+            self._server_chose_pause = True
         # During the ramp, time raises the limit and successes do not.
         if outcome is Outcome.SUCCESS and self._ramp_start is None:
             if self._successes_in_pause is not None and self.pause > 0.0:
@@ -248,11 +252,7 @@ class Limiter:
             return delay
         if self._ramp_start is not None:
             self._limit, self._ramp_start = self.limit, None  # the ramp ends where it is
-        # Several 429s make one pause, which lasts until the latest time that any of them requires.
-        until = self._clock() + delay
-        if until > self._paused_until:
-            self.paused_seconds += until - max(self._paused_until, self._clock())
-            self._paused_until = until
+        self._pause(delay)
         if self._successes_in_pause is None:
             self._successes_in_pause, self._server_chose_pause = 0, False
         self._server_chose_pause |= bool(retry_after)
@@ -262,6 +262,13 @@ class Limiter:
             factor = self.tuning.multiplicative_decrease_factor
             self._limit = max(1, math.floor(self._limit * factor))
         return 0.0
+
+    def _pause(self, delay: float) -> None:
+        """Pause until the latest time that any of several refusals requires."""
+        until = self._clock() + delay
+        if until > self._paused_until:
+            self.paused_seconds += until - max(self._paused_until, self._clock())
+            self._paused_until = until
 
     def _end_pause(self) -> None:
         self.paused_seconds -= self.pause

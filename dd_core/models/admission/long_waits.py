@@ -6,7 +6,7 @@ import logging
 import time
 from datetime import datetime
 
-from dd_core.errors import ModelRateLimitError, ModelWaitTooLongError
+from dd_core.errors import ModelError, ModelWaitTooLongError
 
 _logger = logging.getLogger(__name__)
 LONG_WAIT = 60.0
@@ -23,7 +23,7 @@ class LongWaits:
         """Longest wait in seconds; a longer one raises `ModelWaitTooLongError`."""
         self._told_until = 0.0
 
-    def check(self, error: ModelRateLimitError) -> None:
+    def check(self, error: ModelError) -> None:
         """Tell a long wait at once, and only once for all requests that end with it."""
         wait = error.retry_after or 0.0
         if wait < LONG_WAIT:

@@ -26,6 +26,7 @@ from dd_core.models.wire.refusals import (
     Refusal,
     make_error,
     read_error_in_answer,
+    read_error_without_answer,
     read_refusal,
 )
 from dd_core.models.wire.transport import MAX_BODY_BYTES, Connections, HttpResponse, LostError
@@ -34,6 +35,8 @@ Body: TypeAlias = Mapping[str, Any]
 _T = TypeVar("_T")
 
 _QUOTED_LENGTH = 300
+_READ_LENGTH = 5_000
+_SHOWN_LENGTH = 100
 _MAX_REDIRECTS = 5
 _MIN_SECRET_LENGTH = 4
 
@@ -120,7 +123,10 @@ class Client:
             location = answer.headers.get("location")
             if not (300 <= answer.status < 400 and location):
                 break
-            address = urljoin(address, location)
+            try:
+                address = urljoin(address, location)
+            except ValueError:
+                break
             answer = await self._send("GET", address, {}, None)
         if answer.status < 300:
             return answer.content
@@ -155,9 +161,14 @@ class Client:
         try:
             return parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+            refusal = read_error_without_answer(content)
+            if refusal is not None:
+                raise self._error_for_refusal(refusal, "answered with an error") from error
+            begins = self._redacted(content[:_READ_LENGTH].decode("utf-8", "replace"))
             raise ModelAPIConnectionError(
                 f"{self._where} returned a body that is not a valid {expected} "
-                f"({type(error).__name__}); if this persists, check the URL"
+                f"({type(error).__name__}): {begins[:_SHOWN_LENGTH]!r}; if this persists, check "
+                "the URL"
             ) from error
 
     def _error_for_lost(self, error: LostError) -> ModelError:
@@ -178,9 +189,8 @@ class Client:
 
     def _error_for_status(self, url: str, answer: HttpResponse) -> ModelError:
         """The error for an answer with a status of 300 or more."""
-        location = answer.headers.get("location")
-        if answer.status < 400 and location:
-            return self._error_for_redirect(url, location, answer.status)
+        if answer.status < 400:
+            return self._error_for_redirect(url, answer.headers.get("location"), answer.status)
         refusal = read_refusal(answer.status, answer.headers, answer.content)
         return self._error_for_refusal(refusal, f"returned status {answer.status}")
 
@@ -189,17 +199,21 @@ class Client:
         reason = self._redacted(refusal.words)[:_QUOTED_LENGTH].rstrip(". ") or "(no text)"
         return make_error(refusal, f"{self._where} {did}: {reason}")
 
-    def _error_for_redirect(self, url: str, location: str, status: int) -> ModelError:
+    def _error_for_redirect(self, url: str, location: str | None, status: int) -> ModelError:
         """Redirects are not followed: the key is meant for the configured address only."""
-        # Without its query and user, which may hold keys.
-        parts = urlsplit(urljoin(url, location))
-        target = f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-        error = ModelRedirectError(
-            f"{self._where} returned status {status}: it redirects to "
-            f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the API "
-            "key stays with this server; if you trust the new address, use it as `base_url`, "
-            "without the route"
-        )
+        target = _resolve(url, location) if location else None
+        if target is None:
+            error = ModelRedirectError(
+                f"{self._where} returned status {status}, a redirect without a valid address. "
+                "Check the URL, for example its scheme and whether it needs /v1"
+            )
+        else:
+            error = ModelRedirectError(
+                f"{self._where} returned status {status}: it redirects to "
+                f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the "
+                "API key stays with this server; if you trust the new address, use it as "
+                "`base_url`, without the route"
+            )
         error.status = status
         return error
 
@@ -222,3 +236,12 @@ class Client:
         for secret in self._secrets:
             text = text.replace(secret, "***")
         return text
+
+
+def _resolve(url: str, location: str) -> str | None:
+    """The target of a redirect without its query and user, which may hold keys; None if invalid."""
+    try:
+        parts = urlsplit(urljoin(url, location))
+    except ValueError:
+        return None
+    return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"

@@ -164,6 +164,22 @@ def read_error_in_answer(content: bytes, headers: Mapping[str, str]) -> Refusal 
     return replace(found, status=_embedded_status(answer["error"], found))
 
 
+def read_error_without_answer(content: bytes) -> Refusal | None:
+    """The error in the body of a 200 that is no answer, whatever its form; None without words."""
+    try:
+        body = decode_body(content)
+    except ValueError:
+        return None
+    words = _find_words(body)
+    if not words:
+        return None
+    found = _refusal(200, body, words, None)
+    named: Any = body.get("error") or body.get("errors") or body
+    if isinstance(named, list):
+        named = cast("list[Any]", named)[0]
+    return replace(found, status=_embedded_status(named, found))
+
+
 def make_error(refusal: Refusal, message: str) -> ModelError:
     """The error that a refusal means; `message` says who refused what, without keys."""
     kind, fix, is_certain = _classify(refusal)
@@ -173,6 +189,8 @@ def make_error(refusal: Refusal, message: str) -> ModelError:
     else:
         error = kind(text)
     error.status, error.is_certain = refusal.status, is_certain
+    if isinstance(error, ModelInternalServerError):
+        error.retry_after = refusal.retry_after
     if isinstance(error, ModelBadRequestError):
         error.names_schema = _names_schema(refusal)
     return error
@@ -256,7 +274,8 @@ def _refusal(status: int, body: Any, words: str, header_wait: float | None) -> R
             wait = _parse_duration(part.get("retryDelay") or part.get("retry_after"))
         is_moderated = is_moderated or "flagged_input" in part or bool(part.get("reasons"))
         is_daily = is_daily or "perday" in _plain(str(part.get("quotaId") or ""))
-    if wait is None and (found := _WAIT_WORDS.search(words[:_MAX_READ])):
+    # The words of a failed server may come from somewhere else, such as its own traceback.
+    if wait is None and status < 500 and (found := _WAIT_WORDS.search(words[:_MAX_READ])):
         wait = _parse_duration(found[1])
     said = " ".join(words[:_MAX_WORDS].split())
     return Refusal(status, said, frozenset(codes), wait, is_moderated, is_daily)
@@ -309,8 +328,8 @@ def _embedded_status(error: Any, found: Refusal) -> int:
     if isinstance(error, dict):
         fields = cast("dict[str, Any]", error)
         for name in ("code", "status", "status_code", "statusCode", "http_status"):
-            given = str(fields.get(name))
-            if given.isdecimal() and 400 <= int(given) < 600:
+            given = str(fields.get(name)).removesuffix(".0")
+            if given.isdecimal() and len(given) == 3 and 400 <= int(given) < 600:
                 return int(given)
     known = (
         (_QUOTA_CODES, 402), (_RATE_CODES, 429), (_codes("RESOURCE_EXHAUSTED"), 429),

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import dd_core.config as dd
 from dd_core import DataDesigner, InvalidConfigError
+from dd_core.errors import ArtifactStorageError
 from tests.scripted import ScriptedModel
 
 Raw = dict[str, Any]
@@ -286,3 +288,73 @@ def test_a_builder_is_checked_like_a_file() -> None:
     builder.add_column(name="b", column_type="expression", expr="{{ a }}")
     message = str(complaint_about(builder))
     assert re.search(r"depends on itself: (a -> b -> a|b -> a -> b);", message)
+
+
+HALF = "half \ud83d"
+
+
+@pytest.mark.parametrize(
+    ("place", "change"),
+    [
+        ("columns.note.prompt", lambda raw: column(raw, "note").update(prompt=HALF)),
+        ("columns.note.system_prompt", lambda raw: column(raw, "note").update(system_prompt=HALF)),
+        ("columns.label.expr", lambda raw: column(raw, "label").update(expr=HALF)),
+        (
+            "columns.tone.params.values.1",
+            lambda raw: column(raw, "tone")["params"].update(values=["a", HALF]),
+        ),
+        ("model_configs.m.model", lambda raw: raw["model_configs"][0].update(model=HALF)),
+        (
+            "model_configs.m.inference_parameters.extra_body.x",
+            lambda raw: raw["model_configs"][0].update(
+                inference_parameters={"extra_body": {"x": {HALF: 1}}}
+            ),
+        ),
+    ],
+)
+def test_half_of_a_surrogate_pair_is_named_before_anything_is_asked(
+    place: str, change: Callable[[Raw], None], tmp_path: Path
+) -> None:
+    raw, script = sound(), ScriptedModel("x")
+    change(raw)
+    designer = DataDesigner(artifact_path=tmp_path, transport=script)
+    with pytest.raises(InvalidConfigError, match="half of a surrogate pair") as raised:
+        designer.create(raw, num_records=1)
+    assert place in {problem.where for problem in raised.value.problems}
+    str(raised.value).encode()
+    assert not script.requests and not [*tmp_path.iterdir()]
+
+
+def test_aliases_that_multiply_are_refused_at_once() -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 10)]
+    with pytest.raises(InvalidConfigError, match="counting aliases"):
+        DataDesigner().preview("\n".join([*lines, "columns: [*a9]"]))
+
+
+def test_a_value_that_contradicts_its_tag_is_reported() -> None:
+    with pytest.raises(InvalidConfigError, match="form of its tag"):
+        DataDesigner().preview("columns: [!!timestamp x]\n")
+
+
+def test_an_object_without_text_is_reported() -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+    with pytest.raises(InvalidConfigError, match="object without text"):
+        DataDesigner().preview({"columns": [Mute()]})
+
+
+@pytest.mark.parametrize("name", [5, None])
+def test_a_dataset_name_is_text(name: Any, tmp_path: Path) -> None:
+    with pytest.raises(ArtifactStorageError, match="must be text"):
+        DataDesigner(artifact_path=tmp_path, transport=ScriptedModel("x")).create(
+            sound(), num_records=1, dataset_name=name
+        )
+
+
+def test_integers_of_numpy_are_numbers_of_rows(tmp_path: Path) -> None:
+    raw = sound() | {"columns": sound()["columns"][:2]}
+    results = DataDesigner(artifact_path=tmp_path).create(raw, num_records=np.int64(2))  # pyright: ignore[reportArgumentType]
+    assert results.count_records() == 2

@@ -173,3 +173,12 @@ def test_other_threads_that_parse_do_not_disturb_it(module: ModuleType) -> None:
         user_code._definitions.cache_clear()
         found = hash_source(choose(module))
     assert found == expected
+
+
+def test_integers_too_long_for_decimal_digits_are_constants_too() -> None:
+    def returning(value: Any) -> Callable[[], Any]:
+        return lambda: value
+
+    one, other = hash_source(returning(10**5000)), hash_source(returning(10**5000 + 1))
+    assert one != other
+    assert hash_source(returning((1, 10**5000))) != hash_source(returning((2, 10**5000)))

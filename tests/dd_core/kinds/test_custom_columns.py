@@ -12,7 +12,7 @@ import pytest
 from pydantic import BaseModel, ValidationError
 
 import dd_core.config as dd
-from dd_core import DataDesigner, InvalidConfigError
+from dd_core import DataDesigner, DataDesignerGenerationError, InvalidConfigError
 from tests.scripted import ScriptedModel, builder, chat_response
 
 
@@ -264,3 +264,16 @@ def test_another_function_gives_another_fingerprint() -> None:
         str(with_function(function).build().fingerprint()) for function in (loud, measured, asked)
     }
     assert len(fingerprints) == 3
+
+
+@dd.custom_column_generator(required_columns=["number"])
+def twice(df: pd.DataFrame) -> pd.DataFrame:
+    return pd.concat([df.assign(out=1), pd.DataFrame({"out": [2] * len(df)})], axis=1)
+
+
+def test_a_column_that_is_returned_twice_is_named(tmp_path: Path) -> None:
+    made = with_function(twice, generation_strategy="full_column")
+    with pytest.raises(DataDesignerGenerationError, match="more than one column 'out'"):
+        DataDesigner(artifact_path=tmp_path, transport=ScriptedModel("x")).create(
+            made, num_records=2
+        )

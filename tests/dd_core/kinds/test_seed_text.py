@@ -387,3 +387,18 @@ def test_files_on_the_hub_have_the_same_options() -> None:
         assert [[*table.take(name, np.arange(1))] for name in table.columns] == [["02116"], ["1"]]
     plain = dd.HuggingFaceSeedSource(path="datasets/a/b/x.csv").model_dump()
     assert not {"encoding", "delimiter", "types"} & {*plain}
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**62], pa.timestamp("us")),
+        pa.array([1], pa.timestamp("us", "+25:00")),
+        pa.array([2**30], pa.date32()),
+        pa.array([b"\xff"]).view(pa.string()),
+    ],
+)
+def test_values_in_parquet_that_python_cannot_hold_are_named(values: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"a": values}), tmp_path / "a.parquet")
+    with pytest.raises(SeedDatasetError, match=r"column 'a' .*cannot be read"):
+        dd.LocalFileSeedSource(path=str(tmp_path / "a.parquet")).open()

@@ -269,3 +269,39 @@ def test_a_seed_config_reads_back_from_its_dump(tmp_path: Path) -> None:
         selection_strategy=dd.PartitionBlock(index=1, num_partitions=2),
     )
     assert dd.SeedConfig.model_validate_json(config.model_dump_json()) == config
+
+
+def objects(*values: Any) -> dd.DataFrameSeedSource:
+    return dd.DataFrameSeedSource(df=pd.DataFrame({"s": pd.Series([*values], dtype=object)}))
+
+
+def test_objects_in_a_data_frame_take_the_form_of_any_other_value() -> None:
+    assert records(objects("half \ud83d", "b")) == [{"s": "half \ufffd"}, {"s": "b"}]
+    assert records(objects({"k\ud83d": "\ud83d"})) == [{"s": {"k\ufffd": "\ufffd"}}]
+
+
+def test_an_object_that_a_data_frame_cannot_hold_is_named() -> None:
+    class Mute:
+        def __str__(self) -> str:
+            raise RuntimeError("no text")
+
+        __repr__ = __str__
+
+    endless: list[Any] = []
+    endless.append(endless)
+    for value, reason in (
+        (endless, "contains itself"),
+        (Mute(), "cannot be converted"),
+        (10**5000, "4,300 digits"),
+        (10**30, "too large"),
+    ):
+        with pytest.raises(SeedDatasetError, match=rf"column 's' .*{reason}"):
+            objects(value, value).open()
+    with pytest.raises(SeedDatasetError, match=r"column 's' .*astype\(str\)"):
+        objects(1, "a").open()
+
+
+def test_half_of_a_surrogate_pair_in_the_name_of_a_column_is_refused() -> None:
+    frame = pd.DataFrame([[1]], columns=pd.Index(["a\ud83d"], dtype=object))
+    with pytest.raises(SeedDatasetError, match=r"name of column 1, .*rename"):
+        dd.DataFrameSeedSource(df=frame).open()

@@ -319,3 +319,9 @@ def test_no_file_of_a_dataset_holds_a_key_that_a_server_quotes(tmp_path: Path) -
     files = [path for path in tmp_path.rglob("*") if path.is_file()]
     assert files
     assert [path.name for path in files if KEY.encode() in path.read_bytes()] == []
+
+
+@pytest.mark.parametrize("headers", [{}, {"location": "http://[bad"}, {"location": ""}])
+async def test_a_redirect_without_an_address_is_one_too(headers: dict[str, str]) -> None:
+    error = await failure(httpx.Response(307, headers=headers))
+    assert isinstance(error, ModelRedirectError) and "without a valid address" in str(error)

@@ -350,3 +350,13 @@ def test_a_server_that_takes_fewer_is_asked_for_fewer(tmp_path: Path) -> None:
     results = DataDesigner(tmp_path, transport=server).create(builder, num_records=120)
     assert results.count_records() == len(answered) == 120
     assert len(server.requests) < 200, "most requests were taken at once"
+
+
+def test_a_failed_server_that_names_a_wait_is_left_alone_without_a_lower_limit(
+    clock: Clock,
+) -> None:
+    target = limiter(8, clock)
+    target.finish(target.start(), Outcome.FAILED, 5.0)
+    assert target.pause == 5.0 and not target.has_room()
+    clock.passes(5.0)
+    assert target.has_room() and target.limit == 8

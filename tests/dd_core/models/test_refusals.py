@@ -456,3 +456,55 @@ def test_a_refusal_may_have_any_body() -> None:
                 await failure(httpx.Response(status, text=body))
 
     asyncio.run(run())
+
+
+@pytest.mark.parametrize("status", [500, 503, 529])
+def test_a_wait_that_a_failed_server_asks_for_is_kept(status: int, tmp_path: Any) -> None:
+    times: list[float] = []
+
+    def script(body: dict[str, Any]) -> Any:
+        times.append(time.monotonic())
+        return refusal(status, retry_after="1") if len(times) == 1 else "fine"
+
+    run_config = dd.RunConfig(max_request_retries=1, buffer_size=2)
+    designer = DataDesigner(
+        artifact_path=tmp_path, transport=ScriptedModel(script), run_config=run_config
+    )
+    results = designer.create(asking("topic"), num_records=2)
+    assert results.count_records() == 2
+    assert times[-1] - times[0] >= 0.9
+
+
+def test_a_failed_server_that_asks_for_too_long_a_wait_ends_the_run(tmp_path: Any) -> None:
+    script = ScriptedModel(lambda body: refusal(503, retry_after="20000"))
+    designer = DataDesigner(
+        artifact_path=tmp_path, transport=script, run_config=dd.RunConfig(max_retry_after=3600)
+    )
+    with pytest.raises(DataDesignerGenerationError, match=r"20,000 s .*max_retry_after"):
+        designer.create(asking("topic"), num_records=2)
+
+
+async def test_the_words_of_a_failed_server_name_no_wait() -> None:
+    assert (await failure(refusal(500, "try again in 24 hours"))).retry_after is None
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        ({"error": [{"message": "tea is out", "code": 400}]}, ModelBadRequestError),
+        ({"errors": [{"message": "tea is out"}]}, ModelInternalServerError),
+        ({"object": "error", "message": "tea is out", "code": 400.0}, ModelBadRequestError),
+        ({"message": "tea is out", "code": 401}, ModelAuthenticationError),
+        ({"detail": "tea is out"}, ModelInternalServerError),
+    ],
+)
+async def test_a_body_without_an_answer_is_read_as_an_error(
+    body: Any, kind: type[ModelError]
+) -> None:
+    error = await failure(httpx.Response(200, json=body))
+    assert type(error) is kind and "tea is out" in str(error)
+
+
+async def test_a_body_that_is_nothing_is_quoted() -> None:
+    error = await failure(httpx.Response(200, text="<html>gateway"))
+    assert "'<html>gateway'" in str(error)
