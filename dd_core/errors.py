@@ -26,6 +26,14 @@ class DataDesignerError(Exception):
     """Number of attempts that were made."""
 
 
+def describe_error(error: BaseException) -> str:
+    """Return the class and the text of an error; only the class if `str(error)` fails."""
+    try:
+        return f"{type(error).__name__}: {error}"
+    except Exception:  # errors of users' code have texts of their own
+        return type(error).__name__
+
+
 @dataclass(frozen=True)
 class Problem:
     """One problem of a configuration: where it is, what is wrong, and how to fix it."""

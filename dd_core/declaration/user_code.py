@@ -15,6 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, cast
 
 from dd_core.declaration.syntax import parse, run_parser
+from dd_core.errors import describe_error
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _CONSTANT_TYPES = (bool, int, float, complex, str, bytes, type(None))
@@ -189,4 +190,4 @@ def run_contained(function: Callable[..., Any], *args: Any) -> Any:
     try:
         return function(*args)
     except (StopIteration, SystemExit, GeneratorExit, CancelledError) as error:
-        raise RuntimeError(f"{type(error).__name__}: {error}") from error
+        raise RuntimeError(describe_error(error)) from error

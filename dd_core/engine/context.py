@@ -20,6 +20,7 @@ from dd_core.errors import (
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
+    describe_error,
 )
 from dd_core.kinds.generators import Generator as ColumnGenerator
 from dd_core.models.admission.request_queue import CellLimit, RequestQueue
@@ -154,10 +155,6 @@ def describe_failure(error: BaseException) -> DataDesignerError:
     if isinstance(error, DataDesignerError):
         return error
     _logger.error("generation failed", exc_info=error)
-    try:
-        words = f"{type(error).__name__}: {error}"
-    except Exception:  # the error's text may be what fails
-        words = type(error).__name__
-    failure = DataDesignerGenerationError(words)
+    failure = DataDesignerGenerationError(describe_error(error))
     failure.__cause__ = error
     return failure

@@ -22,6 +22,7 @@ from dd_core.engine.values import (
     admit_cell,
     admit_column,
     admit_row,
+    require_count,
     to_exception,
 )
 from dd_core.errors import DataDesignerGenerationError
@@ -238,11 +239,7 @@ class Dispatcher:
                 values = generator.generate(inputs)
             else:
                 values = await self._context.run_in_thread(generator.generate, inputs)
-            if len(values) != len(rows):
-                raise DataDesignerGenerationError(
-                    f"it was asked for {len(rows)} values and returned {len(values)}; "
-                    "it must return one value per row"
-                )
+        require_count(values, len(rows), state.name)
         for row, value in zip(rows, values, strict=True):
             if not isinstance(value, Exception):
                 value = admit_cell(value, state.name, self._batch.start + row)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
-from dd_core.errors import DataDesignerGenerationError
+from dd_core.errors import DataDesignerGenerationError, describe_error
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
 from dd_core.storage.arrow import (
     ArrowValues,
@@ -213,6 +213,6 @@ def _call(processor: ProcessorConfig, stage: Any, *arguments: Any) -> Any:
         return stage(*arguments)
     except Exception as error:
         raise DataDesignerGenerationError(
-            f"processor {processor.name!r} failed: {type(error).__name__}: {error}. "
+            f"processor {processor.name!r} failed: {describe_error(error)}. "
             "Generated rows are kept; fix the processor and resume"
         ) from error

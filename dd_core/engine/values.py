@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sized
 from typing import Any, cast
 
 import numpy as np
@@ -90,6 +90,15 @@ def admit_cell(value: Any, column: str, row: int) -> Any:
         return to_exception(error)
 
 
+def require_count(values: Sized, count: int, column: str) -> None:
+    """Raise `DataDesignerGenerationError` unless a column returned one value for each row."""
+    if len(values) != count:
+        raise DataDesignerGenerationError(
+            f"column {column!r} was asked for {count} values and returned {len(values)}; "
+            "it must return one value per row"
+        )
+
+
 def admit_column(
     values: Values, column: str, batch: Batch
 ) -> tuple[Values, Mapping[int, Exception]]:
@@ -97,11 +106,7 @@ def admit_column(
 
     Rows are counted from the start of the batch.
     """
-    if len(values) != batch.size:
-        raise DataDesignerGenerationError(
-            f"column {column!r} was asked for {batch.size} values and returned {len(values)}; "
-            "it must return one value per row"
-        )
+    require_count(values, batch.size, column)
     if isinstance(values, np.ndarray) and values.dtype.kind in "biufmM" and values.itemsize <= 8:
         return values, {}
     listed: list[Any] = values if isinstance(values, list) else [*values.tolist()]

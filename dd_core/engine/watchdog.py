@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
-from dd_core.errors import DataDesignerError, DataDesignerGenerationError
+from dd_core.errors import DataDesignerError, DataDesignerGenerationError, describe_error
 from dd_core.models.admission.request_queue import RequestQueue
 
 _logger = logging.getLogger(__name__)
@@ -80,7 +80,7 @@ class Watchdog:
             self._look_at(batches)
         except Exception as error:
             _logger.exception("the run could not be watched")
-            self._stop(DataDesignerGenerationError(f"{type(error).__name__}: {error}"))
+            self._stop(DataDesignerGenerationError(describe_error(error)))
 
     def _look_at(self, batches: Sequence[WatchedBatch]) -> None:
         cells = sum(batch.open_cells for batch in batches)

@@ -12,6 +12,7 @@ from dd_core.errors import (
     CustomColumnGenerationError,
     ModelTimeoutError,
     ResponseParseError,
+    describe_error,
 )
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import (
@@ -172,6 +173,6 @@ def _wrap_parser(parser: Callable[[str], Any] | None) -> Callable[[str], Any]:
         except ResponseParseError:
             raise
         except Exception as error:
-            raise ResponseParseError(f"{type(error).__name__}: {error}") from error
+            raise ResponseParseError(describe_error(error)) from error
 
     return parse

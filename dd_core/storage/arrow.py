@@ -261,16 +261,24 @@ def write_parquet(table: pa.Table, target: Any) -> None:
     parquet.write_table(_make_table_readable(table), target)
 
 
-def _make_table_readable(table: Any) -> Any:
+def convert_column(column: Any, target: Any) -> Any:
+    """Convert a column of a table, chunk by chunk."""
     import pyarrow as pa
 
     arrow: Any = pa
+    if column.type.equals(target):
+        return column
+    return arrow.chunked_array([convert_array(chunk, target) for chunk in column.chunks], target)
+
+
+def _make_table_readable(table: Any) -> Any:
+    import pyarrow as pa
+
     for index, field in enumerate(table.schema):
         kind = make_readable(field.type)
         if not kind.equals(field.type):
-            chunks = [convert_array(chunk, kind) for chunk in table.column(index).chunks]
-            column = arrow.chunked_array(chunks, kind)
-            table = table.set_column(index, arrow.field(field.name, kind), column)
+            column = convert_column(table.column(index), kind)
+            table = table.set_column(index, pa.field(field.name, kind), column)
     return table
 
 

@@ -7,11 +7,16 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dd_core.storage.arrow import combine_chunks, encode_parquet, read_parquet, read_schema
+from dd_core.storage.arrow import (
+    combine_chunks,
+    convert_column,
+    encode_parquet,
+    read_parquet,
+    read_schema,
+)
 from dd_core.storage.batch import ROWS_KEY
 from dd_core.storage.location import Location, list_files, put
 from dd_core.storage.schema import (
-    convert_array,
     find_empty_objects,
     is_any,
     is_text,
@@ -55,16 +60,6 @@ def unify_folder(folder: Location, order: Sequence[str] = ()) -> dict[str, str]:
             put(path, encode_parquet(fit_table(table, unified), facts))
     fields: Any = unified
     return {each.name: str(each.type) for each in fields}
-
-
-def convert_column(column: Any, target: Any) -> Any:
-    """Convert a column of a table, chunk by chunk."""
-    import pyarrow as pa
-
-    arrow: Any = pa
-    if column.type.equals(target):
-        return column
-    return arrow.chunked_array([convert_array(chunk, target) for chunk in column.chunks], target)
 
 
 def unify_schemas(schemas: Iterable[pa.Schema], order: Sequence[str] = ()) -> pa.Schema:

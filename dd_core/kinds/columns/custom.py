@@ -17,7 +17,7 @@ from dd_core.declaration.user_code import (
     list_parameters,
     run_contained,
 )
-from dd_core.errors import CustomColumnGenerationError, ModelError, Problem
+from dd_core.errors import CustomColumnGenerationError, ModelError, Problem, describe_error
 from dd_core.kinds.columns._custom_function import (
     CustomColumnMetadata,
     GenerationStrategy,
@@ -182,7 +182,7 @@ class _Function:
                 f"KeyError: {error}; if this is a column, add it to required_columns"
             ) from error
         except (Exception, SystemExit) as error:
-            raise self.failure(_describe_error(error)) from error
+            raise self.failure(describe_error(error)) from error
 
     def failure(self, reason: str) -> CustomColumnGenerationError:
         """Return an error that names the function and the column."""
@@ -266,13 +266,6 @@ class CustomGroups(GroupColumn):
         self._function.check(given, names)
         outputs: Any = returned[[*self._outputs]]
         return [_replace_nan(record) for record in outputs.to_dict("records")]
-
-
-def _describe_error(error: BaseException) -> str:
-    try:
-        return f"{type(error).__name__}: {error}"
-    except Exception:  # the error is the user's own, and so is its text
-        return type(error).__name__
 
 
 def _replace_nan(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from dd_core.declaration.user_code import (
     import_object,
     run_contained,
 )
-from dd_core.errors import ValidationColumnError
+from dd_core.errors import ValidationColumnError, describe_error
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
 from dd_core.storage.values import admit_value
 
@@ -91,7 +91,7 @@ class _FunctionValidator(Validator):
             )
         except Exception as error:
             raise ValidationColumnError(
-                f"the validation function failed: {type(error).__name__}: {error}"
+                f"the validation function failed: {describe_error(error)}"
             ) from error
         if not isinstance(returned, pd.DataFrame) or "is_valid" not in returned.columns:
             raise ValidationColumnError(
