@@ -163,7 +163,7 @@ class Client:
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
             refusal = read_error_without_answer(content)
             if refusal is not None:
-                raise self._error_for_refusal(refusal, "answered with an error") from error
+                raise self._error_for_refusal(refusal, "returned an error") from error
             begins = self._redacted(content[:_READ_LENGTH].decode("utf-8", "replace"))
             raise ModelAPIConnectionError(
                 f"{self._where} returned a body that is not a valid {expected} "
