@@ -19,7 +19,7 @@ test: test-quick ## Run all tests: the quick ones first, then the slow ones
 	$(PYTEST) -m slow
 
 test-quick: $(READY) ## Run the quick tests only (about a minute)
-	$(PYTEST) -m "not slow"
+	$(PYTEST) -m "not slow" --timeout 120
 
 check: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .

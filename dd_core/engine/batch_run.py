@@ -62,6 +62,9 @@ class BatchRun:
     def start(self) -> None:
         """Start all columns."""
         self._context.running.add(self)
+        if self._context.stopped_by is not None:  # between the decision to start and this step
+            self.stop(self._context.stopped_by)
+            return
         self._context.watchdog.start()
         # Models must know how many cells to expect before the first cell is queued, because the
         # order in which they start cells depends on it.

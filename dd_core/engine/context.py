@@ -123,14 +123,18 @@ class RunContext:
             self.stop(DataDesignerEarlyShutdownError(reason))
 
     def stop(self, reason: DataDesignerError) -> None:
-        """Stop all batches immediately; complete rows and finished cells are kept."""
-        if self.stopped_by is not None:
-            return
-        self.stopped_by = reason
-        for stop in [self.on_stop, *[partial(batch.stop, reason) for batch in self.running]]:
+        """Stop all batches immediately; complete rows and finished cells are kept.
+
+        The first reason counts. Later calls stop batches that are still running.
+        """
+        stops = [partial(batch.stop, self.stopped_by or reason) for batch in self.running]
+        if self.stopped_by is None:
+            self.stopped_by = reason
+            if self.on_stop is not None:
+                stops.insert(0, partial(self.on_stop))
+        for stop in stops:
             try:
-                if stop is not None:
-                    stop()
+                stop()
             except Exception:  # nothing may keep the other batches from being stopped
                 _logger.exception("stopping failed")
 

@@ -14,6 +14,7 @@ import pytest
 
 import dd_core.config as dd
 from dd_core import DataDesigner
+from dd_core.dataset.compile import compile_plan
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.cells import ColumnState
 from dd_core.engine.context import RunContext
@@ -21,7 +22,9 @@ from dd_core.engine.dispatch import Dispatcher
 from dd_core.engine.error_rates import ErrorRates
 from dd_core.engine.values import BatchValues
 from dd_core.engine.watchdog import Watchdog
+from dd_core.errors import DataDesignerGenerationError
 from dd_core.models.admission.request_queue import RequestQueue
+from dd_core.models.providers import Providers
 from dd_core.storage.journal import Journal
 from tests.scripted import Body, ScriptedModel, asking, builder, chat_response, refusal
 
@@ -155,6 +158,38 @@ def test_a_lost_cell_ends_the_run_with_what_is_open(
     said = end_of(asking(), tmp_path)
     assert "nothing is running or scheduled" in said
     assert "batch 0: column 'text' has 4 queued cells" in said
+
+
+def test_a_batch_that_starts_when_the_run_was_just_stopped_ends(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    started: list[BatchRun] = []
+    start = BatchRun.start
+
+    def start_later(self: BatchRun) -> None:
+        started.append(self)
+        if len(started) == 2:  # the run was not stopped yet when its task was created
+            self._context.stop(DataDesignerGenerationError("stopped meanwhile"))
+        start(self)
+
+    monkeypatch.setattr(BatchRun, "start", start_later)
+    assert "stopped meanwhile" in end_of(asking(), tmp_path)
+
+
+def test_a_second_stop_reaches_batches_that_missed_the_first(tmp_path: Path) -> None:
+    class Batch:
+        stopped_by: Any = None
+
+        def stop(self, reason: Any) -> None:
+            self.stopped_by = reason
+
+    context = RunContext(compile_plan(asking().build(), Providers([]), 0), dd.RunConfig())
+    first, second = DataDesignerGenerationError("first"), DataDesignerGenerationError("second")
+    context.stop(first)
+    late: Any = Batch()
+    context.running.add(late)
+    context.stop(second)
+    assert late.stopped_by is context.stopped_by is first
 
 
 def test_a_journal_that_cannot_be_written_stops_the_run(
