@@ -15,6 +15,7 @@ from dd_core.storage.location import open_readable
 from dd_core.storage.schema import (
     build_lists,
     convert_array,
+    fit_type,
     is_written_as_text,
     make_readable,
     report_conflict,
@@ -79,7 +80,8 @@ def to_array(
     array = _build_array(values, rows, [] if conflicts is None else conflicts)
     target = array.type
     if declared is not None and not target.equals(declared):
-        target = widen_type(array, unify_or_text(declared, target))
+        array = convert_array(array, fit_type(array, declared))
+        target = widen_type(array, unify_or_text(declared, array.type))
         if conflicts is not None and is_written_as_text(declared, target):
             example = next((value for value in array.to_pylist() if value is not None), None)
             conflicts.append((declared, example))
