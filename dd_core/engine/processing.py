@@ -16,6 +16,7 @@ from dd_core.storage.arrow import (
     ArrowValues,
     Values,
     combine_chunks,
+    make_field,
     read_parquet,
     read_parquet_facts,
     to_array,
@@ -102,10 +103,13 @@ def _tabulate(given: Iterable[Mapping[str, Any]]) -> pa.Table:
 
     records = [*given]
     names = dict.fromkeys(name for record in records for name in record)
-    arrays: dict[str, Any] = {
-        str(name): to_array([admit_value(record.get(name)) for record in records]) for name in names
-    }
-    return pa.table(arrays)
+    arrays: list[Any] = []
+    fields: list[Any] = []
+    for name in names:
+        values = [admit_value(record.get(name)) for record in records]
+        arrays.append(to_array(values))
+        fields.append(make_field(str(name), arrays[-1], values))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:

@@ -21,7 +21,7 @@ from dd_core.storage.schema.conversion import (
     report_conflict,
     widen_type,
 )
-from dd_core.storage.schema.readable import make_readable
+from dd_core.storage.schema.readable import EMPTY_OBJECTS, is_marked, make_readable
 from dd_core.storage.schema.unification import (
     is_any,
     is_list,
@@ -33,12 +33,14 @@ from dd_core.storage.schema.unification import (
 )
 
 __all__ = [
+    "EMPTY_OBJECTS",
     "build_lists",
     "convert_array",
     "find_empty_objects",
     "fit_type",
     "is_any",
     "is_list",
+    "is_marked",
     "is_text",
     "is_written_as_text",
     "make_readable",

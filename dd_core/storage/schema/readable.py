@@ -6,6 +6,14 @@ from typing import Any
 
 from dd_core.storage.schema.unification import MOST_DIGITS, OPEN_SIZE, is_any, is_list, is_text
 
+EMPTY_OBJECTS = {b"dd.objects": b"empty"}
+"""Metadata of a field of text in which each `{}` is an object without members."""
+
+
+def is_marked(field: Any) -> bool:
+    """Whether the text of a field stands for objects without members."""
+    return EMPTY_OBJECTS.items() <= (field.metadata or {}).items()
+
 
 def make_readable(kind: Any) -> Any:
     """Return the type in which every reader can load the values of a type.
