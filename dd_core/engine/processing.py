@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from dd_core.storage.arrow import (
     ArrowValues,
     Values,
     combine_chunks,
+    make_field,
     read_parquet,
     read_parquet_facts,
     to_array,
@@ -101,16 +103,21 @@ def _tabulate(given: Iterable[Mapping[str, Any]]) -> pa.Table:
 
     records = [*given]
     names = dict.fromkeys(name for record in records for name in record)
-    arrays: dict[str, Any] = {
-        str(name): to_array([admit_value(record.get(name)) for record in records]) for name in names
-    }
-    return pa.table(arrays)
+    arrays: list[Any] = []
+    fields: list[Any] = []
+    for name in names:
+        values = [admit_value(record.get(name)) for record in records]
+        arrays.append(to_array(values))
+        fields.append(make_field(str(name), arrays[-1], values))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
     """Run the `after_generation` processors on a dataset that is one table in memory."""
     for processor in select_stage(plan.config.processors, "after_generation"):
         changed = [*_call(processor, processor.after_generation, [table])]
+        for each in changed:
+            _require_storable(processor, each)
         table = concatenate(changed) if changed else table[:0]
     return _output(plan, table)
 
@@ -139,10 +146,9 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
         tables = _Tables(generated)
         for number, processor in enumerate(processors):
-            changed = _call(processor, processor.after_generation, tables)
             last = number == len(processors) - 1
             tables = _Tables(
-                _write_tables(processor, changed, Path(folder, str(number)), plan if last else None)
+                _write_tables(processor, tables, Path(folder, str(number)), plan if last else None)
             )
             types = unify_folder(Path(folder, str(number)))
             steps.append({"name": processor.name, "rows": tables.rows()})
@@ -168,14 +174,19 @@ class _Tables:
 def _write_tables(
     processor: ProcessorConfig, tables: Iterable[pa.Table], folder: Path, plan: Plan | None
 ) -> Iterator[Path]:
-    """Write tables to files and yield their paths; skips empty tables unless all are empty."""
+    """Process tables, write them to files and yield their paths.
+
+    Empty tables are skipped unless all are empty.
+    """
     folder.mkdir()
-    empty = None
+    empty = next(iter(tables))[:0]  # in case the processor returns no table at all
     count = 0
-    iterator = iter(tables)
+    iterator = iter(_call(processor, processor.after_generation, tables))
     while (table := _call(processor, next, iterator, None)) is not None:
+        _require_storable(processor, table)
         # Processors may change which rows a table has, so it does not keep the part's metadata.
         table = (table if plan is None else _output(plan, table)).replace_schema_metadata(None)
+        _require_storable(processor, table)
         if not table.num_rows:
             empty = table
             continue
@@ -183,7 +194,7 @@ def _write_tables(
         write_parquet(table, path)
         count += 1
         yield path
-    if not count and empty is not None:
+    if not count:
         path = folder / "batch_00000.parquet"
         write_parquet(empty, path)
         yield path
@@ -196,6 +207,7 @@ def _output(plan: Plan, table: pa.Table) -> pa.Table:
 
 
 def _require_same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.Table) -> pa.Table:
+    _require_storable(processor, after)
     missing = {*before.column_names} - {*after.column_names}
     if after.num_rows != before.num_rows or missing:
         raise DataDesignerGenerationError(
@@ -205,6 +217,35 @@ def _require_same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.
             "filter in after_generation"
         )
     return after
+
+
+def _require_storable(processor: ProcessorConfig, table: Any) -> None:
+    """Raise unless a processor returned a table that can be stored, with at least one column."""
+    import pyarrow as pa
+
+    problem = None
+    if not isinstance(table, pa.Table):
+        problem = f"{type(table).__name__}; return a pyarrow.Table"
+    elif not table.num_columns:
+        problem = "a table without columns; keep at least one"
+    elif not _is_writable(table):
+        fields: Any = table.schema
+        numbers = [n for n in range(table.num_columns) if not _is_writable(table.select([n]))]
+        found = ", ".join(f"{fields.field(n).name!r} ({fields.field(n).type})" for n in numbers)
+        problem = f"types that cannot be stored, in columns {found}; cast them to other types"
+    if problem is not None:
+        raise DataDesignerGenerationError(f"processor {processor.name!r} returned {problem}")
+
+
+def _is_writable(table: pa.Table) -> bool:
+    """Whether a table has types that Parquet files can hold."""
+    import pyarrow as pa
+
+    try:
+        write_parquet(table[:0], BytesIO())
+    except (pa.ArrowException, ValueError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _call(processor: ProcessorConfig, stage: Any, *arguments: Any) -> Any:

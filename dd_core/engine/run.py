@@ -29,7 +29,7 @@ from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
 from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
-from dd_core.storage.location import Location
+from dd_core.storage.location import Location, require_writable
 from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
 
 _logger = logging.getLogger(__name__)
@@ -81,6 +81,7 @@ def open_dataset(
     for warning in plan.warnings:
         _logger.warning("%s", warning)
     require_room_for(directory, num_records)
+    require_writable(directory.path)
     first_target = directory.metadata.original_target_num_records or num_records
     directory.write_metadata(
         **hashes,

@@ -14,7 +14,7 @@ from dd_core.errors import (
 )
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.model import Model
-from dd_core.models.wire.answers import Reply
+from dd_core.models.wire.answers import Reply, strip_text
 from dd_core.models.wire.judgement import Judgement, Verdict, judge_reply
 
 _TAGS = "think|thinking|reasoning|thought"
@@ -226,10 +226,10 @@ def strip_reasoning(text: str) -> tuple[str, str | None]:
     thoughts: list[str] = []
     while block := _REASONING.match(text):
         thoughts.append(block[2].strip())
-        text = text[block.end() :].strip()
+        text = strip_text(text[block.end() :])
     if thoughts:
         return text, "\n".join(thoughts) or None
     # Some chat templates put the opening tag into the prompt, so that only the closing tag remains.
     if closing := _END_OF_REASONING.search(text):
-        return text[closing.end() :].strip(), text[: closing.start()].strip() or None
+        return strip_text(text[closing.end() :]), text[: closing.start()].strip() or None
     return text, None

@@ -27,6 +27,7 @@ from dd_core.kinds.statistics import (
 from dd_core.models.usage import describe_rejected
 from dd_core.storage.arrow import read_parquet, read_schema, write_parquet
 from dd_core.storage.location import Location
+from dd_core.storage.schema import is_list
 from dd_core.storage.unify import find_schema, fit_table
 from dd_core.templates.template import RenderingMode, Template, list_references
 
@@ -315,6 +316,6 @@ def simplify_type(kind: Any) -> str:
     for name, checks in named.items():
         if any(check(kind) for check in checks):
             return name
-    if types.is_list(kind) or types.is_large_list(kind):
+    if is_list(kind):
         return f"list[{simplify_type(kind.value_type)}]"
     return str(kind)

@@ -13,8 +13,12 @@ import numpy as np
 from dd_core.storage.json_codec import write_as_text
 from dd_core.storage.location import open_readable
 from dd_core.storage.schema import (
+    EMPTY_OBJECTS,
     build_lists,
     convert_array,
+    fit_type,
+    is_marked,
+    is_text,
     is_written_as_text,
     make_readable,
     report_conflict,
@@ -60,6 +64,27 @@ class ColumnTypes:
         return array
 
 
+def make_field(name: str, array: Any, values: Values, rows: Sequence[int] | None = None) -> Any:
+    """Return the field of a column; it is marked if its text `{}` stands for objects.
+
+    Text that a column holds as `{}` stays text, even if other batches have objects.
+    """
+    import pyarrow as pa
+
+    found: Any = EMPTY_OBJECTS if is_text(array.type) and _are_empty_objects(values, rows) else None
+    return pa.field(name, array.type, metadata=found)
+
+
+def _are_empty_objects(values: Values, rows: Sequence[int] | None) -> bool:
+    chosen: Any = values if rows is None else (values[row] for row in rows)
+    has_objects = False
+    for value in chosen:
+        if isinstance(value, str) or value:
+            return False
+        has_objects = has_objects or isinstance(value, dict)
+    return has_objects
+
+
 _Conflicts: TypeAlias = "list[tuple[Any, Any]]"
 """Pairs of values without a common type."""
 
@@ -79,7 +104,8 @@ def to_array(
     array = _build_array(values, rows, [] if conflicts is None else conflicts)
     target = array.type
     if declared is not None and not target.equals(declared):
-        target = widen_type(array, unify_or_text(declared, target))
+        array = convert_array(array, fit_type(array, declared))
+        target = widen_type(array, unify_or_text(declared, array.type))
         if conflicts is not None and is_written_as_text(declared, target):
             example = next((value for value in array.to_pylist() if value is not None), None)
             conflicts.append((declared, example))
@@ -288,7 +314,10 @@ def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
 
     content: Any = pa.BufferOutputStream()
     # No other metadata: what pandas adds differs from batch to batch.
-    fields = [pa.field(each.name, each.type) for each in _fields(table)]
+    fields = [
+        pa.field(each.name, each.type, metadata=EMPTY_OBJECTS if is_marked(each) else None)
+        for each in _fields(table)
+    ]
     known: Any = dict(facts)
     schema = pa.schema(fields, metadata=known)
     write_parquet(pa.Table.from_arrays(table.columns, schema=schema), content)

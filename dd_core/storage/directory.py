@@ -91,8 +91,14 @@ class DatasetDirectory:
                 )
             require_short_name(what, folder or "")
         path = parse_location(artifact_path) / name
-        require_folder(path)
-        return cls(path) if version is None else cls(path / VERSIONS / version, version)
+        try:
+            require_folder(path)
+            return cls(path) if version is None else cls(path / VERSIONS / version, version)
+        except PermissionError as error:
+            raise ArtifactStorageError(
+                f"{path} cannot be read ({error.strerror}); choose another artifact_path, or "
+                "change its permissions"
+            ) from error
 
     @property
     def has_content(self) -> bool:

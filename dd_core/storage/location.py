@@ -92,6 +92,22 @@ def require_folder(path: Location) -> None:
             )
 
 
+def require_writable(folder: Location) -> None:
+    """Make a folder on disk; raises `ArtifactStorageError` if no file can be written there."""
+    if not isinstance(folder, Path):
+        return
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        probe = stage_path(folder / "probe")
+        probe.touch()
+        probe.unlink()
+    except OSError as error:
+        raise ArtifactStorageError(
+            f"{folder} cannot be written ({error.strerror}); choose another artifact_path, or "
+            "change its permissions"
+        ) from error
+
+
 def put(path: Location, content: bytes | memoryview) -> None:
     """Write a file atomically: readers see the old content or all of the new content."""
     if not isinstance(path, Path):

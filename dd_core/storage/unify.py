@@ -19,6 +19,7 @@ from dd_core.storage.location import Location, list_files, put
 from dd_core.storage.schema import (
     find_empty_objects,
     is_any,
+    is_marked,
     is_text,
     is_written_as_text,
     make_readable,
@@ -133,7 +134,11 @@ def _find_empty_objects(
     for key, schema in found.items():
         if names := [name for name in schema.names if name in mixed]:
             table: Any = read(key, names)
-            types = {name: find_empty_objects(combine_chunks(table.column(name))) for name in names}
+            types = {
+                name: find_empty_objects(combine_chunks(table.column(name)))
+                for name in names
+                if is_marked(schema.field(name)) or not is_text(schema.field(name).type)
+            }
             fields = [pa.field(each.name, types.get(each.name, each.type)) for each in schema]
             found[key] = pa.schema(fields)
     return found

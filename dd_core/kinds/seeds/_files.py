@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from pydantic import SecretStr
 
-from dd_core.errors import SeedDatasetError
+from dd_core.errors import SeedDatasetError, ValueNotStorableError
 from dd_core.kinds.seeds._column_types import Typed
 from dd_core.kinds.seeds._csv import read_csv_files
 from dd_core.kinds.seeds._json import read_json_files
-from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, unify_tables
+from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, require_storable, unify_tables
 from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, show_path
 from dd_core.kinds.seeds.seed import SeedTable
 
@@ -162,7 +162,9 @@ def _read_parquet_files(files: Sequence[tuple[str, bytes]], options: TextOptions
             # `read_table` would add columns for folders such as a=1.
             table = pq.ParquetFile(pa.BufferReader(content)).read()
             check_names(table.column_names)
-        except (ValueError, OSError, NotImplementedError) as error:
+            for column in table.column_names:
+                require_storable(column, table.column(column))
+        except (ValueNotStorableError, ValueError, OSError, NotImplementedError) as error:
             raise _unreadable(name, error) from error
         tables.append((name, table))
     return Typed.of(unify_tables(tables))

@@ -14,8 +14,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dd_core.errors import ValueNotStorableError
 from dd_core.kinds.seeds._column_types import LARGEST_EXACT, Typed, convert_values
 from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, decode_text
+from dd_core.storage.values import admit_value, is_encodable
 
 _logger = logging.getLogger(__name__)
 
@@ -58,11 +60,17 @@ def read_json_files(files: Sequence[tuple[str, bytes]], options: TextOptions) ->
     types = dict(options.types)
     found = Typed()
     for name in names:
-        values = [record.get(name) for record in records]
-        if not name.strip():
+        values = [
+            _admit(record.get(name), name, place)
+            for place, record in zip(places, records, strict=True)
+        ]
+        if not name.strip() or not is_encodable(name):
             pairs = zip(places, records, strict=True)
             first = next(place for place, record in pairs if name in record)
-            raise UnreadableFileError(first.file, f"{first.position}: a key is empty; name it")
+            reason = "is empty; name it"
+            if name.strip():
+                reason = f"contains half of a surrogate pair: {name!a}; rename it"
+            raise UnreadableFileError(first.file, f"{first.position}: a key {reason}")
         if name in types:
             array, failure = convert_values(values, types[name])
             if failure is not None:
@@ -72,6 +80,13 @@ def read_json_files(files: Sequence[tuple[str, bytes]], options: TextOptions) ->
         else:
             found.add(name, *_infer(name, values, places))
     return found
+
+
+def _admit(value: Any, name: str, place: _Place) -> Any:
+    try:
+        return admit_value(value)
+    except ValueNotStorableError as error:
+        raise _fail(place, name, f"{error}; change or remove it") from None
 
 
 def _fail(place: _Place, name: str, reason: str) -> UnreadableFileError:

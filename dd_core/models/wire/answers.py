@@ -76,7 +76,7 @@ def parse_chat(content: bytes) -> Reply:
         said, thoughts, declined = _split_blocks(said)
         reasoning, refusal = reasoning or thoughts, refusal or declined
     return Reply(
-        text=said.strip(),
+        text=strip_text(said),
         reasoning=extract_text(reasoning),
         finish_reason=_find_finish_reason(choice),
         usage=_usage(answer.get("usage")),
@@ -121,6 +121,19 @@ def parse_images(content: bytes) -> Images:
         finish_reason=_find_finish_reason(choice),
         refusal=extract_text(message.get("refusal") or refusal),
     )
+
+
+def strip_text(text: str) -> str:
+    """Return a text without white space around it.
+
+    The indentation of a fence in its first line remains, because it belongs to every line of the
+    block; code would otherwise be indented more than its first line.
+    """
+    stripped = text.strip()
+    if not stripped.startswith(("```", "~~~")):
+        return stripped
+    before = text[: text.index(stripped[:3])]
+    return before[len(before.rstrip(" \t")) :] + stripped
 
 
 def extract_text(value: Any) -> str | None:

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from dd_core.errors import ModelUnsupportedCapabilityError
 from dd_core.models.address import Address
-from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count
+from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count, strip_text
 from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import Block
 
@@ -65,7 +65,7 @@ class AnthropicWire:
         cached = read_count(used.get("cache_read_input_tokens"))
         reason: Any = answer.get("stop_reason")
         return Reply(
-            text="\n".join(texts).strip(),
+            text=strip_text("\n".join(texts)),
             reasoning="\n".join(thoughts) or None,
             finish_reason=reason if isinstance(reason, str) else None,
             usage=Usage(

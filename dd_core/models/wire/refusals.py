@@ -36,7 +36,8 @@ _MAX_DEPTH = 5
 _MAX_WORDS = 50_000
 _MAX_READ = 2_000
 """Number of characters in which words are looked for."""
-_NESTED = ("error", "errors", "innererror", "inner_error", "details", "metadata", "violations")
+_NESTED = ("error", "errors", "base_resp", "innererror", "inner_error", "details", "metadata",
+           "violations")  # fmt: skip
 _CODES = ("code", "type", "status", "reason", "param", "@type", "quotaId")
 
 
@@ -75,6 +76,11 @@ _KEY_CODES = _codes("invalid_api_key", "api_key_invalid", "authentication_error"
 _MODEL_CODES = _codes("model_not_found", "not_found_error", "deployment_not_found",
                       "model_not_exist", "invalid_model")  # fmt: skip
 
+_STATUS_CODES = {
+    "1001": 408, "1002": 429, "1004": 401, "1008": 402, "1026": 400, "1027": 400, "1039": 413,
+    "2013": 400, "2049": 401,
+}  # fmt: skip
+"""The statuses that the codes in MiniMax's `base_resp` stand for."""
 _SCHEMA_CODES = _codes("response_format", "response_format.type", "response_format.json_schema",
                        "json_schema", "text.format", "guided_json")  # fmt: skip
 _QUOTA_WORDS = re.compile(
@@ -153,10 +159,9 @@ def read_error_in_answer(content: bytes, headers: Mapping[str, str]) -> Refusal 
         return None
     if not _says_something(answer.get("error")):
         choices: Any = answer.get("choices")
-        choice: Any = cast("list[Any]", choices)[0] if isinstance(choices, list) and choices else {}
-        if not isinstance(choice, dict):
-            return None
-        answer = cast("dict[str, Any]", choice)
+        answer = _object(
+            cast("list[Any]", choices)[0] if isinstance(choices, list) and choices else {}
+        )
         if not _says_something(answer.get("error")):
             return None
     words = _find_words(answer) or str(answer["error"])
@@ -174,10 +179,7 @@ def read_error_without_answer(content: bytes) -> Refusal | None:
     if not words:
         return None
     found = _refusal(200, body, words, None)
-    named: Any = body.get("error") or body.get("errors") or body
-    if isinstance(named, list):
-        named = cast("list[Any]", named)[0]
-    return replace(found, status=_embedded_status(named, found))
+    return replace(found, status=_embedded_status(_find_error(body), found))
 
 
 def make_error(refusal: Refusal, message: str) -> ModelError:
@@ -296,6 +298,15 @@ def _parts(body: Any, depth: int) -> Iterator[dict[str, Any]]:
                 yield from _parts(part[name], depth + 1)
 
 
+def _find_error(answer: dict[str, Any]) -> Any:
+    """The part of a body that describes the error; the body itself if no member does."""
+    error: Any = answer.get("error") or answer.get("errors")
+    if not error:
+        response: Any = answer.get("base_resp")  # MiniMax; its code 0 means success
+        error = response if _object(response).get("status_code") else answer
+    return cast("Any", error[0] if isinstance(error, list) and error else error)
+
+
 def _find_words(body: Any) -> str:
     """The message of an error, from the usual JSON forms; empty if there is none."""
     if isinstance(body, list) and body:
@@ -303,34 +314,36 @@ def _find_words(body: Any) -> str:
     if not isinstance(body, dict):
         return ""
     answer = cast("dict[str, Any]", body)
-    error: Any = answer.get("error") or answer.get("errors") or answer
-    if isinstance(error, list) and error:
-        error = cast("list[Any]", error)[0]
+    error = _find_error(answer)
     if not isinstance(error, dict):
         return str(cast("object", error))
     fields = cast("dict[str, Any]", error)
     said: Any = None
-    for name in ("message", "msg", "detail", "error_description", "title"):
+    for name in ("message", "msg", "detail", "error_description", "title", "status_msg"):
         said = said or fields.get(name) or answer.get(name)
-    metadata: Any = fields.get("metadata")
-    raw: Any = cast("dict[str, Any]", metadata).get("raw") if isinstance(metadata, dict) else None
+    raw = _object(fields.get("metadata")).get("raw")
     return ": ".join(str(each) for each in (said, raw) if each)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _says_something(error: Any) -> bool:
     if isinstance(error, dict):
-        return any(cast("dict[str, Any]", error).values())
+        return any(_object(error).values())
     return isinstance(error, str) and bool(error.strip())
 
 
 def _embedded_status(error: Any, found: Refusal) -> int:
     """The status that an error inside a 200 stands for."""
-    if isinstance(error, dict):
-        fields = cast("dict[str, Any]", error)
-        for name in ("code", "status", "status_code", "statusCode", "http_status"):
-            given = str(fields.get(name)).removesuffix(".0")
-            if given.isdecimal() and len(given) == 3 and 400 <= int(given) < 600:
-                return int(given)
+    fields = _object(error)
+    for name in ("code", "status", "status_code", "statusCode", "http_status"):
+        given = str(fields.get(name)).removesuffix(".0")
+        if given.isdecimal() and len(given) == 3 and 400 <= int(given) < 600:
+            return int(given)
+        if name == "status_code" and given in _STATUS_CODES:
+            return _STATUS_CODES[given]
     known = (
         (_QUOTA_CODES, 402), (_RATE_CODES, 429), (_codes("RESOURCE_EXHAUSTED"), 429),
         (_KEY_CODES, 401), (_MODEL_CODES, 404), (_FILTER_CODES | _CONTEXT_CODES, 400),

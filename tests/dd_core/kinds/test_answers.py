@@ -13,7 +13,10 @@ import dd_core.config as dd
 from dd_core.errors import ResponseParseError
 from dd_core.kinds.columns._answers import extract_code, extract_json
 from dd_core.kinds.columns._schema import ResponseSchema, Rubric
+from dd_core.models.address import parse_address
 from dd_core.models.conversation import strip_reasoning
+from dd_core.models.wire.answers import parse_chat, strip_text
+from dd_core.models.wire.anthropic import AnthropicWire
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**50), 2**50) | st.text(max_size=20),
@@ -122,6 +125,27 @@ def test_fences_inside_code_do_not_end_it(code: str, indent: str) -> None:
     fenced = f"```python\n{code}\n```"
     answer = "Here:\n\n" + "\n".join(indent + line for line in fenced.split("\n"))
     assert extract_code(answer + "\n\nDone.\n```\noutput\n```", "python") == code
+
+
+@pytest.mark.parametrize("indent", ["", " ", "   ", "\t"])
+@pytest.mark.parametrize("before", ["", "\n\n", "<think>\nhm\n</think>\n", "hm\n</think>\n\n"])
+def test_the_indentation_of_a_fence_at_the_start_belongs_to_the_block(
+    indent: str, before: str
+) -> None:
+    lines = ["```python", "def f():", "    return 1", "```"]
+    body = {"content": before + "".join(f"{indent}{line}\n" for line in lines)}
+    reply = parse_chat(json.dumps({"choices": [{"message": body}]}).encode())
+    text, _ = strip_reasoning(reply.text)
+    assert extract_code(text, "python") == "def f():\n    return 1"
+    message = {"content": [{"type": "text", "text": body["content"]}], "stop_reason": "end_turn"}
+    parsed = AnthropicWire(parse_address("http://model.test")).reply(json.dumps(message).encode())
+    text, _ = strip_reasoning(parsed.text)
+    assert extract_code(text, "python") == "def f():\n    return 1"
+
+
+def test_white_space_around_other_text_is_no_part_of_it() -> None:
+    assert strip_text("\n  Tea.\n") == "Tea."
+    assert strip_text(" \n") == ""
 
 
 def test_a_longer_fence_contains_a_shorter_one() -> None:

@@ -65,6 +65,10 @@ def coded(status: int, code: str, message: str = "no", **fields: Any) -> httpx.R
     return httpx.Response(status, json={"error": {"code": code, "message": message, **fields}})
 
 
+def minimax(code: int, message: str) -> dict[str, Any]:
+    return {"base_resp": {"status_code": code, "status_msg": message}}
+
+
 async def failure(answer: httpx.Response) -> ModelError:
     """The error of one request."""
     upstream = Providers([]).upstream(model())
@@ -496,6 +500,13 @@ async def test_the_words_of_a_failed_server_name_no_wait() -> None:
         ({"object": "error", "message": "tea is out", "code": 400.0}, ModelBadRequestError),
         ({"message": "tea is out", "code": 401}, ModelAuthenticationError),
         ({"detail": "tea is out"}, ModelInternalServerError),
+        (minimax(1002, "tea is out"), ModelRateLimitError),
+        (minimax(1002, "tea is out") | {"choices": None}, ModelRateLimitError),
+        (minimax(1004, "tea is out"), ModelAuthenticationError),
+        (minimax(1008, "tea is out"), ModelQuotaExceededError),
+        (minimax(1013, "tea is out"), ModelInternalServerError),
+        (minimax(9999, "rate limit: tea is out"), ModelRateLimitError),
+        (minimax(0, "success") | {"message": "tea is out"}, ModelInternalServerError),
     ],
 )
 async def test_a_body_without_an_answer_is_read_as_an_error(

@@ -573,3 +573,10 @@ def test_columns_are_written_with_the_types_that_they_declare(tmp_path: Path) ->
     assert kinds["code"] == kinds["code__reasoning_content"] == "string"
     declared = results.plan.types.declared
     assert {name: str(kind) for name, kind in declared.items()} == kinds | {"i": "int64"}
+
+
+def test_text_that_looks_like_an_object_stays_text(tmp_path: Path) -> None:
+    results = made(tmp_path, ["{}"] * BATCH + [{"x": 1}] * BATCH + ["[1]"] * BATCH, ["{}"] * ROWS)
+    rows = results.load_dataset()
+    assert rows["a"].tolist() == ["{}"] * BATCH + ['{"x":1}'] * BATCH + ["[1]"] * BATCH
+    assert rows["b"].tolist() == ["{}"] * ROWS
