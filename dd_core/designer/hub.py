@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
 
 _TAGS = ("synthetic", "datadesigner")
-_OWN_PATHS = {"data", "images", "readme.md", CONFIG, METADATA, ".gitattributes"}
+# `datasets` takes a configuration of the name "default" for one more default.
+_OWN_PATHS = {"data", "default", "images", "readme.md", CONFIG, METADATA, ".gitattributes"}
 _UPLOADED = re.compile(
     r"[^/]+/batch_\d{5,}\.parquet"  # rows, and tables of processors
     r"|images/[^/]+/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+"

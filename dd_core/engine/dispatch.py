@@ -131,6 +131,7 @@ class Dispatcher:
             slot.release()
 
     def _start_granted(self, state: ColumnState, row: int, slot: RequestSlot) -> None:
+        slot.row = self._batch.start + row
         queued, paused = state.queued.pop(row)
         cooldown = min(time.monotonic() - queued, slot.queue.paused_until_now() - paused)
         state.timings.cooldown += cooldown

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -111,7 +112,7 @@ def _records(name: str, text: str) -> Iterator[tuple[str, Any]]:
 
 def _spanning_records(name: str, text: str) -> Iterator[tuple[str, Any]]:
     """The records of a file in which one object follows another, on any number of lines."""
-    decoder, position = json.JSONDecoder(), 0
+    decoder, position = json.JSONDecoder(parse_float=_read_float), 0
     while position < len(text):
         if text[position].isspace():
             position += 1
@@ -137,12 +138,19 @@ def _decode(name: str, text: str, line: int) -> Any:
     except ValueError:
         pass
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_read_float)
     except json.JSONDecodeError as error:
         place = f"line {line + error.lineno - 1}, character {error.colno}"
         raise UnreadableFileError(name, f"{place}: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise UnreadableFileError(name, f"line {line}: {error}") from None
+
+
+def _read_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large for a number; write it as a string")
+    return number
 
 
 def _infer(name: str, values: list[Any], places: Sequence[_Place]) -> tuple[Any, str]:
@@ -195,8 +203,9 @@ def _settle_numbers(name: str, values: list[Any]) -> tuple[list[Any], str]:
 def _to_array(name: str, values: list[Any], places: Sequence[_Place]) -> Any:
     import pyarrow as pa
 
+    is_unsigned = any(type(value) is int and value >= _LARGEST_INTEGER for value in values)
     try:
-        return pa.array(values)
+        return pa.array(values, pa.uint64() if is_unsigned else None)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         position = _find_unconvertible(values)
         raise _fail(places[position], name, str(error)) from None

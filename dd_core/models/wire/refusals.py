@@ -36,6 +36,10 @@ _MAX_DEPTH = 5
 _MAX_WORDS = 50_000
 _MAX_READ = 2_000
 """Number of characters in which words are looked for."""
+_UNSUPPORTED = (501, 505)
+"""Statuses of servers that do not know what a request asks for; a retry changes nothing."""
+_LONGEST_WAIT = 1e9
+"""Seconds from which a number, in place of a wait, is a moment in seconds since 1970."""
 _NESTED = ("error", "errors", "base_resp", "innererror", "inner_error", "details", "metadata",
            "violations")  # fmt: skip
 _CODES = ("code", "type", "status", "reason", "param", "@type", "quotaId")
@@ -221,6 +225,8 @@ def _classify(refusal: Refusal) -> _Class:
         return _classify_429(refusal)
     if status == 408:
         return ModelTimeoutError, "", True
+    if status in _UNSUPPORTED:
+        return ModelBadRequestError, "Check the model's parameters", True
     if status >= 500:
         return ModelInternalServerError, "", True
     if status == 402:
@@ -368,7 +374,7 @@ def _parse_headers(headers: Mapping[str, str]) -> float | None:
         return None
     seconds = _parse_number(header)
     if seconds is not None:
-        return seconds
+        return max(0.0, seconds - time.time()) if seconds >= _LONGEST_WAIT else seconds
     try:
         date = email.utils.parsedate_to_datetime(header)
         date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)

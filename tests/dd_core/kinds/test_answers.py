@@ -14,9 +14,9 @@ from dd_core.errors import ResponseParseError
 from dd_core.kinds.columns._answers import extract_code, extract_json
 from dd_core.kinds.columns._schema import ResponseSchema, Rubric
 from dd_core.models.address import parse_address
-from dd_core.models.conversation import strip_reasoning
 from dd_core.models.wire.answers import parse_chat, strip_text
 from dd_core.models.wire.anthropic import AnthropicWire
+from dd_core.models.wire.reasoning import strip_reasoning
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**50), 2**50) | st.text(max_size=20),
@@ -261,6 +261,35 @@ def test_text_in_json_can_be_stored(answer: str, value: Any) -> None:
         ("<think>Hm.</think><think>Ah.</think>Tea.", ("Tea.", "Hm.\nAh.")),
         ("<think>Hm.</think>The tag </think> ends it.", ("The tag </think> ends it.", "Hm.")),
         ("1 < 2 </b>", ("1 < 2 </b>", None)),
+        ("<seed:think>Hm.</seed:think>Tea.", ("Tea.", "Hm.")),
+        ("<longcat_think>Hm, never ending", ("", "Hm, never ending")),
+        ("[THINK]Hm.[/THINK]Tea.", ("Tea.", "Hm.")),
+        ("Hm.[/THINK]Tea.", ("Tea.", "Hm.")),
+        ("◁think▷Hm.◁/think▷Tea.", ("Tea.", "Hm.")),
+        (
+            "<|begin_of_thought|>Hm.<|end_of_thought|>\n"
+            "<|begin_of_solution|>Tea.<|end_of_solution|>",
+            ("Tea.", "Hm."),
+        ),
+        (
+            "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Tea.<|END_RESPONSE|>",
+            ("Tea.", "Hm."),
+        ),
+        (
+            "<|channel|>analysis<|message|>Hm.<|end|>"
+            "<|start|>assistant<|channel|>final<|message|>Tea.<|return|>",
+            ("Tea.", "Hm."),
+        ),
+        (
+            "Hm.<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{}",
+            ("{}", "Hm."),
+        ),
+        ("Hm.<|end|><|start|>assistant<|channel|>final<|message|>Tea.", ("Tea.", "Hm.")),
+        ("<|channel|>analysis<|message|>Hm, never ending", ("", "Hm, never ending")),
+        ("<|channel|>final <|constrain|>json<|message|>{}", ("{}", None)),
+        ("analysisHm.assistantfinalTea.", ("Tea.", "Hm.")),
+        ("analysis of tea", ("analysis of tea", None)),
+        ("The list [THINKING] <b>", ("The list [THINKING] <b>", None)),
     ],
 )
 def test_reasoning_is_set_apart(answer: str, parts: tuple[str, str | None]) -> None:
@@ -296,6 +325,18 @@ def test_decimals_become_floats_with_the_places_of_their_pattern() -> None:
     schema = ResponseSchema({"type": "object", "properties": {"price": price}})
     assert schema.parse({"price": "1.5"}) == {"price": 1.5}
     assert schema.parse({"price": 2.675}) == {"price": 2.68}
+
+
+def test_an_integer_that_is_written_with_a_point_is_an_integer() -> None:
+    fields = {
+        "count": {"type": ["integer", "null"]},
+        "size": {"type": "number"},
+        "many": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}},
+    }
+    schema = ResponseSchema({"type": "object", "properties": fields})
+    found = schema.parse({"count": 3.0, "size": 3.0, "many": [1e3, "1.0", 2]})
+    assert json.dumps(found) == '{"count": 3, "size": 3.0, "many": [1000, "1.0", 2]}'
+    assert json.dumps(schema.parse({"count": 1e300})) == '{"count": 1e+300}'
 
 
 @pytest.mark.parametrize(

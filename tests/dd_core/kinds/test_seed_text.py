@@ -310,6 +310,14 @@ def test_integers_of_any_length_stay_what_they_are(tmp_path: Path) -> None:
     assert read(fits) == {"id": [2**63 - 1, -(2**63) + 1]}
     beyond = write(tmp_path, "c.json", f'[{{"id": {2**53 + 1}}}, {{"id": 0.5}}]')
     assert read(beyond) == {"id": [str(2**53 + 1), "0.5"]}
+    unsigned = write(tmp_path, "c.jsonl", f'{{"id": {2**63}}}\n{{"id": null}}\n{{"id": 7}}\n')
+    assert read(unsigned) == {"id": [2**63, None, 7]}
+
+
+@pytest.mark.parametrize("text", ['{"n": 1e400}\n', '[\n{"n": 1e400}]', '{\n"n": 1e400\n}'])
+def test_a_number_that_would_become_infinite_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SeedDatasetError, match=r"n\.json.*line 1: 1e400 is too large"):
+        read(write(tmp_path, "n.json", text))
 
 
 def test_files_are_unified_by_their_values(tmp_path: Path) -> None:
