@@ -6,13 +6,9 @@ that the whole run has to stop (`ModelError.is_certain`); `StopEvidence` waits f
 
 from __future__ import annotations
 
-import email.utils
-import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC
 from typing import Any, cast
 
 import orjson
@@ -31,6 +27,7 @@ from dd_core.errors import (
     ModelTimeoutError,
 )
 from dd_core.models.wire.body import decode_body
+from dd_core.models.wire.waits import parse_duration, parse_wait
 
 _MAX_DEPTH = 5
 _MAX_WORDS = 50_000
@@ -38,8 +35,6 @@ _MAX_READ = 2_000
 """Number of characters in which words are looked for."""
 _UNSUPPORTED = (501, 505)
 """Statuses of servers that do not know what a request asks for; a retry changes nothing."""
-_LONGEST_WAIT = 1e9
-"""Seconds from which a number, in place of a wait, is a moment in seconds since 1970."""
 _NESTED = ("error", "errors", "base_resp", "innererror", "inner_error", "details", "metadata",
            "violations")  # fmt: skip
 _CODES = ("code", "type", "status", "reason", "param", "@type", "quotaId")
@@ -120,8 +115,6 @@ _WAIT_WORDS = re.compile(
     r"(?:milliseconds?|minutes?|mins?|ms|seconds?|secs?|s|hours?|h|days?|d|m)[\s,]*(?:and\s+)?)+)",
     re.I,
 )
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|s|m|h|d)", re.I)
-_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +141,7 @@ def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Ref
     except ValueError:
         body = None
     words = _find_words(body) or content[:_MAX_WORDS].decode("utf-8", "replace")
-    return _refusal(status, body, words, _parse_headers(headers))
+    return _refusal(status, body, words, parse_wait(headers))
 
 
 def read_error_in_answer(content: bytes, headers: Mapping[str, str]) -> Refusal | None:
@@ -169,7 +162,7 @@ def read_error_in_answer(content: bytes, headers: Mapping[str, str]) -> Refusal 
         if not _says_something(answer.get("error")):
             return None
     words = _find_words(answer) or str(answer["error"])
-    found = _refusal(200, answer, words, _parse_headers(headers))
+    found = _refusal(200, answer, words, parse_wait(headers))
     return replace(found, status=_embedded_status(answer["error"], found))
 
 
@@ -279,12 +272,12 @@ def _refusal(status: int, body: Any, words: str, header_wait: float | None) -> R
     for part in _parts(body, 0):
         codes.update(_plain(str(part[name])) for name in _CODES if isinstance(part.get(name), str))
         if wait is None:
-            wait = _parse_duration(part.get("retryDelay") or part.get("retry_after"))
+            wait = parse_duration(part.get("retryDelay") or part.get("retry_after"))
         is_moderated = is_moderated or "flagged_input" in part or bool(part.get("reasons"))
         is_daily = is_daily or "perday" in _plain(str(part.get("quotaId") or ""))
     # The words of a failed server may come from somewhere else, such as its own traceback.
     if wait is None and status < 500 and (found := _WAIT_WORDS.search(words[:_MAX_READ])):
-        wait = _parse_duration(found[1])
+        wait = parse_duration(found[1])
     said = " ".join(words[:_MAX_WORDS].split())
     return Refusal(status, said, frozenset(codes), wait, is_moderated, is_daily)
 
@@ -362,45 +355,3 @@ def _embedded_status(error: Any, found: Refusal) -> int:
     if found.is_moderated or _CONTEXT_WORDS.search(_own_words(found)):
         return 400
     return 429 if _RATE_WORDS.search(_own_words(found)) else 502
-
-
-def _parse_headers(headers: Mapping[str, str]) -> float | None:
-    """The requested wait in seconds from `Retry-After` (seconds or a date) or `Retry-After-Ms`."""
-    milliseconds = _parse_number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000.0
-    header = headers.get("retry-after")
-    if not header:
-        return None
-    seconds = _parse_number(header)
-    if seconds is not None:
-        return max(0.0, seconds - time.time()) if seconds >= _LONGEST_WAIT else seconds
-    try:
-        date = email.utils.parsedate_to_datetime(header)
-        date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError, OSError):
-        return _parse_duration(header)
-
-
-def _parse_number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
-def _parse_duration(given: Any) -> float | None:
-    """Seconds of a duration such as `1.2s`, `6m0s` or `{"seconds": 3}`."""
-    if isinstance(given, dict):
-        given = cast("dict[str, Any]", given).get("seconds")
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        return max(0.0, float(given)) if math.isfinite(given) else None
-    if not isinstance(given, str):
-        return None
-    number = _parse_number(given)
-    if number is not None:
-        return number
-    found = _DURATION.findall(given)
-    return sum(float(n) * _SECONDS[unit.lower()] for n, unit in found) if found else None
