@@ -82,7 +82,7 @@ BOMBS = [
     "{{ x.rfind('ab' ~ x[:50000]) }}",
     "{{ (x ~ x ~ x ~ x).strip('b' * 400000 ~ 'a') }}",
     "{{ ('é' ~ x).encode('punycode') }}",
-    "{{ 10 ** 10 ** 10 }}",
+    "{{ 10 ** (10 ** 10) }}",
     "{{ (1).from_bytes(x.encode(), 'big') }}",
     "{{ ('f' * 500000)|int(0, 16) }}",
     "{{ [1, 2]|sort(attribute='real." + "real." * 2_000 + "real') }}",
