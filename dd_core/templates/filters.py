@@ -26,7 +26,7 @@ from dd_core.templates.meter import (
     SCALARS,
     SHORT,
     RenderContext,
-    weigh,
+    measure,
 )
 
 Filter = Callable[..., Any]
@@ -130,7 +130,7 @@ def _bound(apply: Filter, check: Check) -> Filter:
         if args or kwargs:
             for argument in (*args, *kwargs.values()):
                 if type(argument) not in _SMALL:
-                    context.charge(weigh(argument))
+                    context.charge(measure(argument))
         if args or kwargs or not is_text or type(value) is not str:
             value = check(context, value, *args, **kwargs)
         if passed is None:
@@ -160,14 +160,14 @@ def _limit_numbers(apply: Filter) -> Filter:
 
 def _keep(context: RenderContext, value: Any, *args: Any, **kwargs: Any) -> Any:
     if type(value) not in _SMALL:
-        context.charge(weigh(value))
+        context.charge(measure(value))
     return value
 
 
 def _check_text(context: RenderContext, value: Any, *args: Any, **kwargs: Any) -> Any:
     """Count a value that becomes a text first."""
     if type(value) is not str:
-        context.charge(weigh(value))
+        context.charge(measure(value))
     return value
 
 
@@ -202,13 +202,13 @@ def measure_percent_format(text: str | bytes, values: Any) -> int:
     fields = plain.count("%")
     if _WIDE_PERCENT.search(plain) or fields > 100:
         raise SecurityError("the format is too wide")
-    return len(plain) + fields * (_MOST_NUMBER if type(values) in SCALARS else weigh(values))
+    return len(plain) + fields * (_MOST_NUMBER if type(values) in SCALARS else measure(values))
 
 
 def _check_indent(
     context: RenderContext, value: Any, width: Any = 4, first: bool = False, blank: bool = False
 ) -> Any:
-    context.charge(weigh(value))
+    context.charge(measure(value))
     step = len(width) if isinstance(width, str) else width
     lines = len(str(value).splitlines()) + 1
     context.charge(lines * step)
@@ -225,7 +225,7 @@ def _check_replace(
 
 def _check_json(context: RenderContext, value: Any, indent: Any = None) -> Any:
     step = len(indent) if isinstance(indent, str) else indent or 0
-    context.charge(weigh(value, indent=step))
+    context.charge(measure(value, indent=step))
     return value
 
 
@@ -291,7 +291,7 @@ class _BoundedStream:
 @pass_context
 def _print_pretty(context: RenderContext, value: Any) -> str:
     """Print a value over several lines; keys keep their order, which does not depend on `id`."""
-    check_size("pprint", weigh(value))
+    check_size("pprint", measure(value))
     stream = _BoundedStream(context)
     pprint.PrettyPrinter(stream=cast("Any", stream), sort_dicts=False).pprint(value)
     return "".join(stream.parts).removesuffix("\n")
@@ -318,7 +318,7 @@ def _join(context: RenderContext, value: Any, d: Any = "", attribute: Any = None
         return d.join(items)
     if attribute is not None:
         _check_path([attribute], {})
-    context.charge(weigh(items) + len(items) * weigh(d))
+    context.charge(measure(items) + len(items) * measure(d))
     return context.settle(sync_do_join(context.eval_ctx, items, d, attribute))
 
 
@@ -336,7 +336,7 @@ def _sum(context: RenderContext, iterable: Any, attribute: Any = None, start: An
     environment: Any = context.environment
     for item in context.count(items):
         if isinstance(total, list) and isinstance(item, list):
-            context.charge(weigh(item, is_printed=False))
+            context.charge(measure(item, is_printed=False))
             cast("list[Any]", total).extend(cast("list[Any]", item))
         else:
             total = environment.call_binop(context, "+", total, item)
@@ -368,7 +368,7 @@ def _join_texts(context: RenderContext, values: tuple[Any, ...]) -> str:
     """Return what `~` returns for its operands."""
     size = 0
     for value in values:
-        size += len(value) if type(value) is str else weigh(value)
+        size += len(value) if type(value) is str else measure(value)
     if size > SHORT:
         context.charge(size)
     return (markup_join if context.eval_ctx.autoescape else str_join)(values)

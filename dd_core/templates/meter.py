@@ -30,7 +30,7 @@ MOST_WORK = 50_000_000
 """Maximum work of a rendering, in characters."""
 ITEM = 25
 """Work that an item of a list, a number or an iteration of a loop counts."""
-MOST_SECONDS = 2.0
+MOST_SECONDS = 1.0
 """Time after which a rendering is ended."""
 MOST_BITS = 16_384
 """Maximum size of an integer; Python does not print integers that are much larger."""
@@ -132,23 +132,23 @@ class RenderContext(Context):
                 self.charge(len(result))
             return result
         if kind is int:
-            return limit_integer(result)
+            return admit_integer(result)
         if kind in SCALARS:
             return result
         if isinstance(result, Iterator):
             result = list(self.count(cast("Iterator[Any]", result)))
-        self.charge(weigh(result, is_printed=False))
+        self.charge(measure(result, is_printed=False))
         return result
 
 
-def limit_integer(value: int) -> int:
+def admit_integer(value: int) -> int:
     """Return an integer; raises `SecurityError` if it has more than `MOST_BITS` bits."""
     if value.bit_length() > MOST_BITS:
         raise SecurityError(f"an integer has more than {MOST_BITS} bits")
     return value
 
 
-def weigh(value: Any, *, is_printed: bool = True, indent: int = 0) -> int:
+def measure(value: Any, *, is_printed: bool = True, indent: int = 0) -> int:
     """Return roughly how many characters the text of a value has.
 
     `indent` is the number of characters by which each level of nesting is indented. Raises
@@ -171,7 +171,7 @@ def weigh(value: Any, *, is_printed: bool = True, indent: int = 0) -> int:
             if kind in SCALARS and (kind is not int or -(2**63) <= item < 2**63):
                 total += ITEM + depth * indent
                 continue
-            total += ITEM + depth * indent + _weigh_leaf(item, is_printed=is_printed)
+            total += ITEM + depth * indent + _measure_leaf(item, is_printed=is_printed)
             if isinstance(item, dict):
                 members = cast("dict[Any, Any]", item)
                 deeper += members.keys()
@@ -185,7 +185,7 @@ def weigh(value: Any, *, is_printed: bool = True, indent: int = 0) -> int:
     return total
 
 
-def _weigh_leaf(item: Any, *, is_printed: bool) -> int:
+def _measure_leaf(item: Any, *, is_printed: bool) -> int:
     """Return how many characters a value has, without its members."""
     if isinstance(item, str | bytes | bytearray):
         return len(item)

@@ -40,8 +40,8 @@ from dd_core.templates.meter import (
     SHORT,
     RenderContext,
     TooMuchWorkError,
+    measure,
     require_text,
-    weigh,
 )
 
 _WIDE = re.compile(r"\d{5}")
@@ -64,7 +64,7 @@ class _Formatter(SandboxedFormatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         if _WIDE.search(format_spec):
             raise SecurityError(f"the format {format_spec!r} is too wide")
-        check_size("format", len(format_spec) + self._size + weigh(value))
+        check_size("format", len(format_spec) + self._size + measure(value))
         if hasattr(value, "strftime"):
             _check_time_format(format_spec)
         text = str(super().format_field(value, format_spec))
@@ -73,7 +73,7 @@ class _Formatter(SandboxedFormatter):
         return text
 
     def convert_field(self, value: Any, conversion: Any) -> Any:
-        check_size("format", self._size + weigh(value))
+        check_size("format", self._size + measure(value))
         return super().convert_field(value, conversion)
 
 
@@ -185,7 +185,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         numbers = type(left) in _NUMBERS and type(right) in _NUMBERS
         if operator == "+":
             if not numbers:
-                context.charge(_weigh_sum(left) + _weigh_sum(right))
+                context.charge(_measure_operand(left) + _measure_operand(right))
             return left + right
         if operator == "-":
             result = left - right
@@ -209,7 +209,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         elif isinstance(owner, int):
             _check_numbers((*args, *kwargs.values()))
         elif isinstance(__obj, Macro):
-            __context.charge(ITEM + weigh([*args, *kwargs.values()], is_printed=False))
+            __context.charge(ITEM + measure([*args, *kwargs.values()], is_printed=False))
         elif isinstance(__obj, LoopContext) and args:
             args = (__context.count(args[0]), *args[1:])
         elif name in _CLOCKS or name in _LOCAL_TIME or name == "strftime":
@@ -228,7 +228,7 @@ class NativeSandbox(Sandbox):
         chunks: list[Any] = []
         size = 0
         for chunk in parts:
-            size += len(chunk) if type(chunk) is str else weigh(chunk)
+            size += len(chunk) if type(chunk) is str else measure(chunk)
             check_size("the template", size)
             chunks.append(chunk)
         if len(chunks) == 1 and not isinstance(chunks[0], str):
@@ -250,7 +250,7 @@ def _finish(context: RenderContext, value: Any) -> Any:
             context.charge(len(value))
     elif kind not in SCALARS and not isinstance(value, Undefined):
         require_text(value)
-        context.charge(weigh(value))
+        context.charge(measure(value))
     return value
 
 
@@ -273,8 +273,8 @@ def _check_bits(size: int) -> None:
         raise SecurityError(f"an integer would have more than {MOST_BITS} bits")
 
 
-def _weigh_sum(value: Any) -> int:
-    return len(value) if type(value) is str else weigh(value, is_printed=False)
+def _measure_operand(value: Any) -> int:
+    return len(value) if type(value) is str else measure(value, is_printed=False)
 
 
 def _check_product(left: Any, right: Any) -> None:
