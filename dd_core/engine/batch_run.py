@@ -20,7 +20,7 @@ from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.kinds.generators import WholeColumn
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.storage.arrow import Values
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, NumberedRow
 from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.journal import Journal, JournalledCells
 
@@ -36,7 +36,7 @@ class BatchRun:
         self._journal = journal
         if journal is not None:
             journal.on_failure = context.stop
-        self._values = BatchValues(batch.size)
+        self._values = BatchValues(batch, plan.seed)
         self._dispatcher = Dispatcher(batch, self._values, self, context, journal)
         start = self._dispatcher.start_cell
         self.states: dict[str, ColumnState] = {
@@ -205,9 +205,9 @@ class BatchRun:
         self.states.clear()
         self._values.clear()
 
-    def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
+    def inputs(self, state: ColumnState, row: int) -> NumberedRow:
         """The values that a cell's generator receives."""
-        return self._values.row(state.planned.reads, row)
+        return self._values.row(state.planned.reads, row, state.name)
 
     def values(self, name: str) -> Values:
         """The values of a column or side effect for all rows of the batch."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.engine.values import BatchValues
 from dd_core.storage.arrow import ColumnTypes, make_field
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, NumberedRow
 from dd_core.storage.dropped_rows import DroppedRow
 
 if TYPE_CHECKING:
@@ -41,6 +41,6 @@ class BatchOutcome:
             fields.append(make_field(name, arrays[-1], values, chosen))
         return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
-    def records(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """The finished rows as dictionaries with the named columns."""
-        return [self.values.row(names, row) for row in self.rows]
+    def records(self, names: Sequence[str], reader: str) -> list[NumberedRow]:
+        """The finished rows with the named columns, for a processor."""
+        return [self.values.row(names, row, reader) for row in self.rows]

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.errors import DataDesignerGenerationError, describe_error
-from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
+from dd_core.kinds.processors.processor import ProcessorConfig, Tables, select_stage
 from dd_core.storage.arrow import (
     ArrowValues,
     Values,
@@ -89,7 +89,7 @@ def build_side_tables(
     """Build the additional tables that processors make from the rows, by processor name."""
     tables: dict[str, pa.Table] = {}
     for processor in plan.config.processors or ():
-        records = processor.transformed(outcome.records(processor.reads), rendering)
+        records = processor.transformed(outcome.records(processor.reads, processor.name), rendering)
         if records is not None:
             table = _call(processor, _tabulate, records)
             if table.num_columns:  # nobody can read a file without columns
@@ -115,7 +115,7 @@ def _tabulate(given: Iterable[Mapping[str, Any]]) -> pa.Table:
 def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
     """Run the `after_generation` processors on a dataset that is one table in memory."""
     for processor in select_stage(plan.config.processors, "after_generation"):
-        changed = [*_call(processor, processor.after_generation, [table])]
+        changed = [*_call(processor, processor.after_generation, _MemoryTables(plan.seed, table))]
         for each in changed:
             _require_storable(processor, each)
         table = concatenate(changed) if changed else table[:0]
@@ -144,12 +144,13 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     types: dict[str, str] = {}
     here = directory.path if isinstance(directory.path, Path) else None
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
-        tables = _Tables(generated)
+        tables = _StoredTables(plan.seed, generated)
         for number, processor in enumerate(processors):
             last = number == len(processors) - 1
-            tables = _Tables(
-                _write_tables(processor, tables, Path(folder, str(number)), plan if last else None)
+            written = _write_tables(
+                processor, tables, Path(folder, str(number)), plan if last else None
             )
+            tables = _StoredTables(plan.seed, written)
             types = unify_folder(Path(folder, str(number)))
             steps.append({"name": processor.name, "rows": tables.rows()})
         directory.replace_files(Path(folder, str(len(processors) - 1)))
@@ -157,10 +158,22 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     directory.write_metadata(processed={"of": found, "steps": steps})
 
 
-class _Tables:
+class _MemoryTables(Tables):
+    """One table in memory."""
+
+    def __init__(self, seed: int, table: pa.Table) -> None:
+        super().__init__(seed)
+        self._table = table
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        yield self._table
+
+
+class _StoredTables(Tables):
     """Tables in files, which are read again on each iteration."""
 
-    def __init__(self, paths: Iterable[Location]) -> None:
+    def __init__(self, seed: int, paths: Iterable[Location]) -> None:
+        super().__init__(seed)
         self._paths = [*paths]
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -172,7 +185,7 @@ class _Tables:
 
 
 def _write_tables(
-    processor: ProcessorConfig, tables: Iterable[pa.Table], folder: Path, plan: Plan | None
+    processor: ProcessorConfig, tables: Tables, folder: Path, plan: Plan | None
 ) -> Iterator[Path]:
     """Process tables, write them to files and yield their paths.
 

@@ -35,6 +35,25 @@ class Batch:
         return self.start + self.size
 
 
+class NumberedRow(dict[str, Any]):
+    """Values of one row by column name, and the place in the dataset that they are for.
+
+    What templates choose at random depends on this place, so it is the same in every process, with
+    any batch size, and when a run is resumed.
+    """
+
+    __slots__ = ("column", "number", "seed")
+
+    def __init__(self, values: Mapping[str, Any], seed: int, column: str, number: int) -> None:
+        super().__init__(values)
+        self.seed = seed
+        """Seed of the run."""
+        self.column = column
+        """Name of the column or processor that reads the values."""
+        self.number = number
+        """Row of the dataset, counted from 0."""
+
+
 @dataclass(frozen=True)
 class Part:
     """A batch that has been written."""
