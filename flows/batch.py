@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from dd_core.dataset.plan import Plan
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import finish_columns
+from dd_core.redaction.registry import mask_errors
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
 
@@ -44,6 +45,7 @@ class BatchManifest(BaseModel):
     persist_result=True,
     result_serializer="json",
 )
+@mask_errors
 async def generate_batch(
     dataset: str,
     index: Annotated[int, Field(ge=0)],

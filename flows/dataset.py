@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
@@ -22,6 +21,7 @@ from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
+from dd_core.redaction.registry import mask_errors
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
@@ -33,22 +33,24 @@ from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress, tag_run
 from .artifacts.summary import RunSummary, explain_missing_rows, show_preview, show_summary
 from .batch import BatchManifest, generate_batch
-from .blocks.providers import load_providers, require_references
+from .blocks.providers import load_providers, require_no_literal_keys, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
+from .process.keyless_flow import keyless_flow
 from .session import DatasetRun, get_run_id, notify_run_start, open_run
 from .tasks import process, profile
 from .versions import accept_or_fail, resolve_version
 
 
-@flow(
+@keyless_flow(
     name="generate-dataset",
     flow_run_name="{dataset_name} ({num_records} rows)",
     persist_result=True,
     result_serializer="json",
     on_cancellation=[cancel_batches],
 )
+@mask_errors
 async def generate_dataset(
     config: DataDesignerConfig | str,
     num_records: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 10,
@@ -94,10 +96,12 @@ async def generate_dataset(
     require_references(model_providers or [])
     providers = await load_providers(model_providers)
     storage = await resolve_location(artifact_path)
+    loaded = load_config(config, providers)
     if batches_on is not None:
         await require_deployment(batches_on)
+        require_no_literal_keys(loaded)
     plan, directory = _open_directory(
-        load_config(config, providers), providers, settings, storage.location, dataset_name,
+        loaded, providers, settings, storage.location, dataset_name,
         num_records, resume, await resolve_version(version),
     )  # fmt: skip
     batches = _find_missing_batches(

@@ -6,14 +6,19 @@ all loggers are masked. `mask_error` masks an error that leaves the package, wit
 
 from __future__ import annotations
 
+import inspect
 import logging
 import threading
 import traceback
-from typing import Any, cast
+from collections.abc import Callable, Coroutine
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar, cast
 
 from dd_core.redaction.redactor import Redactor
 from dd_core.redaction.rules import Secrets, is_unmistakable
 
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
 _lock = threading.Lock()
 _known = Secrets()
 _redactor = Redactor(_known)
@@ -37,6 +42,13 @@ def register_secret(secret: str) -> None:
     """Register one key or password."""
     found = Secrets()
     found.add_secret(secret)
+    register_secrets(found)
+
+
+def register_address(address: str) -> None:
+    """Register the user, the password and the keys of an address."""
+    found = Secrets()
+    found.add_address(address)
     register_secrets(found)
 
 
@@ -83,6 +95,32 @@ def mask_error(error: BaseException) -> None:
                 waiting.append(cause)
         if isinstance(each, BaseExceptionGroup):
             waiting += cast("BaseExceptionGroup[BaseException]", each).exceptions
+
+
+def mask_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:
+    """Mask what a function raises; also if it is asynchronous."""
+    if inspect.iscoroutinefunction(function):
+        work = cast("Callable[_P, Coroutine[Any, Any, Any]]", function)
+
+        @wraps(work)
+        async def guarded_work(*args: _P.args, **kwargs: _P.kwargs) -> Any:
+            try:
+                return await work(*args, **kwargs)
+            except BaseException as error:
+                mask_error(error)
+                raise
+
+        return cast("Callable[_P, _T]", guarded_work)
+
+    @wraps(function)
+    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
+        try:
+            return function(*args, **kwargs)
+        except BaseException as error:
+            mask_error(error)
+            raise
+
+    return guarded
 
 
 def _mask_own(error: BaseException) -> None:

@@ -42,7 +42,7 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _PIECE = re.compile(r"[A-Za-z0-9]+")
 _LETTER_TO_DIGIT = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _LONG_PIECE = 20
-_USER = re.compile(r"(?<=//)[^/?#\s]*@")
+_USER = re.compile(r"(?:^|(?<=//))[^/?#\s]*@")
 _PAIR = re.compile(r"([^?&=#\s]+)=([^&#\s]+)")
 
 
@@ -103,8 +103,8 @@ class Secrets:
         if len(value) >= _SHORTEST_TEXT and name not in _PUBLIC_NAMES:
             self.texts.add(value)
         for word in _split_words(value):
-            if is_random(word):
-                self.secrets.add(word)
+            if is_random(word) or _decode_credentials(word):
+                self.add_secret(word)
         if "://" in value:
             self.add_address(value)
 
@@ -190,7 +190,7 @@ def mask_fields(value: Any, name: str = "") -> Any:
     if "://" in value:
         return mask_address(value)
     for word in _split_words(value):
-        if is_random(word):
+        if is_random(word) or _decode_credentials(word):
             value = value.replace(word, WRITTEN_MASK)
     return value
 

@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
-from urllib.request import getproxies
 
 import orjson
 
@@ -35,7 +34,6 @@ from dd_core.models.wire.refusals import (
 from dd_core.models.wire.transport import MAX_BODY_BYTES, Connections, HttpResponse, LostError
 from dd_core.redaction.redactor import MASK, Redactor
 from dd_core.redaction.registry import register_secrets
-from dd_core.redaction.rules import Secrets
 
 _logger = logging.getLogger(__name__)
 
@@ -95,7 +93,8 @@ class Client:
         self._headers.update(self._wire.headers(key))
         self._headers.update(upstream.extra_headers)
         self._timeout = timeout
-        found = _collect_secrets(upstream, model_body)
+        found = upstream.collect_secrets()
+        found.add_fields(model_body)
         register_secrets(found)
         self._redactor = Redactor(found)
         self._has_warned = False
@@ -280,20 +279,6 @@ class Client:
     @property
     def _where(self) -> str:
         return f"provider {self._upstream.provider!r} at {self._address.base}"
-
-
-def _collect_secrets(upstream: Upstream, model_body: Body | None) -> Secrets:
-    """What a server receives, and must not show up in messages."""
-    found = Secrets()
-    if upstream.key is not None:
-        found.add_secret(upstream.key.get_secret_value())
-    found.add_headers(upstream.extra_headers)
-    found.add_fields({**upstream.extra_body})
-    found.add_fields({**(model_body or {})})
-    found.add_address(upstream.url)
-    for proxy in getproxies().values():
-        found.add_address(proxy)
-    return found
 
 
 def _resolve(url: str, location: str) -> str | None:
