@@ -69,7 +69,6 @@ ANSWERS: dict[str, Answer] = {
     "status line": lambda said: f"HTTP/1.1 {line(said)}\r\n\r\n".encode("latin-1", "replace"),
     "header": lambda said: http(error("no"), "400 Bad", f"x-echo: {line(said)}"),
     "odd header": lambda said: http(error("no"), "400 Bad", f"{line(said)}\x00 bad header"),
-    "retry after": lambda said: http(error(said), "500 Bad", f"retry-after: {line(said)}"),
     "broken body": lambda said: http(chat(said))[:-9],
     **{
         f"cut at {length}": lambda said, length=length: http(
@@ -77,7 +76,8 @@ ANSWERS: dict[str, Answer] = {
         )
         for length in (4, 9, 14, 20)
     },
-    # The last one, because a redirect may stop the run.
+    # The last ones, because a redirect or a long wait may stop the run.
+    "retry after": lambda said: http(error(said), "500 Bad", f"retry-after: {line(said)}"),
     "redirect": lambda said: http(
         "", "307 Moved", f"location: http://u:{quote(said)}@b.test/{quote(said)}?q={quote(said)}"
     ),

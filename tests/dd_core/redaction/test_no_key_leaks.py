@@ -142,7 +142,7 @@ def test_a_quoted_key_is_found_nowhere(
         )
         designer = DataDesigner(tmp_path, model_providers=providers(url), run_config=settings)
         try:
-            results = designer.create(config(), num_records=2 * len(parts))
+            results = designer.create(config(), num_records=3 * len(parts))
             found += [results.load_dataset().to_dict(), repr(results), [*results.dropped]]
         except DataDesignerError as raised:
             found.append(show(raised))
