@@ -21,7 +21,7 @@ from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
-from dd_core.redaction.registry import mask_errors
+from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
@@ -50,7 +50,6 @@ from .versions import accept_or_fail, resolve_version
     result_serializer="json",
     on_cancellation=[cancel_batches],
 )
-@mask_errors
 async def generate_dataset(
     config: DataDesignerConfig | str,
     num_records: Annotated[int, Field(ge=1, le=MOST_ROWS)] = 10,
@@ -91,37 +90,44 @@ async def generate_dataset(
         approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
             Cannot be combined with `batches_on`.
     """
-    require_approvable(approve_after_preview, batches_on)
-    settings = run_config or RunConfig()
-    require_references(model_providers or [])
-    providers = await load_providers(model_providers)
-    storage = await resolve_location(artifact_path)
-    loaded = load_config(config, providers)
-    if batches_on is not None:
-        await require_deployment(batches_on)
-        require_no_literal_keys(loaded)
-    plan, directory = _open_directory(
-        loaded, providers, settings, storage.location, dataset_name,
-        num_records, resume, await resolve_version(version),
-    )  # fmt: skip
-    batches = _find_missing_batches(
-        directory, num_records, settings.buffer_size, retry_failed, preview=approve_after_preview
-    )
-    async with open_run(plan, providers, settings, directory, batches) as session:
-        _log_start(session, len(batches))
+    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+        require_approvable(approve_after_preview, batches_on)
+        settings = run_config or RunConfig()
+        require_references(model_providers or [])
+        providers = await load_providers(model_providers)
+        storage = await resolve_location(artifact_path)
+        loaded = load_config(config, providers)
         if batches_on is not None:
-            session.address = storage.address_of(directory.path)
-            publish_run(session, providers, num_records, model_providers, retry_failed=retry_failed)
-        steps = _FlowSteps(
-            session,
+            await require_deployment(batches_on)
+            require_no_literal_keys(loaded)
+        plan, directory = _open_directory(
+            loaded, providers, settings, storage.location, dataset_name,
+            num_records, resume, await resolve_version(version),
+        )  # fmt: skip
+        batches = _find_missing_batches(
+            directory,
             num_records,
-            dataset_name,
-            batches_on=batches_on,
-            needs_approval=approve_after_preview,
-            retry_failed=retry_failed,
+            settings.buffer_size,
+            retry_failed,
+            preview=approve_after_preview,
         )
-        result = await complete_run(steps, batches)
-        return await _conclude(session, steps, result, dataset_name)
+        async with open_run(plan, providers, settings, directory, batches) as session:
+            _log_start(session, len(batches))
+            if batches_on is not None:
+                session.address = storage.address_of(directory.path)
+                publish_run(
+                    session, providers, num_records, model_providers, retry_failed=retry_failed
+                )
+            steps = _FlowSteps(
+                session,
+                num_records,
+                dataset_name,
+                batches_on=batches_on,
+                needs_approval=approve_after_preview,
+                retry_failed=retry_failed,
+            )
+            result = await complete_run(steps, batches)
+            return await _conclude(session, steps, result, dataset_name)
 
 
 class _FlowSteps(RunSteps):

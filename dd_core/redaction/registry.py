@@ -10,7 +10,8 @@ import inspect
 import logging
 import threading
 import traceback
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Generator
+from contextlib import contextmanager
 from functools import wraps
 from typing import Any, ParamSpec, TypeVar, cast
 
@@ -97,6 +98,16 @@ def mask_error(error: BaseException) -> None:
             waiting += cast("BaseExceptionGroup[BaseException]", each).exceptions
 
 
+@contextmanager
+def mask_raised() -> Generator[None]:
+    """Mask what is raised inside."""
+    try:
+        yield
+    except BaseException as error:
+        mask_error(error)
+        raise
+
+
 def mask_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:
     """Mask what a function raises; also if it is asynchronous."""
     if inspect.iscoroutinefunction(function):
@@ -104,21 +115,15 @@ def mask_errors(function: Callable[_P, _T]) -> Callable[_P, _T]:
 
         @wraps(work)
         async def guarded_work(*args: _P.args, **kwargs: _P.kwargs) -> Any:
-            try:
+            with mask_raised():
                 return await work(*args, **kwargs)
-            except BaseException as error:
-                mask_error(error)
-                raise
 
         return cast("Callable[_P, _T]", guarded_work)
 
     @wraps(function)
     def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        try:
+        with mask_raised():
             return function(*args, **kwargs)
-        except BaseException as error:
-            mask_error(error)
-            raise
 
     return guarded
 

@@ -28,6 +28,12 @@ class KeylessFlow(Flow[_P, _R]):
             {name: _mask_parameter(name, value) for name, value in parameters.items()}
         )
 
+    def with_options(self, **options: Any) -> KeylessFlow[_P, _R]:  # pyright: ignore
+        """The flow with other options; Prefect's own method returns a plain flow."""
+        made = KeylessFlow[_P, _R].__new__(KeylessFlow)
+        made.__dict__.update(super().with_options(**options).__dict__)
+        return made
+
 
 def keyless_flow(**options: Any) -> Callable[[Callable[_P, _R]], KeylessFlow[_P, _R]]:
     """Make a `KeylessFlow` of a function, as Prefect's `flow` makes a flow."""

@@ -95,9 +95,16 @@ async def attempt(made, **fields):
 
 async def main():
     block = DataDesignerProvider(
-        endpoint=f"{url}?key={key}", api_key=key, extra_headers={"x-gateway": f"Bearer {key}"},
-        extra_body={"note": f"for {key}"},
+        endpoint=url, api_key=key, extra_headers={"x-gateway": f"Bearer {key}"},
+        extra_body={"note": "short"},
     )
+    for fields in ({"endpoint": f"{url}?key={key}"}, {"extra_body": {"note": f"for {key}"}}):
+        try:
+            DataDesignerProvider(**{"endpoint": url} | fields)
+        except ValueError as error:
+            assert "contains a key" in str(error)
+        else:
+            raise AssertionError("a block that shows a key was accepted")
     await block.save("echo", overwrite=True)
     await attempt(config(provider="echo"), num_records=60, model_providers=["block:echo"])
     parameters = {"extra_body": {"tag": key}}
