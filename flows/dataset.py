@@ -105,12 +105,9 @@ async def generate_dataset(
             num_records, resume, await resolve_version(version),
         )  # fmt: skip
         batches = _find_missing_batches(
-            directory,
-            num_records,
-            settings.buffer_size,
-            retry_failed,
+            directory, num_records, settings.buffer_size, retry_failed,
             preview=approve_after_preview,
-        )
+        )  # fmt: skip
         async with open_run(plan, providers, settings, directory, batches) as session:
             _log_start(session, len(batches))
             if batches_on is not None:
@@ -119,13 +116,9 @@ async def generate_dataset(
                     session, providers, num_records, model_providers, retry_failed=retry_failed
                 )
             steps = _FlowSteps(
-                session,
-                num_records,
-                dataset_name,
-                batches_on=batches_on,
-                needs_approval=approve_after_preview,
-                retry_failed=retry_failed,
-            )
+                session, num_records, dataset_name, batches_on=batches_on,
+                needs_approval=approve_after_preview, retry_failed=retry_failed,
+            )  # fmt: skip
             result = await complete_run(steps, batches)
             return await _conclude(session, steps, result, dataset_name)
 

@@ -30,7 +30,7 @@ class KeylessFlow(Flow[_P, _R]):
 
     def with_options(self, **options: Any) -> KeylessFlow[_P, _R]:  # pyright: ignore
         """The flow with other options; Prefect's own method returns a plain flow."""
-        made = KeylessFlow[_P, _R].__new__(KeylessFlow)
+        made: KeylessFlow[_P, _R] = cast("Any", KeylessFlow).__new__(KeylessFlow)
         made.__dict__.update(super().with_options(**options).__dict__)
         return made
 
