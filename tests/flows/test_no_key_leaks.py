@@ -91,7 +91,7 @@ async def attempt(made, **fields):
         summary = await generate_dataset(made, run_config=settings, **fields)
         print("wrote", summary.rows_written)
     except Exception as error:
-        print("failed", type(error).__name__, error)
+        print("failed", type(error).__name__, *str(error).split())
 
 async def main():
     block = DataDesignerProvider(
@@ -189,5 +189,5 @@ def test_a_quoted_key_is_found_nowhere(tmp_path: Path) -> None:
     assert next(requests) > 2 * len(parts)
     lines = printed.splitlines()
     assert len(lines) == 11, printed
-    assert [line.split()[0] for line in lines] == ["wrote"] * 3 + ["failed"] * 8
+    assert [line.split()[0] for line in lines] == ["wrote"] * 3 + ["failed"] * 8, printed
     assert printed.count("block of the type Data Designer Provider") == 4
