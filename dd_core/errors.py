@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from dd_core.redaction.registry import mask_secrets
+
 
 class DataDesignerError(Exception):
     """Base class of all errors that this package raises."""
@@ -25,11 +27,14 @@ class DataDesignerError(Exception):
     attempts: int = 1
     """Number of attempts that were made."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(mask_secrets(arg) if isinstance(arg, str) else arg for arg in args))
+
 
 def describe_error(error: BaseException) -> str:
     """Return the class and the text of an error; only the class if `str(error)` fails."""
     try:
-        return f"{type(error).__name__}: {error}"
+        return mask_secrets(f"{type(error).__name__}: {error}")
     except Exception:  # errors of users' code have texts of their own
         return type(error).__name__
 
@@ -48,7 +53,7 @@ class Problem:
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}"
         # A name with half of a surrogate pair could not be printed.
-        return text.encode(errors="backslashreplace").decode()
+        return mask_secrets(text.encode(errors="backslashreplace").decode())
 
 
 class InvalidConfigError(DataDesignerError):

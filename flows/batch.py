@@ -16,6 +16,7 @@ from pydantic import BaseModel, Field
 from dd_core.dataset.plan import Plan
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import finish_columns
+from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
 
@@ -67,13 +68,14 @@ async def generate_batch(
         attempt: Number of this attempt at the batch. Earlier attempts that are still running stop.
     """
     batch = Batch(index, start, size)
-    if not folder:
-        session = get_current_run()
-        session.batch_started(index)
-        async with pause_with_dataset():
+    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+        if not folder:
+            session = get_current_run()
+            session.batch_started(index)
+            async with pause_with_dataset():
+                return await _generate(session, batch, dataset)
+        async with remote_batch(folder, batch, attempt) as session:
             return await _generate(session, batch, dataset)
-    async with remote_batch(folder, batch, attempt) as session:
-        return await _generate(session, batch, dataset)
 
 
 async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:

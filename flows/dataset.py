@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import Annotated, Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
@@ -22,6 +21,7 @@ from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
+from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
@@ -33,16 +33,17 @@ from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress, tag_run
 from .artifacts.summary import RunSummary, explain_missing_rows, show_preview, show_summary
 from .batch import BatchManifest, generate_batch
-from .blocks.providers import load_providers, require_references
+from .blocks.providers import load_providers, require_no_literal_keys, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
+from .process.keyless_flow import keyless_flow
 from .session import DatasetRun, get_run_id, notify_run_start, open_run
 from .tasks import process, profile
 from .versions import accept_or_fail, resolve_version
 
 
-@flow(
+@keyless_flow(
     name="generate-dataset",
     flow_run_name="{dataset_name} ({num_records} rows)",
     persist_result=True,
@@ -89,35 +90,37 @@ async def generate_dataset(
         approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
             Cannot be combined with `batches_on`.
     """
-    require_approvable(approve_after_preview, batches_on)
-    settings = run_config or RunConfig()
-    require_references(model_providers or [])
-    providers = await load_providers(model_providers)
-    storage = await resolve_location(artifact_path)
-    if batches_on is not None:
-        await require_deployment(batches_on)
-    plan, directory = _open_directory(
-        load_config(config, providers), providers, settings, storage.location, dataset_name,
-        num_records, resume, await resolve_version(version),
-    )  # fmt: skip
-    batches = _find_missing_batches(
-        directory, num_records, settings.buffer_size, retry_failed, preview=approve_after_preview
-    )
-    async with open_run(plan, providers, settings, directory, batches) as session:
-        _log_start(session, len(batches))
+    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+        require_approvable(approve_after_preview, batches_on)
+        settings = run_config or RunConfig()
+        require_references(model_providers or [])
+        providers = await load_providers(model_providers)
+        storage = await resolve_location(artifact_path)
+        loaded = load_config(config, providers)
         if batches_on is not None:
-            session.address = storage.address_of(directory.path)
-            publish_run(session, providers, num_records, model_providers, retry_failed=retry_failed)
-        steps = _FlowSteps(
-            session,
-            num_records,
-            dataset_name,
-            batches_on=batches_on,
-            needs_approval=approve_after_preview,
-            retry_failed=retry_failed,
-        )
-        result = await complete_run(steps, batches)
-        return await _conclude(session, steps, result, dataset_name)
+            await require_deployment(batches_on)
+            require_no_literal_keys(loaded)
+        plan, directory = _open_directory(
+            loaded, providers, settings, storage.location, dataset_name,
+            num_records, resume, await resolve_version(version),
+        )  # fmt: skip
+        batches = _find_missing_batches(
+            directory, num_records, settings.buffer_size, retry_failed,
+            preview=approve_after_preview,
+        )  # fmt: skip
+        async with open_run(plan, providers, settings, directory, batches) as session:
+            _log_start(session, len(batches))
+            if batches_on is not None:
+                session.address = storage.address_of(directory.path)
+                publish_run(
+                    session, providers, num_records, model_providers, retry_failed=retry_failed
+                )
+            steps = _FlowSteps(
+                session, num_records, dataset_name, batches_on=batches_on,
+                needs_approval=approve_after_preview, retry_failed=retry_failed,
+            )  # fmt: skip
+            result = await complete_run(steps, batches)
+            return await _conclude(session, steps, result, dataset_name)
 
 
 class _FlowSteps(RunSteps):

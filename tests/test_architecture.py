@@ -53,6 +53,7 @@ VERBS = frozenset(_VERBS.split())
 NOT_VERBS = {
     # Decorators and context managers are named for what they make.
     "custom_column_generator",
+    "keyless_flow",
     "validation_function",
     "remote_batch",
     # Predicates

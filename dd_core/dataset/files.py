@@ -19,6 +19,8 @@ from dd_core.errors import InvalidConfigError, Problem
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.scope import UnknownReferenceProblem
 from dd_core.models.providers import Providers
+from dd_core.redaction.registry import register_address
+from dd_core.redaction.rules import mask_address, mask_fields
 
 ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Path
 
@@ -143,12 +145,13 @@ def _count_members(value: Any, known: dict[int, int]) -> int:
 def _read_text(source: str | Path) -> tuple[str, str]:
     """The text of a source, and the name of the source in error messages."""
     if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return _download(source), source
+        register_address(source)
+        return _download(source), mask_address(source)
     if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
         return source, "the config text"
     path = Path(source).expanduser()
     if not _is_file(path):
-        raise FileNotFoundError(f"there is no config file {str(source)!r}")
+        raise FileNotFoundError(f"there is no config file {mask_address(str(source))!r}")
     if path.stat().st_size > _LARGEST_FILE:
         raise InvalidConfigError(f"{str(path)!r} is larger than {_LARGEST_FILE // 1_000_000} MB")
     try:
@@ -220,7 +223,8 @@ def _explain(found: dict[str, Any]) -> str:
             shown = ascii(found.get("input"))[:60]
             return f"{shown} contains half of a surrogate pair, which cannot be saved; remove it"
         case _:
-            shown = repr(found.get("input"))
+            name = next((str(part) for part in reversed(found["loc"]) if part), "")
+            shown = repr(mask_fields(found.get("input"), name))
             return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
 
 

@@ -34,6 +34,7 @@ from dd_core.models.providers import Providers, load_default_models, load_defaul
 from dd_core.models.secrets import SecretResolver
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
+from dd_core.redaction.registry import mask_errors
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
@@ -108,10 +109,12 @@ class DataDesigner:
         """Change the settings of later runs."""
         self._run_config = run_config
 
+    @mask_errors
     def validate(self, config: Configured) -> None:
         """Check a configuration without sending requests; raises `InvalidConfigError`."""
         self._plan(config, seed=0)
 
+    @mask_errors
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
     ) -> None:
@@ -150,10 +153,12 @@ class DataDesigner:
         """The providers by name."""
         return self.providers
 
+    @mask_errors
     def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Generate a few rows in memory."""
         return run_blocking(lambda: self.apreview(config, num_records=num_records))
 
+    @mask_errors
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
         _require_counts(num_records=num_records)
@@ -177,6 +182,7 @@ class DataDesigner:
                 profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
             )
 
+    @mask_errors
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
         """Generate a few rows and estimate the time, tokens and dollars for `num_records`."""
         _require_counts(num_records=num_records, probe_rows=probe_rows)
@@ -191,6 +197,7 @@ class DataDesigner:
 
         return run_blocking(probe)
 
+    @mask_errors
     def create(
         self,
         config: Configured,
@@ -225,6 +232,7 @@ class DataDesigner:
             )
         )
 
+    @mask_errors
     async def acreate(
         self,
         config: Configured,

@@ -12,6 +12,7 @@ import orjson
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.errors import ArtifactStorageError, DataDesignerError
 from dd_core.models.secrets import default_resolver
+from dd_core.redaction.registry import register_secret
 from dd_core.storage.directory import CONFIG, METADATA, DatasetDirectory
 from dd_core.storage.location import Location, list_paths, parse_location
 
@@ -84,6 +85,7 @@ class HuggingFaceHubClient:
 
         try:
             token = default_resolver.resolve(self._token) if self._token else None
+            register_secret(token or "")
         except DataDesignerError as error:
             raise ArtifactStorageError(f"token: {error}") from None
         return HfApi(endpoint=self._endpoint, token=token)

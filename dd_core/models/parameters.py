@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.written import Fields, for_identity
 
 
 class UniformDistributionParams(Declaration):
@@ -114,8 +115,9 @@ class InferenceParams(Declaration):
     """Maximum number of input tokens per minute; default: no limit."""
     output_tokens_per_minute: int | None = Field(default=None, ge=1)
     """Maximum number of output tokens per minute; default: no limit."""
-    extra_body: dict[str, Any] | None = None
-    """Additional fields of the request body."""
+    extra_body: Fields | None = None
+    """Additional fields of the request body. Keys among them are masked wherever the configuration
+    is written."""
 
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
         """The fields of one request; distributions are drawn from."""
@@ -123,7 +125,7 @@ class InferenceParams(Declaration):
 
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""
-        return self.model_dump(mode="json", exclude={*LIMITS})
+        return self.model_dump(mode="json", exclude={*LIMITS}, context=for_identity)
 
     def rates(self) -> dict[str, int | None]:
         """The limits per minute, by the name of what they count."""

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Location: TypeAlias = "Path | UPath"
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_PASSWORD = re.compile(r"//[^/?#\s]*:[^/?#\s]*@")
 _LOCAL_SCHEMES = ("file", "local")
 _LONGEST_NAME = 200
 """Bytes of a name. File systems allow 255; the rest is for suffixes of ours."""
@@ -50,6 +51,11 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
         for step in Path(text).parts:
             require_short_name("artifact_path", step, limit=255)
         return Path(text).expanduser().resolve()
+    if _PASSWORD.search(str(address)):
+        raise ArtifactStorageError(
+            "artifact_path contains a password, which would be written to logs and results; put "
+            "the credentials into the environment or into the options of a storage block"
+        )
     from upath import UPath
 
     # Files that other processes write in the meantime must be found.

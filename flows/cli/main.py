@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from dd_core.redaction.registry import mask_errors
+
 from .backfill import backfill
 from .cache import cache
 from .datasets import export, push, report
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of the console script."""
-    cli(prog_name="ddflows")
+    mask_errors(cli)(prog_name="ddflows")
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"]})

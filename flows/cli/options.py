@@ -124,10 +124,11 @@ def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
         from pydantic import ValidationError
 
         from dd_core.errors import DataDesignerError
+        from dd_core.redaction.registry import mask_secrets
 
         try:
             return command(*args, **kwargs)
         except (DataDesignerError, FileNotFoundError, ValidationError) as error:
-            raise click.ClickException(str(error)) from None
+            raise click.ClickException(mask_secrets(str(error))) from None
 
     return guarded

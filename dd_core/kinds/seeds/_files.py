@@ -24,6 +24,7 @@ from dd_core.kinds.seeds._json import read_json_files
 from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, require_storable, unify_tables
 from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, show_path
 from dd_core.kinds.seeds.seed import SeedTable
+from dd_core.redaction.registry import register_address, register_secret
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -90,6 +91,9 @@ class RemoteFiles:
         return name, str(version), int(facts.get("size") or 0)
 
     def _system(self) -> tuple[Any, str]:
+        register_address(self.path)
+        if self.token is not None:
+            register_secret(self.token.get_secret_value())
         if self.path.startswith("hf://"):
             from huggingface_hub import HfFileSystem
 

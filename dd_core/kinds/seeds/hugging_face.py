@@ -6,6 +6,7 @@ from typing import Literal
 
 from pydantic import SecretStr, field_serializer, field_validator
 
+from dd_core.declaration.written import Address
 from dd_core.errors import SecretResolutionError, SeedDatasetError
 from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
@@ -23,7 +24,7 @@ class HuggingFaceSeedSource(TextFileSource):
     token: SecretStr | None = None
     """Name of the environment variable with the token, for private datasets. A literal token works
     in Python, but it is masked when the configuration is saved."""
-    endpoint: str = "https://huggingface.co"
+    endpoint: Address = "https://huggingface.co"
     """URL of the hub."""
 
     @field_validator("path")

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import Field, field_validator
 
-from dd_core.errors import ValidationColumnError
+from dd_core.declaration.written import Address
+from dd_core.errors import Problem, ValidationColumnError
+from dd_core.kinds.scope import Scope
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
+from dd_core.redaction.registry import register_address
+from dd_core.redaction.rules import WRITTEN_MASK, is_masked, mask_address
 from dd_core.storage.json_codec import dump_json, load_json
 
 if TYPE_CHECKING:
@@ -32,7 +36,7 @@ class RemoteValidatorParams(ValidatorParams):
     """A server that receives `{"data": [row, ...]}` and returns `{"data": [verdict, ...]}`."""
 
     validator_type: Literal["remote"] = "remote"
-    endpoint_url: str
+    endpoint_url: Address
     """URL of the server."""
     output_schema: dict[str, Any] | None = None
     """JSON schema that the response must satisfy; default: not checked."""
@@ -49,8 +53,19 @@ class RemoteValidatorParams(ValidatorParams):
     @classmethod
     def _is_a_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
-            raise ValueError(f"endpoint_url {value!r} must start with http:// or https://")
+            raise ValueError(
+                f"endpoint_url {mask_address(value)!r} must start with http:// or https://"
+            )
         return value
+
+    def problems(self, place: str, targets: Sequence[str], scope: Scope) -> Iterator[Problem]:
+        """A URL whose key was left out when the configuration was written."""
+        if is_masked(self.endpoint_url):
+            yield Problem(
+                f"{place}.validator_params.endpoint_url",
+                f"contains {WRITTEN_MASK} in place of a key, which is left out when a "
+                "configuration is written; enter the key again",
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters without limits and timeouts."""
@@ -97,7 +112,9 @@ class _RemoteValidator(Validator):
 
         from dd_core.retries import retry_async
 
-        params, url = self._params, self._params.endpoint_url
+        params, address = self._params, self._params.endpoint_url
+        register_address(address)
+        url = mask_address(address)
         wait = wait_random_exponential(
             multiplier=0.5, max=_MAX_PAUSE, exp_base=params.retry_backoff
         )
@@ -108,7 +125,7 @@ class _RemoteValidator(Validator):
                 with attempt:
                     try:
                         headers = {"content-type": "application/json"}
-                        response = await client.post(url, content=content, headers=headers)
+                        response = await client.post(address, content=content, headers=headers)
                     except httpx.TransportError as error:
                         raise _TransientError(f"{type(error).__name__} at {url}") from error
                     except (httpx.HTTPError, httpx.InvalidURL) as error:
