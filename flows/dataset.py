@@ -61,6 +61,7 @@ async def generate_dataset(
     version: str | None = None,
     batches_on: str | None = None,
     approve_after_preview: bool = False,
+    trust_config: bool = False,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -88,6 +89,8 @@ async def generate_dataset(
             must have access to `artifact_path`. See docs/many-machines.md.
         approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
             Cannot be combined with `batches_on`.
+        trust_config: Let a configuration from an address import code, read files and choose keys on
+            this machine. Read it first.
     """
     require_approvable(approve_after_preview, batches_on)
     settings = run_config or RunConfig()
@@ -96,8 +99,9 @@ async def generate_dataset(
     storage = await resolve_location(artifact_path)
     if batches_on is not None:
         await require_deployment(batches_on)
+    loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
     plan, directory = _open_directory(
-        load_config(config, providers), providers, settings, storage.location, dataset_name,
+        loaded, providers, settings, storage.location, dataset_name,
         num_records, resume, await resolve_version(version),
     )  # fmt: skip
     batches = _find_missing_batches(

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import report_errors
-
 if TYPE_CHECKING:
     from dd_core.designer.results import DatasetCreationResults
 
@@ -24,7 +22,6 @@ _dataset = click.argument("dataset", type=click.Path(exists=True, file_okay=Fals
     type=click.Path(dir_okay=False),
     help="Write the report to this .html or .svg file.",
 )
-@report_errors
 def report(dataset: str, output: str | None) -> None:
     """Show a statistical report on a dataset.
 
@@ -36,7 +33,6 @@ def report(dataset: str, output: str | None) -> None:
 @click.command()
 @_dataset
 @click.argument("file", type=click.Path(dir_okay=False))
-@report_errors
 def export(dataset: str, file: str) -> None:
     """Export a dataset to a file.
 
@@ -57,7 +53,6 @@ def export(dataset: str, file: str) -> None:
 @click.option("--token", help="Name of the environment variable with the token; default: HF_TOKEN.")
 @click.option("--private", is_flag=True, help="Make the repository private if it is new.")
 @click.option("--tag", "tags", multiple=True, help="Tag of the repository. Can be repeated.")
-@report_errors
 def push(
     dataset: str,
     repository: str,
