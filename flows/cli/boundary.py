@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import traceback
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -79,6 +79,8 @@ def _run(group: click.Group, name: str) -> int:
         return 1
     except SystemExit as error:
         return error.code if isinstance(error.code, int) else int(error.code is not None)
+    except Exception as error:  # the group itself failed, for example to print its help
+        return _say(f"Error: {describe(error)}", 1)
     return result if isinstance(result, int) else 0
 
 
@@ -90,12 +92,14 @@ def _say(message: str, code: int) -> int:
 
 def _flush(code: int) -> int:
     """Write what is still buffered. What cannot be written must not raise when Python exits."""
-    for stream in (sys.stdout, sys.stderr):
+    streams: list[TextIO | None] = [sys.stdout, sys.stderr]
+    for stream in streams:
         try:
-            stream.flush()
+            if stream is not None:  # None if the program was started without it
+                stream.flush()
         except (OSError, ValueError) as error:
-            with contextlib.suppress(OSError, ValueError):
-                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+            with contextlib.suppress(OSError, ValueError, AttributeError):
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())  # pyright: ignore
             if not isinstance(error, BrokenPipeError):
                 _say(f"Error: the output cannot be written: {error}", code)
             code = code or 1

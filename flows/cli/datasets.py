@@ -27,6 +27,8 @@ def report(dataset: str, output: str | None) -> None:
 
     DATASET is the folder of a dataset or of a version.
     """
+    if output is not None and Path(output).suffix not in (".html", ".svg"):
+        raise click.UsageError(f"{output!r} must end with .html or .svg")
     _open_dataset(dataset).load_analysis().to_report(output)
 
 
@@ -38,6 +40,9 @@ def export(dataset: str, file: str) -> None:
 
     Writes the dataset or version in the folder DATASET to FILE (.jsonl, .csv or .parquet).
     """
+    from dd_core.storage.export import require_target
+
+    require_target(file)
     results = _open_dataset(dataset)
     click.echo(f"{results.count_records():,} rows written to {results.export(file)}")
 

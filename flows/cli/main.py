@@ -203,11 +203,12 @@ def preview(
     Generates the rows in memory, without Prefect.
     """
     from dd_core import DataDesigner
+    from dd_core.storage.export import export as write_file, require_target
 
     from .terminal import explain_source, show_rows
 
-    if output is not None and Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
-        raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
+    if output is not None:  # before anything is spent
+        require_target(output)
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
     )
@@ -217,8 +218,6 @@ def preview(
         click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
     click.echo(explain_source(results.plan))
     if output is not None:
-        from dd_core.storage.export import export as write_file
-
         write_file(lambda: [results.table], output)
         click.echo(f"{results.table.num_rows} rows written to {output}")
     sys.exit(0 if len(results.dataset) == num_records else 1)

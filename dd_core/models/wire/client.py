@@ -30,6 +30,7 @@ from dd_core.models.wire.refusals import (
     read_refusal,
 )
 from dd_core.models.wire.transport import MAX_BODY_BYTES, Connections, HttpResponse, LostError
+from dd_core.storage.json_codec import dump_json
 
 Body: TypeAlias = Mapping[str, Any]
 _T = TypeVar("_T")
@@ -140,7 +141,11 @@ class Client:
 
     async def _post(self, url: str, body: Body) -> bytes:
         # The fields of the provider come last, so that they override those of the model.
-        content = orjson.dumps({**body, **self._model, **self._upstream.extra_body})
+        fields = {**body, **self._model, **self._upstream.extra_body}
+        try:
+            content = orjson.dumps(fields)
+        except TypeError:  # integers of more than 64 bits, for example in a JSON schema
+            content = dump_json(fields)
         answer = await self._send("POST", url, self._headers, content)
         if answer.status >= 300:
             raise self._error_for_status(url, answer)
