@@ -74,6 +74,7 @@ class Client:
         timeout: float,
         connections: Connections,
         model: str | None = None,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._upstream = upstream
         self._connections = connections
@@ -85,6 +86,7 @@ class Client:
         self._headers.update(self._wire.headers(key))
         self._headers.update(upstream.extra_headers)
         self._timeout = timeout
+        self._most_bytes = most_bytes
         self._secrets = sorted(set(self._find_secrets(key)), key=len, reverse=True)
 
     @property
@@ -158,7 +160,9 @@ class Client:
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
     ) -> HttpResponse:
         try:
-            return await self._connections.send(method, url, headers, content, self._timeout)
+            return await self._connections.send(
+                method, url, headers, content, self._timeout, self._most_bytes
+            )
         except LostError as error:
             raise self._error_for_lost(error) from error
 
@@ -184,8 +188,8 @@ class Client:
             )
         if error.is_too_long:
             return ModelAPIConnectionError(
-                f"{self._where} sent an answer of more than {MAX_BODY_BYTES // 2**20} MiB, "
-                "which was not read; check the URL"
+                f"{self._where} sent an answer of more than {self._most_bytes / 2**20:g} MiB, which was "
+                "not read; check the URL, or raise the model's `max_response_bytes`"
             )
         return ModelAPIConnectionError(
             f"{self._where} could not be reached ({error.kind}: "

@@ -9,7 +9,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_BODY_BYTES = 128 * 2**20
+from dd_core.models.parameters import MAX_RESPONSE_BYTES
+
+MAX_BODY_BYTES = MAX_RESPONSE_BYTES
 """Longest answer that is read by default."""
 
 
