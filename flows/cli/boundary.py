@@ -32,14 +32,17 @@ class BoundaryGroup(click.Group):
             raise click.ClickException(describe(error)) from None
 
 
-def run_command_line(group: click.Group, name: str) -> None:
-    """Run a group as the program `name` and exit with its code."""
+def run_command_line(group: click.Group, name: str, arguments: list[str] | None = None) -> None:
+    """Run a group as the program `name` and exit with its code.
+
+    `arguments` are those of the process by default.
+    """
     for stream in (sys.stdout, sys.stderr):
         # A terminal may not be able to show a letter, and an argument may not be valid text.
         with contextlib.suppress(AttributeError, ValueError, OSError):
             stream.reconfigure(errors="backslashreplace")  # pyright: ignore
     try:
-        code = _run(group, name)
+        code = _run(group, name, arguments)
     except KeyboardInterrupt:
         code = _say("Interrupted.", _INTERRUPTED)
     sys.exit(_flush(code))
@@ -65,10 +68,10 @@ def describe(error: BaseException) -> str:
     )
 
 
-def _run(group: click.Group, name: str) -> int:
+def _run(group: click.Group, name: str, arguments: list[str] | None) -> int:
     """The exit code of the program."""
     try:
-        result = group.main(prog_name=name, standalone_mode=False)
+        result = group.main(arguments, prog_name=name, standalone_mode=False)
     except click.ClickException as error:
         with contextlib.suppress(OSError):
             error.show()

@@ -208,6 +208,8 @@ def preview(
     from .terminal import explain_source, show_rows
 
     if output is not None:  # before anything is spent
+        if Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
+            raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
         require_target(output)
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
