@@ -188,8 +188,8 @@ class Client:
             )
         if error.is_too_long:
             return ModelAPIConnectionError(
-                f"{self._where} sent an answer of more than {self._most_bytes / 2**20:g} MiB, which was "
-                "not read; check the URL, or raise the model's `max_response_bytes`"
+                f"{self._where} sent an answer of more than {self._most_bytes / 2**20:g} MiB, "
+                "which was not read; check the URL, or raise the model's `max_response_bytes`"
             )
         return ModelAPIConnectionError(
             f"{self._where} could not be reached ({error.kind}: "
