@@ -8,7 +8,8 @@ both, except that one refusal of a model that has answered before does not stop 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from dd_core.redaction.registry import mask_secrets
@@ -37,6 +38,30 @@ def describe_error(error: BaseException) -> str:
         return mask_secrets(f"{type(error).__name__}: {error}")
     except Exception:  # errors of users' code have texts of their own
         return type(error).__name__
+
+
+@contextmanager
+def convert_errors(kind: type[DataDesignerError], message: str) -> Generator[None]:
+    """Raise exceptions that are not of this package as `kind`, with the exception as the cause.
+
+    `message` says what failed; the class and the text of the exception are added to it.
+    """
+    try:
+        yield
+    except DataDesignerError:
+        raise
+    except Exception as error:
+        raise kind(f"{message}: {_summarize(error)}") from error
+
+
+def _summarize(error: Exception) -> str:
+    """An error in one line; errors of Pydantic without the values, which may be keys."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return describe_error(error)
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
 
 
 @dataclass(frozen=True)
@@ -71,6 +96,10 @@ class InvalidConfigError(DataDesignerError):
 
     def __reduce__(self) -> tuple[type[InvalidConfigError], tuple[list[Problem]]]:
         return type(self), (self.problems,)
+
+
+class MissingConfigError(InvalidConfigError, FileNotFoundError):
+    """The file that should contain the configuration does not exist."""
 
 
 class BuilderConfigurationError(DataDesignerError):

@@ -62,6 +62,7 @@ async def generate_dataset(
     version: str | None = None,
     batches_on: str | None = None,
     approve_after_preview: bool = False,
+    trust_config: bool = False,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -89,6 +90,8 @@ async def generate_dataset(
             must have access to `artifact_path`. See docs/many-machines.md.
         approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
             Cannot be combined with `batches_on`.
+        trust_config: Let a configuration from an address import code, read files and choose keys on
+            this machine. Read it first.
     """
     with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
         require_approvable(approve_after_preview, batches_on)
@@ -96,7 +99,7 @@ async def generate_dataset(
         require_references(model_providers or [])
         providers = await load_providers(model_providers)
         storage = await resolve_location(artifact_path)
-        loaded = load_config(config, providers)
+        loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
         if batches_on is not None:
             await require_deployment(batches_on)
             require_no_literal_keys(loaded)

@@ -24,11 +24,13 @@ from pydantic import (
     Discriminator,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    model_validator,
 )
 from pydantic_core import CoreSchema
 
 from dd_core.declaration.loading import ensure_loaded
 from dd_core.declaration.syntax import parse
+from dd_core.declaration.trust import require_trust
 from dd_core.declaration.user_code import hash_source
 from dd_core.redaction.rules import mask_fields
 
@@ -142,6 +144,14 @@ class Kind(Declaration):
         cls.kinds[name] = cls
         if cls.is_in_use:
             _rebuild()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _custom_kinds_need_trust(cls, given: Any) -> Any:
+        """Custom kinds may do anything with what a configuration contains."""
+        if not cls.__module__.startswith("dd_core."):
+            require_trust(f"uses the custom kind {cls.__qualname__!r}")
+        return given
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -28,7 +28,7 @@ from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
 from dd_core.engine.run import open_dataset, record_progress_sometimes, require_ready, require_rows
-from dd_core.errors import BuilderConfigurationError, InvalidConfigError
+from dd_core.errors import BuilderConfigurationError, InvalidConfigError, convert_errors
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.secrets import SecretResolver
@@ -62,8 +62,9 @@ class DataDesigner:
     default, a key is the name of an environment variable or else the key itself.
     `managed_assets_path` is the folder of managed datasets; default: the environment variable
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
-    are stored for tools, which are not run yet. `auto_configure_logging` has no effect, because the
-    application configures logging.
+    are stored for tools, which are not run yet. `trust_config` lets configurations from URLs import
+    code, read files and choose keys on this machine. `auto_configure_logging` has no effect,
+    because the application configures logging.
     """
 
     def __init__(
@@ -78,6 +79,7 @@ class DataDesigner:
         person_reader: None = None,
         mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
         auto_configure_logging: bool = True,
+        trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.artifact_path = artifact_path or "artifacts"
@@ -92,6 +94,7 @@ class DataDesigner:
         self.mcp_providers = [*(mcp_providers or ())]
         self._run_config = run_config or RunConfig()
         self._transport = transport
+        self._trust_config = trust_config
 
     @property
     def info(self) -> Info:
@@ -254,7 +257,7 @@ class DataDesigner:
             artifact_path=artifact_path or self.artifact_path,
             dataset_name=dataset_name,
             num_records=num_records,
-            resume=ResumeMode(resume),
+            resume=_parse_resume(resume),
             managed_assets=self.managed_assets_path,
         )
         settings = self._run_config
@@ -294,7 +297,14 @@ class DataDesigner:
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
             return config.build()
-        return load_config(config, self.providers, self.managed_assets_path)
+        return load_config(
+            config, self.providers, self.managed_assets_path, trust=self._trust_config
+        )
+
+
+def _parse_resume(resume: ResumeMode | str) -> ResumeMode:
+    with convert_errors(InvalidConfigError, "resume cannot be used"):
+        return ResumeMode(resume)
 
 
 def _require_counts(**counts: int) -> None:

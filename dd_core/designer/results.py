@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan
-from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError, convert_errors
 from dd_core.kinds.seeds.dataframe import DataFrameSeedSource
 from dd_core.kinds.seeds.local import LocalFileSeedSource
 from dd_core.kinds.statistics import JudgeProfile
@@ -266,6 +266,7 @@ class DatasetCreationResults(_Results):
         return {name: _row_of(list_paths(path, "*"), index) for name, path in made.items()}
 
 
+@convert_errors(ArtifactStorageError, "the dataset cannot be opened")
 def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
     """Return the results of a dataset on disk, from its own files."""
     written: dict[str, Any] = directory.config().get("data_designer", {})

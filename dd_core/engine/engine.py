@@ -18,7 +18,7 @@ from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.context import RunContext
 from dd_core.engine.gc_pause import GcFreeze
 from dd_core.engine.processing import build_tables
-from dd_core.errors import DataDesignerError
+from dd_core.errors import DataDesignerError, DataDesignerGenerationError, convert_errors
 from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.telemetry import count_rows
@@ -83,10 +83,11 @@ class Engine:
         self._gc_freeze = GcFreeze()
 
     async def __aenter__(self) -> Engine:
-        await self.models.__aenter__()
-        self._context.queues = [model.queue for model in self.models.values()]
-        self._context.watchdog.queues = self._context.queues
-        self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
+        with convert_errors(DataDesignerGenerationError, "the run cannot start"):
+            await self.models.__aenter__()
+            self._context.queues = [model.queue for model in self.models.values()]
+            self._context.watchdog.queues = self._context.queues
+            self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
         self._gc_freeze.freeze()
         self._context.submit(self._load)  # while the readiness check waits for the models
         return self

@@ -19,11 +19,13 @@ from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.engine.engine import Engine
 from dd_core.errors import (
+    ArtifactStorageError,
     BudgetExhaustedError,
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
     InvalidConfigError,
+    convert_errors,
 )
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
@@ -51,6 +53,7 @@ _MOST_TIME_FOR_RECORDS = 1 / 20
 """Share of the run's time: with many parts, recording the progress takes seconds."""
 
 
+@convert_errors(ArtifactStorageError, "the dataset cannot be opened")
 def open_dataset(
     config: DataDesignerConfig,
     providers: Providers,

@@ -13,6 +13,7 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address, Fields, Headers
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
 from dd_core.models.secrets import BLOCK_PREFIX, mask_secret, parse_key_reference
@@ -49,6 +50,12 @@ def _clean_base_url(value: str | None) -> str | None:
     if not value.lower().startswith(("http://", "https://")):
         raise ValueError(f"base_url {mask_address(value)!r} must start with http:// or https://")
     return value
+
+
+def _check_key_variable(name: str | None) -> str | None:
+    if name is not None:
+        require_trust(f"sends the environment variable {name!r} to a server")
+    return name
 
 
 class ModelProvider(Declaration):
@@ -137,6 +144,11 @@ class Endpoint(Declaration):
     def _is_an_address(cls, value: str | None) -> str | None:
         return _clean_base_url(value)
 
+    @field_validator("api_key_env_var")
+    @classmethod
+    def _key_needs_trust(cls, name: str | None) -> str | None:
+        return _check_key_variable(name)
+
 
 class ModelConfig(Declaration):
     """A model and the alias by which columns refer to it."""
@@ -170,6 +182,11 @@ class ModelConfig(Declaration):
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
         return _clean_base_url(value)
+
+    @field_validator("api_key_env_var")
+    @classmethod
+    def _key_needs_trust(cls, name: str | None) -> str | None:
+        return _check_key_variable(name)
 
     @property
     def draws_by_chat(self) -> bool:

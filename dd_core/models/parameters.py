@@ -88,9 +88,12 @@ class ManualDistribution(Declaration):
 Distribution = Annotated[
     UniformDistribution | ManualDistribution, Field(discriminator="distribution_type")
 ]
+MAX_RESPONSE_BYTES = 128 * 2**20
+"""Longest response by default."""
 LIMITS = (
     "max_parallel_requests",
     "timeout",
+    "max_response_bytes",
     "requests_per_minute",
     "tokens_per_minute",
     "input_tokens_per_minute",
@@ -107,6 +110,9 @@ class InferenceParams(Declaration):
     timeout: int | None = Field(default=None, ge=1)
     """Deadline in seconds for a request, from connecting to the last byte of its answer; default:
     60."""
+    max_response_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
+    """Longest response, and longest image behind an address in a response, in bytes after
+    decompression; default: 134217728 (128 MiB). A longer one is not read to its end."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Maximum number of requests started per minute; default: no limit."""
     tokens_per_minute: int | None = Field(default=None, ge=1)

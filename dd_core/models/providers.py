@@ -20,6 +20,7 @@ from dd_core.errors import (
     Problem,
     SecretResolutionError,
     UnknownProviderError,
+    convert_errors,
 )
 from dd_core.models.address import parse_address
 from dd_core.models.config import ModelConfig, ModelProvider
@@ -58,8 +59,8 @@ def load_default_providers() -> list[ModelProvider]:
     path = get_home_directory() / "model_providers.yaml"
     if not path.is_file():
         return [*get_built_in_providers()]
-    listed = _load_list(path, "providers")
-    return [ModelProvider.model_validate(item) for item in listed]
+    with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
+        return [ModelProvider.model_validate(item) for item in _load_list(path, "providers")]
 
 
 def _load_list(path: Path, name: str) -> list[Any]:
@@ -263,13 +264,15 @@ def _check_address(url: str, field: str) -> None:
 
 
 def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:
-    """Whether the model is at the address of its provider."""
+    """Whether the model is at the address of its provider, and not without its encryption."""
     if model.base_url is None:
         return True
     try:
-        return parse_address(model.base_url).host == parse_address(provider.endpoint).host
+        own, expected = parse_address(model.base_url), parse_address(provider.endpoint)
     except ValueError:
         return False
+    is_downgrade = expected.base.startswith("https:") and not own.base.startswith("https:")
+    return own.host == expected.host and not is_downgrade
 
 
 _MEDIUM = {"extra_body": {"reasoning_effort": "medium"}}
@@ -302,7 +305,8 @@ def load_default_models() -> list[ModelConfig]:
     """Load the models in the user's `model_configs.yaml`; default: the built-in ones."""
     path = get_home_directory() / "model_configs.yaml"
     if path.is_file():
-        return [ModelConfig.model_validate(item) for item in _load_list(path, "model_configs")]
+        with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
+            return [ModelConfig.model_validate(item) for item in _load_list(path, "model_configs")]
     return [
         ModelConfig.model_validate(
             {

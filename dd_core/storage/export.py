@@ -4,15 +4,16 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.errors import ArtifactStorageError
+from dd_core.errors import ArtifactStorageError, convert_errors
 from dd_core.storage.json_codec import dump_json
-from dd_core.storage.location import require_folder
+from dd_core.storage.location import require_folder, require_short_name
 from dd_core.storage.schema import is_text
 from dd_core.storage.unify import fit_table, unify_schemas, widen_schema
 
@@ -29,15 +30,7 @@ def export(
 
     `format` defaults to the path's suffix. `tables` is called once for each pass over the dataset.
     """
-    target = Path(path).expanduser()
-    name = (format or target.suffix.removeprefix(".")).lower()
-    if name not in _WRITERS:
-        raise ArtifactStorageError(
-            f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
-        )
-    require_folder(target.parent)
-    if target.is_dir():
-        raise ArtifactStorageError(f"{target} is a folder; name a file")
+    target, name = require_target(path, format)
     # A pass of its own finds the schema, so that only one table at a time is in memory. The tables
     # of a finished dataset have the same schema.
     schemas = [table.schema for table in tables()]
@@ -53,6 +46,28 @@ def export(
     finally:
         staged.unlink(missing_ok=True)
     return target
+
+
+def require_target(path: str | Path, format: str | None = None) -> tuple[Path, str]:  # noqa: A002
+    """Return the file that an export writes and its format.
+
+    Raises `ArtifactStorageError` if the format is unknown or the file cannot be written.
+    """
+    target = Path(path).expanduser()
+    name = (format or target.suffix.removeprefix(".")).lower()
+    if name not in _WRITERS:
+        raise ArtifactStorageError(
+            f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
+        )
+    require_short_name("the file name", target.name)
+    with convert_errors(ArtifactStorageError, f"{target} cannot be written"):
+        require_folder(target.parent)
+        if target.is_dir():
+            raise ArtifactStorageError(f"{target} is a folder; name a file")
+        folder = next(each for each in target.absolute().parents if each.exists())
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise ArtifactStorageError(f"{target} cannot be written, because {folder} is not writable")
+    return target, name
 
 
 def _write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from dd_core.redaction.registry import mask_errors
-
 from .backfill import backfill
+from .boundary import BoundaryGroup, run_command_line
 from .cache import cache
 from .datasets import export, push, report
 from .limits import limits
@@ -21,10 +20,10 @@ from .options import (
     add_config_argument,
     artifacts_option,
     dataset_option,
+    list_uses,
     providers_option,
     read_providers,
     read_settings,
-    report_errors,
     run_config_option,
     seed_option,
     version_option,
@@ -37,10 +36,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of the console script."""
-    mask_errors(cli)(prog_name="ddflows")
+    run_command_line(cli, "ddflows")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=BoundaryGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="prefect-data-designer")
 @click.option(
     "--kinds",
@@ -49,7 +48,8 @@ def main() -> None:
     help="Python file or module that declares custom kinds of columns, samplers, seed sources, "
     "validators or processors. Can be repeated.",
 )
-def cli(kinds: tuple[str, ...]) -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(kinds: tuple[str, ...], debug: bool) -> None:
     """Generate synthetic datasets with Prefect."""
     # Configurations may refer to functions in modules of the current folder.
     if (here := str(Path.cwd())) not in sys.path:
@@ -90,9 +90,8 @@ def cli(kinds: tuple[str, ...]) -> None:
 @run_config_option
 @seed_option
 @providers_option
-@report_errors
 def run(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     num_records: int,
     dataset_name: str,
     artifact_path: str,
@@ -136,9 +135,8 @@ def run(
 @click.option("--version", metavar="NAME", help="Version of the dataset, such as 2026-11-24.")
 @run_config_option
 @providers_option
-@report_errors
 def retry_failed(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     dataset_name: str,
     artifact_path: str,
     version: str | None,
@@ -190,9 +188,8 @@ def retry_failed(
 @run_config_option
 @seed_option
 @providers_option
-@report_errors
 def preview(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     num_records: int,
     output: str | None,
     run_config: str | None,
@@ -206,11 +203,14 @@ def preview(
     Generates the rows in memory, without Prefect.
     """
     from dd_core import DataDesigner
+    from dd_core.storage.export import export as write_file, require_target
 
     from .terminal import explain_source, show_rows
 
-    if output is not None and Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
-        raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
+    if output is not None:  # before anything is spent
+        if Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
+            raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
+        require_target(output)
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
     )
@@ -220,8 +220,6 @@ def preview(
         click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
     click.echo(explain_source(results.plan))
     if output is not None:
-        from dd_core.storage.export import export as write_file
-
         write_file(lambda: [results.table], output)
         click.echo(f"{results.table.num_rows} rows written to {output}")
     sys.exit(0 if len(results.dataset) == num_records else 1)
@@ -246,9 +244,8 @@ def preview(
 )
 @run_config_option
 @providers_option
-@report_errors
 def estimate(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     num_records: int,
     probe_rows: int,
     run_config: str | None,
@@ -273,25 +270,26 @@ def estimate(
 @cli.command()
 @add_config_argument
 @providers_option
-@report_errors
-def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
+def validate(config: DataDesignerConfig, providers: str | None) -> None:
     """Check a configuration and list all problems.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
 
-    Does not call any model.
+    Does not call any model. Also lists what the configuration uses of this machine: code that it
+    imports, files that it reads and keys that it chooses.
     """
     from dd_core import DataDesigner
 
     DataDesigner(model_providers=read_providers(providers)).validate(config)
     click.echo("The configuration is valid.")
+    for use in list_uses():
+        click.echo(f"It {use}.")
 
 
 @cli.command("check-models")
 @add_config_argument
 @providers_option
-@report_errors
-def check_models(config: DataDesignerConfig | str, providers: str | None) -> None:
+def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     """Send one request to every model of a configuration.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.

@@ -24,6 +24,7 @@ from dd_core.kinds.seeds._json import read_json_files
 from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, require_storable, unify_tables
 from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, show_path
 from dd_core.kinds.seeds.seed import SeedTable
+from dd_core.models.wire.download import read_address
 from dd_core.redaction.registry import register_address, register_secret
 
 if TYPE_CHECKING:
@@ -31,6 +32,11 @@ if TYPE_CHECKING:
 
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
+
+_MOST_BYTES = 2_000_000_000
+"""Largest file that is downloaded."""
+_DEADLINE = 900.0
+"""Seconds for the download of one file by HTTP."""
 
 Stamp: TypeAlias = tuple[str, str, int]
 """A file's path, its version or modification time, and its size in bytes."""
@@ -79,8 +85,12 @@ class RemoteFiles:
         return tuple(self._stamp(system, name) for name in found)
 
     def open(self, name: str) -> BinaryIO:
-        """Download a file as a whole."""
+        """Download a file as a whole; raises `ValueError` if it is larger than 2 GB."""
+        if name.startswith(("http://", "https://")):
+            return io.BytesIO(read_address(name, most_bytes=_MOST_BYTES, deadline=_DEADLINE))
         system, _ = self._system()
+        if self._stamp(system, name)[2] > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES // 10**9} GB")
         return io.BytesIO(system.cat_file(name))
 
     def _stamp(self, system: Any, name: str) -> Stamp:

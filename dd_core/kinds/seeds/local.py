@@ -9,6 +9,7 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address
 from dd_core.errors import Problem
 from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, get_suffix, open_table
@@ -32,6 +33,7 @@ class LocalFileSeedSource(TextFileSource):
     def _exists(cls, given: Any) -> str:
         if not isinstance(given, str | Path):
             raise ValueError(f"path must be a string, not {type(given).__name__}")
+        require_trust(f"reads {str(given)!r}")
         suffix = get_suffix(str(given))
         if str(given).startswith("hf://"):
             raise ValueError("use seed_type 'hf' for files on Hugging Face")

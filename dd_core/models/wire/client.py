@@ -34,6 +34,7 @@ from dd_core.models.wire.refusals import (
 from dd_core.models.wire.transport import MAX_BODY_BYTES, Connections, HttpResponse, LostError
 from dd_core.redaction.redactor import MASK, Redactor
 from dd_core.redaction.registry import register_secrets
+from dd_core.storage.json_codec import dump_json
 
 _logger = logging.getLogger(__name__)
 
@@ -82,6 +83,7 @@ class Client:
         connections: Connections,
         model: str | None = None,
         model_body: Body | None = None,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._upstream = upstream
         self._connections = connections
@@ -98,6 +100,7 @@ class Client:
         register_secrets(found)
         self._redactor = Redactor(found)
         self._has_warned = False
+        self._most_bytes = most_bytes
 
     @property
     def provider(self) -> str:
@@ -155,7 +158,11 @@ class Client:
 
     async def _post(self, url: str, body: Body) -> bytes:
         # The fields of the provider come last, so that they override those of the model.
-        content = orjson.dumps({**body, **self._model, **self._upstream.extra_body})
+        fields = {**body, **self._model, **self._upstream.extra_body}
+        try:
+            content = orjson.dumps(fields)
+        except TypeError:  # integers of more than 64 bits, for example in a JSON schema
+            content = dump_json(fields)
         answer = await self._send("POST", url, self._headers, content)
         if answer.status >= 300:
             raise self._error_for_status(url, answer)
@@ -168,7 +175,9 @@ class Client:
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
     ) -> HttpResponse:
         try:
-            return await self._connections.send(method, url, headers, content, self._timeout)
+            return await self._connections.send(
+                method, url, headers, content, self._timeout, self._most_bytes
+            )
         except LostError as error:
             failure = self._error_for_lost(error)
         # Not inside the `except`: the cause holds the request, and the words of the server.
@@ -238,8 +247,8 @@ class Client:
             )
         if error.is_too_long:
             return ModelAPIConnectionError(
-                f"{self._where} sent an answer of more than {MAX_BODY_BYTES // 2**20} MiB, "
-                "which was not read; check the URL"
+                f"{self._where} sent an answer of more than {self._most_bytes / 2**20:g} MiB, "
+                "which was not read; check the URL, or raise the model's `max_response_bytes`"
             )
         return ModelAPIConnectionError(
             f"{self._where} could not be reached ({error.kind}: "
