@@ -15,9 +15,8 @@ from dd_core.engine.processing import process_dataset, unify_dataset
 from dd_core.engine.run import record_outcome, require_ready, require_rows
 from dd_core.quality.acceptance import GateResult, evaluate_gates
 from dd_core.quality.analysis import profile_in_run
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.versions import settle_version
 
 

@@ -34,9 +34,8 @@ from dd_core.models.providers import Providers, load_default_models, load_defaul
 from dd_core.models.secrets import SecretResolver
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
 from dd_core.storage.resume import ResumeMode
 from dd_core.storage.versions import find_current

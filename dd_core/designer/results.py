@@ -19,8 +19,8 @@ from dd_core.kinds.statistics import JudgeProfile
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.report import DatasetProfilerResults
 from dd_core.storage.arrow import read_parquet, read_parquet_facts, to_frame
+from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location, list_paths
 from dd_core.storage.unify import concatenate
 

@@ -20,8 +20,7 @@ from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.kinds.generators import WholeColumn
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.storage.arrow import Values
-from dd_core.storage.batch import Batch
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.journal import Journal, JournalledCells
 
 

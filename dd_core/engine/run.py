@@ -27,8 +27,8 @@ from dd_core.errors import (
 )
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
+from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
 from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
 

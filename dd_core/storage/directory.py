@@ -23,11 +23,11 @@ from dd_core.storage.batch import (
     Batch,
     BatchTables,
     Part,
+    build_failures_table,
     find_gaps,
     find_missing,
     read_part,
 )
-from dd_core.storage.dropped_rows import build_failures_table
 from dd_core.storage.journal import Journal, list_segments
 from dd_core.storage.location import (
     Location,
