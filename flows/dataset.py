@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, cast
 
 from prefect import flow
@@ -95,28 +96,34 @@ async def generate_dataset(
     storage = await resolve_location(artifact_path)
     if batches_on is not None:
         await require_deployment(batches_on)
-    plan, directory = _open_directory(
+    async with _open_directory(
         load_config(config, providers), providers, settings, storage.location, dataset_name,
         num_records, resume, await resolve_version(version),
-    )  # fmt: skip
-    batches = _find_missing_batches(
-        directory, num_records, settings.buffer_size, retry_failed, preview=approve_after_preview
-    )
-    async with open_run(plan, providers, settings, directory, batches) as session:
-        _log_start(session, len(batches))
-        if batches_on is not None:
-            session.address = storage.address_of(directory.path)
-            publish_run(session, providers, num_records, model_providers, retry_failed=retry_failed)
-        steps = _FlowSteps(
-            session,
+    ) as (plan, directory):  # fmt: skip
+        batches = _find_missing_batches(
+            directory,
             num_records,
-            dataset_name,
-            batches_on=batches_on,
-            needs_approval=approve_after_preview,
-            retry_failed=retry_failed,
+            settings.buffer_size,
+            retry_failed,
+            preview=approve_after_preview,
         )
-        result = await complete_run(steps, batches)
-        return await _conclude(session, steps, result, dataset_name)
+        async with open_run(plan, providers, settings, directory, batches) as session:
+            _log_start(session, len(batches))
+            if batches_on is not None:
+                session.address = storage.address_of(directory.path)
+                publish_run(
+                    session, providers, num_records, model_providers, retry_failed=retry_failed
+                )
+            steps = _FlowSteps(
+                session,
+                num_records,
+                dataset_name,
+                batches_on=batches_on,
+                needs_approval=approve_after_preview,
+                retry_failed=retry_failed,
+            )
+            result = await complete_run(steps, batches)
+            return await _conclude(session, steps, result, dataset_name)
 
 
 class _FlowSteps(RunSteps):
@@ -194,7 +201,7 @@ def _open_directory(
     num_records: int,
     resume: ResumeMode,
     version: str | None,
-) -> tuple[Plan, DatasetDirectory]:
+) -> AbstractAsyncContextManager[tuple[Plan, DatasetDirectory]]:
     """The plan and the directory: the one of the version or of this flow run's earlier attempt.
 
     A retried flow run has the same parameters. With `resume="never"`, it would start a second
@@ -211,6 +218,7 @@ def _open_directory(
         num_records=num_records,
         resume=ResumeMode.ALWAYS if earlier else resume,
         version=version,
+        flow_run=str(get_run_id()),
     )
 
 

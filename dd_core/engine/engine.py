@@ -23,6 +23,7 @@ from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.telemetry import count_rows
 from dd_core.models.usage import BudgetTracker, UsageLedger
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.arrow import load_libraries
 from dd_core.storage.batch import Batch, BatchTables, Part
 from dd_core.storage.directory import DatasetDirectory
@@ -59,6 +60,7 @@ class Engine:
         self.remote = RemoteUsage()
         """Usage of other processes that generate batches of this run."""
         self.folder = directory.path if directory else None
+        self._ownership = directory.ownership if directory else None
         self.next_progress_at = 0.0
         """When the progress is next written to the metadata, on the monotonic clock."""
         self._context = RunContext(plan, run_config)
@@ -83,6 +85,8 @@ class Engine:
         self._gc_freeze = GcFreeze()
 
     async def __aenter__(self) -> Engine:
+        if self._ownership is not None:
+            self._ownership.on_loss(self.stop)
         await self.models.__aenter__()
         self._context.queues = [model.queue for model in self.models.values()]
         self._context.watchdog.queues = self._context.queues
@@ -169,7 +173,10 @@ class Engine:
             self._context.rendering,
             preserve_dropped=self.run_config.preserve_dropped_columns,
         )
-        part = directory.write_part(tables)
+        with report_storage_errors(directory.path):
+            if directory.ownership is not None:
+                directory.ownership.require()
+            part = directory.write_part(tables)
         if part.rows:
             count_rows(part.rows, len(part.dropped))
             # Retrying failed rows later needs the other cells of those rows.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -27,10 +28,16 @@ from dd_core.errors import (
 )
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
+from dd_core.storage.resume import (
+    ResumeMode,
+    choose_directory,
+    own_directory,
+    require_room_for,
+)
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_RECORDS = 1.0
@@ -51,7 +58,8 @@ _MOST_TIME_FOR_RECORDS = 1 / 20
 """Share of the run's time: with many parts, recording the progress takes seconds."""
 
 
-def open_dataset(
+@asynccontextmanager
+async def open_dataset(
     config: DataDesignerConfig,
     providers: Providers,
     run_config: RunConfig,
@@ -62,32 +70,74 @@ def open_dataset(
     resume: ResumeMode,
     managed_assets: Path | None = None,
     version: str | None = None,
-) -> tuple[Plan, DatasetDirectory]:
-    """Check the configuration, then choose the dataset's directory and seed.
+    flow_run: str | None = None,
+) -> AsyncGenerator[tuple[Plan, DatasetDirectory]]:
+    """Check the configuration, choose the dataset's directory and seed, and own it for the block.
 
     A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
-    continued there.
+    continued there. `flow_run` is the id of the flow run, if there is one.
+
+    Raises `DatasetInUseError` if another process is generating the dataset. What the storage
+    refuses, in the block too, is raised as `ArtifactStorageError`.
     """
-    is_versioned = version is not None
     unseeded = check_plan(
-        config, providers, run_config, num_records, has_versions=is_versioned, assets=managed_assets
+        config,
+        providers,
+        run_config,
+        num_records,
+        has_versions=version is not None,
+        assets=managed_assets,
     )
     hashes = config.fingerprint()
-    placed = DatasetDirectory.place(artifact_path, dataset_name, version)
     expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
-    directory = choose_directory(placed, resume, run_config.seed, expected)
-    stored = directory.seed if directory.seed is not None else secrets.randbits(32)
-    plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
-    for warning in plan.warnings:
-        _logger.warning("%s", warning)
-    require_room_for(directory, num_records)
+
+    def choose() -> DatasetDirectory:
+        placed = DatasetDirectory.place(artifact_path, dataset_name, version)
+        return choose_directory(placed, resume, run_config.seed, expected)
+
+    with report_storage_errors(_name_place(artifact_path, dataset_name)):
+        async with own_directory(
+            choose,
+            wait=run_config.wait_for_owner,
+            flow_run=flow_run,
+            is_new=resume is ResumeMode.NEVER and version is None,
+        ) as directory:
+            stored = directory.seed if directory.seed is not None else secrets.randbits(32)
+            plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
+            for warning in plan.warnings:
+                _logger.warning("%s", warning)
+            require_room_for(directory, num_records)
+            _describe_run(
+                directory,
+                plan,
+                run_config,
+                num_records,
+                **hashes,
+                plan_hash=unseeded.fingerprint,
+                dataset_name=directory.path.name if version is None else dataset_name,
+                version=version,
+            )
+            yield plan, directory
+
+
+def _name_place(artifact_path: str | Location, dataset_name: str) -> Location | str:
+    if isinstance(artifact_path, str):
+        return f"{artifact_path.rstrip('/')}/{dataset_name}"
+    return artifact_path / dataset_name
+
+
+def _describe_run(
+    directory: DatasetDirectory,
+    plan: Plan,
+    run_config: RunConfig,
+    num_records: int,
+    **fields: Any,
+) -> None:
+    """Write to the directory what the run is about to generate."""
     first_target = directory.metadata.original_target_num_records or num_records
     directory.write_metadata(
-        **hashes,
+        **fields,
         **_origin(plan),
-        plan_hash=unseeded.fingerprint,
-        dataset_name=dataset_name if is_versioned else directory.path.name,
-        version=version,
         seed=plan.seed,
         target_num_records=num_records,
         original_target_num_records=first_target,
@@ -100,7 +150,6 @@ def open_dataset(
     directory.write_text(CONFIG, BuilderConfig.of(plan.config).to_json() or "")
     if directory.read_text(_README) is None:
         directory.write_text(_README, _CARD.format(rows=ROWS_FOLDER, config=CONFIG))
-    return plan, directory
 
 
 def check_plan(

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
+from dd_core.storage.access.ownership import OWNER, DatasetOwnership
 from dd_core.storage.arrow import encode_parquet, read_parquet, read_parquet_facts
 from dd_core.storage.batch import (
     ROWS_KEY,
@@ -74,6 +75,10 @@ class DatasetDirectory:
         self.path = path
         self.version = version
         """Name of the version that the folder holds, if any."""
+        self.ownership: DatasetOwnership | None = None
+        """The right of this process to generate the dataset, while it has it."""
+        for folder in (ROWS_FOLDER, GENERATED_FOLDER, JOURNAL, _DROPPED, _FAILED, _PROCESSORS):
+            require_folder(path / folder)
         self.metadata = self._read_metadata()
 
     @classmethod
@@ -96,8 +101,8 @@ class DatasetDirectory:
 
     @property
     def has_content(self) -> bool:
-        """Whether the directory exists and is not empty."""
-        return self.path.is_dir() and any(self.path.iterdir())
+        """Whether the directory exists and contains more than the claims of processes."""
+        return self.path.is_dir() and any(each.name != OWNER for each in self.path.iterdir())
 
     @property
     def accepted(self) -> bool | None:

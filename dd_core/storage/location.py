@@ -99,11 +99,16 @@ def put(path: Location, content: bytes | memoryview) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = stage_path(path)
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:  # a full disk needs the space
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise
 
 
 def read_content(path: Location) -> bytes:
@@ -115,6 +120,20 @@ def read_content(path: Location) -> bytes:
         return path.read_bytes()
     content: bytes = _filesystem(path).cat_file(path.path)
     return content
+
+
+def read_modified(path: Location) -> float | None:
+    """When a file was last written, in seconds since 1970 by the clock of its storage.
+
+    None if the storage does not say so. Raises `FileNotFoundError` if there is no such file.
+    """
+    if isinstance(path, Path):
+        return path.stat().st_mtime
+    try:
+        modified: float = _filesystem(path).modified(path.path).timestamp()
+        return modified
+    except (NotImplementedError, AttributeError, KeyError):
+        return None
 
 
 def stage_path(path: Path) -> Path:
