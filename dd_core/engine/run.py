@@ -6,7 +6,7 @@ import logging
 import secrets
 import time
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -20,10 +20,12 @@ from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.engine.engine import Engine
 from dd_core.errors import (
+    ArtifactStorageError,
     BudgetExhaustedError,
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
+    DatasetInUseError,
     InvalidConfigError,
 )
 from dd_core.models.providers import Providers
@@ -77,8 +79,8 @@ async def open_dataset(
     A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
     continued there. `flow_run` is the id of the flow run, if there is one.
 
-    Raises `DatasetInUseError` if another process is generating the dataset. What the storage
-    refuses, in the block too, is raised as `ArtifactStorageError`.
+    Raises `DatasetInUseError` if another process is generating the dataset, and
+    `ArtifactStorageError` if the storage refuses what is needed.
     """
     unseeded = check_plan(
         config,
@@ -95,13 +97,16 @@ async def open_dataset(
         placed = DatasetDirectory.place(artifact_path, dataset_name, version)
         return choose_directory(placed, resume, run_config.seed, expected)
 
-    with report_storage_errors(_name_place(artifact_path, dataset_name)):
-        async with own_directory(
-            choose,
-            wait=run_config.wait_for_owner,
-            flow_run=flow_run,
-            is_new=resume is ResumeMode.NEVER and version is None,
-        ) as directory:
+    async with AsyncExitStack() as stack:
+        with report_storage_errors(_name_place(artifact_path, dataset_name)):
+            directory = await stack.enter_async_context(
+                own_directory(
+                    choose,
+                    wait=run_config.wait_for_owner,
+                    flow_run=flow_run,
+                    is_new=resume is ResumeMode.NEVER and version is None,
+                )
+            )
             stored = directory.seed if directory.seed is not None else secrets.randbits(32)
             plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
             for warning in plan.warnings:
@@ -117,7 +122,7 @@ async def open_dataset(
                 dataset_name=directory.path.name if version is None else dataset_name,
                 version=version,
             )
-            yield plan, directory
+        yield plan, directory
 
 
 def _name_place(artifact_path: str | Location, dataset_name: str) -> Location | str:
@@ -223,6 +228,27 @@ def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     directory.tidy()
     directory.write_metadata(times={name: asdict(t) for name, t in engine.timings().items()})
     return record_progress(directory, engine)
+
+
+def explain_storage_failure(
+    engine: Engine, directory: DatasetDirectory, error: ArtifactStorageError
+) -> ArtifactStorageError:
+    """Add to the failure of a storage what is kept, and how to continue.
+
+    The usage is recorded if there is room for it.
+    """
+    if isinstance(error, DatasetInUseError):
+        return error  # what is kept is the other process's to say
+    written: int | None = None
+    with suppress(OSError, ArtifactStorageError):
+        written = record_progress(directory, engine)
+    target = directory.metadata.target_num_records
+    rows = "" if written is None else f"{written} of {target} rows, and "
+    lost = f", except {engine.lost_cells} cells" if engine.lost_cells else ""
+    return ArtifactStorageError(
+        f"the run was stopped: {error}. {directory.path} keeps {rows}the finished cells of all "
+        f"unfinished rows{lost}. Run again with resume='if_possible' to continue"
+    )
 
 
 async def require_ready(engine: Engine) -> None:

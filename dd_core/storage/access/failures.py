@@ -24,7 +24,7 @@ _LIBRARIES = frozenset(
 _SHORTEST_SECRET = 4
 _LONGEST_TEXT = 300
 
-_FULL = "no space is left; free some space there, then run again"
+_FULL = "No space left on the device, or no inodes; free some there, then run again"
 _FORBIDDEN = "permission denied; check the permissions and credentials"
 _NOT_A_FOLDER = "a file is where a folder is needed; move it, or choose another path"
 _SENTENCES = {
@@ -46,13 +46,10 @@ _SENTENCES = {
 }
 
 
-class _OnStorage(Protocol):
-    """An object that stands for something in a storage."""
+class _Stored(Protocol):
+    """An object that stands for a folder in a storage."""
 
-    @property
-    def place(self) -> Location | str:
-        """The folder or address that errors name."""
-        ...
+    path: Location
 
 
 @contextmanager
@@ -66,17 +63,17 @@ def report_storage_errors(place: Location | str) -> Generator[None]:
         raise failure from error
 
 
-_S = TypeVar("_S", bound=_OnStorage)
+_S = TypeVar("_S", bound=_Stored)
 
 
-def report_errors_of_storage(
+def report_own_storage_errors(
     method: Callable[Concatenate[_S, _P], _T],
 ) -> Callable[Concatenate[_S, _P], _T]:
     """Decorate a method, so that what the storage of its object refuses has one class."""
 
     @wraps(method)
     def guarded(self: _S, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-        with report_storage_errors(self.place):
+        with report_storage_errors(self.path):
             return method(self, *args, **kwargs)
 
     return guarded
