@@ -36,8 +36,8 @@ from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.location import Location
 from dd_core.storage.resume import (
     ResumeMode,
+    acquire_directory,
     choose_directory,
-    own_directory,
     require_room_for,
 )
 
@@ -100,17 +100,14 @@ async def open_dataset(
     async with AsyncExitStack() as stack:
         with report_storage_errors(_name_place(artifact_path, dataset_name)):
             directory = await stack.enter_async_context(
-                own_directory(
+                acquire_directory(
                     choose,
                     wait=run_config.wait_for_owner,
                     flow_run=flow_run,
                     is_new=resume is ResumeMode.NEVER and version is None,
                 )
             )
-            stored = directory.seed if directory.seed is not None else secrets.randbits(32)
-            plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
-            for warning in plan.warnings:
-                _logger.warning("%s", warning)
+            plan = _choose_seed(unseeded, run_config, directory)
             require_room_for(directory, num_records)
             _describe_run(
                 directory,
@@ -123,6 +120,14 @@ async def open_dataset(
                 version=version,
             )
         yield plan, directory
+
+
+def _choose_seed(unseeded: Plan, run_config: RunConfig, directory: DatasetDirectory) -> Plan:
+    stored = directory.seed if directory.seed is not None else secrets.randbits(32)
+    plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
+    for warning in plan.warnings:
+        _logger.warning("%s", warning)
+    return plan
 
 
 def _name_place(artifact_path: str | Location, dataset_name: str) -> Location | str:

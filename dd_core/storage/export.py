@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.json_codec import dump_json
 from dd_core.storage.location import require_folder
 from dd_core.storage.schema import is_text
@@ -38,20 +39,21 @@ def export(
     require_folder(target.parent)
     if target.is_dir():
         raise ArtifactStorageError(f"{target} is a folder; name a file")
-    # A pass of its own finds the schema, so that only one table at a time is in memory. The tables
-    # of a finished dataset have the same schema.
-    schemas = [table.schema for table in tables()]
-    schema = unify_schemas(schemas)
-    if any(not each.equals(schema) for each in schemas):
-        for table in tables():
-            schema = widen_schema(schema, table)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.partial")
-    try:
-        _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
-        staged.replace(target)
-    finally:
-        staged.unlink(missing_ok=True)
+    with report_storage_errors(target):
+        # A pass of its own finds the schema, so that only one table at a time is in memory. The
+        # tables of a finished dataset have the same schema.
+        schemas = [table.schema for table in tables()]
+        schema = unify_schemas(schemas)
+        if any(not each.equals(schema) for each in schemas):
+            for table in tables():
+                schema = widen_schema(schema, table)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.partial")
+        try:
+            _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
+            staged.replace(target)
+        finally:
+            staged.unlink(missing_ok=True)
     return target
 
 

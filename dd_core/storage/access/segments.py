@@ -76,7 +76,7 @@ class AppendedSegment:
         self._path: Path | None = None
         self._is_empty = True
         self._synced = 0.0
-        self._left = bytearray()
+        self._left = b""
         """Lines that have not been stored."""
 
     def open(self) -> None:
@@ -122,11 +122,11 @@ class AppendedSegment:
             if torn := written - whole:
                 self._undo(file, torn)
             self._is_empty = self._is_empty and not whole
-            del self._left[:whole]
+            self._left = self._left[whole:]
             raise
         if written:
             self._is_empty = False
-            self._left.clear()
+            self._left = b""
 
     def _undo(self, file: int, size: int) -> None:
         """Remove a line that was cut off; if that fails, the next lines get another file."""
