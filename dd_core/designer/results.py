@@ -251,9 +251,10 @@ class DatasetCreationResults(_Results):
         """
         from dd_core.designer.hub import HuggingFaceHubClient
 
-        return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
-            self.dataset_path, repo_id, description, private=private, tags=tags
-        )
+        with report_storage_errors(self.dataset_path):
+            return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
+                self.dataset_path, repo_id, description, private=private, tags=tags
+            )
 
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
         """A builder with the same models, seeded with this dataset or with some of its columns."""

@@ -209,11 +209,16 @@ def preview(
     Generates the rows in memory, without Prefect.
     """
     from dd_core import DataDesigner
+    from dd_core.storage.access.failures import report_storage_errors
+    from dd_core.storage.access.trial import write_trial
 
     from .terminal import explain_source, show_rows
 
     if output is not None and Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
         raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
+    if output is not None:  # before anything is spent
+        with report_storage_errors(output):
+            write_trial(Path(output).parent)
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
     )

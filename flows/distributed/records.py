@@ -19,12 +19,13 @@ from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import ArtifactStorageError, DataDesignerError, DataDesignerGenerationError
 from dd_core.models.config import ModelProvider
 from dd_core.models.usage import Budget
+from dd_core.storage.batch import DroppedRow
 
 from ..session import BatchProgress
 
 if TYPE_CHECKING:
-    from dd_core.storage.batch import DroppedRow
-from dd_core.storage.directory import DatasetDirectory
+    from dd_core.storage.directory import DatasetDirectory
+
 
 _FOLDER = "batches"
 _RUN = f"{_FOLDER}/run.json"
