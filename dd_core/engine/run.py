@@ -82,13 +82,9 @@ async def open_dataset(
     Raises `DatasetInUseError` if another process is generating the dataset, and
     `ArtifactStorageError` if the storage refuses what is needed.
     """
+    is_versioned = version is not None
     unseeded = check_plan(
-        config,
-        providers,
-        run_config,
-        num_records,
-        has_versions=version is not None,
-        assets=managed_assets,
+        config, providers, run_config, num_records, has_versions=is_versioned, assets=managed_assets
     )
     hashes = config.fingerprint()
     expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
@@ -104,7 +100,7 @@ async def open_dataset(
                     choose,
                     wait=run_config.wait_for_owner,
                     flow_run=flow_run,
-                    is_new=resume is ResumeMode.NEVER and version is None,
+                    is_new=resume is ResumeMode.NEVER and not is_versioned,
                 )
             )
             plan = _choose_seed(unseeded, run_config, directory)
@@ -116,7 +112,7 @@ async def open_dataset(
                 num_records,
                 **hashes,
                 plan_hash=unseeded.fingerprint,
-                dataset_name=directory.path.name if version is None else dataset_name,
+                dataset_name=dataset_name if is_versioned else directory.path.name,
                 version=version,
             )
         yield plan, directory
