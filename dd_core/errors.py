@@ -149,7 +149,14 @@ class ColumnIncompleteError(DataDesignerGenerationError):
 
 
 class ArtifactStorageError(DataDesignerError):
-    """The dataset directory cannot be used as requested."""
+    """A dataset's folder or object storage cannot be used. The message says why, and what to do.
+
+    Errors of disks, of object storage and of credentials are raised as this class.
+    """
+
+
+class DatasetInUseError(ArtifactStorageError):
+    """Another process generates the dataset. The message says which."""
 
 
 class SeedDatasetError(DataDesignerError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, cast
 
 from prefect.client.schemas.objects import State
@@ -22,9 +23,8 @@ from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
 from dd_core.redaction.registry import mask_raised
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location, list_paths
 
 from .approval import put_preview_first, require_approvable, require_approval
@@ -103,27 +103,27 @@ async def generate_dataset(
         if batches_on is not None:
             await require_deployment(batches_on)
             require_no_literal_keys(loaded)
-        plan, directory = _open_directory(
+        async with _open_directory(
             loaded, providers, settings, storage.location, dataset_name,
             num_records, resume, await resolve_version(version),
-        )  # fmt: skip
-        batches = _find_missing_batches(
-            directory, num_records, settings.buffer_size, retry_failed,
-            preview=approve_after_preview,
-        )  # fmt: skip
-        async with open_run(plan, providers, settings, directory, batches) as session:
-            _log_start(session, len(batches))
-            if batches_on is not None:
-                session.address = storage.address_of(directory.path)
-                publish_run(
-                    session, providers, num_records, model_providers, retry_failed=retry_failed
-                )
-            steps = _FlowSteps(
-                session, num_records, dataset_name, batches_on=batches_on,
-                needs_approval=approve_after_preview, retry_failed=retry_failed,
+        ) as (plan, directory):  # fmt: skip
+            batches = _find_missing_batches(
+                directory, num_records, settings.buffer_size, retry_failed,
+                preview=approve_after_preview,
             )  # fmt: skip
-            result = await complete_run(steps, batches)
-            return await _conclude(session, steps, result, dataset_name)
+            async with open_run(plan, providers, settings, directory, batches) as session:
+                _log_start(session, len(batches))
+                if batches_on is not None:
+                    session.address = storage.address_of(directory.path)
+                    publish_run(
+                        session, providers, num_records, model_providers, retry_failed=retry_failed
+                    )
+                steps = _FlowSteps(
+                    session, num_records, dataset_name, batches_on=batches_on,
+                    needs_approval=approve_after_preview, retry_failed=retry_failed,
+                )  # fmt: skip
+                result = await complete_run(steps, batches)
+                return await _conclude(session, steps, result, dataset_name)
 
 
 class _FlowSteps(RunSteps):
@@ -201,7 +201,7 @@ def _open_directory(
     num_records: int,
     resume: ResumeMode,
     version: str | None,
-) -> tuple[Plan, DatasetDirectory]:
+) -> AbstractAsyncContextManager[tuple[Plan, DatasetDirectory]]:
     """The plan and the directory: the one of the version or of this flow run's earlier attempt.
 
     A retried flow run has the same parameters. With `resume="never"`, it would start a second
@@ -218,6 +218,7 @@ def _open_directory(
         num_records=num_records,
         resume=ResumeMode.ALWAYS if earlier else resume,
         version=version,
+        flow_run=str(get_run_id()),
     )
 
 

@@ -35,9 +35,9 @@ from dd_core.models.secrets import SecretResolver
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors
-from dd_core.storage.batch import Batch
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
 from dd_core.storage.resume import ResumeMode
 from dd_core.storage.versions import find_current
@@ -219,9 +219,10 @@ class DataDesigner:
         When continuing, `retry_failed` also retries rows that failed in an earlier run.
         `on_batch_complete` is called with each written file.
 
-        Raises `InvalidConfigError` before anything is spent, `DataDesignerGenerationError` if the
-        run was stopped or produced no rows, and `GatesFailedError` if the dataset failed its gates.
-        Finished work is kept.
+        Raises `InvalidConfigError` before anything is spent, and so `DatasetInUseError` if another
+        process is generating the dataset. Raises `ArtifactStorageError` if the storage cannot be
+        used or becomes full, `DataDesignerGenerationError` if the run was stopped or produced no
+        rows, and `GatesFailedError` if the dataset failed its gates. Finished work is kept.
         """
         return run_blocking(
             lambda: self.acreate(
@@ -250,27 +251,30 @@ class DataDesigner:
         """Like `create`, for callers with a running event loop."""
         _require_counts(num_records=num_records)
         num_records = int(num_records)  # metadata cannot hold an integer of NumPy
-        plan, directory = open_dataset(
+        settings = self._run_config
+        async with open_dataset(
             self._config_of(config),
             self.providers,
-            self._run_config,
+            settings,
             artifact_path=artifact_path or self.artifact_path,
             dataset_name=dataset_name,
             num_records=num_records,
             resume=_parse_resume(resume),
             managed_assets=self.managed_assets_path,
-        )
-        settings = self._run_config
-        batches = directory.missing(num_records, settings.buffer_size, retry_failed=retry_failed)
-        async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
-            steps = _LibrarySteps(engine, directory, num_records, on_batch_complete)
-            result = await complete_run(steps, batches)
-            if result.rows_written < num_records:
-                _logger.warning("%d of %d rows were generated", result.rows_written, num_records)
-            require_passed(directory, result.gates)
-            return DatasetCreationResults(
-                directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+        ) as (plan, directory):
+            batches = directory.missing(
+                num_records, settings.buffer_size, retry_failed=retry_failed
             )
+            async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
+                steps = _LibrarySteps(engine, directory, num_records, on_batch_complete)
+                result = await complete_run(steps, batches)
+                rows = result.rows_written
+                if rows < num_records:
+                    _logger.warning("%d of %d rows were generated", rows, num_records)
+                require_passed(directory, result.gates)
+                return DatasetCreationResults(
+                    directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+                )
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
         """Open the results of an existing dataset, whichever run created it.
@@ -278,9 +282,10 @@ class DataDesigner:
         If the dataset has versions, `version` defaults to the latest. Raises `ArtifactStorageError`
         if the dataset does not exist.
         """
-        return open_results(
-            find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
-        )
+        with report_storage_errors(f"{self.artifact_path}/{dataset_name}"):
+            return open_results(
+                find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
+            )
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         plan = compile_plan(

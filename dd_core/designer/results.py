@@ -12,15 +12,21 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan
-from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError, convert_errors
+from dd_core.errors import (
+    ArtifactStorageError,
+    DataDesignerError,
+    DataDesignerGenerationError,
+    convert_errors,
+)
 from dd_core.kinds.seeds.dataframe import DataFrameSeedSource
 from dd_core.kinds.seeds.local import LocalFileSeedSource
 from dd_core.kinds.statistics import JudgeProfile
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.report import DatasetProfilerResults
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.arrow import read_parquet, read_parquet_facts, to_frame
-from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.batch import DroppedRow
+from dd_core.storage.directory import CONFIG, DatasetDirectory
 from dd_core.storage.location import Location, list_paths
 from dd_core.storage.unify import concatenate
 
@@ -203,7 +209,8 @@ class DatasetCreationResults(_Results):
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """Load the additional table that a processor made, as a DataFrame."""
         folder = self.get_path_to_processor_artifacts(processor_name)
-        return to_frame(concatenate([read_parquet(path) for path in list_paths(folder, "*")]))
+        with report_storage_errors(folder):
+            return to_frame(concatenate([read_parquet(path) for path in list_paths(folder, "*")]))
 
     def count_records(self) -> int:
         """Count the rows in the dataset, from the files' metadata."""
@@ -220,7 +227,8 @@ class DatasetCreationResults(_Results):
         """Load the profile of the dataset, or compute it from the files if none is up to date."""
         from dd_core.quality.analysis import load_analysis
 
-        return load_analysis(self.directory, self.plan, self.num_requested)
+        with report_storage_errors(self.dataset_path):
+            return load_analysis(self.directory, self.plan, self.num_requested)
 
     def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
         """Write the dataset to one `jsonl`, `csv` or `parquet` file, one batch at a time."""
@@ -244,9 +252,10 @@ class DatasetCreationResults(_Results):
         """
         from dd_core.designer.hub import HuggingFaceHubClient
 
-        return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
-            self.dataset_path, repo_id, description, private=private, tags=tags
-        )
+        with report_storage_errors(self.dataset_path):
+            return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
+                self.dataset_path, repo_id, description, private=private, tags=tags
+            )
 
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
         """A builder with the same models, seeded with this dataset or with some of its columns."""
@@ -269,14 +278,27 @@ class DatasetCreationResults(_Results):
 @convert_errors(ArtifactStorageError, "the dataset cannot be opened")
 def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
     """Return the results of a dataset on disk, from its own files."""
-    written: dict[str, Any] = directory.config().get("data_designer", {})
-    seed: dict[str, Any] | None = written.get("seed_config")
-    if seed is not None and seed["source"]["seed_type"] == "df":
-        written["seed_config"] = None  # a DataFrame is not stored with the configuration
-    config = DataDesignerConfig.model_validate(written)
+    config = _read_config(directory)
     plan = Plan(config=config, columns={}, models=(), seed=directory.seed or 0, warnings=())
     target = directory.metadata.target_num_records
     return DatasetCreationResults(directory, plan, target)
+
+
+def _read_config(directory: DatasetDirectory) -> DataDesignerConfig:
+    """The configuration of a dataset; raises `ArtifactStorageError` if it is not one."""
+    try:
+        written: dict[str, Any] = directory.config()["data_designer"]
+        seed: dict[str, Any] | None = written.get("seed_config")
+        if seed is not None and seed["source"]["seed_type"] == "df":
+            written["seed_config"] = None  # a DataFrame is not stored with the configuration
+        return DataDesignerConfig.model_validate(written)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DataDesignerError):
+            raise
+        raise ArtifactStorageError(
+            f"{directory.path / CONFIG} does not contain the configuration of a dataset "
+            f"({type(error).__name__}); restore the file"
+        ) from error
 
 
 def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:

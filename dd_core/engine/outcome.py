@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.engine.values import BatchValues
 from dd_core.storage.arrow import ColumnTypes, make_field
-from dd_core.storage.batch import Batch, NumberedRow
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.batch import Batch, DroppedRow, NumberedRow
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -24,15 +25,22 @@ from dd_core.errors import (
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
+    DatasetInUseError,
     InvalidConfigError,
     convert_errors,
 )
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
-from dd_core.storage.location import Location, require_writable
-from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
+from dd_core.storage.location import Location
+from dd_core.storage.resume import (
+    ResumeMode,
+    acquire_directory,
+    choose_directory,
+    require_room_for,
+)
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_RECORDS = 1.0
@@ -53,8 +61,8 @@ _MOST_TIME_FOR_RECORDS = 1 / 20
 """Share of the run's time: with many parts, recording the progress takes seconds."""
 
 
-@convert_errors(ArtifactStorageError, "the dataset cannot be opened")
-def open_dataset(
+@asynccontextmanager
+async def open_dataset(
     config: DataDesignerConfig,
     providers: Providers,
     run_config: RunConfig,
@@ -65,33 +73,78 @@ def open_dataset(
     resume: ResumeMode,
     managed_assets: Path | None = None,
     version: str | None = None,
-) -> tuple[Plan, DatasetDirectory]:
-    """Check the configuration, then choose the dataset's directory and seed.
+    flow_run: str | None = None,
+) -> AsyncGenerator[tuple[Plan, DatasetDirectory]]:
+    """Check the configuration, choose the dataset's directory and seed, and own it for the block.
 
     A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
-    continued there.
+    continued there. `flow_run` is the id of the flow run, if there is one.
+
+    Raises `DatasetInUseError` if another process generates the dataset, and `ArtifactStorageError`.
     """
     is_versioned = version is not None
     unseeded = check_plan(
         config, providers, run_config, num_records, has_versions=is_versioned, assets=managed_assets
     )
     hashes = config.fingerprint()
-    placed = DatasetDirectory.place(artifact_path, dataset_name, version)
     expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
-    directory = choose_directory(placed, resume, run_config.seed, expected)
+
+    def choose() -> DatasetDirectory:
+        placed = DatasetDirectory.place(artifact_path, dataset_name, version)
+        return choose_directory(placed, resume, run_config.seed, expected)
+
+    async with AsyncExitStack() as stack:
+        with (
+            convert_errors(ArtifactStorageError, "the dataset cannot be opened"),
+            report_storage_errors(_name_place(artifact_path, dataset_name)),
+        ):
+            directory = await stack.enter_async_context(
+                acquire_directory(
+                    choose, wait=run_config.wait_for_owner, flow_run=flow_run,
+                    is_new=resume is ResumeMode.NEVER and not is_versioned,
+                )
+            )  # fmt: skip
+            plan = _choose_seed(unseeded, run_config, directory)
+            require_room_for(directory, num_records)
+            _describe_run(
+                directory,
+                plan,
+                run_config,
+                num_records,
+                **hashes,
+                plan_hash=unseeded.fingerprint,
+                dataset_name=dataset_name if is_versioned else directory.path.name,
+                version=version,
+            )
+        yield plan, directory
+
+
+def _choose_seed(unseeded: Plan, run_config: RunConfig, directory: DatasetDirectory) -> Plan:
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
     for warning in plan.warnings:
         _logger.warning("%s", warning)
-    require_room_for(directory, num_records)
-    require_writable(directory.path)
+    return plan
+
+
+def _name_place(artifact_path: str | Location, dataset_name: str) -> Location | str:
+    if isinstance(artifact_path, str):
+        return f"{artifact_path.rstrip('/')}/{dataset_name}"
+    return artifact_path / dataset_name
+
+
+def _describe_run(
+    directory: DatasetDirectory,
+    plan: Plan,
+    run_config: RunConfig,
+    num_records: int,
+    **fields: Any,
+) -> None:
+    """Write to the directory what the run is about to generate."""
     first_target = directory.metadata.original_target_num_records or num_records
     directory.write_metadata(
-        **hashes,
+        **fields,
         **_origin(plan),
-        plan_hash=unseeded.fingerprint,
-        dataset_name=dataset_name if is_versioned else directory.path.name,
-        version=version,
         seed=plan.seed,
         target_num_records=num_records,
         original_target_num_records=first_target,
@@ -104,7 +157,6 @@ def open_dataset(
     directory.write_text(CONFIG, BuilderConfig.of(plan.config).to_json() or "")
     if directory.read_text(_README) is None:
         directory.write_text(_README, _CARD.format(rows=ROWS_FOLDER, config=CONFIG))
-    return plan, directory
 
 
 def check_plan(
@@ -178,6 +230,27 @@ def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     directory.tidy()
     directory.write_metadata(times={name: asdict(t) for name, t in engine.timings().items()})
     return record_progress(directory, engine)
+
+
+def explain_storage_failure(
+    engine: Engine, directory: DatasetDirectory, error: ArtifactStorageError
+) -> ArtifactStorageError:
+    """Add to the failure of a storage what is kept, and how to continue.
+
+    The usage is recorded if there is room for it.
+    """
+    if isinstance(error, DatasetInUseError):
+        return error  # what is kept is the other process's to say
+    written: int | None = None
+    with suppress(OSError, ArtifactStorageError):
+        written = record_progress(directory, engine)
+    target = directory.metadata.target_num_records
+    rows = "" if written is None else f"{written} of {target} rows, and "
+    lost = f", except {engine.lost_cells} cells" if engine.lost_cells else ""
+    return ArtifactStorageError(
+        f"the run was stopped: {error}. {directory.path} keeps {rows}the finished cells of all "
+        f"unfinished rows{lost}. Run again with resume='if_possible' to continue"
+    )
 
 
 async def require_ready(engine: Engine) -> None:

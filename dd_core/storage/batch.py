@@ -1,4 +1,4 @@
-"""Batches and their parts: Parquet files that record which rows of the dataset they cover."""
+"""Batches, the rows dropped from them, and their parts: Parquet files that say what they cover."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dd_core.errors import DataDesignerError
 from dd_core.storage.arrow import read_parquet_facts
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
+from dd_core.storage.values import admit_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -68,6 +69,36 @@ class Part:
     path: Location
     dropped: tuple[int, ...] = ()
     """Rows that were dropped, counted from the start of the dataset."""
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    """A row that is missing from the dataset, and the reason."""
+
+    row: int
+    column: str
+    error: str
+    """Name of the error class."""
+    message: str
+    attempts: int = 1
+    """Number of attempts to generate the failed cell."""
+    prompt: str | None = None
+    answer: str | None = None
+    """The model's last answer."""
+
+    @classmethod
+    def of(cls, row: int, column: str, error: Exception) -> DroppedRow:
+        """Describe a row that was dropped because a cell of `column` failed with `error`."""
+        known = error if isinstance(error, DataDesignerError) else DataDesignerError()
+        return cls(
+            row=row,
+            column=column,
+            error=type(error).__name__,
+            message=admit_value(str(error)),
+            attempts=known.attempts,
+            prompt=admit_value(known.prompt),
+            answer=admit_value(known.answer),
+        )
 
 
 @dataclass(frozen=True)
@@ -142,3 +173,19 @@ def find_missing(
             indexes.add(index)
             batches.append(Batch(index, first, min(buffer_size, stop - first)))
     return sorted(batches, key=lambda batch: batch.start)
+
+
+def build_failures_table(rows: Sequence[DroppedRow]) -> pa.Table:
+    """Build a table with one row for each dropped row."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "row": pa.array([row.row for row in rows], pa.int64()),
+        "column": pa.array([row.column for row in rows], pa.string()),
+        "error": pa.array([row.error for row in rows], pa.string()),
+        "message": pa.array([row.message for row in rows], pa.string()),
+        "attempts": pa.array([row.attempts for row in rows], pa.int64()),
+        "prompt": pa.array([row.prompt for row in rows], pa.string()),
+        "answer": pa.array([row.answer for row in rows], pa.string()),
+    }
+    return pa.table(columns)

@@ -17,17 +17,23 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
+from dd_core.storage.access.failures import (
+    report_own_storage_errors,
+    report_storage_errors,
+)
+from dd_core.storage.access.ownership import OWNER, DatasetOwnership
+from dd_core.storage.access.trial import SpaceReserve, write_trial
 from dd_core.storage.arrow import encode_parquet, read_parquet, read_parquet_facts
 from dd_core.storage.batch import (
     ROWS_KEY,
     Batch,
     BatchTables,
     Part,
+    build_failures_table,
     find_gaps,
     find_missing,
     read_part,
 )
-from dd_core.storage.dropped_rows import build_failures_table
 from dd_core.storage.journal import Journal, list_segments
 from dd_core.storage.location import (
     Location,
@@ -74,7 +80,13 @@ class DatasetDirectory:
         self.path = path
         self.version = version
         """Name of the version that the folder holds, if any."""
-        self.metadata = self._read_metadata()
+        self.ownership: DatasetOwnership | None = None
+        """The right of this process to generate the dataset, while it has it."""
+        self._reserve: SpaceReserve | None = None
+        for folder in (ROWS_FOLDER, GENERATED_FOLDER, JOURNAL, _DROPPED, _FAILED, _PROCESSORS):
+            require_folder(path / folder)
+        with report_storage_errors(path):
+            self.metadata = self._read_metadata()
 
     @classmethod
     def place(
@@ -101,9 +113,10 @@ class DatasetDirectory:
             ) from error
 
     @property
+    @report_own_storage_errors
     def has_content(self) -> bool:
-        """Whether the directory exists and is not empty."""
-        return self.path.is_dir() and any(self.path.iterdir())
+        """Whether the directory exists and contains more than the claims of processes."""
+        return self.path.is_dir() and any(each.name != OWNER for each in self.path.iterdir())
 
     @property
     def accepted(self) -> bool | None:
@@ -125,6 +138,7 @@ class DatasetDirectory:
         """The seed that the dataset was started with."""
         return self.metadata.seed
 
+    @report_own_storage_errors
     def parts(self) -> list[Part]:
         """The readable parts, in row order."""
         found = [
@@ -134,6 +148,7 @@ class DatasetDirectory:
         ]
         return sorted(found, key=lambda part: part.start)
 
+    @report_own_storage_errors
     def part(self, index: int) -> Part | None:
         """The part of a batch; None if it does not exist or cannot be read."""
         found = list_files(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
@@ -150,8 +165,26 @@ class DatasetDirectory:
 
     def journal(self, batch: Batch) -> Journal:
         """The journal of a batch."""
-        return Journal(self.path / JOURNAL, batch)
+        return Journal(self.path / JOURNAL, batch, self._reserve)
 
+    @report_own_storage_errors
+    def prepare(self) -> None:
+        """Check that files can be written, and reserve some space for the end of the run.
+
+        Raises `ArtifactStorageError`. Call `release` afterwards.
+        """
+        write_trial(self.path / self.parts_folder)
+        if isinstance(self.path, Path):
+            self._reserve = SpaceReserve(self.path / JOURNAL)
+        else:
+            write_trial(self.path / JOURNAL)
+
+    def release(self) -> None:
+        """Release the reserved space."""
+        if self._reserve is not None:
+            self._reserve.release()
+
+    @report_own_storage_errors
     def write_part(self, tables: BatchTables) -> Part:
         """Write the tables of a batch and return its part; a part without rows has no file."""
         batch, rows = tables.batch, tables.rows.num_rows
@@ -176,6 +209,7 @@ class DatasetDirectory:
             dropped=tuple(dropped),
         )
 
+    @report_own_storage_errors
     def unify_tables(self, order: Sequence[str]) -> None:
         """Give all tables of a kind one schema, and record the types of their columns.
 
@@ -193,6 +227,7 @@ class DatasetDirectory:
         if types != known:
             self.write_metadata(column_types=types)
 
+    @report_own_storage_errors
     def sync_parts(self) -> None:
         """Make sure that written parts survive a power failure."""
         sync_folder(self.path / self.parts_folder)
@@ -200,13 +235,17 @@ class DatasetDirectory:
     def failed_rows(self) -> Iterator[pa.Table]:
         """The tables of dropped rows, in row order."""
         for path in list_paths(self.path / _FAILED, "batch_*.parquet"):
-            yield read_parquet(path)
+            with report_storage_errors(path):
+                table = read_parquet(path)
+            yield table
 
+    @report_own_storage_errors
     def write_metadata(self, **fields: Any) -> None:
         """Set fields of `metadata.json`; the file is replaced as a whole."""
         self.metadata.set(**fields)
         put(self.path / METADATA, self._metadata_as_text())
 
+    @report_own_storage_errors
     def copy_metadata(self) -> None:
         """Write a backup copy of the current metadata."""
         put(self.path / _COPY, self._metadata_as_text())
@@ -215,6 +254,7 @@ class DatasetDirectory:
         options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
         return orjson.dumps(self.metadata.to_json(), option=options)
 
+    @report_own_storage_errors
     def tidy(self) -> None:
         """Remove journals whose rows are all in parts, and files that were never completed."""
         if isinstance(self.path, Path):
@@ -230,15 +270,18 @@ class DatasetDirectory:
         with suppress(OSError):  # the folder is not empty, or object storage, which has no folders
             (self.path / JOURNAL).rmdir()
 
+    @report_own_storage_errors
     def write_text(self, name: str, text: str) -> Location:
         """Write a text file to the directory; returns its path."""
         put(self.path / name, text.encode())
         return self.path / name
 
+    @report_own_storage_errors
     def remove(self) -> None:
         """Remove the dataset."""
         remove_tree(self.path)
 
+    @report_own_storage_errors
     def read_text(self, name: str) -> str | None:
         """Read a text file from the directory; None if it does not exist."""
         try:
@@ -253,16 +296,19 @@ class DatasetDirectory:
         except (OSError, ValueError, TypeError) as error:
             raise ArtifactStorageError(f"{self.path} is not a dataset: {error}") from error
 
+    @report_own_storage_errors
     def names(self, folder: str) -> list[str]:
         """Names of the files in one of the directory's folders."""
         return [path.name for path in list_paths(self.path / folder, "*")]
 
+    @report_own_storage_errors
     def files(self) -> list[Location]:
         """The files with the dataset's rows, in row order."""
         if self.holds_parts:
             return [part.path for part in self.parts()]
         return list_paths(self.path / ROWS_FOLDER, "batch_*.parquet")
 
+    @report_own_storage_errors
     def stamps(self) -> list[list[Any]]:
         """Names and states of the files with the dataset's rows, as JSON types.
 
@@ -273,20 +319,25 @@ class DatasetDirectory:
     def tables(self) -> Iterator[pa.Table]:
         """The tables of the files with the dataset's rows."""
         for path in self.files():
-            yield read_parquet(path)
+            with report_storage_errors(path):
+                table = read_parquet(path)
+            yield table
 
+    @report_own_storage_errors
     def count_rows(self) -> int:
         """Number of rows in the dataset, from the files' metadata."""
         if self.holds_parts:
             return sum(part.rows for part in self.parts())
         return sum(read_parquet_facts(path)[0] for path in self.files())
 
+    @report_own_storage_errors
     def processor_files(self) -> dict[str, list[Location]]:
         """Files of the additional tables that processors made, by processor name."""
         folders = list_paths(self.path / _PROCESSORS, "*")
         found = {folder.name: list_paths(folder, "batch_*.parquet") for folder in folders}
         return {name: paths for name, paths in found.items() if paths}
 
+    @report_own_storage_errors
     def replace_files(self, folder: Path) -> None:
         """Replace the files with the dataset's rows by those of a folder."""
         replace_folder(self.path / ROWS_FOLDER, folder)
@@ -303,6 +354,7 @@ class DatasetDirectory:
         content = encode_parquet(table, {ROWS_KEY: orjson.dumps(facts)})
         put(self.path / folder / f"batch_{index:05d}.parquet", content)
 
+    @report_own_storage_errors
     def beside(self) -> DatasetDirectory:
         """A directory next to this one that does not exist yet; its name ends with a timestamp."""
         stamp = datetime.now().strftime("%m-%d-%Y_%H%M%S")

@@ -4,7 +4,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError, convert_errors
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.access.trial import write_trial
 from dd_core.storage.json_codec import dump_json
 from dd_core.storage.location import require_folder, require_short_name
 from dd_core.storage.schema import is_text
@@ -31,20 +32,21 @@ def export(
     `format` defaults to the path's suffix. `tables` is called once for each pass over the dataset.
     """
     target, name = require_target(path, format)
-    # A pass of its own finds the schema, so that only one table at a time is in memory. The tables
-    # of a finished dataset have the same schema.
-    schemas = [table.schema for table in tables()]
-    schema = unify_schemas(schemas)
-    if any(not each.equals(schema) for each in schemas):
-        for table in tables():
-            schema = widen_schema(schema, table)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.partial")
-    try:
-        _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
-        staged.replace(target)
-    finally:
-        staged.unlink(missing_ok=True)
+    with report_storage_errors(target):
+        # A pass of its own finds the schema, so that only one table at a time is in memory. The
+        # tables of a finished dataset have the same schema.
+        schemas = [table.schema for table in tables()]
+        schema = unify_schemas(schemas)
+        if any(not each.equals(schema) for each in schemas):
+            for table in tables():
+                schema = widen_schema(schema, table)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.partial")
+        try:
+            _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
+            staged.replace(target)
+        finally:
+            staged.unlink(missing_ok=True)
     return target
 
 
@@ -65,8 +67,8 @@ def require_target(path: str | Path, format: str | None = None) -> tuple[Path, s
         if target.is_dir():
             raise ArtifactStorageError(f"{target} is a folder; name a file")
         folder = next(each for each in target.absolute().parents if each.exists())
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise ArtifactStorageError(f"{target} cannot be written, because {folder} is not writable")
+    with report_storage_errors(folder):
+        write_trial(folder)
     return target, name
 
 

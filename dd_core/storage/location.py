@@ -98,22 +98,6 @@ def require_folder(path: Location) -> None:
             )
 
 
-def require_writable(folder: Location) -> None:
-    """Make a folder on disk; raises `ArtifactStorageError` if no file can be written there."""
-    if not isinstance(folder, Path):
-        return
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = stage_path(folder / "probe")
-        probe.touch()
-        probe.unlink()
-    except OSError as error:
-        raise ArtifactStorageError(
-            f"{folder} cannot be written ({error.strerror}); choose another artifact_path, or "
-            "change its permissions"
-        ) from error
-
-
 def put(path: Location, content: bytes | memoryview) -> None:
     """Write a file atomically: readers see the old content or all of the new content."""
     if not isinstance(path, Path):
@@ -121,11 +105,16 @@ def put(path: Location, content: bytes | memoryview) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = stage_path(path)
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:  # a full disk needs the space
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise
 
 
 def read_content(path: Location) -> bytes:
@@ -137,6 +126,20 @@ def read_content(path: Location) -> bytes:
         return path.read_bytes()
     content: bytes = _filesystem(path).cat_file(path.path)
     return content
+
+
+def read_modified(path: Location) -> float | None:
+    """When a file was last written, in seconds since 1970 by the clock of its storage.
+
+    None if the storage does not say so. Raises `FileNotFoundError` if there is no such file.
+    """
+    if isinstance(path, Path):
+        return path.stat().st_mtime
+    try:
+        modified: float = _filesystem(path).modified(path.path).timestamp()
+        return modified
+    except (NotImplementedError, AttributeError, KeyError):
+        return None
 
 
 def stage_path(path: Path) -> Path:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+from contextlib import asynccontextmanager
 from enum import StrEnum
 
-from dd_core.errors import ArtifactStorageError
+from dd_core.errors import ArtifactStorageError, DatasetInUseError
+from dd_core.storage.access.ownership import DatasetOwnership
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import JOURNAL, METADATA, VERSIONS, DatasetDirectory
 from dd_core.storage.journal import JournalledCells, merge_cells, read_cells
@@ -56,6 +58,45 @@ def choose_directory(
     if placed.seed is not None:
         beside.metadata.set(seed=placed.seed, begun_beside=placed.path.name)
     return beside
+
+
+@asynccontextmanager
+async def acquire_directory(
+    choose: Callable[[], DatasetDirectory], *, wait: float, flow_run: str | None, is_new: bool
+) -> AsyncGenerator[DatasetDirectory]:
+    """Own the directory that `choose` returns, for the block.
+
+    The other process that has it may change the dataset while this one waits for `wait` seconds.
+    Therefore, the directory is chosen once more after it was acquired. If `is_new`, the dataset
+    must be new, so this process does not wait for a directory, but creates one next to it.
+    """
+    directory = choose()
+    while True:
+        ownership = DatasetOwnership(directory.path, flow_run)
+        try:
+            await ownership.acquire(0.0 if is_new else wait)
+            chosen = choose()
+            if chosen.path != directory.path:
+                if chosen.has_content or DatasetDirectory(directory.path).has_content:
+                    ownership.release()
+                    directory = chosen
+                    continue
+                chosen = directory  # both are new
+        except DatasetInUseError:
+            ownership.release()
+            if not is_new:
+                raise
+            directory = directory.beside()
+        except BaseException:
+            ownership.release()
+            raise
+        else:
+            break
+    chosen.ownership = ownership
+    try:
+        yield chosen
+    finally:
+        ownership.release()
 
 
 def find_kept_cells(

@@ -27,6 +27,7 @@ from .options import (
     run_config_option,
     seed_option,
     version_option,
+    wait_option,
 )
 from .resume import resume
 
@@ -89,6 +90,7 @@ def cli(kinds: tuple[str, ...], debug: bool) -> None:
 @click.option("--approve", is_flag=True, help="Ask for approval after the first ten rows.")
 @run_config_option
 @seed_option
+@wait_option
 @providers_option
 def run(
     config: DataDesignerConfig,
@@ -101,6 +103,7 @@ def run(
     approve: bool,
     run_config: str | None,
     seed: int | None,
+    wait: float | None,
     providers: str | None,
 ) -> None:
     """Generate a dataset.
@@ -122,7 +125,7 @@ def run(
         version=version,
         batches_on=batches_on,
         approve_after_preview=approve,
-        run_config=read_settings(run_config, seed),
+        run_config=read_settings(run_config, seed, wait),
         model_providers=read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)
@@ -134,6 +137,7 @@ def run(
 @artifacts_option
 @click.option("--version", metavar="NAME", help="Version of the dataset, such as 2026-11-24.")
 @run_config_option
+@wait_option
 @providers_option
 def retry_failed(
     config: DataDesignerConfig,
@@ -141,6 +145,7 @@ def retry_failed(
     artifact_path: str,
     version: str | None,
     run_config: str | None,
+    wait: float | None,
     providers: str | None,
 ) -> None:
     """Retry the failed rows of a dataset.
@@ -163,7 +168,7 @@ def retry_failed(
         resume="always",
         retry_failed=True,
         version=version,
-        run_config=read_settings(run_config, None),
+        run_config=read_settings(run_config, None, wait),
         model_providers=read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)

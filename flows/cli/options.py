@@ -102,8 +102,18 @@ version_option = click.option(
 )
 
 
-def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
-    """Read run settings from a YAML file, and set the seed if there is one."""
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="If another process is generating the dataset, wait for it this long; default: fail.",
+)
+
+
+def read_settings(
+    path: str | None, seed: int | None = None, wait: float | None = None
+) -> RunConfig:
+    """Read run settings from a YAML file, and set the seed and the wait if they are given."""
     from dd_core.dataset.run_config import RunConfig
 
     given: dict[str, Any] = {}
@@ -114,6 +124,8 @@ def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
         given = loaded  # pyright: ignore[reportUnknownVariableType]
     if seed is not None:
         given["seed"] = seed
+    if wait is not None:
+        given["wait_for_owner"] = wait
     return _validate(RunConfig, given, path or "--seed")
 
 
