@@ -118,6 +118,13 @@ class ArtifactStorageError(DataDesignerError):
     """The dataset directory cannot be used as requested."""
 
 
+class DatasetDamagedError(ArtifactStorageError):
+    """A file of a dataset is missing, damaged, duplicated or from elsewhere.
+
+    The message names the file and the command that repairs the dataset.
+    """
+
+
 class SeedDatasetError(DataDesignerError):
     """The seed dataset cannot be read, or does not contain what was selected."""
 

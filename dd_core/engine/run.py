@@ -30,7 +30,12 @@ from dd_core.models.usage import check_budget
 from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
+from dd_core.storage.resume import (
+    ResumeMode,
+    choose_directory,
+    require_room_for,
+    set_damaged_aside,
+)
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_RECORDS = 1.0
@@ -81,6 +86,7 @@ def open_dataset(
     for warning in plan.warnings:
         _logger.warning("%s", warning)
     require_room_for(directory, num_records)
+    set_damaged_aside(directory)
     first_target = directory.metadata.original_target_num_records or num_records
     directory.write_metadata(
         **hashes,
@@ -88,6 +94,7 @@ def open_dataset(
         plan_hash=unseeded.fingerprint,
         dataset_name=dataset_name if is_versioned else directory.path.name,
         version=version,
+        is_settled=False,
         seed=plan.seed,
         target_num_records=num_records,
         original_target_num_records=first_target,
@@ -149,19 +156,20 @@ def record_progress_sometimes(directory: DatasetDirectory, engine: Engine) -> No
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
     """Write what is in storage and what it cost to the metadata; returns the rows generated."""
-    parts = directory.parts()
+    found = directory.inspect_all(directory.parts_folder, ROWS_FOLDER)
+    parts = found[directory.parts_folder].parts
     rows = sum(part.rows for part in parts)
-    files = [part.path for part in parts] if directory.holds_parts else directory.files()
     usage = engine.usage_of_all_runs()
     # The rest of the usage is in no record of a batch.
     if recorded := engine.remote.before + engine.remote.total:
         directory.metadata.usage_in_batches = recorded.to_dict()
     directory.write_metadata(
-        actual_num_records=rows if directory.holds_parts else directory.count_rows(),
+        actual_num_records=found[ROWS_FOLDER].count_rows(),
         generated_num_records=rows,
         total_num_batches=len(parts),
         num_completed_batches=sum(part.complete for part in parts),
-        file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
+        files=directory.record_files(found),
+        file_paths={ROWS_FOLDER: [f"{ROWS_FOLDER}/{name}" for name in found[ROWS_FOLDER].files]},
         usage=usage.to_dict(),
         answered_at=engine.answered_at(),
         dollars=usage.costs(engine.plan.prices),
@@ -173,7 +181,10 @@ def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     """Write the outcome of a run to the metadata; returns the number of rows generated."""
     directory.tidy()
     directory.write_metadata(times={name: asdict(t) for name, t in engine.timings().items()})
-    return record_progress(directory, engine)
+    rows = record_progress(directory, engine)
+    found = directory.inspect_all(*directory.list_folders())
+    directory.write_metadata(files=directory.record_files(found), is_settled=True)
+    return rows
 
 
 async def require_ready(engine: Engine) -> None:

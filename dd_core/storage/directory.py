@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,7 +18,6 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
-from dd_core.storage.arrow import encode_parquet, read_parquet, read_parquet_facts
 from dd_core.storage.batch import (
     ROWS_KEY,
     Batch,
@@ -25,9 +25,20 @@ from dd_core.storage.batch import (
     Part,
     find_gaps,
     find_missing,
-    read_part,
 )
 from dd_core.storage.dropped_rows import build_failures_table
+from dd_core.storage.files.inventory import (
+    Damage,
+    Inventory,
+    find_damaged_content,
+    inspect_files,
+    list_records,
+    make_origin,
+    require_intact,
+)
+from dd_core.storage.files.metadata import METADATA, METADATA_COPY, FileRecord, read_metadata
+from dd_core.storage.files.parquet import encode_parquet, read_parquet
+from dd_core.storage.files.seal import explain_repair
 from dd_core.storage.journal import Journal, list_segments
 from dd_core.storage.location import (
     Location,
@@ -43,7 +54,6 @@ from dd_core.storage.location import (
     stamp_files,
     sync_folder,
 )
-from dd_core.storage.metadata import DatasetMetadata
 from dd_core.storage.unify import unify_folder
 
 if TYPE_CHECKING:
@@ -58,11 +68,9 @@ GENERATED_FOLDER = "generated-files"
 _DROPPED = "dropped-columns-parquet-files"
 _FAILED = "failed-rows"
 _PROCESSORS = "processors-files"
+_DAMAGED = "damaged-files"
 JOURNAL = "journal"
 CONFIG = "builder_config.json"
-METADATA = "metadata.json"
-_COPY = "metadata.copy.json"
-"""The metadata as of the start of the latest run, in case `metadata.json` is damaged."""
 VERSIONS = "versions"
 """Folder with the versions of a versioned dataset."""
 
@@ -74,7 +82,9 @@ class DatasetDirectory:
         self.path = path
         self.version = version
         """Name of the version that the folder holds, if any."""
-        self.metadata = self._read_metadata()
+        self.lost: Sequence[Damage] = ()
+        """What a run found damaged when it resumed the dataset, and makes anew."""
+        self.metadata = read_metadata(self.path)
 
     @classmethod
     def place(
@@ -119,19 +129,44 @@ class DatasetDirectory:
         """The seed that the dataset was started with."""
         return self.metadata.seed
 
-    def parts(self) -> list[Part]:
-        """The readable parts, in row order."""
-        found = [
-            part
-            for path, state in list_files(self.path / self.parts_folder, "batch_*.parquet")
-            if (part := read_part(path, state)) is not None
+    def inspect(self, folder: str, name: str = "batch_*.parquet") -> Inventory:
+        """Compare the files of a folder with what `metadata.json` records. Reads only footers.
+
+        Another process may have written the metadata, so it is read again. `name` is a pattern.
+        """
+        metadata = read_metadata(self.path)
+        listed = list_files(self.path / folder, name)
+        records = list_records(metadata, folder)
+        have_parts = folder == self.parts_folder
+        return inspect_files(self.path / folder, listed, records, metadata, have_parts=have_parts)
+
+    def inspect_all(self, *folders: str) -> dict[str, Inventory]:
+        """The inventories of several folders."""
+        return {folder: self.inspect(folder) for folder in dict.fromkeys(folders)}
+
+    def find_damage(self, folder: str, *, reads_all: bool = False) -> list[Damage]:
+        """Find the files of a folder that are missing or not what was written.
+
+        Only with `reads_all`, damage within the data of a file is found.
+        """
+        found = self.inspect(folder)
+        intact = [self.path / folder / name for name in found.files] if reads_all else []
+        ranges = {part.path: (part.start, part.stop) for part in found.parts}
+        inside = [
+            replace(each, start=start, stop=stop)
+            for each in find_damaged_content(intact)
+            for start, stop in [ranges.get(each.path, (None, None))]
         ]
-        return sorted(found, key=lambda part: part.start)
+        return [*found.damage, *inside]
+
+    def parts(self) -> list[Part]:
+        """The intact parts, in row order."""
+        return [*self.inspect(self.parts_folder).parts]
 
     def part(self, index: int) -> Part | None:
-        """The part of a batch; None if it does not exist or cannot be read."""
-        found = list_files(self.path / self.parts_folder, f"batch_{index:05d}.parquet")
-        return read_part(*found[0]) if found else None
+        """The part of a batch; None if it does not exist or is damaged."""
+        found = self.inspect(self.parts_folder, f"batch_{index:05d}.parquet").parts
+        return found[0] if found else None
 
     def missing(
         self, num_records: int, buffer_size: int, *, retry_failed: bool = False
@@ -140,7 +175,18 @@ class DatasetDirectory:
 
         With `retry_failed`, this includes batches with dropped rows.
         """
-        return find_missing(self.parts(), num_records, buffer_size, retry_failed=retry_failed)
+        found = self.inspect(self.parts_folder)
+        lost = self.list_lost(found)
+        return find_missing(found.parts, num_records, buffer_size, lost, retry_failed=retry_failed)
+
+    def list_lost(self, found: Inventory | None = None) -> list[Batch]:
+        """The batches that had a part which is gone or damaged now."""
+        damage = (found or self.inspect(self.parts_folder)).damage
+        return [
+            Batch(int(each.path.stem.removeprefix("batch_")), each.start, each.rows)
+            for each in damage
+            if each.start is not None
+        ]
 
     def journal(self, batch: Batch) -> Journal:
         """The journal of a batch."""
@@ -150,8 +196,18 @@ class DatasetDirectory:
         """Write the tables of a batch and return its part; a part without rows has no file."""
         batch, rows = tables.batch, tables.rows.num_rows
         dropped = sorted({row.row for row in tables.dropped_rows})
-        facts: dict[str, Any] = {"start": batch.start, "stop": batch.stop}
-        facts |= {"complete": tables.is_complete, "dropped": dropped}
+        part = Part(
+            index=batch.index,
+            start=batch.start,
+            stop=batch.stop,
+            rows=rows,
+            complete=tables.is_complete,
+            path=self.path / self.parts_folder / f"batch_{batch.index:05d}.parquet",
+            dropped=tuple(dropped),
+            origin=make_origin(self.metadata),
+            is_sealed=True,
+        )
+        facts = part.to_facts()
         self._write_failures(tables)
         if rows:  # without rows, the columns would have no types
             if tables.dropped_columns is not None:
@@ -159,16 +215,7 @@ class DatasetDirectory:
             self._write(tables.rows, self.parts_folder, batch.index, facts)
             for name, table in tables.side_tables.items():
                 self._write(table, f"{_PROCESSORS}/{name}", batch.index, facts)
-        path = self.path / self.parts_folder / f"batch_{batch.index:05d}.parquet"
-        return Part(
-            index=batch.index,
-            start=batch.start,
-            stop=batch.stop,
-            rows=rows,
-            complete=tables.is_complete,
-            path=path,
-            dropped=tuple(dropped),
-        )
+        return part
 
     def unify_tables(self, order: Sequence[str]) -> None:
         """Give all tables of a kind one schema, and record the types of their columns.
@@ -187,6 +234,31 @@ class DatasetDirectory:
         if types != known:
             self.write_metadata(column_types=types)
 
+    def record_files(self, found: Mapping[str, Inventory]) -> dict[str, dict[str, FileRecord]]:
+        """What the metadata is to record about the files of some folders, and of all others."""
+        # A file with failed rows is removed when they do not fail any more.
+        known = {name: files for name, files in self.metadata.files.items() if name != _FAILED}
+        new = {name: each.to_records(known.get(name, {})) for name, each in found.items()}
+        return {**self.metadata.files, **new}
+
+    def list_folders(self) -> list[str]:
+        """The folders with Parquet files of the dataset."""
+        processors = [f"{_PROCESSORS}/{name}" for name in self.processor_files()]
+        recorded = [name for name in self.metadata.files if name.startswith(f"{_PROCESSORS}/")]
+        return [
+            *dict.fromkeys(
+                [self.parts_folder, ROWS_FOLDER, _DROPPED, _FAILED, *processors, *recorded]
+            )
+        ]
+
+    def set_aside(self, paths: Iterable[Location]) -> None:
+        """Move damaged files, some of which may be missing, to the folder `damaged-files`."""
+        for path in paths:
+            below = str(path).removeprefix(str(self.path)).strip("/")
+            with suppress(FileNotFoundError):
+                put(self.path / _DAMAGED / below, read_content(path))
+                path.unlink()
+
     def sync_parts(self) -> None:
         """Make sure that written parts survive a power failure."""
         sync_folder(self.path / self.parts_folder)
@@ -199,15 +271,11 @@ class DatasetDirectory:
     def write_metadata(self, **fields: Any) -> None:
         """Set fields of `metadata.json`; the file is replaced as a whole."""
         self.metadata.set(**fields)
-        put(self.path / METADATA, self._metadata_as_text())
+        put(self.path / METADATA, self.metadata.to_text())
 
     def copy_metadata(self) -> None:
         """Write a backup copy of the current metadata."""
-        put(self.path / _COPY, self._metadata_as_text())
-
-    def _metadata_as_text(self) -> bytes:
-        options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
-        return orjson.dumps(self.metadata.to_json(), option=options)
+        put(self.path / METADATA_COPY, self.metadata.to_text())
 
     def tidy(self) -> None:
         """Remove journals whose rows are all in parts, and files that were never completed."""
@@ -252,10 +320,18 @@ class DatasetDirectory:
         return [path.name for path in list_paths(self.path / folder, "*")]
 
     def files(self) -> list[Location]:
-        """The files with the dataset's rows, in row order."""
+        """The files with the dataset's rows, in row order.
+
+        Raises `DatasetDamagedError` if one of them is missing or not what was written.
+        """
+        found = self.inspect(ROWS_FOLDER)
+        require_intact(self.path, found.damage)
+        return self._list_rows(found)
+
+    def _list_rows(self, found: Inventory) -> list[Location]:
         if self.holds_parts:
-            return [part.path for part in self.parts()]
-        return list_paths(self.path / ROWS_FOLDER, "batch_*.parquet")
+            return [part.path for part in found.parts]
+        return [self.path / ROWS_FOLDER / name for name in found.files]
 
     def stamps(self) -> list[list[Any]]:
         """Names and states of the files with the dataset's rows, as JSON types.
@@ -270,10 +346,11 @@ class DatasetDirectory:
             yield read_parquet(path)
 
     def count_rows(self) -> int:
-        """Number of rows in the dataset, from the files' metadata."""
-        if self.holds_parts:
-            return sum(part.rows for part in self.parts())
-        return sum(read_parquet_facts(path)[0] for path in self.files())
+        """Number of rows in the dataset, from the files' footers; warns if files are damaged."""
+        found = self.inspect(ROWS_FOLDER)
+        for damage in found.damage:
+            _logger.warning("%s: %s; %s", self.path, damage, explain_repair(self.path))
+        return found.count_rows()
 
     def processor_files(self) -> dict[str, list[Location]]:
         """Files of the additional tables that processors made, by processor name."""
@@ -281,9 +358,17 @@ class DatasetDirectory:
         found = {folder.name: list_paths(folder, "batch_*.parquet") for folder in folders}
         return {name: paths for name, paths in found.items() if paths}
 
+    def processor_files_of(self, name: str) -> list[Location]:
+        """Files of one of these tables; raises `DatasetDamagedError` if one is damaged."""
+        folder = f"{_PROCESSORS}/{name}"
+        found = self.inspect(folder)
+        require_intact(self.path, found.damage)
+        return [self.path / folder / each for each in found.files]
+
     def replace_files(self, folder: Path) -> None:
         """Replace the files with the dataset's rows by those of a folder."""
         replace_folder(self.path / ROWS_FOLDER, folder)
+        self.metadata.files.pop(ROWS_FOLDER, None)
 
     def _write_failures(self, tables: BatchTables) -> None:
         index = tables.batch.index
@@ -306,22 +391,3 @@ class DatasetDirectory:
             number += 1
             path = self.path.with_name(f"{self.path.name}_{stamp}_{number}")
         return DatasetDirectory(path)
-
-    def _read_metadata(self) -> DatasetMetadata:
-        try:
-            return _parse_metadata(read_content(self.path / METADATA))
-        except FileNotFoundError:
-            return DatasetMetadata()
-        except (ValueError, TypeError) as error:
-            _logger.warning("%s is damaged, using its copy: %s", self.path / METADATA, error)
-        try:
-            return _parse_metadata(read_content(self.path / _COPY))
-        except (OSError, ValueError, TypeError) as error:
-            raise ArtifactStorageError(
-                f"{self.path / METADATA} is damaged, and so is its copy ({error}); repair it, or "
-                "remove it and pass the dataset's seed as RunConfig.seed"
-            ) from error
-
-
-def _parse_metadata(content: bytes) -> DatasetMetadata:
-    return DatasetMetadata.model_validate(orjson.loads(content))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 
 from dd_core.errors import ArtifactStorageError
+from dd_core.storage.files.parquet import open_parquet_writer
 from dd_core.storage.json_codec import dump_json
 from dd_core.storage.location import require_folder
 from dd_core.storage.schema import is_text
@@ -86,10 +87,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    with parquet.ParquetWriter(path, schema) as writer:
+    with open_parquet_writer(path, schema) as writer:
         for table in tables:
             writer.write_table(table)
 

@@ -43,7 +43,8 @@ def export(dataset: str, file: str) -> None:
     Writes the dataset or version in the folder DATASET to FILE (.jsonl, .csv or .parquet).
     """
     results = _open_dataset(dataset)
-    click.echo(f"{results.count_records():,} rows written to {results.export(file)}")
+    path = results.export(file)
+    click.echo(f"{results.count_records():,} rows written to {path}")
 
 
 @click.command()

@@ -500,9 +500,14 @@ def test_a_dataset_of_an_earlier_version_is_read_with_one_schema(tmp_path: Path)
     for number, values in enumerate([[1, 2, 3, 4], ["a", "b", "c", "d"], [{"z": 1}] * 4]):
         path = folder / f"batch_{number:05d}.parquet"
         table = pq.read_table(path)
-        facts = table.schema.metadata
+        known = json.loads(table.schema.metadata[b"dd.rows"])
+        old = {name: known[name] for name in ("start", "stop", "complete", "dropped")}
+        facts = {b"dd.rows": json.dumps(old).encode()}
         changed = table.set_column(1, "a", pa.array(values)).replace_schema_metadata(facts)
         pq.write_table(changed, path)
+    metadata = json.loads((tmp_path / "d" / "metadata.json").read_text())
+    del metadata["files"], metadata["is_settled"]
+    (tmp_path / "d" / "metadata.json").write_text(json.dumps(metadata))
     opened = DataDesigner(tmp_path).open("d")
     assert opened.load_dataset()["a"].tolist() == [*"1234", *"abcd", *['{"z":1}'] * 4]
     assert opened.load_analysis().num_records == ROWS
