@@ -80,11 +80,7 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     failed gate is a result, not an exception.
     """
     engine, directory = steps.engine, steps.directory
-    if await steps.needs_models(batches):
-        await require_ready(engine)
-    await steps.generate(batches)
-    await engine.run_in_thread(unify_dataset, directory, engine.plan)
-    await steps.process()
+    await _generate(steps, batches)
     await steps.profile()
     written = record_outcome(directory, engine)
     await steps.recorded(written)
@@ -100,3 +96,18 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
         keep = engine.run_config.keep_versions
         await engine.run_in_thread(settle_version, directory, keep)
     return RunResult(written, results)
+
+
+async def complete_repair(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    """Generate lost batches of a dataset again; its profile and the results of its gates stay."""
+    engine, directory = steps.engine, steps.directory
+    await _generate(steps, batches)
+    require_rows(engine, record_outcome(directory, engine) > 0, steps.dropped)
+
+
+async def _generate(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    if await steps.needs_models(batches):
+        await require_ready(steps.engine)
+    await steps.generate(batches)
+    await steps.engine.run_in_thread(unify_dataset, steps.directory, steps.engine.plan)
+    await steps.process()

@@ -17,10 +17,11 @@ from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.designer.blocking import run_blocking
-from dd_core.designer.dataset_run import RunSteps, complete_run
+from dd_core.designer.dataset_run import RunSteps, complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
 from dd_core.designer.progress import ProgressLog
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
+from dd_core.designer.verification import require_dataset, verify_dataset
 from dd_core.designer.workbench import Workbench
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import finish_columns, generate_batches
@@ -35,10 +36,11 @@ from dd_core.models.secrets import SecretResolver
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
 from dd_core.storage.batch import Batch
-from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.directory import JOURNAL, DatasetDirectory
 from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.journal import list_segments, remove_unreadable
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode
+from dd_core.storage.resume import ResumeMode, set_lost_aside
 from dd_core.storage.versions import find_current
 
 if TYPE_CHECKING:
@@ -67,7 +69,7 @@ class DataDesigner:
 
     def __init__(
         self,
-        artifact_path: str | Path | None = None,
+        artifact_path: str | Location | None = None,
         *,
         model_providers: Sequence[ModelProvider] | None = None,
         secret_resolver: SecretResolver | None = None,
@@ -270,6 +272,55 @@ class DataDesigner:
         return open_results(
             find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
         )
+
+    def repair(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
+        """Make what is lost or damaged of a dataset anew, from its own configuration and seed.
+
+        `DatasetCreationResults.verify` says what is damaged and what this costs. Damaged files are
+        moved to the folder `damaged-files`. All other rows, and rows that no run has come to yet,
+        stay as they are. Raises `ArtifactStorageError` if the seed data or the code of the dataset
+        has changed, because its rows would be others.
+        """
+        place = DatasetDirectory.place(self.artifact_path, dataset_name, version)
+        directory = find_current(place)
+        version = directory.version
+        return run_blocking(lambda: self._repair(directory, dataset_name, version))
+
+    async def _repair(
+        self, damaged: DatasetDirectory, dataset_name: str, version: str | None
+    ) -> DatasetCreationResults:
+        require_dataset(damaged)
+        found, known = verify_dataset(damaged), damaged.metadata
+        settings = self._run_config.model_copy(
+            update={
+                "seed": known.seed,
+                "gates": None,
+                "buffer_size": known.buffer_size or self._run_config.buffer_size,
+                "preserve_dropped_columns": known.preserve_dropped_columns is not False,
+            }
+        )
+        rows = known.target_num_records or 1
+        plan, directory = open_dataset(
+            self._config_of(damaged.config()),
+            self.providers,
+            settings,
+            artifact_path=self.artifact_path,
+            dataset_name=dataset_name,
+            num_records=rows,
+            resume=ResumeMode.ALWAYS,
+            managed_assets=self.managed_assets_path,
+            version=version,
+        )
+        lost = set_lost_aside(directory, found.lost)
+        for segment, _, _ in list_segments(directory.path / JOURNAL):
+            remove_unreadable(segment)
+        missing = directory.missing(rows, settings.buffer_size)
+        batches = [batch for batch in missing if batch.index in lost]
+        async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
+            steps = _LibrarySteps(engine, directory, rows, None)
+            await complete_repair(steps, batches)
+            usage = engine.usage().to_dict()
+        return DatasetCreationResults(directory, plan, rows, usage, tuple(steps.dropped))
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         plan = compile_plan(

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
+    from dd_core.designer.verification import Verification
+
 
 Usage = dict[str, dict[str, dict[str, float]]]
 """Requests and tokens by model alias and column."""
@@ -226,6 +228,15 @@ class DatasetCreationResults(_Results):
         from dd_core.quality.analysis import load_analysis
 
         return load_analysis(self.directory, self.plan, self.num_requested)
+
+    def verify(self) -> Verification:
+        """Read everything that is stored of the dataset and check it; see docs/results.md.
+
+        `DataDesigner.repair` makes anew what is lost.
+        """
+        from dd_core.designer.verification import verify_dataset
+
+        return verify_dataset(self.directory)
 
     def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
         """Write the dataset to one `jsonl`, `csv` or `parquet` file, one batch at a time."""

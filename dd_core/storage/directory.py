@@ -66,7 +66,7 @@ _FORBIDDEN = re.compile(r'[<>:"/\\|?*\x00-\x1f]')
 ROWS_FOLDER = "parquet-files"
 GENERATED_FOLDER = "generated-files"
 _DROPPED = "dropped-columns-parquet-files"
-_FAILED = "failed-rows"
+FAILED_FOLDER = "failed-rows"
 _PROCESSORS = "processors-files"
 _DAMAGED = "damaged-files"
 JOURNAL = "journal"
@@ -222,7 +222,11 @@ class DatasetDirectory:
 
         `order` is the order of the columns of the parts.
         """
-        folders = [_DROPPED, _FAILED, *(f"{_PROCESSORS}/{name}" for name in self.processor_files())]
+        folders = [
+            _DROPPED,
+            FAILED_FOLDER,
+            *(f"{_PROCESSORS}/{name}" for name in self.processor_files()),
+        ]
         found = {folder: unify_folder(self.path / folder) for folder in folders}
         found[self.parts_folder] = unify_folder(self.path / self.parts_folder, order)
         self.record_types(found)
@@ -237,7 +241,9 @@ class DatasetDirectory:
     def record_files(self, found: Mapping[str, Inventory]) -> dict[str, dict[str, FileRecord]]:
         """What the metadata is to record about the files of some folders, and of all others."""
         # A file with failed rows is removed when they do not fail any more.
-        known = {name: files for name, files in self.metadata.files.items() if name != _FAILED}
+        known = {
+            name: files for name, files in self.metadata.files.items() if name != FAILED_FOLDER
+        }
         new = {name: each.to_records(known.get(name, {})) for name, each in found.items()}
         return {**self.metadata.files, **new}
 
@@ -247,7 +253,7 @@ class DatasetDirectory:
         recorded = [name for name in self.metadata.files if name.startswith(f"{_PROCESSORS}/")]
         return [
             *dict.fromkeys(
-                [self.parts_folder, ROWS_FOLDER, _DROPPED, _FAILED, *processors, *recorded]
+                [self.parts_folder, ROWS_FOLDER, _DROPPED, FAILED_FOLDER, *processors, *recorded]
             )
         ]
 
@@ -265,7 +271,7 @@ class DatasetDirectory:
 
     def failed_rows(self) -> Iterator[pa.Table]:
         """The tables of dropped rows, in row order."""
-        for path in list_paths(self.path / _FAILED, "batch_*.parquet"):
+        for path in list_paths(self.path / FAILED_FOLDER, "batch_*.parquet"):
             yield read_parquet(path)
 
     def write_metadata(self, **fields: Any) -> None:
@@ -373,9 +379,9 @@ class DatasetDirectory:
     def _write_failures(self, tables: BatchTables) -> None:
         index = tables.batch.index
         if tables.dropped_rows:
-            self._write(build_failures_table(tables.dropped_rows), _FAILED, index, {})
+            self._write(build_failures_table(tables.dropped_rows), FAILED_FOLDER, index, {})
         else:
-            (self.path / _FAILED / f"batch_{index:05d}.parquet").unlink(missing_ok=True)
+            (self.path / FAILED_FOLDER / f"batch_{index:05d}.parquet").unlink(missing_ok=True)
 
     def _write(self, table: pa.Table, folder: str, index: int, facts: dict[str, Any]) -> None:
         # One system call is cheaper than one per column page.

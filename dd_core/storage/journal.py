@@ -26,7 +26,7 @@ from dd_core.errors import ArtifactStorageError
 from dd_core.retries import retry_blocking
 from dd_core.storage.batch import Batch
 from dd_core.storage.json_codec import decode_value, encode_value
-from dd_core.storage.location import Location, list_paths
+from dd_core.storage.location import Location, list_paths, put
 
 _logger = logging.getLogger(__name__)
 
@@ -293,6 +293,13 @@ def count_lines(segment: Location) -> tuple[int, int]:
     with segment.open("rb") as lines:
         readable = [_parse_line(line) is not None for line in lines]
     return sum(readable), len(readable) - sum(readable)
+
+
+def remove_unreadable(segment: Location) -> None:
+    """Remove the unreadable lines of a segment to which nobody is writing."""
+    with segment.open("rb") as lines:
+        readable = [line for line in lines if _parse_line(line) is not None]
+    put(segment, b"".join(readable))
 
 
 def _format_line(cell: bytes) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from enum import StrEnum
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from dd_core.storage.directory import (
     VERSIONS,
     DatasetDirectory,
 )
+from dd_core.storage.files.inventory import Damage
 from dd_core.storage.files.metadata import METADATA
 from dd_core.storage.journal import JournalledCells, merge_cells, read_cells
 from dd_core.storage.location import Location
@@ -113,6 +114,26 @@ def set_damaged_aside(directory: DatasetDirectory) -> None:
     directory.lost = [*parts, *made]
     if parts:
         directory.set_aside(each.path for each in parts)
+
+
+def set_lost_aside(directory: DatasetDirectory, lost: Sequence[Damage]) -> set[int]:
+    """Move damaged files out of the way; returns the indexes of the batches to generate again.
+
+    The table of a processor, or that of dropped columns, is made from the rows of its batch, which
+    therefore is generated again as a whole.
+    """
+    indexes: set[int] = set()
+    for damage in lost:
+        name, is_part = damage.path.name, damage.path.parent.name == directory.parts_folder
+        if damage.path.parent.name == ROWS_FOLDER and not directory.holds_parts:
+            directory.metadata.set(processed={})
+            continue
+        directory.set_aside([damage.path])
+        if not damage.is_extra:
+            indexes.add(int(damage.path.stem.removeprefix("batch_")))
+            if not is_part:
+                directory.set_aside([directory.path / directory.parts_folder / name])
+    return indexes
 
 
 def require_room_for(directory: DatasetDirectory, num_records: int) -> None:

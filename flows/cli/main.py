@@ -28,6 +28,7 @@ from .options import (
     version_option,
 )
 from .resume import resume
+from .verify import verify
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
@@ -300,5 +301,5 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (backfill, report, export, push, resume, cache, limits, local):
+for _command in (backfill, report, export, push, verify, resume, cache, limits, local):
     cli.add_command(_command)

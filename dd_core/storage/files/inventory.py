@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
@@ -41,6 +41,8 @@ class Damage:
     """First row of the dataset that is affected, if known."""
     stop: int | None = None
     is_missing: bool = False
+    is_extra: bool = False
+    """Whether the file itself is readable, but is none that the dataset has."""
 
     @property
     def rows(self) -> int:
@@ -143,6 +145,7 @@ def inspect_files(
     damage: list[Damage] = []
     for path, state in listed:
         record = records.get(path.name)
+        found = None
         try:
             found = find_file(path, state)
             _require_recorded(found, record, is_settled=bool(metadata.is_settled))
@@ -150,10 +153,11 @@ def inspect_files(
                 parts.append(_require_part(path, found, record, metadata))
             files[path.name] = found
         except DamagedFileError as error:
-            damage.append(_describe(path, str(error), record, state[-1]))
+            known = _describe(path, str(error), record, state[-1])
+            damage.append(replace(known, is_extra=found is not None and record is None))
         except FileNotFoundError:  # removed since it was listed
             continue
-    copies = [*_find_copies(parts)]
+    copies = [replace(each, is_extra=each.path.name not in records) for each in _find_copies(parts)]
     parts = [part for part in parts if part.path not in {each.path for each in copies}]
     present = {path.name for path, _ in listed}
     missing = [

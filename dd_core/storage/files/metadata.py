@@ -138,13 +138,13 @@ class DatasetMetadata(BaseModel):
 def read_metadata(dataset: Location) -> DatasetMetadata:
     """Read the metadata of a dataset, or its copy if it is damaged; empty if there is none."""
     try:
-        return _parse(read_content(dataset / METADATA))
+        return parse_metadata(read_content(dataset / METADATA))
     except FileNotFoundError:
         return DatasetMetadata()
     except (ValueError, TypeError) as error:
         _logger.warning("%s is damaged, using its copy: %s", dataset / METADATA, error)
     try:
-        return _parse(read_content(dataset / METADATA_COPY))
+        return parse_metadata(read_content(dataset / METADATA_COPY))
     except (OSError, ValueError, TypeError) as error:
         raise ArtifactStorageError(
             f"{dataset / METADATA} is damaged, and so is its copy ({error}); repair it, or "
@@ -152,5 +152,6 @@ def read_metadata(dataset: Location) -> DatasetMetadata:
         ) from error
 
 
-def _parse(content: bytes) -> DatasetMetadata:
+def parse_metadata(content: bytes) -> DatasetMetadata:
+    """Parse the content of the file; raises `ValueError` or `TypeError`."""
     return DatasetMetadata.model_validate(orjson.loads(content))
