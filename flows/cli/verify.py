@@ -38,7 +38,8 @@ def verify(dataset: str, repair: bool, providers: str | None) -> None:
     if found.is_intact:
         click.echo(f"{directory.count_rows():,} rows: no problems found")
         return
-    click.echo(f"{len(found.problems)} problems found; {found.cost}")
+    count = len(found.problems)
+    click.echo(f"{count} problem{'s' if count > 1 else ''} found; {found.cost}")
     if not repair:
         click.echo(f"Repair them with `ddflows verify {dataset} --repair`.")
         sys.exit(1)

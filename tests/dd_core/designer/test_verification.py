@@ -77,7 +77,7 @@ def test_a_repair_restores_every_file(
     assert lines[0].startswith(f"parquet-files/{name} ")
     lost = 0 if damage is copy_beside else 4
     costs = f"{lost} rows have to be generated again: {lost} cells of models, 0 of which are still"
-    assert lines[1].startswith(f"1 problems found; {costs if lost else 'no rows have to be'}")
+    assert lines[1].startswith(f"1 problem found; {costs if lost else 'no rows have to be'}")
     made, script = designer(folder.parent)
     results = made.repair("d")
     assert len(script.requests) == lost
