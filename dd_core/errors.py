@@ -159,6 +159,13 @@ class DatasetInUseError(ArtifactStorageError):
     """Another process generates the dataset. The message says which."""
 
 
+class DatasetDamagedError(ArtifactStorageError):
+    """A file of a dataset is missing, damaged, duplicated or from elsewhere.
+
+    The message names the file and the command that repairs the dataset.
+    """
+
+
 class SeedDatasetError(DataDesignerError):
     """The seed dataset cannot be read, or does not contain what was selected."""
 

@@ -108,6 +108,23 @@ async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchMan
     return make_manifest(plan, part)
 
 
+async def write_lost_part(session: DatasetRun, batch: Batch) -> None:
+    """Finish and write an open batch whose flow run an earlier attempt finished.
+
+    Prefect returns the stored result of that flow run and does not run it again, but its part is
+    gone or damaged.
+    """
+    run = session.batches[batch.index]
+    await finish_columns(run)
+    await run.close()
+    part, tables = await session.engine.write_part(session.directory, run)
+    session.parts[batch.index] = part
+    session.batch_finished(run, tables.rows)
+    run.release()
+    if run.stopped_by is not None:
+        raise run.stopped_by
+
+
 def make_manifest(plan: Plan, part: Part) -> BatchManifest:
     """The manifest of a written part."""
     return BatchManifest(

@@ -32,7 +32,7 @@ from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress, tag_run
 from .artifacts.summary import RunSummary, explain_missing_rows, show_preview, show_summary
-from .batch import BatchManifest, generate_batch
+from .batch import BatchManifest, generate_batch, write_lost_part
 from .blocks.providers import load_providers, require_no_literal_keys, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
@@ -227,6 +227,8 @@ def _log_start(session: DatasetRun, batches: int) -> None:
     logger = get_run_logger()
     for warning in session.engine.plan.warnings:
         logger.warning("%s", warning)
+    for damage in session.directory.lost:
+        logger.warning("%s; %d rows are generated again", damage, damage.rows)
     logger.info("%d rows in %d batches to %s", session.rows, batches, session.directory.path)
 
 
@@ -253,6 +255,8 @@ async def _generate(
             # Prefect returns the stored JSON of a batch that an earlier attempt finished.
             manifest = BatchManifest.model_validate(returned)
             _verify(manifest, batch, session)
+            if batch.index in session.batches:  # the stored result is of a part that is gone
+                await write_lost_part(session, batch)
             logger.info("%s[%d]: %d of %d rows", dataset, batch.index, manifest.rows, batch.size)
             record_progress_sometimes(session.directory, session.engine)
             await show_preview(session, dataset)
@@ -348,9 +352,20 @@ def _find_missing_batches(
     runs: dict[str, list[list[int]]] = directory.metadata.flow_runs
     own = str(get_run_id())
     if own in runs:
-        return [Batch(*ranges) for ranges in runs[own]]
+        batches = [Batch(*ranges) for ranges in runs[own]]
+        # Rows of earlier runs that are lost come last, so that the order is kept.
+        batches += [
+            lost
+            for lost in directory.missing(rows, size)
+            if not any(lost.start < each.stop and lost.stop > each.start for each in batches)
+        ]
+        return _remember_batches(directory, batches)
     batches = directory.missing(rows, size, retry_failed=retry_failed)
-    batches = put_preview_first(batches) if preview else batches
-    latest = {own: [[batch.index, batch.start, batch.size] for batch in batches]}
-    directory.write_metadata(flow_runs={**runs, **latest})
+    return _remember_batches(directory, put_preview_first(batches) if preview else batches)
+
+
+def _remember_batches(directory: DatasetDirectory, batches: list[Batch]) -> list[Batch]:
+    """Store the batches of this flow run with the dataset, and return them."""
+    latest = {str(get_run_id()): [[each.index, each.start, each.size] for each in batches]}
+    directory.write_metadata(flow_runs={**directory.metadata.flow_runs, **latest})
     return batches

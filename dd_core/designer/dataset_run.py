@@ -87,17 +87,7 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     produced no rows. A failed gate is a result, not an exception.
     """
     engine, directory = steps.engine, steps.directory
-    if await steps.needs_models(batches):
-        await require_ready(engine)
-    try:
-        await steps.generate(batches)
-    except ArtifactStorageError as error:
-        raise explain_storage_failure(engine, directory, error) from error
-    if isinstance(engine.stopped_by, ArtifactStorageError):
-        raise explain_storage_failure(engine, directory, engine.stopped_by)
-    await engine.run_in_thread(unify_dataset, directory, engine.plan)
-    with report_storage_errors(directory.path):
-        await steps.process()
+    await _generate(steps, batches)
     await steps.profile()
     written = record_outcome(directory, engine)
     await steps.recorded(written)
@@ -114,3 +104,25 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
         with report_storage_errors(directory.path):
             await engine.run_in_thread(settle_version, directory, keep)
     return RunResult(written, results)
+
+
+async def complete_repair(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    """Generate lost batches of a dataset again; its profile and the results of its gates stay."""
+    engine, directory = steps.engine, steps.directory
+    await _generate(steps, batches)
+    require_rows(engine, record_outcome(directory, engine) > 0, steps.dropped)
+
+
+async def _generate(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    engine, directory = steps.engine, steps.directory
+    if await steps.needs_models(batches):
+        await require_ready(engine)
+    try:
+        await steps.generate(batches)
+    except ArtifactStorageError as error:
+        raise explain_storage_failure(engine, directory, error) from error
+    if isinstance(engine.stopped_by, ArtifactStorageError):
+        raise explain_storage_failure(engine, directory, engine.stopped_by)
+    await engine.run_in_thread(unify_dataset, directory, engine.plan)
+    with report_storage_errors(directory.path):
+        await steps.process()

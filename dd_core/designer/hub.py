@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +15,7 @@ from dd_core.errors import ArtifactStorageError, DataDesignerError
 from dd_core.models.secrets import default_resolver
 from dd_core.redaction.registry import register_secret
 from dd_core.storage.directory import CONFIG, METADATA, DatasetDirectory
+from dd_core.storage.files.parquet import require_readable
 from dd_core.storage.location import Location, list_paths, parse_location
 
 if TYPE_CHECKING:
@@ -60,8 +62,11 @@ class HuggingFaceHubClient:
         upload or the hub rejects the upload.
         """
         directory = DatasetDirectory(parse_location(dataset_path))
-        if not directory.files():
+        tables = [directory.processor_files_of(name) for name in directory.processor_files()]
+        if not (files := directory.files()):
             raise ArtifactStorageError(f"{dataset_path} has no rows to upload")
+        for path in chain(files, *tables):
+            require_readable(path)
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):
             raise ArtifactStorageError(f"repo_id {repo_id!r} must have the form <user>/<name>")
         api = self._api()

@@ -24,15 +24,18 @@ from dd_core.kinds.statistics import JudgeProfile
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.report import DatasetProfilerResults
 from dd_core.storage.access.failures import report_storage_errors
-from dd_core.storage.arrow import read_parquet, read_parquet_facts, to_frame
+from dd_core.storage.arrow import to_frame
 from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import CONFIG, DatasetDirectory
-from dd_core.storage.location import Location, list_paths
+from dd_core.storage.files.parquet import read_parquet, read_parquet_facts
+from dd_core.storage.location import Location
 from dd_core.storage.unify import concatenate
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from dd_core.designer.verification import Verification
 
 
 Usage = dict[str, dict[str, dict[str, float]]]
@@ -209,11 +212,15 @@ class DatasetCreationResults(_Results):
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """Load the additional table that a processor made, as a DataFrame."""
         folder = self.get_path_to_processor_artifacts(processor_name)
+        files = self.directory.processor_files_of(processor_name)
         with report_storage_errors(folder):
-            return to_frame(concatenate([read_parquet(path) for path in list_paths(folder, "*")]))
+            return to_frame(concatenate([read_parquet(path) for path in files]))
 
     def count_records(self) -> int:
-        """Count the rows in the dataset, from the files' metadata."""
+        """Count the rows in the dataset that can be read, from the files' footers.
+
+        Warns if files are damaged. All methods that read rows raise `DatasetDamagedError` then.
+        """
         return self.directory.count_rows()
 
     def load_dataset(self) -> pd.DataFrame:
@@ -229,6 +236,15 @@ class DatasetCreationResults(_Results):
 
         with report_storage_errors(self.dataset_path):
             return load_analysis(self.directory, self.plan, self.num_requested)
+
+    def verify(self) -> Verification:
+        """Read everything that is stored of the dataset and check it; see docs/results.md.
+
+        `DataDesigner.repair` makes anew what is lost.
+        """
+        from dd_core.designer.verification import verify_dataset
+
+        return verify_dataset(self.directory)
 
     def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
         """Write the dataset to one `jsonl`, `csv` or `parquet` file, one batch at a time."""
@@ -261,6 +277,7 @@ class DatasetCreationResults(_Results):
         """A builder with the same models, seeded with this dataset or with some of its columns."""
         if columns is not None:
             return _seeded(self._builder(), self.load_dataset(), columns)
+        self.directory.files()  # raises if one of them is damaged
         files = self.dataset_path / "parquet-files" / "*.parquet"
         return self._builder().with_seed_dataset(LocalFileSeedSource(path=str(files)))
 
@@ -271,16 +288,19 @@ class DatasetCreationResults(_Results):
         return _row_of(self.directory.files(), index)
 
     def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
-        made = {name: self.get_path_to_processor_artifacts(name) for name in names}
-        return {name: _row_of(list_paths(path, "*"), index) for name, path in made.items()}
+        for name in names:
+            self.get_path_to_processor_artifacts(name)
+        made = {name: self.directory.processor_files_of(name) for name in names}
+        return {name: _row_of(files, index) for name, files in made.items()}
 
 
 @convert_errors(ArtifactStorageError, "the dataset cannot be opened")
 def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
-    """Return the results of a dataset on disk, from its own files."""
+    """Return the results of a dataset on disk, from its own files; warns of damaged files."""
     config = _read_config(directory)
     plan = Plan(config=config, columns={}, models=(), seed=directory.seed or 0, warnings=())
     target = directory.metadata.target_num_records
+    directory.count_rows()  # warns if files are damaged
     return DatasetCreationResults(directory, plan, target)
 
 

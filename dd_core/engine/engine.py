@@ -23,9 +23,9 @@ from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.telemetry import count_rows
 from dd_core.models.usage import BudgetTracker, UsageLedger
-from dd_core.storage.arrow import load_libraries
 from dd_core.storage.batch import Batch, BatchTables, Part
 from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.files.parquet import load_libraries
 from dd_core.storage.journal import Journal
 
 if TYPE_CHECKING:

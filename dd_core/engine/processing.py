@@ -12,18 +12,11 @@ from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.errors import DataDesignerGenerationError, describe_error
 from dd_core.kinds.processors.processor import ProcessorConfig, Tables, select_stage
-from dd_core.storage.arrow import (
-    ArrowValues,
-    Values,
-    combine_chunks,
-    make_field,
-    read_parquet,
-    read_parquet_facts,
-    to_array,
-    write_parquet,
-)
+from dd_core.storage.arrow import ArrowValues, Values, combine_chunks, make_field, to_array
 from dd_core.storage.batch import BatchTables
 from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
+from dd_core.storage.files.inventory import require_intact
+from dd_core.storage.files.parquet import read_parquet, read_parquet_facts, write_parquet
 from dd_core.storage.location import Location, list_files, stamp_files
 from dd_core.storage.unify import concatenate, unify_folder
 from dd_core.storage.values import admit_value
@@ -135,7 +128,10 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     processors = select_stage(plan.config.processors, "after_generation")
     if not processors:
         return
-    generated = [part.path for part in directory.parts() if part.rows]
+    inventory = directory.inspect(directory.parts_folder)
+    # A run that was stopped early may have left lost parts to the next one.
+    require_intact(directory.path, [each for each in inventory.damage if not each.is_missing])
+    generated = [part.path for part in inventory.parts if part.rows]
     found = stamp_files(list_files(directory.path / directory.parts_folder, "batch_*.parquet"))
     # Nothing to do if an earlier run has processed the same files.
     if not generated or directory.metadata.processed.get("of") == found:
@@ -155,7 +151,8 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
             steps.append({"name": processor.name, "rows": tables.rows()})
         directory.replace_files(Path(folder, str(len(processors) - 1)))
     directory.record_types({ROWS_FOLDER: types})
-    directory.write_metadata(processed={"of": found, "steps": steps})
+    files = directory.record_files({ROWS_FOLDER: directory.inspect(ROWS_FOLDER)})
+    directory.write_metadata(processed={"of": found, "steps": steps}, files=files)
 
 
 class _MemoryTables(Tables):

@@ -40,6 +40,7 @@ from dd_core.storage.resume import (
     acquire_directory,
     choose_directory,
     require_room_for,
+    set_damaged_aside,
 )
 
 _logger = logging.getLogger(__name__)
@@ -96,7 +97,7 @@ async def open_dataset(
     async with AsyncExitStack() as stack:
         with (
             convert_errors(ArtifactStorageError, "the dataset cannot be opened"),
-            report_storage_errors(_name_place(artifact_path, dataset_name)),
+            report_storage_errors(f"{artifact_path}/{dataset_name}"),
         ):
             directory = await stack.enter_async_context(
                 acquire_directory(
@@ -106,6 +107,7 @@ async def open_dataset(
             )  # fmt: skip
             plan = _choose_seed(unseeded, run_config, directory)
             require_room_for(directory, num_records)
+            set_damaged_aside(directory)
             _describe_run(
                 directory,
                 plan,
@@ -127,12 +129,6 @@ def _choose_seed(unseeded: Plan, run_config: RunConfig, directory: DatasetDirect
     return plan
 
 
-def _name_place(artifact_path: str | Location, dataset_name: str) -> Location | str:
-    if isinstance(artifact_path, str):
-        return f"{artifact_path.rstrip('/')}/{dataset_name}"
-    return artifact_path / dataset_name
-
-
 def _describe_run(
     directory: DatasetDirectory,
     plan: Plan,
@@ -145,6 +141,7 @@ def _describe_run(
     directory.write_metadata(
         **fields,
         **_origin(plan),
+        is_settled=False,
         seed=plan.seed,
         target_num_records=num_records,
         original_target_num_records=first_target,
@@ -205,19 +202,20 @@ def record_progress_sometimes(directory: DatasetDirectory, engine: Engine) -> No
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
     """Write what is in storage and what it cost to the metadata; returns the rows generated."""
-    parts = directory.parts()
+    found = directory.inspect_all(directory.parts_folder, ROWS_FOLDER)
+    parts = found[directory.parts_folder].parts
     rows = sum(part.rows for part in parts)
-    files = [part.path for part in parts] if directory.holds_parts else directory.files()
     usage = engine.usage_of_all_runs()
     # The rest of the usage is in no record of a batch.
     if recorded := engine.remote.before + engine.remote.total:
         directory.metadata.usage_in_batches = recorded.to_dict()
     directory.write_metadata(
-        actual_num_records=rows if directory.holds_parts else directory.count_rows(),
+        actual_num_records=found[ROWS_FOLDER].count_rows(),
         generated_num_records=rows,
         total_num_batches=len(parts),
         num_completed_batches=sum(part.complete for part in parts),
-        file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
+        files=directory.record_files(found),
+        file_paths={ROWS_FOLDER: [f"{ROWS_FOLDER}/{name}" for name in found[ROWS_FOLDER].files]},
         usage=usage.to_dict(),
         answered_at=engine.answered_at(),
         dollars=usage.costs(engine.plan.prices),
@@ -229,7 +227,10 @@ def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     """Write the outcome of a run to the metadata; returns the number of rows generated."""
     directory.tidy()
     directory.write_metadata(times={name: asdict(t) for name, t in engine.timings().items()})
-    return record_progress(directory, engine)
+    rows = record_progress(directory, engine)
+    found = directory.inspect_all(*directory.list_folders())
+    directory.write_metadata(files=directory.record_files(found), is_settled=True)
+    return rows
 
 
 def explain_storage_failure(

@@ -13,6 +13,7 @@ import orjson
 from dd_core.errors import ArtifactStorageError, convert_errors
 from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.access.trial import write_trial
+from dd_core.storage.files.parquet import open_parquet_writer
 from dd_core.storage.json_codec import dump_json
 from dd_core.storage.location import require_folder, require_short_name
 from dd_core.storage.schema import is_text
@@ -103,10 +104,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    with parquet.ParquetWriter(path, schema) as writer:
+    with open_parquet_writer(path, schema) as writer:
         for table in tables:
             writer.write_table(table)
 

@@ -1,7 +1,8 @@
 """Stores finished cells, so that an answer is paid for once, whatever fails.
 
 Each attempt at a batch writes its own segments: one JSON line per cell, with the fingerprint of the
-cell's column, so that the cells of unchanged columns are still found after an edit. In a folder, an
+cell's column, so that the cells of unchanged columns are still found after an edit. Each line ends
+with a checksum, and a line that does not match its checksum counts as not written. In a folder, an
 attempt appends to a single segment. Its lines are handed to the operating system almost
 immediately and reach the disk within a second. Object storage cannot append, so there the lines of
 each short interval become a new segment.
@@ -11,9 +12,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
+import zlib
 from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.access.failures import describe_storage_error
@@ -21,9 +25,12 @@ from dd_core.storage.access.segments import AppendedSegment, Segments, UploadedS
 from dd_core.storage.access.trial import SpaceReserve
 from dd_core.storage.batch import Batch
 from dd_core.storage.json_codec import decode_value, encode_value
-from dd_core.storage.location import Location, list_paths
+from dd_core.storage.location import Location, list_paths, put
 
 _logger = logging.getLogger(__name__)
+
+_CHECKSUM = re.compile(rb',"([0-9a-f]{8})"\]\n?\Z')
+"""The end of a line: the last item of its array is the checksum of the array without it."""
 
 JournalledCells = dict[str, dict[int, dict[str, Any]]]
 """Values by column fingerprint and by row, counted from the start of the dataset."""
@@ -66,7 +73,7 @@ class Journal:
 
     def add(self, fingerprint: str, row: int, values: Mapping[str, Any]) -> None:
         """Record a finished cell; `row` counts from the start of the dataset."""
-        self._pending.append(encode_value((fingerprint, row, values)) + b"\n")
+        self._pending.append(_format_line(encode_value((fingerprint, row, values))))
         self.has_lines = True
         if self._timer is None:
             loop = asyncio.get_running_loop()
@@ -153,12 +160,67 @@ def list_segments(directory: Location) -> Iterator[tuple[Location, int, int]]:
 
 
 def _read_segment(segment: Location, batch: Batch, found: JournalledCells) -> None:
+    count = unreadable = 0
     with segment.open("rb") as lines:
         for line in lines:
-            try:
-                fingerprint, row, values = decode_value(line)
-                is_ours = batch.start <= row < batch.stop
-            except (ValueError, TypeError):
-                continue  # the process died while it was writing this line
-            if is_ours:
+            count += 1
+            cell = _parse_line(line)
+            if cell is None:
+                unreadable += 1
+            elif batch.start <= cell[1] < batch.stop:
+                fingerprint, row, values = cell
                 found.setdefault(fingerprint, {})[row] = values
+    if unreadable:
+        _warn_of_unreadable(segment, unreadable, count)
+
+
+@lru_cache(maxsize=1024)
+def _warn_of_unreadable(segment: Location, unreadable: int, count: int) -> None:
+    """Warn once, although every batch that the segment has rows of reads it."""
+    _logger.warning(
+        "%d of %d lines of the journal %s are unreadable; their cells are generated again",
+        unreadable,
+        count,
+        segment,
+    )
+
+
+def count_lines(segment: Location) -> tuple[int, int]:
+    """Count the lines of a segment that are readable, and those that are not."""
+    with segment.open("rb") as lines:
+        readable = [_parse_line(line) is not None for line in lines]
+    return sum(readable), len(readable) - sum(readable)
+
+
+def remove_unreadable(segment: Location) -> None:
+    """Remove the unreadable lines of a segment to which nobody is writing."""
+    with segment.open("rb") as lines:
+        readable = [line for line in lines if _parse_line(line) is not None]
+    put(segment, b"".join(readable))
+
+
+def _format_line(cell: bytes) -> bytes:
+    """Append the checksum to an encoded cell, a JSON array, and end the line."""
+    return b'%b,"%08x"]\n' % (cell[:-1], zlib.crc32(cell))
+
+
+def _parse_line(line: bytes) -> tuple[str, int, dict[str, Any]] | None:
+    """Return fingerprint, row and values of a cell; None if the line is not what was written.
+
+    Lines of earlier versions have no checksum, and one item less. A damaged line with a checksum
+    cannot become such a line: where the checksum is no longer recognized, the fourth item is left.
+    """
+    checksum = _CHECKSUM.search(line)
+    if checksum is not None:
+        line = line[: checksum.start()] + b"]"
+        if zlib.crc32(line) != int(checksum[1], 16):
+            return None
+    try:
+        cell: Any = decode_value(line)
+    except (ValueError, TypeError, RecursionError):
+        return None  # for example, the process died while it was writing this line
+    match cell:
+        case [str(fingerprint), int(row), dict()] if not isinstance(row, bool):
+            return fingerprint, row, cast("dict[str, Any]", cell[2])
+        case _:
+            return None

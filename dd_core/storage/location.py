@@ -142,6 +142,22 @@ def read_modified(path: Location) -> float | None:
         return None
 
 
+def read_end(path: Location, size: int, count: int) -> bytes:
+    """Read the last `count` bytes of a file of `size` bytes, or all of them if it is shorter."""
+    start = max(0, size - count)
+    if isinstance(path, Path):
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
+    content: bytes = _filesystem(path).cat_file(path.path, start=start, end=size)
+    return content
+
+
+def get_size(path: Location) -> int:
+    """Return the size of a file in bytes; raises `FileNotFoundError` if it does not exist."""
+    return path.stat().st_size if isinstance(path, Path) else int(_filesystem(path).size(path.path))
+
+
 def stage_path(path: Path) -> Path:
     """Return the path that a file is written to before it replaces `path`.
 
@@ -233,11 +249,6 @@ def replace_folder(folder: Location, by: Path) -> None:
 def stamp_files(files: Iterable[tuple[Location, tuple[Any, ...]]]) -> list[list[Any]]:
     """Return the names and states of listed files, as JSON types."""
     return [[path.name, *state] for path, state in files]
-
-
-def open_readable(path: Any) -> Any:
-    """Return something that Arrow can read: a path unchanged, an object opened."""
-    return path if isinstance(path, str | Path) or not hasattr(path, "fs") else path.open("rb")
 
 
 def remove_tree(folder: Location) -> None:

@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Collection, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
 from contextlib import asynccontextmanager
 from enum import StrEnum
+from pathlib import Path
 
 from dd_core.errors import ArtifactStorageError, DatasetInUseError
 from dd_core.storage.access.ownership import DatasetOwnership
 from dd_core.storage.batch import Batch
-from dd_core.storage.directory import JOURNAL, METADATA, VERSIONS, DatasetDirectory
+from dd_core.storage.directory import (
+    JOURNAL,
+    ROWS_FOLDER,
+    VERSIONS,
+    DatasetDirectory,
+)
+from dd_core.storage.files.inventory import Damage
+from dd_core.storage.files.metadata import METADATA
 from dd_core.storage.journal import JournalledCells, merge_cells, read_cells
 from dd_core.storage.location import Location
+
+_logger = logging.getLogger(__name__)
 
 _DIFFERENT = {
     "config_hash": "it was generated from a different configuration",
@@ -123,6 +134,47 @@ def _folders_beside(directory: DatasetDirectory) -> list[Location]:
     # The original and all datasets next to it, whose names are the original's with a timestamp.
     names = [each.name for each in path.parent.iterdir() if each.name != path.name]
     return [path.parent / name for name in names if f"{name}_".startswith(f"{base}_")]
+
+
+def set_damaged_aside(directory: DatasetDirectory) -> None:
+    """Prepare an existing dataset for a run that makes anew what is lost; warns about each file.
+
+    On disk, the content of all parts is compared with their checksums. In object storage, that
+    would be a download of the whole dataset, so only footers are read.
+    """
+    folder = directory.parts_folder
+    parts = directory.find_damage(folder, reads_all=isinstance(directory.path, Path))
+    made = [] if directory.holds_parts else directory.find_damage(ROWS_FOLDER)
+    for damage in parts:
+        rows = f"{damage.rows:,} rows are generated again" if damage.rows else "it is set aside"
+        _logger.warning("%s: %s; %s", directory.path, damage, rows)
+    for damage in made:
+        _logger.warning("%s: %s; it is made again from the rows", directory.path, damage)
+    if made:
+        directory.metadata.set(processed={})
+    directory.lost = [*parts, *made]
+    if parts:
+        directory.set_aside(each.path for each in parts)
+
+
+def set_lost_aside(directory: DatasetDirectory, lost: Sequence[Damage]) -> set[int]:
+    """Move damaged files out of the way; returns the indexes of the batches to generate again.
+
+    The table of a processor, or that of dropped columns, is made from the rows of its batch, which
+    therefore is generated again as a whole.
+    """
+    indexes: set[int] = set()
+    for damage in lost:
+        name, is_part = damage.path.name, damage.path.parent.name == directory.parts_folder
+        if damage.path.parent.name == ROWS_FOLDER and not directory.holds_parts:
+            directory.metadata.set(processed={})
+            continue
+        directory.set_aside([damage.path])
+        if not damage.is_extra:
+            indexes.add(int(damage.path.stem.removeprefix("batch_")))
+            if not is_part:
+                directory.set_aside([directory.path / directory.parts_folder / name])
+    return indexes
 
 
 def require_room_for(directory: DatasetDirectory, num_records: int) -> None:

@@ -7,14 +7,10 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dd_core.storage.arrow import (
-    combine_chunks,
-    convert_column,
-    encode_parquet,
-    read_parquet,
-    read_schema,
-)
+from dd_core.errors import DatasetDamagedError
+from dd_core.storage.arrow import combine_chunks, convert_column
 from dd_core.storage.batch import ROWS_KEY
+from dd_core.storage.files.parquet import encode_parquet, read_parquet, read_schema
 from dd_core.storage.location import Location, list_files, put
 from dd_core.storage.schema import (
     find_empty_objects,
@@ -180,11 +176,9 @@ def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _find_schema(path: Location, state: tuple[Any, ...]) -> pa.Schema | None:
     """The schema of a file; None if it cannot be read, in which case it is not a part either."""
-    import pyarrow as pa
-
     try:
         return _read_schema(path, state)
-    except (OSError, pa.ArrowException):
+    except DatasetDamagedError:
         return None
 
 

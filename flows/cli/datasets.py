@@ -44,7 +44,8 @@ def export(dataset: str, file: str) -> None:
 
     require_target(file)
     results = _open_dataset(dataset)
-    click.echo(f"{results.count_records():,} rows written to {results.export(file)}")
+    path = results.export(file)
+    click.echo(f"{results.count_records():,} rows written to {path}")
 
 
 @click.command()

@@ -30,6 +30,7 @@ from .options import (
     wait_option,
 )
 from .resume import resume
+from .verify import verify
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
@@ -305,5 +306,5 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     click.echo("All models answered.")
 
 
-for _command in (backfill, report, export, push, resume, cache, limits, local):
+for _command in (backfill, report, export, push, verify, resume, cache, limits, local):
     cli.add_command(_command)

@@ -65,7 +65,7 @@ def test_a_place_that_cannot_be_is_said(
         DataDesigner(artifact_path=place).create(CONFIG, num_records=1)
 
 
-@pytest.mark.parametrize("failing", ["mkdir", "touch"])
+@pytest.mark.parametrize("failing", ["mkdir", "open"])
 def test_a_place_that_cannot_be_written_is_said_before_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
 ) -> None:
@@ -73,7 +73,7 @@ def test_a_place_that_cannot_be_written_is_said_before_the_run(
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, failing, refuse)
-    message = r"kept/dataset cannot be written \(Permission denied\); choose another artifact_path"
+    message = "kept/dataset.* cannot be used: permission denied; check the permissions"
     with pytest.raises(ArtifactStorageError, match=message):
         DataDesigner(artifact_path=tmp_path / "kept").create(CONFIG, num_records=1)
     assert not [*tmp_path.rglob("*.json")]
@@ -86,7 +86,7 @@ def test_a_place_that_cannot_be_read_is_said(
         raise PermissionError(13, "Permission denied", str(self))
 
     monkeypatch.setattr(Path, "read_bytes", refuse)
-    message = r"dataset cannot be read \(Permission denied\); choose another artifact_path"
+    message = "dataset/metadata.json cannot be used: permission denied; check the permissions"
     with pytest.raises(ArtifactStorageError, match=message):
         DataDesigner(artifact_path=tmp_path).create(CONFIG, num_records=1)
 

@@ -21,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.extend import ProcessorConfig
+from tests.datasets import rewrite_as_earlier
 from tests.scripted import ScriptedModel, model, prompt_of
 
 ROWS, BATCH = 12, 4
@@ -499,10 +500,8 @@ def test_a_dataset_of_an_earlier_version_is_read_with_one_schema(tmp_path: Path)
     folder = tmp_path / "d" / "parquet-files"
     for number, values in enumerate([[1, 2, 3, 4], ["a", "b", "c", "d"], [{"z": 1}] * 4]):
         path = folder / f"batch_{number:05d}.parquet"
-        table = pq.read_table(path)
-        facts = table.schema.metadata
-        changed = table.set_column(1, "a", pa.array(values)).replace_schema_metadata(facts)
-        pq.write_table(changed, path)
+        changed = pq.read_table(path).set_column(1, "a", pa.array(values))
+        rewrite_as_earlier(tmp_path / "d", path, changed)
     opened = DataDesigner(tmp_path).open("d")
     assert opened.load_dataset()["a"].tolist() == [*"1234", *"abcd", *['{"z":1}'] * 4]
     assert opened.load_analysis().num_records == ROWS

@@ -17,9 +17,9 @@ import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.errors import BudgetExhaustedError, DataDesignerGenerationError
 from dd_core.storage.arrow import to_array
-from dd_core.storage.batch import ROWS_KEY
 from dd_core.storage.schema import make_vectors, unify_types
 from dd_core.storage.unify import unify_folder
+from tests.datasets import rewrite_as_earlier
 from tests.scripted import Body, ScriptedModel
 
 THIRD = 1 / 3
@@ -145,9 +145,8 @@ def test_parts_with_numbers_of_float64_are_continued(tmp_path: Path) -> None:
     cells = [{"embeddings": [[THIRD, 1.0]], "num_embeddings": 1, "dimension": 2}] * 2
     old: Any = pa.array(cells)
     assert str(old.type.field("embeddings").type) == "list<item: list<item: double>>"
-    facts = {ROWS_KEY: (table.schema.metadata or {})[ROWS_KEY]}
     table = table.set_column(table.schema.names.index("v"), "v", old)
-    pq.write_table(table.replace_schema_metadata(facts), path)
+    rewrite_as_earlier(tmp_path / "d", path, table)
     script = ScriptedModel(vectors)
     run_config = dd.RunConfig(buffer_size=2, seed=1)
     results = DataDesigner(tmp_path, run_config=run_config, transport=script).create(
