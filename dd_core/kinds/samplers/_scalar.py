@@ -92,6 +92,10 @@ class ScalarSampler(SamplerParams):
         return to_objects([str(value) for value in settled.tolist()])
 
 
+_MOST_PLACES = 300
+"""Places beyond which rounding changes no float."""
+
+
 class RoundedSampler(ScalarSampler):
     """Untagged base of samplers whose numbers can be rounded."""
 
@@ -108,8 +112,11 @@ class RoundedSampler(ScalarSampler):
 
     @property
     def rounding(self) -> int | None:
-        """The decimal places."""
-        return self.decimal_places
+        """The decimal places, within the range of floats."""
+        places = self.decimal_places
+        if places is None or places > _MOST_PLACES:
+            return None
+        return max(places, -_MOST_PLACES)
 
 
 def _integers(numbers: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -32,6 +32,7 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.journal import list_segments
 from flows import RunSummary, generate_batch, generate_dataset
 from flows.blocks.types import DatasetStorage
 from flows.distributed.deployment_runs import cancel_batches
@@ -115,7 +116,7 @@ def _started(dataset: Path) -> int:
 
 def _kept(dataset: Path) -> int:
     """Answers that are in the journals or, three in each row, in the parts."""
-    journals = (dataset / "journal").glob("*")
+    journals = [path for path, _, _ in list_segments(dataset / "journal")]
     lines = sum(len(path.read_text().splitlines()) for path in journals)
     return lines + 3 * (len(_rows(dataset)) if [*dataset.glob("parquet-files/*.parquet")] else 0)
 
