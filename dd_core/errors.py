@@ -8,8 +8,11 @@ both, except that one refusal of a model that has answered before does not stop 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from dataclasses import dataclass
+
+from dd_core.redaction.registry import mask_secrets
 
 
 class DataDesignerError(Exception):
@@ -25,13 +28,40 @@ class DataDesignerError(Exception):
     attempts: int = 1
     """Number of attempts that were made."""
 
+    def __init__(self, *args: object) -> None:
+        super().__init__(*(mask_secrets(arg) if isinstance(arg, str) else arg for arg in args))
+
 
 def describe_error(error: BaseException) -> str:
     """Return the class and the text of an error; only the class if `str(error)` fails."""
     try:
-        return f"{type(error).__name__}: {error}"
+        return mask_secrets(f"{type(error).__name__}: {error}")
     except Exception:  # errors of users' code have texts of their own
         return type(error).__name__
+
+
+@contextmanager
+def convert_errors(kind: type[DataDesignerError], message: str) -> Generator[None]:
+    """Raise exceptions that are not of this package as `kind`, with the exception as the cause.
+
+    `message` says what failed; the class and the text of the exception are added to it.
+    """
+    try:
+        yield
+    except DataDesignerError:
+        raise
+    except Exception as error:
+        raise kind(f"{message}: {_summarize(error)}") from error
+
+
+def _summarize(error: Exception) -> str:
+    """An error in one line; errors of Pydantic without the values, which may be keys."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return describe_error(error)
+    found = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(f"{'.'.join(map(str, each['loc']))}: {each['msg']}" for each in found)
 
 
 @dataclass(frozen=True)
@@ -48,7 +78,7 @@ class Problem:
     def __str__(self) -> str:
         text = f"{self.where}: {self.message}"
         # A name with half of a surrogate pair could not be printed.
-        return text.encode(errors="backslashreplace").decode()
+        return mask_secrets(text.encode(errors="backslashreplace").decode())
 
 
 class InvalidConfigError(DataDesignerError):
@@ -66,6 +96,10 @@ class InvalidConfigError(DataDesignerError):
 
     def __reduce__(self) -> tuple[type[InvalidConfigError], tuple[list[Problem]]]:
         return type(self), (self.problems,)
+
+
+class MissingConfigError(InvalidConfigError, FileNotFoundError):
+    """The file that should contain the configuration does not exist."""
 
 
 class BuilderConfigurationError(DataDesignerError):
@@ -115,7 +149,21 @@ class ColumnIncompleteError(DataDesignerGenerationError):
 
 
 class ArtifactStorageError(DataDesignerError):
-    """The dataset directory cannot be used as requested."""
+    """A dataset's folder or object storage cannot be used. The message says why, and what to do.
+
+    Errors of disks, of object storage and of credentials are raised as this class.
+    """
+
+
+class DatasetInUseError(ArtifactStorageError):
+    """Another process generates the dataset. The message says which."""
+
+
+class DatasetDamagedError(ArtifactStorageError):
+    """A file of a dataset is missing, damaged, duplicated or from elsewhere.
+
+    The message names the file and the command that repairs the dataset.
+    """
 
 
 class SeedDatasetError(DataDesignerError):

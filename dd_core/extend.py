@@ -22,7 +22,7 @@ from dd_core.errors import Problem, SeedDatasetError
 from dd_core.kinds.columns.column import Binding, Column, SkipConfig
 from dd_core.kinds.draws import Draws
 from dd_core.kinds.generators import CellColumn, GroupColumn, Row, RowColumn, WholeColumn
-from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.samplers._scalar import RoundedSampler, ScalarSampler
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings, Support
 from dd_core.kinds.scope import Scope, check_template, find_references, report_unknown
@@ -32,7 +32,7 @@ from dd_core.kinds.statistics import ColumnStatistics, ColumnView
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.storage.arrow import Values
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, NumberedRow
 from dd_core.templates.template import Condition, Template
 
 __all__ = [
@@ -47,6 +47,7 @@ __all__ = [
     "Declaration",
     "Draws",
     "GroupColumn",
+    "NumberedRow",
     "Problem",
     "ProcessorConfig",
     "RequestSlot",
@@ -62,6 +63,7 @@ __all__ = [
     "Siblings",
     "SkipConfig",
     "Support",
+    "Tables",
     "Template",
     "Validator",
     "ValidatorParams",

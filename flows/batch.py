@@ -14,6 +14,7 @@ from pydantic import BaseModel, Field
 from dd_core.dataset.plan import Plan
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import finish_columns
+from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
 
@@ -65,13 +66,14 @@ async def generate_batch(
         attempt: Number of this attempt at the batch. Earlier attempts that are still running stop.
     """
     batch = Batch(index, start, size)
-    if not folder:
-        session = get_current_run()
-        session.batch_started(index)
-        async with pause_with_dataset():
+    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+        if not folder:
+            session = get_current_run()
+            session.batch_started(index)
+            async with pause_with_dataset():
+                return await _generate(session, batch, dataset)
+        async with remote_batch(folder, batch, attempt) as session:
             return await _generate(session, batch, dataset)
-    async with remote_batch(folder, batch, attempt) as session:
-        return await _generate(session, batch, dataset)
 
 
 async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:
@@ -102,6 +104,23 @@ async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchMan
     part = session.parts[index]
     get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, batch.size)
     return make_manifest(plan, part)
+
+
+async def write_lost_part(session: DatasetRun, batch: Batch) -> None:
+    """Finish and write an open batch whose flow run an earlier attempt finished.
+
+    Prefect returns the stored result of that flow run and does not run it again, but its part is
+    gone or damaged.
+    """
+    run = session.batches[batch.index]
+    await finish_columns(run)
+    await run.close()
+    part, tables = await session.engine.write_part(session.directory, run)
+    session.parts[batch.index] = part
+    session.batch_finished(run, tables.rows)
+    run.release()
+    if run.stopped_by is not None:
+        raise run.stopped_by
 
 
 def make_manifest(plan: Plan, part: Part) -> BatchManifest:

@@ -2,9 +2,9 @@
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
@@ -20,9 +20,9 @@ from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
-from dd_core.storage.batch import Batch
+from dd_core.redaction.registry import mask_raised
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location, list_paths
 
 from .approval import put_preview_first, require_approvable, require_approval
@@ -30,17 +30,18 @@ from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress, tag_run
 from .artifacts.summary import RunSummary, explain_missing_rows, show_preview, show_summary
-from .batch import BatchManifest, generate_batch
-from .blocks.providers import load_providers, require_references
+from .batch import BatchManifest, generate_batch, write_lost_part
+from .blocks.providers import load_providers, require_no_literal_keys, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
+from .process.keyless_flow import keyless_flow
 from .session import DatasetRun, get_run_id, notify_run_start, open_run
 from .tasks import process, profile
 from .versions import accept_or_fail, resolve_version
 
 
-@flow(
+@keyless_flow(
     name="generate-dataset",
     flow_run_name="{dataset_name} ({num_records} rows)",
     persist_result=True,
@@ -59,6 +60,7 @@ async def generate_dataset(
     version: str | None = None,
     batches_on: str | None = None,
     approve_after_preview: bool = False,
+    trust_config: bool = False,
 ) -> RunSummary:
     """Generate a synthetic dataset.
 
@@ -86,36 +88,40 @@ async def generate_dataset(
             must have access to `artifact_path`. See docs/many-machines.md.
         approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
             Cannot be combined with `batches_on`.
+        trust_config: Let a configuration from an address import code, read files and choose keys on
+            this machine. Read it first.
     """
-    require_approvable(approve_after_preview, batches_on)
-    settings = run_config or RunConfig()
-    require_references(model_providers or [])
-    providers = await load_providers(model_providers)
-    storage = await resolve_location(artifact_path)
-    if batches_on is not None:
-        await require_deployment(batches_on)
-    plan, directory = _open_directory(
-        load_config(config, providers), providers, settings, storage.location, dataset_name,
-        num_records, resume, await resolve_version(version),
-    )  # fmt: skip
-    batches = _find_missing_batches(
-        directory, num_records, settings.buffer_size, retry_failed, preview=approve_after_preview
-    )
-    async with open_run(plan, providers, settings, directory, batches) as session:
-        _log_start(session, len(batches))
+    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+        require_approvable(approve_after_preview, batches_on)
+        settings = run_config or RunConfig()
+        require_references(model_providers or [])
+        providers = await load_providers(model_providers)
+        storage = await resolve_location(artifact_path)
+        loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
         if batches_on is not None:
-            session.address = storage.address_of(directory.path)
-            publish_run(session, providers, num_records, model_providers, retry_failed=retry_failed)
-        steps = _FlowSteps(
-            session,
-            num_records,
-            dataset_name,
-            batches_on=batches_on,
-            needs_approval=approve_after_preview,
-            retry_failed=retry_failed,
-        )
-        result = await complete_run(steps, batches)
-        return await _conclude(session, steps, result, dataset_name)
+            await require_deployment(batches_on)
+            require_no_literal_keys(loaded)
+        async with _open_directory(
+            loaded, providers, settings, storage.location, dataset_name,
+            num_records, resume, await resolve_version(version),
+        ) as (plan, directory):  # fmt: skip
+            batches = _find_missing_batches(
+                directory, num_records, settings.buffer_size, retry_failed,
+                preview=approve_after_preview,
+            )  # fmt: skip
+            async with open_run(plan, providers, settings, directory, batches) as session:
+                _log_start(session, len(batches))
+                if batches_on is not None:
+                    session.address = storage.address_of(directory.path)
+                    publish_run(
+                        session, providers, num_records, model_providers, retry_failed=retry_failed
+                    )
+                steps = _FlowSteps(
+                    session, num_records, dataset_name, batches_on=batches_on,
+                    needs_approval=approve_after_preview, retry_failed=retry_failed,
+                )  # fmt: skip
+                result = await complete_run(steps, batches)
+                return await _conclude(session, steps, result, dataset_name)
 
 
 class _FlowSteps(RunSteps):
@@ -193,7 +199,7 @@ def _open_directory(
     num_records: int,
     resume: ResumeMode,
     version: str | None,
-) -> tuple[Plan, DatasetDirectory]:
+) -> AbstractAsyncContextManager[tuple[Plan, DatasetDirectory]]:
     """The plan and the directory: the one of the version or of this flow run's earlier attempt.
 
     A retried flow run has the same parameters. With `resume="never"`, it would start a second
@@ -210,6 +216,7 @@ def _open_directory(
         num_records=num_records,
         resume=ResumeMode.ALWAYS if earlier else resume,
         version=version,
+        flow_run=str(get_run_id()),
     )
 
 
@@ -218,6 +225,8 @@ def _log_start(session: DatasetRun, batches: int) -> None:
     logger = get_run_logger()
     for warning in session.engine.plan.warnings:
         logger.warning("%s", warning)
+    for damage in session.directory.lost:
+        logger.warning("%s; %d rows are generated again", damage, damage.rows)
     logger.info("%d rows in %d batches to %s", session.rows, batches, session.directory.path)
 
 
@@ -244,6 +253,8 @@ async def _generate(
             # Prefect returns the stored JSON of a batch that an earlier attempt finished.
             manifest = BatchManifest.model_validate(returned)
             _verify(manifest, batch, session)
+            if batch.index in session.batches:  # the stored result is of a part that is gone
+                await write_lost_part(session, batch)
             logger.info("%s[%d]: %d of %d rows", dataset, batch.index, manifest.rows, batch.size)
             record_progress_sometimes(session.directory, session.engine)
             await show_preview(session, dataset)
@@ -339,9 +350,20 @@ def _find_missing_batches(
     runs: dict[str, list[list[int]]] = directory.metadata.flow_runs
     own = str(get_run_id())
     if own in runs:
-        return [Batch(*ranges) for ranges in runs[own]]
+        batches = [Batch(*ranges) for ranges in runs[own]]
+        # Rows of earlier runs that are lost come last, so that the order is kept.
+        batches += [
+            lost
+            for lost in directory.missing(rows, size)
+            if not any(lost.start < each.stop and lost.stop > each.start for each in batches)
+        ]
+        return _remember_batches(directory, batches)
     batches = directory.missing(rows, size, retry_failed=retry_failed)
-    batches = put_preview_first(batches) if preview else batches
-    latest = {own: [[batch.index, batch.start, batch.size] for batch in batches]}
-    directory.write_metadata(flow_runs={**runs, **latest})
+    return _remember_batches(directory, put_preview_first(batches) if preview else batches)
+
+
+def _remember_batches(directory: DatasetDirectory, batches: list[Batch]) -> list[Batch]:
+    """Store the batches of this flow run with the dataset, and return them."""
+    latest = {str(get_run_id()): [[each.index, each.start, each.size] for each in batches]}
+    directory.write_metadata(flow_runs={**directory.metadata.flow_runs, **latest})
     return batches

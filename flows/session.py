@@ -23,6 +23,7 @@ from dd_core.engine.engine import Engine
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
 from dd_core.storage.journal import merge_cells
@@ -143,7 +144,8 @@ class DatasetRun:
         """
         stored = await self.cache.load_columns(batch)
         run = self.engine.batch_run(batch, self.directory.journal(batch))
-        kept = find_kept_cells(self.directory, batch, self.engine.plan.shareable_fingerprints)
+        with report_storage_errors(self.directory.path):
+            kept = find_kept_cells(self.directory, batch, self.engine.plan.shareable_fingerprints)
         run.restore(merge_cells(kept, collect_cells(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored

@@ -13,6 +13,7 @@ from dd_core.designer.dataset_run import RunSteps
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.cells import ColumnState
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
+from dd_core.redaction.registry import mask_errors
 
 from .artifacts.summary import list_processed_rows
 from .cache.column_table import make_column_table
@@ -54,6 +55,7 @@ def _tag_with_models(task_run: TaskRun, state: ColumnState) -> None:
     retry_jitter_factor=_RETRY_JITTER,
     retry_condition_fn=_is_retryable,
 )
+@mask_errors
 async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> pa.Table:
     """Wait for a column of a running batch and return its cells.
 
@@ -97,6 +99,7 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
     cache_policy=ExplicitKey(),
     refresh_cache=True,
 )
+@mask_errors
 async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
     """Write the batch's rows to the dataset, and store them as a result under `key`."""
     part, tables = await session.engine.write_part(session.directory, run)
@@ -105,6 +108,7 @@ async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
 
 
 @task(name="process-dataset")
+@mask_errors
 async def process(steps: RunSteps) -> None:
     """Run the processors that work on the dataset as a whole."""
     await RunSteps.process(steps)
@@ -113,6 +117,7 @@ async def process(steps: RunSteps) -> None:
 
 
 @task(name="profile-dataset")
+@mask_errors
 async def profile(steps: RunSteps) -> None:
     """Run the configured profilers, which call models."""
     await RunSteps.profile(steps)

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
+
+import pyarrow.parquet as pq
 
 import dd_core.config as dd
 from dd_core.kinds.columns.column import Binding
@@ -53,3 +57,14 @@ def chain(url: str, length: int, alias: str = "m", **fields: Any) -> dd.DataDesi
         )
         before = f"c{number}"
     return builder
+
+
+def rewrite_as_earlier(dataset: Path, path: Path, table: Any) -> None:
+    """Replace a part as a version wrote it that recorded neither files nor checksums."""
+    known = json.loads(pq.read_schema(path).metadata[b"dd.rows"])
+    old = {name: known[name] for name in ("start", "stop", "complete", "dropped")}
+    facts = {b"dd.rows": json.dumps(old).encode()}
+    pq.write_table(table.replace_schema_metadata(facts), path)
+    metadata = json.loads((dataset / "metadata.json").read_text())
+    kept = {name: it for name, it in metadata.items() if name not in ("files", "is_settled")}
+    (dataset / "metadata.json").write_text(json.dumps(kept))

@@ -44,15 +44,16 @@ _VERBS = """
     install is join judge lease leave lint list load locate main make map mark mask measure
     merge normalize notify observe on open parse pause permute pick preview process profile
     prune publish push put quote read reap recompile record register release remove render renew
-    replace report request require reseed reset resolve restore resume retry run sanitize say
-    select serve set settle show simplify size split stage stamp strip sum summarize sync tag
-    take to translate unify update validate wait widen write
+    repair replace report request require reseed reset resolve restore resume retry run sanitize say
+    seal select serve set settle show simplify size split stage stamp strip sum summarize sync tag
+    take to translate unify update validate verify wait widen write
 """
 VERBS = frozenset(_VERBS.split())
 
 NOT_VERBS = {
     # Decorators and context managers are named for what they make.
     "custom_column_generator",
+    "keyless_flow",
     "validation_function",
     "remote_batch",
     # Predicates

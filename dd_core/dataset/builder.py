@@ -17,6 +17,7 @@ from dd_core.errors import (
     BuilderSerializationError,
     InvalidColumnTypeError,
     InvalidConfigError,
+    convert_errors,
 )
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.constraint import (
@@ -121,9 +122,12 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         self._seed: SeedConfig | None = None
 
     @classmethod
-    def from_config(cls, config: ConfigSource) -> Self:
-        """Create a builder from a configuration object, a file, a URL or YAML text."""
-        loaded = load_config(config)
+    def from_config(cls, config: ConfigSource, *, trust: bool = False) -> Self:
+        """Create a builder from a configuration object, a file, a URL or YAML text.
+
+        `trust` is that of `load_config`.
+        """
+        loaded = load_config(config, trust=trust)
         builder = cls([*(loaded.model_configs or ())], [*(loaded.tool_configs or ())])
         builder._columns = {column.name: column for column in loaded.columns}
         builder._constraints = [*(loaded.constraints or ())]
@@ -350,4 +354,5 @@ def load_model_configs(source: str | Path) -> list[ModelConfig]:
     loaded: Any = load_yaml_file(path)
     if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
         raise InvalidConfigError(f"{str(path)!r} has no top-level list `model_configs`; add it")
-    return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]
+    with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
+        return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]

@@ -74,9 +74,9 @@ def _extend(place: str, name: object) -> str:
 
 def check_dataset(config: DataDesignerConfig, models: Sequence[ModelConfig]) -> Iterator[Problem]:
     """Check that some columns are kept, and that constraints and profilers refer to what exists."""
-    if not config.columns:
+    if not config.columns and config.seed_config is None:
         yield Problem("columns", "the list is empty; declare at least one column or a seed dataset")
-    elif all(column.drop for column in config.columns):
+    elif config.columns and all(column.drop for column in config.columns):
         yield Problem("columns", "all columns are dropped; set drop to false on at least one")
     aliases = {model.alias for model in models}
     for number, profiler in enumerate(config.profilers or ()):

@@ -28,6 +28,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, SecretStr, field_serializer, model_validator
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.written import Address, Headers
 from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
 from dd_core.models.secrets import mask_secret
 
@@ -77,7 +78,7 @@ class MCPProvider(Declaration):
     """Protocol of the server."""
     name: str
     """Name of the server in tool configurations."""
-    endpoint: str
+    endpoint: Address
     """URL of the server."""
     api_key: SecretStr | None = None
     """Name of the environment variable with the bearer token; default: no token."""
@@ -98,7 +99,7 @@ class LocalStdioMCPProvider(Declaration):
     """Program to start."""
     args: list[str] = []
     """Arguments of the program."""
-    env: dict[str, str] = {}
+    env: Headers = {}
     """Environment variables of the program."""
 
 

@@ -7,7 +7,7 @@ fingerprints have values of the same distribution, so finished values can be reu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.graph import build_graph, compute_ranks, find_cycles, find_producers
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
-from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError
+from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError, convert_errors
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
 from dd_core.kinds.scope import Scope, UnknownReferenceProblem
@@ -29,6 +29,7 @@ from dd_core.models.providers import Providers, load_default_models
 from dd_core.templates.template import RenderingMode
 
 
+@convert_errors(InvalidConfigError, "it cannot be checked")
 def compile_plan(
     config: DataDesignerConfig,
     providers: Providers,
@@ -61,8 +62,7 @@ def compile_plan(
         constraints=config.constraints or (),
         rendering=rendering,
     )
-    for part in [*config.columns, *(config.processors or ())]:
-        problems.extend(part.problems(scope))
+    problems.extend(_check_parts(config, scope))
     problems.extend(check_dataset(config, models))
     aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     aliases |= {profiler.model_alias for profiler in config.profilers or ()}
@@ -83,6 +83,13 @@ def compile_plan(
         warnings=tuple(problems),
         seed_table=table,
     )
+
+
+def _check_parts(config: DataDesignerConfig, scope: Scope) -> Iterator[Problem]:
+    """Yield the problems of each column and processor."""
+    for part in [*config.columns, *(config.processors or ())]:
+        with convert_errors(InvalidConfigError, f"{part.name!r} cannot be checked"):
+            yield from part.problems(scope)
 
 
 def reseed(plan: Plan, seed: int) -> Plan:

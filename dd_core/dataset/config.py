@@ -13,6 +13,7 @@ from pydantic import Field, field_validator, model_validator
 
 from dd_core.dataset.compatibility import ToolConfig
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.constraint import Constraint
@@ -101,7 +102,8 @@ class DataDesignerConfig(Exportable):
     def fingerprint(self) -> dict[str, str | int]:
         """Hash everything that determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
-        content = encode_canonical(_hashed({**self.to_dict(), "columns": columns}))
+        fields = self.model_dump(mode="json", context=for_identity)
+        content = encode_canonical(_hashed({**fields, "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
         return {
             "config_hash": f"{_HASH_ALGORITHM}:{digest}",

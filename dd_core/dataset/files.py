@@ -1,4 +1,4 @@
-"""Reads the configuration of a dataset from a file, a URL, text or a mapping."""
+"""Loads the configuration of a dataset and finds its problems, or runs a Python file for it."""
 
 from __future__ import annotations
 
@@ -13,12 +13,20 @@ from typing import Any, cast
 from pydantic import ValidationError
 
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig
+from dd_core.dataset.source import is_address, read_mapping
 from dd_core.declaration.kind import Kind
-from dd_core.declaration.yaml_text import load_yaml
-from dd_core.errors import InvalidConfigError, Problem
+from dd_core.declaration.loading import ensure_loaded
+from dd_core.declaration.trust import observe_uses
+from dd_core.errors import (
+    InvalidConfigError,
+    MissingConfigError,
+    Problem,
+    convert_errors,
+)
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.scope import UnknownReferenceProblem
 from dd_core.models.providers import Providers
+from dd_core.redaction.rules import mask_fields
 
 ConfigSource = DataDesignerConfig | BuilderConfig | Mapping[str, Any] | str | Path
 
@@ -31,39 +39,67 @@ class DataDesignerScriptParams:
     """Arguments after `--` on the command line."""
 
 
-_LARGEST_FILE = 10_000_000
 _MOST_MEMBERS = 5_000_000
-_URL_TIMEOUT = 10.0
-_SUFFIXES = (".yaml", ".yml", ".json")
 
 
 def load_config(
-    source: ConfigSource, providers: Providers | None = None, managed_assets: Path | None = None
+    source: ConfigSource,
+    providers: Providers | None = None,
+    managed_assets: Path | None = None,
+    *,
+    trust: bool = False,
 ) -> DataDesignerConfig:
     """Load the configuration of a dataset; raises `InvalidConfigError` with all problems.
 
     `source` is a configuration object, a mapping, the path or http(s) URL of a YAML or JSON file,
     or YAML text. Two forms are accepted: `{data_designer: {...}}`, and the inner mapping alone.
     `providers` and `managed_assets` are used to find further problems of an invalid source.
+
+    A configuration from a URL may only import code, use custom kinds, read files and choose keys if
+    `trust` is true. Everything else belongs to the caller, who is always trusted.
     """
     if isinstance(source, DataDesignerConfig):
         return source
     if isinstance(source, BuilderConfig):
         return source.data_designer
-    raw = _read_mapping(source)
+    raw = read_mapping(source)
     inner: Any = raw.get("data_designer", raw)
     if not isinstance(inner, Mapping) or not (inner.keys() & {"columns", "seed_config"}):
         raise InvalidConfigError(
             "it has neither `columns` nor `data_designer`; see docs/first-dataset.md for an example"
         )
     content = _to_json_types(inner)  # pyright: ignore[reportUnknownArgumentType]
+    ensure_loaded()  # custom kinds are the user's choice, not that of the configuration
+    with observe_uses(trusted=trust or not is_address(source)) as reading:
+        try:
+            return _validate(content, providers or Providers(), managed_assets)
+        except InvalidConfigError as error:
+            if reading.is_trusted or not reading.uses:
+                raise
+            raise InvalidConfigError([*error.problems, _explain_trust(str(source))]) from None
+
+
+def _validate(
+    content: dict[str, Any], providers: Providers, managed_assets: Path | None
+) -> DataDesignerConfig:
     try:
-        return DataDesignerConfig.model_validate(content)
-    except ValidationError as error:
-        problems = find_config_problems(error, content)
-        providers = providers or Providers()
+        with convert_errors(InvalidConfigError, "it cannot be checked"):
+            return DataDesignerConfig.model_validate(content)
+    except InvalidConfigError as error:
+        if not isinstance(error.__cause__, ValidationError):
+            raise
+        problems = find_config_problems(error.__cause__, content)
         further = _find_further_problems(content, problems, providers, managed_assets)
         raise InvalidConfigError([*problems, *further]) from None
+
+
+def _explain_trust(source: str) -> Problem:
+    return Problem(
+        "config",
+        f"it comes from {source}, so it is not trusted with this machine's code, files and keys; "
+        "read it, and if you trust it, use `--trust` with ddflows, `trust_config` with the flow "
+        "or DataDesigner, or `trust` with load_config",
+    )
 
 
 def run_script(path: Path, argv: Sequence[str] = ()) -> DataDesignerConfig:
@@ -74,7 +110,12 @@ def run_script(path: Path, argv: Sequence[str] = ()) -> DataDesignerConfig:
     command line calls this function, with files of its own user.
     """
     if not path.is_file():
-        raise FileNotFoundError(f"there is no file {str(path)!r}")
+        raise MissingConfigError(f"there is no file {str(path)!r}")
+    with convert_errors(InvalidConfigError, f"{str(path)!r} failed"):
+        return _build_in_script(path, argv)
+
+
+def _build_in_script(path: Path, argv: Sequence[str]) -> DataDesignerConfig:
     found = runpy.run_path(str(path)).get("load_config_builder")
     if not callable(found):
         raise InvalidConfigError(f"{str(path)!r} defines no function load_config_builder(); add it")
@@ -94,21 +135,6 @@ def find_config_problems(error: ValidationError, content: Mapping[str, Any]) -> 
         Problem(_format_location(found["loc"], content), _explain(dict(found)))
         for found in error.errors(include_url=False, include_context=False)
     ]
-
-
-def _read_mapping(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
-    if isinstance(source, Mapping):
-        return source
-    text, name = _read_text(source)
-    try:
-        loaded: Any = json.loads(text) if name.endswith(".json") else load_yaml(text)
-    except (ValueError, RecursionError) as error:
-        raise InvalidConfigError(f"{name} cannot be read: {error}") from None
-    if not isinstance(loaded, Mapping):
-        raise InvalidConfigError(
-            f"{name} must contain a mapping with `columns`, not {type(loaded).__name__}"
-        )
-    return loaded  # pyright: ignore[reportUnknownVariableType]
 
 
 def _to_json_types(content: Mapping[str, Any]) -> dict[str, Any]:
@@ -138,43 +164,6 @@ def _count_members(value: Any, known: dict[int, int]) -> int:
         known[place] = 0  # an object that contains itself is reported later
         known[place] = 1 + sum(_count_members(part, known) for part in parts)
     return known[place]
-
-
-def _read_text(source: str | Path) -> tuple[str, str]:
-    """The text of a source, and the name of the source in error messages."""
-    if isinstance(source, str) and source.startswith(("http://", "https://")):
-        return _download(source), source
-    if isinstance(source, str) and any(mark in source for mark in ("\n", "{", ": ")):
-        return source, "the config text"
-    path = Path(source).expanduser()
-    if not _is_file(path):
-        raise FileNotFoundError(f"there is no config file {str(source)!r}")
-    if path.stat().st_size > _LARGEST_FILE:
-        raise InvalidConfigError(f"{str(path)!r} is larger than {_LARGEST_FILE // 1_000_000} MB")
-    try:
-        return path.read_text(encoding="utf-8-sig"), str(path)
-    except (OSError, UnicodeError) as error:
-        raise InvalidConfigError(f"{str(path)!r} cannot be read: {error}") from None
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # the name is too long
-        return False
-
-
-def _download(url: str) -> str:
-    import httpx
-
-    if not httpx.URL(url).path.endswith(_SUFFIXES):
-        raise InvalidConfigError(f"{url!r} must end with one of {', '.join(_SUFFIXES)}")
-    try:
-        response = httpx.get(url, timeout=_URL_TIMEOUT, follow_redirects=True)
-        response.raise_for_status()
-    except httpx.HTTPError as error:
-        raise InvalidConfigError(f"{url!r} cannot be downloaded: {error}") from None
-    return response.text
 
 
 def _format_location(location: tuple[int | str, ...], content: Mapping[str, Any]) -> str:
@@ -220,7 +209,8 @@ def _explain(found: dict[str, Any]) -> str:
             shown = ascii(found.get("input"))[:60]
             return f"{shown} contains half of a surrogate pair, which cannot be saved; remove it"
         case _:
-            shown = repr(found.get("input"))
+            name = next((str(part) for part in reversed(found["loc"]) if part), "")
+            shown = repr(mask_fields(found.get("input"), name))
             return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
 
 
@@ -240,7 +230,7 @@ def _find_further_problems(
         try:
             Column.read(raw)
             readable.append(raw)
-        except (ValueError, AttributeError):
+        except Exception:  # reported as a problem already
             taken.append(_name_of(raw, position))
     broken = {problem.where.split(".")[0] for problem in known}
     partial = {name: value for name, value in content.items() if name not in broken}
@@ -249,9 +239,11 @@ def _find_further_problems(
         config = DataDesignerConfig.model_validate(partial)
         compile_plan(config, providers, 0, taken=taken, managed_assets=managed_assets)
     except InvalidConfigError as error:
-        return [problem for problem in error.problems if not _is_consequence(problem, broken)]
-    except (ValidationError, ValueError, KeyError):
-        pass  # KeyError: everything else is valid, but columns that others refer to are unreadable
+        # With a cause, the check itself failed, because columns that others refer to are missing.
+        found = [] if error.__cause__ is not None else error.problems
+        return [problem for problem in found if not _is_consequence(problem, broken)]
+    except Exception:  # what cannot be checked without the unreadable parts is checked next time
+        return []
     return []
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from dd_core.declaration.kind import Kind
 from dd_core.kinds.samplers.sampler import SamplerParams
 from dd_core.models.config import ModelConfig, ModelProvider
+from dd_core.redaction.rules import mask_address
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -41,10 +42,16 @@ class Info:
             case InfoType.SAMPLERS:
                 tables = [_fields(kind) for kind in _samplers(sampler_type)]
             case InfoType.MODEL_CONFIGS:
-                rows = [(m.alias, m.model, m.provider or m.base_url or "") for m in self._models()]
+                rows = [
+                    (m.alias, m.model, m.provider or mask_address(m.base_url or ""))
+                    for m in self._models()
+                ]
                 tables = [_table("Models", ["alias", "model", "provider"], rows)]
             case InfoType.MODEL_PROVIDERS:
-                given = [(p.name, p.endpoint, p.key_reference or "") for p in self._providers()]
+                given = [
+                    (p.name, mask_address(p.endpoint), p.key_reference or "")
+                    for p in self._providers()
+                ]
                 tables = [_table("Model providers", ["name", "endpoint", "key"], given)]
         console = Console()
         for table in tables:

@@ -22,7 +22,7 @@ from dd_core.models.config import ModelConfig, Price
 from dd_core.models.conversation import ConversationLimits
 from dd_core.models.model import Model
 from dd_core.storage.arrow import ColumnTypes
-from dd_core.storage.directory import GENERATED_FOLDER, ROWS_FOLDER
+from dd_core.storage.files.stored_files import GENERATED_FOLDER, ROWS_FOLDER
 from dd_core.storage.location import Location
 
 _FINGERPRINT_LENGTH = 16

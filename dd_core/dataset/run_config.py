@@ -34,6 +34,9 @@ class RunConfig(Declaration):
     """Rows per batch, and therefore per Parquet file; default: 1000."""
     max_concurrent_row_groups: int = Field(default=3, ge=1)
     """Maximum number of batches that run at the same time; default: 3."""
+    wait_for_owner: float = Field(default=0.0, ge=0, allow_inf_nan=False)
+    """Longest wait in seconds for another process that is generating the dataset; default: 0, which
+    refuses the run at once. When the other process ends, the run continues what is missing."""
     batch_silence: float = Field(default=90.0, gt=0)
     """Heartbeat timeout in seconds after which a remote batch is considered lost and rescheduled;
     default: 90. The process of a batch sends a heartbeat every ten seconds."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -24,12 +24,15 @@ from pydantic import (
     Discriminator,
     GetCoreSchemaHandler,
     GetJsonSchemaHandler,
+    model_validator,
 )
 from pydantic_core import CoreSchema
 
 from dd_core.declaration.loading import ensure_loaded
 from dd_core.declaration.syntax import parse
+from dd_core.declaration.trust import require_trust
 from dd_core.declaration.user_code import hash_source
+from dd_core.redaction.rules import mask_fields
 
 
 class Declaration(BaseModel):
@@ -41,7 +44,12 @@ class Declaration(BaseModel):
         protected_namespaces=(),
         ser_json_inf_nan="constants",
         defer_build=True,  # fields annotated with a family need all of its kinds
+        hide_input_in_errors=True,  # it may hold keys
     )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, Any]]:
+        for name, value in super().__repr_args__():
+            yield name, mask_fields(value, name or "") if isinstance(value, str | dict) else value
 
     @classmethod
     def field_docs(cls) -> dict[str, str]:
@@ -136,6 +144,14 @@ class Kind(Declaration):
         cls.kinds[name] = cls
         if cls.is_in_use:
             _rebuild()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _custom_kinds_need_trust(cls, given: Any) -> Any:
+        """Custom kinds may do anything with what a configuration contains."""
+        if not cls.__module__.startswith("dd_core."):
+            require_trust(f"uses the custom kind {cls.__qualname__!r}")
+        return given
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:

@@ -15,6 +15,7 @@ from types import CodeType, FunctionType
 from typing import Any, cast
 
 from dd_core.declaration.syntax import parse, run_parser
+from dd_core.declaration.trust import require_trust
 from dd_core.errors import describe_error
 
 _NAME = re.compile(r"[A-Za-z_]\w*")
@@ -158,17 +159,18 @@ def list_parameters(function: Callable[..., Any]) -> list[str]:
 def import_object(name: str) -> Any:
     """Import the object that `package.module:function` names; raises `ValueError`.
 
-    Importing runs the module, so only use names from trusted configurations.
+    Importing runs the module, so a configuration that is not trusted cannot do it.
     """
     module_name, colon, path = name.partition(":")
     if not colon or not path:
         raise ValueError(f"{name!r} must have the form 'package.module:function'")
+    require_trust(f"imports and runs {name!r}")
     try:
         found: Any = import_module(module_name)
         for part in path.split("."):
             found = getattr(found, part)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise ValueError(f"{name!r} cannot be imported: {error}") from None
+    except (Exception, SystemExit) as error:  # the module may raise anything
+        raise ValueError(f"{name!r} cannot be imported: {describe_error(error)}") from error
     return found
 
 

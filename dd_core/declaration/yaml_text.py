@@ -42,11 +42,21 @@ def load_yaml(text: str) -> Any:
     try:
         return yaml.load(text, _loader())  # noqa: S506  (a subclass of SafeLoader)
     except yaml.YAMLError as error:
-        raise ValueError(str(error)) from None
+        raise ValueError(_describe(error)) from None
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
     except (AttributeError, TypeError, KeyError) as error:  # PyYAML's own tags, such as !!timestamp
         raise ValueError(f"a value does not have the form of its tag ({error})") from None
+
+
+def _describe(error: Any) -> str:
+    """An error of PyYAML in one line, without the excerpt of the text."""
+    mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
+    if mark is None:  # a character that YAML does not allow
+        return " ".join(str(error).split())
+    parts = [getattr(error, name, None) for name in ("context", "problem")]
+    what = ", ".join(part for part in parts if part)
+    return f"line {mark.line + 1}, column {mark.column + 1}: {what}"
 
 
 def load_yaml_file(path: str | Path) -> Any:

@@ -12,12 +12,18 @@ from dataclasses import dataclass
 
 from dd_core.engine.engine import Engine
 from dd_core.engine.processing import process_dataset, unify_dataset
-from dd_core.engine.run import record_outcome, require_ready, require_rows
+from dd_core.engine.run import (
+    explain_storage_failure,
+    record_outcome,
+    require_ready,
+    require_rows,
+)
+from dd_core.errors import ArtifactStorageError
 from dd_core.quality.acceptance import GateResult, evaluate_gates
 from dd_core.quality.analysis import profile_in_run
-from dd_core.storage.batch import Batch
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.versions import settle_version
 
 
@@ -76,15 +82,12 @@ class RunSteps:
 async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     """Generate the missing batches of an open dataset and finish the dataset.
 
-    Raises `DataDesignerGenerationError` if the run was stopped by an error or produced no rows. A
-    failed gate is a result, not an exception.
+    Raises `ArtifactStorageError` if the storage cannot be written to or another process took the
+    dataset over, and `DataDesignerGenerationError` if the run was stopped by another error or
+    produced no rows. A failed gate is a result, not an exception.
     """
     engine, directory = steps.engine, steps.directory
-    if await steps.needs_models(batches):
-        await require_ready(engine)
-    await steps.generate(batches)
-    await engine.run_in_thread(unify_dataset, directory, engine.plan)
-    await steps.process()
+    await _generate(steps, batches)
     await steps.profile()
     written = record_outcome(directory, engine)
     await steps.recorded(written)
@@ -98,5 +101,28 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     )
     if directory.version is not None:
         keep = engine.run_config.keep_versions
-        await engine.run_in_thread(settle_version, directory, keep)
+        with report_storage_errors(directory.path):
+            await engine.run_in_thread(settle_version, directory, keep)
     return RunResult(written, results)
+
+
+async def complete_repair(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    """Generate lost batches of a dataset again; its profile and the results of its gates stay."""
+    engine, directory = steps.engine, steps.directory
+    await _generate(steps, batches)
+    require_rows(engine, record_outcome(directory, engine) > 0, steps.dropped)
+
+
+async def _generate(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    engine, directory = steps.engine, steps.directory
+    if await steps.needs_models(batches):
+        await require_ready(engine)
+    try:
+        await steps.generate(batches)
+    except ArtifactStorageError as error:
+        raise explain_storage_failure(engine, directory, error) from error
+    if isinstance(engine.stopped_by, ArtifactStorageError):
+        raise explain_storage_failure(engine, directory, engine.stopped_by)
+    await engine.run_in_thread(unify_dataset, directory, engine.plan)
+    with report_storage_errors(directory.path):
+        await steps.process()

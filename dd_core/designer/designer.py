@@ -17,28 +17,30 @@ from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.designer.blocking import run_blocking
-from dd_core.designer.dataset_run import RunSteps, complete_run
+from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
-from dd_core.designer.progress import ProgressLog
+from dd_core.designer.library_steps import LibrarySteps
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
+from dd_core.designer.verification import require_dataset, verify_dataset
 from dd_core.designer.workbench import Workbench
-from dd_core.engine.batch_run import BatchRun
-from dd_core.engine.batches import finish_columns, generate_batches
+from dd_core.engine.batches import finish_columns
 from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
-from dd_core.engine.run import open_dataset, record_progress_sometimes, require_ready, require_rows
-from dd_core.errors import BuilderConfigurationError, InvalidConfigError
+from dd_core.engine.run import open_dataset, require_ready, require_rows
+from dd_core.errors import BuilderConfigurationError, InvalidConfigError, convert_errors
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.secrets import SecretResolver
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
+from dd_core.redaction.registry import mask_errors
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.batch import Batch
-from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.directory import JOURNAL, DatasetDirectory
+from dd_core.storage.journal import list_segments, remove_unreadable
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode
+from dd_core.storage.resume import ResumeMode, set_lost_aside
 from dd_core.storage.versions import find_current
 
 if TYPE_CHECKING:
@@ -61,13 +63,14 @@ class DataDesigner:
     default, a key is the name of an environment variable or else the key itself.
     `managed_assets_path` is the folder of managed datasets; default: the environment variable
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
-    are stored for tools, which are not run yet. `auto_configure_logging` has no effect, because the
-    application configures logging.
+    are stored for tools, which are not run yet. `trust_config` lets configurations from URLs import
+    code, read files and choose keys on this machine. `auto_configure_logging` has no effect,
+    because the application configures logging.
     """
 
     def __init__(
         self,
-        artifact_path: str | Path | None = None,
+        artifact_path: str | Location | None = None,
         *,
         model_providers: Sequence[ModelProvider] | None = None,
         secret_resolver: SecretResolver | None = None,
@@ -77,6 +80,7 @@ class DataDesigner:
         person_reader: None = None,
         mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
         auto_configure_logging: bool = True,
+        trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         self.artifact_path = artifact_path or "artifacts"
@@ -91,6 +95,7 @@ class DataDesigner:
         self.mcp_providers = [*(mcp_providers or ())]
         self._run_config = run_config or RunConfig()
         self._transport = transport
+        self._trust_config = trust_config
 
     @property
     def info(self) -> Info:
@@ -108,10 +113,12 @@ class DataDesigner:
         """Change the settings of later runs."""
         self._run_config = run_config
 
+    @mask_errors
     def validate(self, config: Configured) -> None:
         """Check a configuration without sending requests; raises `InvalidConfigError`."""
         self._plan(config, seed=0)
 
+    @mask_errors
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
     ) -> None:
@@ -150,10 +157,12 @@ class DataDesigner:
         """The providers by name."""
         return self.providers
 
+    @mask_errors
     def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Generate a few rows in memory."""
         return run_blocking(lambda: self.apreview(config, num_records=num_records))
 
+    @mask_errors
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
         _require_counts(num_records=num_records)
@@ -177,6 +186,7 @@ class DataDesigner:
                 profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
             )
 
+    @mask_errors
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
         """Generate a few rows and estimate the time, tokens and dollars for `num_records`."""
         _require_counts(num_records=num_records, probe_rows=probe_rows)
@@ -191,6 +201,7 @@ class DataDesigner:
 
         return run_blocking(probe)
 
+    @mask_errors
     def create(
         self,
         config: Configured,
@@ -209,9 +220,10 @@ class DataDesigner:
         When continuing, `retry_failed` also retries rows that failed in an earlier run.
         `on_batch_complete` is called with each written file.
 
-        Raises `InvalidConfigError` before anything is spent, `DataDesignerGenerationError` if the
-        run was stopped or produced no rows, and `GatesFailedError` if the dataset failed its gates.
-        Finished work is kept.
+        Raises `InvalidConfigError` before anything is spent, and so `DatasetInUseError` if another
+        process is generating the dataset. Raises `ArtifactStorageError` if the storage cannot be
+        used or becomes full, `DataDesignerGenerationError` if the run was stopped or produced no
+        rows, and `GatesFailedError` if the dataset failed its gates. Finished work is kept.
         """
         return run_blocking(
             lambda: self.acreate(
@@ -225,6 +237,7 @@ class DataDesigner:
             )
         )
 
+    @mask_errors
     async def acreate(
         self,
         config: Configured,
@@ -239,27 +252,30 @@ class DataDesigner:
         """Like `create`, for callers with a running event loop."""
         _require_counts(num_records=num_records)
         num_records = int(num_records)  # metadata cannot hold an integer of NumPy
-        plan, directory = open_dataset(
+        settings = self._run_config
+        async with open_dataset(
             self._config_of(config),
             self.providers,
-            self._run_config,
+            settings,
             artifact_path=artifact_path or self.artifact_path,
             dataset_name=dataset_name,
             num_records=num_records,
-            resume=ResumeMode(resume),
+            resume=_parse_resume(resume),
             managed_assets=self.managed_assets_path,
-        )
-        settings = self._run_config
-        batches = directory.missing(num_records, settings.buffer_size, retry_failed=retry_failed)
-        async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
-            steps = _LibrarySteps(engine, directory, num_records, on_batch_complete)
-            result = await complete_run(steps, batches)
-            if result.rows_written < num_records:
-                _logger.warning("%d of %d rows were generated", result.rows_written, num_records)
-            require_passed(directory, result.gates)
-            return DatasetCreationResults(
-                directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+        ) as (plan, directory):
+            batches = directory.missing(
+                num_records, settings.buffer_size, retry_failed=retry_failed
             )
+            async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
+                steps = LibrarySteps(engine, directory, num_records, on_batch_complete)
+                result = await complete_run(steps, batches)
+                rows = result.rows_written
+                if rows < num_records:
+                    _logger.warning("%d of %d rows were generated", rows, num_records)
+                require_passed(directory, result.gates)
+                return DatasetCreationResults(
+                    directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+                )
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
         """Open the results of an existing dataset, whichever run created it.
@@ -267,9 +283,61 @@ class DataDesigner:
         If the dataset has versions, `version` defaults to the latest. Raises `ArtifactStorageError`
         if the dataset does not exist.
         """
-        return open_results(
-            find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
+        with report_storage_errors(f"{self.artifact_path}/{dataset_name}"):
+            return open_results(
+                find_current(DatasetDirectory.place(self.artifact_path, dataset_name, version))
+            )
+
+    @mask_errors
+    def repair(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
+        """Make what is lost or damaged of a dataset anew, from its own configuration and seed.
+
+        `DatasetCreationResults.verify` says what is damaged and what this costs. Damaged files are
+        moved to the folder `damaged-files`. All other rows, and rows that no run has come to yet,
+        stay as they are. Raises `ArtifactStorageError` if the seed data or the code of the dataset
+        has changed, because its rows would be others.
+        """
+        with report_storage_errors(f"{self.artifact_path}/{dataset_name}"):
+            place = DatasetDirectory.place(self.artifact_path, dataset_name, version)
+            directory = find_current(place)
+            version = directory.version
+            return run_blocking(lambda: self._repair(directory, dataset_name, version))
+
+    async def _repair(
+        self, damaged: DatasetDirectory, dataset_name: str, version: str | None
+    ) -> DatasetCreationResults:
+        require_dataset(damaged)
+        found, known = verify_dataset(damaged), damaged.metadata
+        settings = self._run_config.model_copy(
+            update={
+                "seed": known.seed,
+                "gates": None,
+                "buffer_size": known.buffer_size or self._run_config.buffer_size,
+                "preserve_dropped_columns": known.preserve_dropped_columns is not False,
+            }
         )
+        rows = known.target_num_records or 1
+        async with open_dataset(
+            self._config_of(damaged.config()),
+            self.providers,
+            settings,
+            artifact_path=self.artifact_path,
+            dataset_name=dataset_name,
+            num_records=rows,
+            resume=ResumeMode.ALWAYS,
+            managed_assets=self.managed_assets_path,
+            version=version,
+        ) as (plan, directory):
+            lost = set_lost_aside(directory, found.lost)
+            for segment, _, _ in list_segments(directory.path / JOURNAL):
+                remove_unreadable(segment)
+            missing = directory.missing(rows, settings.buffer_size)
+            batches = [batch for batch in missing if batch.index in lost]
+            async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
+                steps = LibrarySteps(engine, directory, rows, None)
+                await complete_repair(steps, batches)
+                usage = engine.usage().to_dict()
+        return DatasetCreationResults(directory, plan, rows, usage, tuple(steps.dropped))
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         plan = compile_plan(
@@ -286,7 +354,14 @@ class DataDesigner:
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
             return config.build()
-        return load_config(config, self.providers, self.managed_assets_path)
+        return load_config(
+            config, self.providers, self.managed_assets_path, trust=self._trust_config
+        )
+
+
+def _parse_resume(resume: ResumeMode | str) -> ResumeMode:
+    with convert_errors(InvalidConfigError, "resume cannot be used"):
+        return ResumeMode(resume)
 
 
 def _require_counts(**counts: int) -> None:
@@ -302,35 +377,3 @@ async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
     finally:
         await run.close()
     return run.outcome()
-
-
-class _LibrarySteps(RunSteps):
-    """The steps of a run in this process, without Prefect."""
-
-    def __init__(
-        self,
-        engine: Engine,
-        directory: DatasetDirectory,
-        requested: int,
-        on_batch_complete: Callable[[Location], None] | None,
-    ) -> None:
-        super().__init__(engine, directory, requested)
-        self._on_batch_complete = on_batch_complete
-        self._dropped: list[DroppedRow] = []
-        self._progress = ProgressLog(engine, requested)
-
-    @property
-    def dropped(self) -> Sequence[DroppedRow]:
-        return self._dropped
-
-    async def generate(self, batches: Sequence[Batch]) -> None:
-        self._progress = ProgressLog(self.engine, sum(batch.size for batch in batches))
-        async with self._progress.log_regularly():
-            await generate_batches(self.engine, self.directory, batches, self._written)
-
-    def _written(self, run: BatchRun, path: Location | None) -> None:
-        self._dropped.extend(run.dropped_rows())
-        self._progress.count(run)
-        record_progress_sometimes(self.directory, self.engine)
-        if self._on_batch_complete is not None and path is not None:
-            self._on_batch_complete(path)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +13,9 @@ import orjson
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.errors import ArtifactStorageError, DataDesignerError
 from dd_core.models.secrets import default_resolver
+from dd_core.redaction.registry import register_secret
 from dd_core.storage.directory import CONFIG, METADATA, DatasetDirectory
+from dd_core.storage.files.parquet import require_readable
 from dd_core.storage.location import Location, list_paths, parse_location
 
 if TYPE_CHECKING:
@@ -20,7 +23,8 @@ if TYPE_CHECKING:
 
 
 _TAGS = ("synthetic", "datadesigner")
-_OWN_PATHS = {"data", "images", "readme.md", CONFIG, METADATA, ".gitattributes"}
+# `datasets` takes a configuration of the name "default" for one more default.
+_OWN_PATHS = {"data", "default", "images", "readme.md", CONFIG, METADATA, ".gitattributes"}
 _UPLOADED = re.compile(
     r"[^/]+/batch_\d{5,}\.parquet"  # rows, and tables of processors
     r"|images/[^/]+/[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}\.\w+"
@@ -58,8 +62,11 @@ class HuggingFaceHubClient:
         upload or the hub rejects the upload.
         """
         directory = DatasetDirectory(parse_location(dataset_path))
-        if not directory.files():
+        tables = [directory.processor_files_of(name) for name in directory.processor_files()]
+        if not (files := directory.files()):
             raise ArtifactStorageError(f"{dataset_path} has no rows to upload")
+        for path in chain(files, *tables):
+            require_readable(path)
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):
             raise ArtifactStorageError(f"repo_id {repo_id!r} must have the form <user>/<name>")
         api = self._api()
@@ -83,6 +90,7 @@ class HuggingFaceHubClient:
 
         try:
             token = default_resolver.resolve(self._token) if self._token else None
+            register_secret(token or "")
         except DataDesignerError as error:
             raise ArtifactStorageError(f"token: {error}") from None
         return HfApi(endpoint=self._endpoint, token=token)

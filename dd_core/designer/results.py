@@ -12,21 +12,30 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan
-from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
+from dd_core.errors import (
+    ArtifactStorageError,
+    DataDesignerError,
+    DataDesignerGenerationError,
+    convert_errors,
+)
 from dd_core.kinds.seeds.dataframe import DataFrameSeedSource
 from dd_core.kinds.seeds.local import LocalFileSeedSource
 from dd_core.kinds.statistics import JudgeProfile
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.report import DatasetProfilerResults
-from dd_core.storage.arrow import read_parquet, read_parquet_facts, to_frame
-from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
-from dd_core.storage.location import Location, list_paths
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.arrow import to_frame
+from dd_core.storage.batch import DroppedRow
+from dd_core.storage.directory import CONFIG, DatasetDirectory
+from dd_core.storage.files.parquet import read_parquet, read_parquet_facts
+from dd_core.storage.location import Location
 from dd_core.storage.unify import concatenate
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+    from dd_core.designer.verification import Verification
 
 
 Usage = dict[str, dict[str, dict[str, float]]]
@@ -203,10 +212,15 @@ class DatasetCreationResults(_Results):
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """Load the additional table that a processor made, as a DataFrame."""
         folder = self.get_path_to_processor_artifacts(processor_name)
-        return to_frame(concatenate([read_parquet(path) for path in list_paths(folder, "*")]))
+        files = self.directory.processor_files_of(processor_name)
+        with report_storage_errors(folder):
+            return to_frame(concatenate([read_parquet(path) for path in files]))
 
     def count_records(self) -> int:
-        """Count the rows in the dataset, from the files' metadata."""
+        """Count the rows in the dataset that can be read, from the files' footers.
+
+        Warns if files are damaged. All methods that read rows raise `DatasetDamagedError` then.
+        """
         return self.directory.count_rows()
 
     def load_dataset(self) -> pd.DataFrame:
@@ -220,7 +234,17 @@ class DatasetCreationResults(_Results):
         """Load the profile of the dataset, or compute it from the files if none is up to date."""
         from dd_core.quality.analysis import load_analysis
 
-        return load_analysis(self.directory, self.plan, self.num_requested)
+        with report_storage_errors(self.dataset_path):
+            return load_analysis(self.directory, self.plan, self.num_requested)
+
+    def verify(self) -> Verification:
+        """Read everything that is stored of the dataset and check it; see docs/results.md.
+
+        `DataDesigner.repair` makes anew what is lost.
+        """
+        from dd_core.designer.verification import verify_dataset
+
+        return verify_dataset(self.directory)
 
     def export(self, path: str | Path, format: str | None = None) -> Path:  # noqa: A002
         """Write the dataset to one `jsonl`, `csv` or `parquet` file, one batch at a time."""
@@ -244,14 +268,16 @@ class DatasetCreationResults(_Results):
         """
         from dd_core.designer.hub import HuggingFaceHubClient
 
-        return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
-            self.dataset_path, repo_id, description, private=private, tags=tags
-        )
+        with report_storage_errors(self.dataset_path):
+            return HuggingFaceHubClient(token, endpoint).push_to_hub_from_folder(
+                self.dataset_path, repo_id, description, private=private, tags=tags
+            )
 
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
         """A builder with the same models, seeded with this dataset or with some of its columns."""
         if columns is not None:
             return _seeded(self._builder(), self.load_dataset(), columns)
+        self.directory.files()  # raises if one of them is damaged
         files = self.dataset_path / "parquet-files" / "*.parquet"
         return self._builder().with_seed_dataset(LocalFileSeedSource(path=str(files)))
 
@@ -262,20 +288,37 @@ class DatasetCreationResults(_Results):
         return _row_of(self.directory.files(), index)
 
     def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
-        made = {name: self.get_path_to_processor_artifacts(name) for name in names}
-        return {name: _row_of(list_paths(path, "*"), index) for name, path in made.items()}
+        for name in names:
+            self.get_path_to_processor_artifacts(name)
+        made = {name: self.directory.processor_files_of(name) for name in names}
+        return {name: _row_of(files, index) for name, files in made.items()}
 
 
+@convert_errors(ArtifactStorageError, "the dataset cannot be opened")
 def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
-    """Return the results of a dataset on disk, from its own files."""
-    written: dict[str, Any] = directory.config().get("data_designer", {})
-    seed: dict[str, Any] | None = written.get("seed_config")
-    if seed is not None and seed["source"]["seed_type"] == "df":
-        written["seed_config"] = None  # a DataFrame is not stored with the configuration
-    config = DataDesignerConfig.model_validate(written)
+    """Return the results of a dataset on disk, from its own files; warns of damaged files."""
+    config = _read_config(directory)
     plan = Plan(config=config, columns={}, models=(), seed=directory.seed or 0, warnings=())
     target = directory.metadata.target_num_records
+    directory.count_rows()  # warns if files are damaged
     return DatasetCreationResults(directory, plan, target)
+
+
+def _read_config(directory: DatasetDirectory) -> DataDesignerConfig:
+    """The configuration of a dataset; raises `ArtifactStorageError` if it is not one."""
+    try:
+        written: dict[str, Any] = directory.config()["data_designer"]
+        seed: dict[str, Any] | None = written.get("seed_config")
+        if seed is not None and seed["source"]["seed_type"] == "df":
+            written["seed_config"] = None  # a DataFrame is not stored with the configuration
+        return DataDesignerConfig.model_validate(written)
+    except (KeyError, TypeError, AttributeError, ValueError) as error:
+        if isinstance(error, DataDesignerError):
+            raise
+        raise ArtifactStorageError(
+            f"{directory.path / CONFIG} does not contain the configuration of a dataset "
+            f"({type(error).__name__}); restore the file"
+        ) from error
 
 
 def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:

@@ -17,11 +17,10 @@ from dd_core.engine.dispatch import Dispatcher
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.values import BatchValues
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
-from dd_core.kinds.generators import WholeColumn
+from dd_core.kinds.generators import CellColumn, GroupColumn, WholeColumn
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.storage.arrow import Values
-from dd_core.storage.batch import Batch
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.batch import Batch, DroppedRow, NumberedRow
 from dd_core.storage.journal import Journal, JournalledCells
 
 
@@ -36,7 +35,9 @@ class BatchRun:
         self._journal = journal
         if journal is not None:
             journal.on_failure = context.stop
-        self._values = BatchValues(batch.size)
+            journal.on_last_space = context.stop_when_idle
+            journal.on_hold = context.hold
+        self._values = BatchValues(batch, plan.seed)
         self._dispatcher = Dispatcher(batch, self._values, self, context, journal)
         start = self._dispatcher.start_cell
         self.states: dict[str, ColumnState] = {
@@ -62,6 +63,11 @@ class BatchRun:
     def start(self) -> None:
         """Start all columns."""
         self._context.running.add(self)
+        generators = [state.generator for state in self.states.values()]
+        if self._journal is not None and any(
+            isinstance(each, CellColumn | GroupColumn) for each in generators
+        ):
+            self._journal.open()
         if self._context.stopped_by is not None:  # between the decision to start and this step
             self.stop(self._context.stopped_by)
             return
@@ -148,9 +154,10 @@ class BatchRun:
         try:
             if self._journal.is_remote:  # in a thread, because other batches are running
                 self._journal.flush()
-                await asyncio.to_thread(self._journal.wait)
+                await asyncio.to_thread(self._journal.close)
         finally:
             self._journal.close()
+            self._context.lost_cells += self._journal.lost
 
     def save(self) -> None:
         """Write finished cells to the journal immediately."""
@@ -175,7 +182,7 @@ class BatchRun:
     @property
     def may_continue(self) -> bool:
         """Whether a task is running, or somebody is about to retry failed cells."""
-        if not self._dispatcher.is_idle:
+        if not self._dispatcher.is_idle or self._context.is_held:
             return True
         # Failed cells are retried when only such cells of their column are left.
         return any(0 < state.open == len(state.failed) for state in self.states.values())
@@ -205,9 +212,9 @@ class BatchRun:
         self.states.clear()
         self._values.clear()
 
-    def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
+    def inputs(self, state: ColumnState, row: int) -> NumberedRow:
         """The values that a cell's generator receives."""
-        return self._values.row(state.planned.reads, row)
+        return self._values.row(state.planned.reads, row, state.name)
 
     def values(self, name: str) -> Values:
         """The values of a column or side effect for all rows of the batch."""

@@ -8,9 +8,10 @@ from collections.abc import Callable, Sequence
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.context import describe_failure
 from dd_core.engine.engine import Engine
-from dd_core.errors import ColumnIncompleteError
+from dd_core.errors import ArtifactStorageError, ColumnIncompleteError
 from dd_core.kinds.generators import WholeColumn
 from dd_core.retries import retry_async
+from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
 from dd_core.storage.location import Location
@@ -39,6 +40,8 @@ async def generate_batches(
             if on_batch is not None:
                 on_batch(run, part.path if part.rows else None)
             run.release()
+        except ArtifactStorageError as error:  # the answers in flight fit into the journal, perhaps
+            engine.stop_when_idle(error)
         finally:
             capacity.release()
 
@@ -47,7 +50,7 @@ async def generate_batches(
             # Creating the tasks of all batches up front would take memory for all of them.
             for batch in batches:
                 await capacity.acquire()
-                if engine.stopped_by is not None:
+                if engine.is_stopping:
                     break
                 group.create_task(one(batch))
     except BaseExceptionGroup as failures:  # the first failure has cancelled the others
@@ -65,7 +68,7 @@ async def generate_batch(
         await run.close()
     try:
         part, _ = await engine.write_part(directory, run)
-    except OSError as error:
+    except ArtifactStorageError as error:
         if run.stopped_by is not None:  # a full disk stopped it, and takes no part either
             raise run.stopped_by from error
         raise
@@ -75,7 +78,9 @@ async def generate_batch(
 def open_batch(engine: Engine, directory: DatasetDirectory, batch: Batch) -> BatchRun:
     """Start a batch that continues from the finished cells in journals."""
     run = engine.batch_run(batch, directory.journal(batch))
-    run.restore(find_kept_cells(directory, batch, engine.plan.shareable_fingerprints))
+    with report_storage_errors(directory.path):
+        kept = find_kept_cells(directory, batch, engine.plan.shareable_fingerprints)
+    run.restore(kept)
     run.start()
     return run
 

@@ -12,7 +12,7 @@ from dd_core.dataset.plan import PlannedColumn
 from dd_core.engine.accounting import ColumnTimings
 from dd_core.engine.values import BatchValues
 from dd_core.errors import DataDesignerError
-from dd_core.kinds.generators import CellColumn, Generator, GroupColumn, WholeColumn
+from dd_core.kinds.generators import CellColumn, Generator, GroupColumn, RowColumn, WholeColumn
 from dd_core.models.admission.request_queue import RequestQueue
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.storage.batch import Batch
@@ -109,6 +109,15 @@ class ColumnState:
         return self.status.count(CellState.QUEUED) + len(self.failed)
 
     @property
+    def is_recorded(self) -> bool:
+        """Whether finished cells are kept in the journal, because computing them again may give
+        other values."""
+        generator = self.generator
+        if isinstance(generator, RowColumn):
+            return not generator.is_repeatable
+        return isinstance(generator, CellColumn | GroupColumn)
+
+    @property
     def _needs_all(self) -> bool:
         """Whether the inputs of all rows must be available before any row is generated."""
         if isinstance(self.generator, GroupColumn):
@@ -192,7 +201,7 @@ class ColumnState:
         if self._condition is None:
             return False
         try:
-            return self._condition.holds(values.row(self._condition.references, row))
+            return self._condition.holds(values.row(self._condition.references, row, self.name))
         except Exception as error:  # whatever the operators of a value raise
             _logger.warning(
                 "skipping a cell of column %r because skip.when failed: %s", self.name, error
@@ -244,13 +253,13 @@ def select_trusted_cells(
     the lost text must not be reused.
     """
     # Rows with trusted values, by column; None stands for all rows. Columns come after the columns
-    # that they need. Columns that are computed are as trustworthy as their inputs.
+    # that they need. Columns that are computed again are as trustworthy as their inputs.
     trusted: dict[str, set[int] | None] = {}
     for name, state in states.items():
         sources = [trusted[producer] for producer in state.planned.producers]
         limited = [rows for rows in sources if rows is not None]
         trusted[name] = inputs = set[int].intersection(*limited) if limited else None
-        if isinstance(state.generator, CellColumn | GroupColumn):
+        if state.is_recorded:
             trusted[name] = mine = set[int]()
             for row, values in cells.get(state.planned.fingerprint, {}).items():
                 index = row - batch.start

@@ -27,6 +27,10 @@ from dd_core.models.admission.request_queue import CellLimit, RequestQueue
 from dd_core.templates.template import RenderingMode
 
 _logger = logging.getLogger(__name__)
+_SECONDS_TO_FINISH = 60.0
+"""Longest wait for the requests that are in flight when the storage becomes full."""
+_SECONDS_BETWEEN_CHECKS = 0.05
+
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
 
@@ -56,7 +60,13 @@ class RunContext:
         self.on_stop: Callable[[], None] | None = None
         """Called once when the run is stopped."""
         self.watchdog = Watchdog(self.running, self.stop)
-        self.cell_limit = CellLimit(run_config.max_in_flight_tasks)
+        self._max_cells = run_config.max_in_flight_tasks
+        self.cell_limit = CellLimit(self._max_cells)
+        self.lost_cells = 0
+        """Finished cells that could not be stored."""
+        self._holds = 0
+        self._end: asyncio.TimerHandle | None = None
+        """Checks whether the requests in flight have ended, if the run waits for that."""
         self.timings: dict[str, ColumnTimings] = {}
         self._threads = ThreadPoolExecutor(
             run_config.non_inference_max_parallel_workers, thread_name_prefix="dd-compute"
@@ -79,6 +89,8 @@ class RunContext:
     def close(self) -> None:
         """Close the thread pool and stop watching."""
         self.watchdog.end()
+        if self._end is not None:
+            self._end.cancel()
         self._threads.shutdown(wait=False, cancel_futures=True)
 
     def call_soon(self, function: Callable[_P, None], *args: _P.args, **kwargs: _P.kwargs) -> None:
@@ -121,6 +133,39 @@ class RunContext:
         reason = self.error_rates.stop_reason(column)
         if reason is not None:
             self.stop(DataDesignerEarlyShutdownError(reason))
+
+    @property
+    def is_held(self) -> bool:
+        """Whether no further cells may start."""
+        return self._holds > 0
+
+    def hold(self, is_held: bool) -> None:
+        """Let no cell ask a model until this was called with False as often as with True."""
+        self._holds += 1 if is_held else -1
+        self.cell_limit.maximum = 0 if self._holds else self._max_cells
+        if not self._holds:
+            for queue in self.queues:
+                self.pump_soon(queue)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run has been stopped, or will be when the requests in flight have ended."""
+        return self.stopped_by is not None or self._end is not None
+
+    def stop_when_idle(self, reason: DataDesignerError) -> None:
+        """Start no further cells, wait for those that ask a model now, then stop."""
+        if self._end is None and self.stopped_by is None:
+            self.hold(True)
+            self._stop_if_idle(reason, asyncio.get_running_loop().time() + _SECONDS_TO_FINISH)
+
+    def _stop_if_idle(self, reason: DataDesignerError, deadline: float) -> None:
+        loop = asyncio.get_running_loop()
+        if self.cell_limit.count and loop.time() < deadline:
+            self._end = loop.call_later(
+                _SECONDS_BETWEEN_CHECKS, self._stop_if_idle, reason, deadline
+            )
+        else:
+            self.stop(reason)
 
     def stop(self, reason: DataDesignerError) -> None:
         """Stop all batches immediately; complete rows and finished cells are kept.

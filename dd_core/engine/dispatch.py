@@ -30,7 +30,7 @@ from dd_core.kinds.generators import CellColumn, GroupColumn, RowColumn, WholeCo
 from dd_core.kinds.processors.processor import ProcessorConfig
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.storage.arrow import Values
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, NumberedRow
 from dd_core.storage.journal import Journal
 
 _logger = logging.getLogger(__name__)
@@ -50,7 +50,7 @@ DrawsProcessed = Callable[[Mapping[str, Values]], None]
 class CellReport(Protocol):
     """What the dispatcher asks of the batch and tells it."""
 
-    def inputs(self, state: ColumnState, row: int) -> dict[str, Any]:
+    def inputs(self, state: ColumnState, row: int) -> NumberedRow:
         """The values that a cell's generator receives."""
         ...
 
@@ -131,6 +131,7 @@ class Dispatcher:
             slot.release()
 
     def _start_granted(self, state: ColumnState, row: int, slot: RequestSlot) -> None:
+        slot.row = self._batch.start + row
         queued, paused = state.queued.pop(row)
         cooldown = min(time.monotonic() - queued, slot.queue.paused_until_now() - paused)
         state.timings.cooldown += cooldown
@@ -241,6 +242,9 @@ class Dispatcher:
                 values = await self._context.run_in_thread(generator.generate, inputs)
         require_count(values, len(rows), state.name)
         for row, value in zip(rows, values, strict=True):
+            if state.is_recorded and not isinstance(value, Exception):
+                self._finish(state, row, {state.name: value})
+                continue
             if not isinstance(value, Exception):
                 value = admit_cell(value, state.name, self._batch.start + row)
             if isinstance(value, Exception):

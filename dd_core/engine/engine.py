@@ -18,14 +18,14 @@ from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.context import RunContext
 from dd_core.engine.gc_pause import GcFreeze
 from dd_core.engine.processing import build_tables
-from dd_core.errors import DataDesignerError
+from dd_core.errors import DataDesignerError, DataDesignerGenerationError, convert_errors
 from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.telemetry import count_rows
 from dd_core.models.usage import BudgetTracker, UsageLedger
-from dd_core.storage.arrow import load_libraries
 from dd_core.storage.batch import Batch, BatchTables, Part
 from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.files.parquet import load_libraries
 from dd_core.storage.journal import Journal
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Engine:
         self.remote = RemoteUsage()
         """Usage of other processes that generate batches of this run."""
         self.folder = directory.path if directory else None
+        self._directory = directory
         self.next_progress_at = 0.0
         """When the progress is next written to the metadata, on the monotonic clock."""
         self._context = RunContext(plan, run_config)
@@ -83,10 +84,15 @@ class Engine:
         self._gc_freeze = GcFreeze()
 
     async def __aenter__(self) -> Engine:
-        await self.models.__aenter__()
-        self._context.queues = [model.queue for model in self.models.values()]
-        self._context.watchdog.queues = self._context.queues
-        self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
+        if self._directory is not None:
+            await asyncio.to_thread(self._directory.prepare)
+            if self._directory.ownership is not None:
+                self._directory.ownership.on_loss(self.stop)
+        with convert_errors(DataDesignerGenerationError, "the run cannot start"):
+            await self.models.__aenter__()
+            self._context.queues = [model.queue for model in self.models.values()]
+            self._context.watchdog.queues = self._context.queues
+            self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
         self._gc_freeze.freeze()
         self._context.submit(self._load)  # while the readiness check waits for the models
         return self
@@ -100,6 +106,8 @@ class Engine:
         await self.end_batches()
         self._context.close()
         self._writers.shutdown(wait=False, cancel_futures=True)
+        if self._directory is not None:
+            self._directory.release()
         await self.models.__aexit__(*exc)
 
     def running_batches(self) -> list[BatchRun]:
@@ -118,6 +126,20 @@ class Engine:
     def stopped_by(self) -> DataDesignerError | None:
         """Why the run was stopped early; None if it was not."""
         return self._context.stopped_by
+
+    def stop_when_idle(self, reason: DataDesignerError) -> None:
+        """Start no further cells, wait for those that ask a model now, then stop."""
+        self._context.stop_when_idle(reason)
+
+    @property
+    def is_stopping(self) -> bool:
+        """Whether the run has been stopped, or will be when the requests in flight have ended."""
+        return self._context.is_stopping
+
+    @property
+    def lost_cells(self) -> int:
+        """Finished cells that could not be stored."""
+        return self._context.lost_cells
 
     def stop(self, reason: DataDesignerError) -> None:
         """Stop all batches immediately; complete rows and finished cells are kept."""
@@ -169,6 +191,8 @@ class Engine:
             self._context.rendering,
             preserve_dropped=self.run_config.preserve_dropped_columns,
         )
+        if directory.ownership is not None:
+            directory.ownership.require()
         part = directory.write_part(tables)
         if part.rows:
             count_rows(part.rows, len(part.dropped))

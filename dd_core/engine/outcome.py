@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from dd_core.engine.values import BatchValues
-from dd_core.storage.arrow import ColumnTypes
-from dd_core.storage.batch import Batch
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.arrow import ColumnTypes, make_field
+from dd_core.storage.batch import Batch, DroppedRow, NumberedRow
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -33,11 +32,14 @@ class BatchOutcome:
         import pyarrow as pa
 
         chosen = None if len(self.rows) == self.batch.size else self.rows
-        arrays: list[Any] = [
-            types.build_array(name, self.values.column(name), chosen) for name in names
-        ]
-        return pa.Table.from_arrays(arrays, names=[*names])
+        arrays: list[Any] = []
+        fields: list[Any] = []
+        for name in names:
+            values = self.values.column(name)
+            arrays.append(types.build_array(name, values, chosen))
+            fields.append(make_field(name, arrays[-1], values, chosen))
+        return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
-    def records(self, names: Sequence[str]) -> list[dict[str, Any]]:
-        """The finished rows as dictionaries with the named columns."""
-        return [self.values.row(names, row) for row in self.rows]
+    def records(self, names: Sequence[str], reader: str) -> list[NumberedRow]:
+        """The finished rows with the named columns, for a processor."""
+        return [self.values.row(names, row, reader) for row in self.rows]

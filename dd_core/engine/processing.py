@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from io import BytesIO
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
@@ -10,18 +11,12 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.errors import DataDesignerGenerationError, describe_error
-from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
-from dd_core.storage.arrow import (
-    ArrowValues,
-    Values,
-    combine_chunks,
-    read_parquet,
-    read_parquet_facts,
-    to_array,
-    write_parquet,
-)
+from dd_core.kinds.processors.processor import ProcessorConfig, Tables, select_stage
+from dd_core.storage.arrow import ArrowValues, Values, combine_chunks, make_field, to_array
 from dd_core.storage.batch import BatchTables
 from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
+from dd_core.storage.files.inventory import require_intact
+from dd_core.storage.files.parquet import read_parquet, read_parquet_facts, write_parquet
 from dd_core.storage.location import Location, list_files, stamp_files
 from dd_core.storage.unify import concatenate, unify_folder
 from dd_core.storage.values import admit_value
@@ -87,7 +82,7 @@ def build_side_tables(
     """Build the additional tables that processors make from the rows, by processor name."""
     tables: dict[str, pa.Table] = {}
     for processor in plan.config.processors or ():
-        records = processor.transformed(outcome.records(processor.reads), rendering)
+        records = processor.transformed(outcome.records(processor.reads, processor.name), rendering)
         if records is not None:
             table = _call(processor, _tabulate, records)
             if table.num_columns:  # nobody can read a file without columns
@@ -101,16 +96,21 @@ def _tabulate(given: Iterable[Mapping[str, Any]]) -> pa.Table:
 
     records = [*given]
     names = dict.fromkeys(name for record in records for name in record)
-    arrays: dict[str, Any] = {
-        str(name): to_array([admit_value(record.get(name)) for record in records]) for name in names
-    }
-    return pa.table(arrays)
+    arrays: list[Any] = []
+    fields: list[Any] = []
+    for name in names:
+        values = [admit_value(record.get(name)) for record in records]
+        arrays.append(to_array(values))
+        fields.append(make_field(str(name), arrays[-1], values))
+    return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
 def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
     """Run the `after_generation` processors on a dataset that is one table in memory."""
     for processor in select_stage(plan.config.processors, "after_generation"):
-        changed = [*_call(processor, processor.after_generation, [table])]
+        changed = [*_call(processor, processor.after_generation, _MemoryTables(plan.seed, table))]
+        for each in changed:
+            _require_storable(processor, each)
         table = concatenate(changed) if changed else table[:0]
     return _output(plan, table)
 
@@ -128,7 +128,10 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     processors = select_stage(plan.config.processors, "after_generation")
     if not processors:
         return
-    generated = [part.path for part in directory.parts() if part.rows]
+    inventory = directory.inspect(directory.parts_folder)
+    # A run that was stopped early may have left lost parts to the next one.
+    require_intact(directory.path, [each for each in inventory.damage if not each.is_missing])
+    generated = [part.path for part in inventory.parts if part.rows]
     found = stamp_files(list_files(directory.path / directory.parts_folder, "batch_*.parquet"))
     # Nothing to do if an earlier run has processed the same files.
     if not generated or directory.metadata.processed.get("of") == found:
@@ -137,24 +140,37 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     types: dict[str, str] = {}
     here = directory.path if isinstance(directory.path, Path) else None
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
-        tables = _Tables(generated)
+        tables = _StoredTables(plan.seed, generated)
         for number, processor in enumerate(processors):
-            changed = _call(processor, processor.after_generation, tables)
             last = number == len(processors) - 1
-            tables = _Tables(
-                _write_tables(processor, changed, Path(folder, str(number)), plan if last else None)
+            written = _write_tables(
+                processor, tables, Path(folder, str(number)), plan if last else None
             )
+            tables = _StoredTables(plan.seed, written)
             types = unify_folder(Path(folder, str(number)))
             steps.append({"name": processor.name, "rows": tables.rows()})
         directory.replace_files(Path(folder, str(len(processors) - 1)))
     directory.record_types({ROWS_FOLDER: types})
-    directory.write_metadata(processed={"of": found, "steps": steps})
+    files = directory.record_files({ROWS_FOLDER: directory.inspect(ROWS_FOLDER)})
+    directory.write_metadata(processed={"of": found, "steps": steps}, files=files)
 
 
-class _Tables:
+class _MemoryTables(Tables):
+    """One table in memory."""
+
+    def __init__(self, seed: int, table: pa.Table) -> None:
+        super().__init__(seed)
+        self._table = table
+
+    def __iter__(self) -> Iterator[pa.Table]:
+        yield self._table
+
+
+class _StoredTables(Tables):
     """Tables in files, which are read again on each iteration."""
 
-    def __init__(self, paths: Iterable[Location]) -> None:
+    def __init__(self, seed: int, paths: Iterable[Location]) -> None:
+        super().__init__(seed)
         self._paths = [*paths]
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -166,16 +182,21 @@ class _Tables:
 
 
 def _write_tables(
-    processor: ProcessorConfig, tables: Iterable[pa.Table], folder: Path, plan: Plan | None
+    processor: ProcessorConfig, tables: Tables, folder: Path, plan: Plan | None
 ) -> Iterator[Path]:
-    """Write tables to files and yield their paths; skips empty tables unless all are empty."""
+    """Process tables, write them to files and yield their paths.
+
+    Empty tables are skipped unless all are empty.
+    """
     folder.mkdir()
-    empty = None
+    empty = next(iter(tables))[:0]  # in case the processor returns no table at all
     count = 0
-    iterator = iter(tables)
+    iterator = iter(_call(processor, processor.after_generation, tables))
     while (table := _call(processor, next, iterator, None)) is not None:
+        _require_storable(processor, table)
         # Processors may change which rows a table has, so it does not keep the part's metadata.
         table = (table if plan is None else _output(plan, table)).replace_schema_metadata(None)
+        _require_storable(processor, table)
         if not table.num_rows:
             empty = table
             continue
@@ -183,7 +204,7 @@ def _write_tables(
         write_parquet(table, path)
         count += 1
         yield path
-    if not count and empty is not None:
+    if not count:
         path = folder / "batch_00000.parquet"
         write_parquet(empty, path)
         yield path
@@ -196,6 +217,7 @@ def _output(plan: Plan, table: pa.Table) -> pa.Table:
 
 
 def _require_same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.Table) -> pa.Table:
+    _require_storable(processor, after)
     missing = {*before.column_names} - {*after.column_names}
     if after.num_rows != before.num_rows or missing:
         raise DataDesignerGenerationError(
@@ -205,6 +227,35 @@ def _require_same_shape(processor: ProcessorConfig, before: pa.Table, after: pa.
             "filter in after_generation"
         )
     return after
+
+
+def _require_storable(processor: ProcessorConfig, table: Any) -> None:
+    """Raise unless a processor returned a table that can be stored, with at least one column."""
+    import pyarrow as pa
+
+    problem = None
+    if not isinstance(table, pa.Table):
+        problem = f"{type(table).__name__}; return a pyarrow.Table"
+    elif not table.num_columns:
+        problem = "a table without columns; keep at least one"
+    elif not _is_writable(table):
+        fields: Any = table.schema
+        numbers = [n for n in range(table.num_columns) if not _is_writable(table.select([n]))]
+        found = ", ".join(f"{fields.field(n).name!r} ({fields.field(n).type})" for n in numbers)
+        problem = f"types that cannot be stored, in columns {found}; cast them to other types"
+    if problem is not None:
+        raise DataDesignerGenerationError(f"processor {processor.name!r} returned {problem}")
+
+
+def _is_writable(table: pa.Table) -> bool:
+    """Whether a table has types that Parquet files can hold."""
+    import pyarrow as pa
+
+    try:
+        write_parquet(table[:0], BytesIO())
+    except (pa.ArrowException, ValueError, TypeError, NotImplementedError):
+        return False
+    return True
 
 
 def _call(processor: ProcessorConfig, stage: Any, *arguments: Any) -> Any:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
 from importlib.metadata import version as version_of
@@ -19,18 +20,28 @@ from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.engine.engine import Engine
 from dd_core.errors import (
+    ArtifactStorageError,
     BudgetExhaustedError,
     DataDesignerEarlyShutdownError,
     DataDesignerError,
     DataDesignerGenerationError,
+    DatasetInUseError,
     InvalidConfigError,
+    convert_errors,
 )
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import CONFIG, ROWS_FOLDER, DatasetDirectory
-from dd_core.storage.dropped_rows import DroppedRow
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode, choose_directory, require_room_for
+from dd_core.storage.resume import (
+    ResumeMode,
+    acquire_directory,
+    choose_directory,
+    require_room_for,
+    set_damaged_aside,
+)
 
 _logger = logging.getLogger(__name__)
 _SECONDS_BETWEEN_RECORDS = 1.0
@@ -51,7 +62,8 @@ _MOST_TIME_FOR_RECORDS = 1 / 20
 """Share of the run's time: with many parts, recording the progress takes seconds."""
 
 
-def open_dataset(
+@asynccontextmanager
+async def open_dataset(
     config: DataDesignerConfig,
     providers: Providers,
     run_config: RunConfig,
@@ -62,32 +74,74 @@ def open_dataset(
     resume: ResumeMode,
     managed_assets: Path | None = None,
     version: str | None = None,
-) -> tuple[Plan, DatasetDirectory]:
-    """Check the configuration, then choose the dataset's directory and seed.
+    flow_run: str | None = None,
+) -> AsyncGenerator[tuple[Plan, DatasetDirectory]]:
+    """Check the configuration, choose the dataset's directory and seed, and own it for the block.
 
     A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
-    continued there.
+    continued there. `flow_run` is the id of the flow run, if there is one.
+
+    Raises `DatasetInUseError` if another process generates the dataset, and `ArtifactStorageError`.
     """
     is_versioned = version is not None
     unseeded = check_plan(
         config, providers, run_config, num_records, has_versions=is_versioned, assets=managed_assets
     )
     hashes = config.fingerprint()
-    placed = DatasetDirectory.place(artifact_path, dataset_name, version)
     expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
-    directory = choose_directory(placed, resume, run_config.seed, expected)
+
+    def choose() -> DatasetDirectory:
+        placed = DatasetDirectory.place(artifact_path, dataset_name, version)
+        return choose_directory(placed, resume, run_config.seed, expected)
+
+    async with AsyncExitStack() as stack:
+        with (
+            convert_errors(ArtifactStorageError, "the dataset cannot be opened"),
+            report_storage_errors(f"{artifact_path}/{dataset_name}"),
+        ):
+            directory = await stack.enter_async_context(
+                acquire_directory(
+                    choose, wait=run_config.wait_for_owner, flow_run=flow_run,
+                    is_new=resume is ResumeMode.NEVER and not is_versioned,
+                )
+            )  # fmt: skip
+            plan = _choose_seed(unseeded, run_config, directory)
+            require_room_for(directory, num_records)
+            set_damaged_aside(directory)
+            _describe_run(
+                directory,
+                plan,
+                run_config,
+                num_records,
+                **hashes,
+                plan_hash=unseeded.fingerprint,
+                dataset_name=dataset_name if is_versioned else directory.path.name,
+                version=version,
+            )
+        yield plan, directory
+
+
+def _choose_seed(unseeded: Plan, run_config: RunConfig, directory: DatasetDirectory) -> Plan:
     stored = directory.seed if directory.seed is not None else secrets.randbits(32)
     plan = reseed(unseeded, stored if run_config.seed is None else run_config.seed)
     for warning in plan.warnings:
         _logger.warning("%s", warning)
-    require_room_for(directory, num_records)
+    return plan
+
+
+def _describe_run(
+    directory: DatasetDirectory,
+    plan: Plan,
+    run_config: RunConfig,
+    num_records: int,
+    **fields: Any,
+) -> None:
+    """Write to the directory what the run is about to generate."""
     first_target = directory.metadata.original_target_num_records or num_records
     directory.write_metadata(
-        **hashes,
+        **fields,
         **_origin(plan),
-        plan_hash=unseeded.fingerprint,
-        dataset_name=dataset_name if is_versioned else directory.path.name,
-        version=version,
+        is_settled=False,
         seed=plan.seed,
         target_num_records=num_records,
         original_target_num_records=first_target,
@@ -100,7 +154,6 @@ def open_dataset(
     directory.write_text(CONFIG, BuilderConfig.of(plan.config).to_json() or "")
     if directory.read_text(_README) is None:
         directory.write_text(_README, _CARD.format(rows=ROWS_FOLDER, config=CONFIG))
-    return plan, directory
 
 
 def check_plan(
@@ -149,19 +202,20 @@ def record_progress_sometimes(directory: DatasetDirectory, engine: Engine) -> No
 
 def record_progress(directory: DatasetDirectory, engine: Engine) -> int:
     """Write what is in storage and what it cost to the metadata; returns the rows generated."""
-    parts = directory.parts()
+    found = directory.inspect_all(directory.parts_folder, ROWS_FOLDER)
+    parts = found[directory.parts_folder].parts
     rows = sum(part.rows for part in parts)
-    files = [part.path for part in parts] if directory.holds_parts else directory.files()
     usage = engine.usage_of_all_runs()
     # The rest of the usage is in no record of a batch.
     if recorded := engine.remote.before + engine.remote.total:
         directory.metadata.usage_in_batches = recorded.to_dict()
     directory.write_metadata(
-        actual_num_records=rows if directory.holds_parts else directory.count_rows(),
+        actual_num_records=found[ROWS_FOLDER].count_rows(),
         generated_num_records=rows,
         total_num_batches=len(parts),
         num_completed_batches=sum(part.complete for part in parts),
-        file_paths={"parquet-files": [f"parquet-files/{path.name}" for path in files]},
+        files=directory.record_files(found),
+        file_paths={ROWS_FOLDER: [f"{ROWS_FOLDER}/{name}" for name in found[ROWS_FOLDER].files]},
         usage=usage.to_dict(),
         answered_at=engine.answered_at(),
         dollars=usage.costs(engine.plan.prices),
@@ -173,7 +227,31 @@ def record_outcome(directory: DatasetDirectory, engine: Engine) -> int:
     """Write the outcome of a run to the metadata; returns the number of rows generated."""
     directory.tidy()
     directory.write_metadata(times={name: asdict(t) for name, t in engine.timings().items()})
-    return record_progress(directory, engine)
+    rows = record_progress(directory, engine)
+    found = directory.inspect_all(*directory.list_folders())
+    directory.write_metadata(files=directory.record_files(found), is_settled=True)
+    return rows
+
+
+def explain_storage_failure(
+    engine: Engine, directory: DatasetDirectory, error: ArtifactStorageError
+) -> ArtifactStorageError:
+    """Add to the failure of a storage what is kept, and how to continue.
+
+    The usage is recorded if there is room for it.
+    """
+    if isinstance(error, DatasetInUseError):
+        return error  # what is kept is the other process's to say
+    written: int | None = None
+    with suppress(OSError, ArtifactStorageError):
+        written = record_progress(directory, engine)
+    target = directory.metadata.target_num_records
+    rows = "" if written is None else f"{written} of {target} rows, and "
+    lost = f", except {engine.lost_cells} cells" if engine.lost_cells else ""
+    return ArtifactStorageError(
+        f"the run was stopped: {error}. {directory.path} keeps {rows}the finished cells of all "
+        f"unfinished rows{lost}. Run again with resume='if_possible' to continue"
+    )
 
 
 async def require_ready(engine: Engine) -> None:

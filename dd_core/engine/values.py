@@ -14,15 +14,17 @@ from dd_core.errors import (
     ValueNotStorableError,
 )
 from dd_core.storage.arrow import ArrowValues, Values
-from dd_core.storage.batch import Batch
+from dd_core.storage.batch import Batch, NumberedRow
 from dd_core.storage.values import admit_value
 
 
 class BatchValues:
     """Values by column name and by row, counted from the start of the batch."""
 
-    def __init__(self, size: int) -> None:
-        self._size = size
+    def __init__(self, batch: Batch, seed: int) -> None:
+        self._size = batch.size
+        self._start = batch.start
+        self._seed = seed
         self._lists: dict[str, list[Any]] = {}
         self._arrays: dict[str, Values] = {}
 
@@ -45,9 +47,10 @@ class BatchValues:
         """All rows of a column or side effect."""
         return self._arrays[name] if name in self._arrays else self._lists[name]
 
-    def row(self, names: Iterable[str], row: int) -> dict[str, Any]:
-        """One row's values of some columns, as Python objects."""
-        return {name: self._list(name)[row] for name in names}
+    def row(self, names: Iterable[str], row: int, reader: str) -> NumberedRow:
+        """One row's values of some columns, as Python objects, for a column or processor."""
+        values = {name: self._list(name)[row] for name in names}
+        return NumberedRow(values, self._seed, reader, self._start + row)
 
     def clear(self) -> None:
         """Release all values."""

@@ -89,14 +89,14 @@ def _constraint_type(value: Any) -> str:
     A number, or a string that contains one, makes a scalar constraint.
     """
     if not isinstance(value, Mapping):
-        return str(value.constraint_type)
+        return str(getattr(value, "constraint_type", "scalar_inequality"))
     given: Mapping[str, Any] = value  # pyright: ignore[reportUnknownVariableType]
     if "constraint_type" in given:
         return str(given["constraint_type"])
     rhs = given.get("rhs")
     try:
         is_number = rhs is None or bool(np.isfinite(float(rhs)))
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         is_number = False
     return "scalar_inequality" if is_number else "column_inequality"
 

@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 
 Row: TypeAlias = Mapping[str, Any]
-"""Values of one row by column name. It contains only the columns that the column requires."""
+"""Values of one row by column name. It contains only the columns that the column requires.
+
+The engine passes a `NumberedRow`. Pass it on to `Template.render` as it is: what a template chooses
+at random depends on the seed, the column and the row in it.
+"""
 
 
 class WholeColumn(ABC):
@@ -53,6 +57,11 @@ class WholeColumn(ABC):
 
 class RowColumn(ABC):
     """Computes the values of any set of rows whose inputs are available."""
+
+    is_repeatable: bool = True
+    """Whether a row always gives the same value. Set it to False if a value depends on chance, time
+    or anything else outside the row: values are then recorded in the journal like answers, and a
+    resumed run takes them from there. Otherwise it computes them again."""
 
     @abstractmethod
     def generate(self, rows: Sequence[Row]) -> Sequence[Any]:

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 from pydantic import BeforeValidator, ConfigDict, Field, model_validator
 
 from dd_core.declaration.kind import Kind
+from dd_core.declaration.trust import require_trust
 from dd_core.errors import MediaError, Problem
 from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.models.wire.media import (
@@ -150,6 +151,12 @@ class ImageContext(ModalityContext):
     modality: Literal["image"] = "image"
     image_format: ImageFormat | None = None
     """Format of base64 data; required for `data_type: base64`."""
+
+    @model_validator(mode="after")
+    def _files_need_trust(self) -> Self:
+        if self.data_type is None:
+            require_trust(f"reads image files that column {self.column_name!r} names")
+        return self
 
     @property
     def format(self) -> ImageFormat | None:

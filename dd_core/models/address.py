@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
+
+from dd_core.redaction.rules import WRITTEN_MASK, is_masked
 
 _ROUTES = ("/chat/completions", "/embeddings", "/images/generations", "/v1/messages")
 """Routes that people paste together with the base URL; they are cut off again."""
 _OTHER_ROUTES = ("/completions", "/responses", "/models", "/images/edits", "/audio/speech")
 _AZURE_HOSTS = (".openai.azure.com", ".cognitiveservices.azure.com")
-_SECRET_NAMES = re.compile(r"key|token|secret|sig|code|password|credential|authorization", re.I)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,26 +40,6 @@ class Address:
         is_azure_host = (parts.hostname or "").endswith(_AZURE_HOSTS)
         return is_azure_host or "/openai/deployments/" in f"{parts.path}/"
 
-    def secrets(self) -> list[str]:
-        """Values of the query that may be keys."""
-        return [value for name, value in parse_qsl(self.query) if is_secret_name(name)]
-
-
-def is_secret_name(name: str) -> bool:
-    """Whether a field or parameter of this name may hold a key."""
-    return _SECRET_NAMES.search(name) is not None
-
-
-def find_secrets(fields: Mapping[str, object]) -> list[str]:
-    """Texts under names that may hold keys, at any depth."""
-    found: list[str] = []
-    for name, value in fields.items():
-        if isinstance(value, Mapping):
-            found += find_secrets(value)  # pyright: ignore[reportUnknownArgumentType]
-        elif isinstance(value, str) and is_secret_name(name):
-            found.append(value)
-    return found
-
 
 @lru_cache(maxsize=256)
 def parse_address(url: str) -> Address:
@@ -84,6 +64,11 @@ def parse_address(url: str) -> Address:
         raise ValueError(
             "contains a user name or a password, which would be written to files; use `api_key`, "
             "or `extra_headers` of a provider"
+        )
+    if is_masked(text):
+        raise ValueError(
+            f"contains {WRITTEN_MASK}, because its key was left out when the configuration was "
+            "written; enter the address with its key again, or use a provider"
         )
     path = parts.path.rstrip("/")
     for route in _ROUTES:

@@ -13,8 +13,11 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.trust import require_trust
+from dd_core.declaration.written import Address, Fields, Headers
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
 from dd_core.models.secrets import BLOCK_PREFIX, mask_secret, parse_key_reference
+from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 
 
 class Price(Declaration):
@@ -45,8 +48,14 @@ def _clean_base_url(value: str | None) -> str | None:
         return None
     value = value.strip().rstrip("/")
     if not value.lower().startswith(("http://", "https://")):
-        raise ValueError(f"base_url {value!r} must start with http:// or https://")
+        raise ValueError(f"base_url {mask_address(value)!r} must start with http:// or https://")
     return value
+
+
+def _check_key_variable(name: str | None) -> str | None:
+    if name is not None:
+        require_trust(f"sends the environment variable {name!r} to a server")
+    return name
 
 
 class ModelProvider(Declaration):
@@ -54,7 +63,7 @@ class ModelProvider(Declaration):
 
     name: str = Field(min_length=1)
     """Name by which models refer to the provider."""
-    endpoint: str
+    endpoint: Address
     """Base URL of the server, for example `https://api.openai.com/v1`. A query is kept in every
     request; a route such as `/chat/completions` at the end is left out."""
     provider_type: str = "openai"
@@ -63,15 +72,29 @@ class ModelProvider(Declaration):
     """Name of the environment variable that holds the API key, or `block:<name>` for a Prefect
     Secret block. A literal key works from Python, but is masked wherever the configuration is
     written."""
-    extra_body: dict[str, Any] | None = None
-    """Fields added to the body of every request; they override the fields of the model."""
-    extra_headers: dict[str, str] | None = Field(default=None, repr=False)
-    """Headers added to every request."""
+    extra_body: Fields | None = None
+    """Fields added to the body of every request; they override the fields of the model. Keys among
+    them are masked wherever the configuration is written."""
+    extra_headers: Headers | None = Field(default=None, repr=False)
+    """Headers added to every request. Keys among them are masked like those in `extra_body`."""
 
     @property
     def key_reference(self) -> str | None:
         """The variable or block that `api_key` names; None for a literal key or no key."""
         return parse_key_reference(self.api_key.get_secret_value()) if self.api_key else None
+
+    def list_literal_keys(self) -> list[str]:
+        """The fields that contain a key itself, which is masked when they are written."""
+        literal: list[str] = []
+        if self.api_key is not None and self.key_reference is None:
+            literal.append("api_key")
+        if mask_address(self.endpoint) != self.endpoint:
+            literal.append("endpoint")
+        for name in ("extra_headers", "extra_body"):
+            value = getattr(self, name)
+            if is_masked(mask_fields(value)) and not is_masked(value):
+                literal.append(name)
+        return literal
 
     @property
     def names_block(self) -> bool:
@@ -96,14 +119,16 @@ class ModelProvider(Declaration):
     def _is_an_address(cls, value: str) -> str:
         value = value.strip().rstrip("/")
         if not value.lower().startswith(("http://", "https://", "local:")):
-            raise ValueError(f"endpoint {value!r} must start with http:// or https://")
+            raise ValueError(
+                f"endpoint {mask_address(value)!r} must start with http:// or https://"
+            )
         return value
 
 
 class Endpoint(Declaration):
     """One of several servers of a model. Fields that are not set default to those of the model."""
 
-    base_url: str | None = None
+    base_url: Address | None = None
     """Base URL of the server. If it is set, `provider` only determines the wire format."""
     provider: str | None = None
     """Name of the provider."""
@@ -118,6 +143,11 @@ class Endpoint(Declaration):
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
         return _clean_base_url(value)
+
+    @field_validator("api_key_env_var")
+    @classmethod
+    def _key_needs_trust(cls, name: str | None) -> str | None:
+        return _check_key_variable(name)
 
 
 class ModelConfig(Declaration):
@@ -137,7 +167,7 @@ class ModelConfig(Declaration):
     """How to make responses follow a JSON schema. `auto` (default) asks the server to enforce the
     schema, until the server rejects this. `provider` always asks the server to enforce it. `prompt`
     only describes the schema in the prompt."""
-    base_url: str | None = None
+    base_url: Address | None = None
     """Base URL for this model only. If it is set, `provider` only determines the wire format."""
     api_key_env_var: str | None = None
     """Name of the environment variable that holds the API key for this model only."""
@@ -152,6 +182,11 @@ class ModelConfig(Declaration):
     @classmethod
     def _is_an_address(cls, value: str | None) -> str | None:
         return _clean_base_url(value)
+
+    @field_validator("api_key_env_var")
+    @classmethod
+    def _key_needs_trust(cls, name: str | None) -> str | None:
+        return _check_key_variable(name)
 
     @property
     def draws_by_chat(self) -> bool:

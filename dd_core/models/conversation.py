@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
@@ -16,10 +15,8 @@ from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.model import Model
 from dd_core.models.wire.answers import Reply
 from dd_core.models.wire.judgement import Judgement, Verdict, judge_reply
+from dd_core.models.wire.reasoning import strip_reasoning
 
-_TAGS = "think|thinking|reasoning|thought"
-_REASONING = re.compile(rf"[\s\ufeff]*<({_TAGS})>(.*?)(?:</\1>|\Z)", re.DOTALL | re.IGNORECASE)
-_END_OF_REASONING = re.compile(rf"</(?:{_TAGS})>", re.IGNORECASE)
 _T = TypeVar("_T")
 
 Message = dict[str, Any]
@@ -217,19 +214,3 @@ def _to_message(reply: Reply) -> Message:
     if reply.reasoning or reasoning:
         message["reasoning_content"] = reply.reasoning or reasoning
     return message
-
-
-def strip_reasoning(text: str) -> tuple[str, str | None]:
-    """Split an answer from the reasoning that some models put before it: (answer, reasoning)."""
-    if "<" not in text:
-        return text, None
-    thoughts: list[str] = []
-    while block := _REASONING.match(text):
-        thoughts.append(block[2].strip())
-        text = text[block.end() :].strip()
-    if thoughts:
-        return text, "\n".join(thoughts) or None
-    # Some chat templates put the opening tag into the prompt, so that only the closing tag remains.
-    if closing := _END_OF_REASONING.search(text):
-        return text[closing.end() :].strip(), text[: closing.start()].strip() or None
-    return text, None

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.written import Fields, for_identity
 
 
 class UniformDistributionParams(Declaration):
@@ -87,9 +88,12 @@ class ManualDistribution(Declaration):
 Distribution = Annotated[
     UniformDistribution | ManualDistribution, Field(discriminator="distribution_type")
 ]
+MAX_RESPONSE_BYTES = 128 * 2**20
+"""Longest response by default."""
 LIMITS = (
     "max_parallel_requests",
     "timeout",
+    "max_response_bytes",
     "requests_per_minute",
     "tokens_per_minute",
     "input_tokens_per_minute",
@@ -106,6 +110,9 @@ class InferenceParams(Declaration):
     timeout: int | None = Field(default=None, ge=1)
     """Deadline in seconds for a request, from connecting to the last byte of its answer; default:
     60."""
+    max_response_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
+    """Longest response, and longest image behind an address in a response, in bytes after
+    decompression; default: 134217728 (128 MiB). A longer one is not read to its end."""
     requests_per_minute: int | None = Field(default=None, ge=1)
     """Maximum number of requests started per minute; default: no limit."""
     tokens_per_minute: int | None = Field(default=None, ge=1)
@@ -114,8 +121,9 @@ class InferenceParams(Declaration):
     """Maximum number of input tokens per minute; default: no limit."""
     output_tokens_per_minute: int | None = Field(default=None, ge=1)
     """Maximum number of output tokens per minute; default: no limit."""
-    extra_body: dict[str, Any] | None = None
-    """Additional fields of the request body."""
+    extra_body: Fields | None = None
+    """Additional fields of the request body. Keys among them are masked wherever the configuration
+    is written."""
 
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
         """The fields of one request; distributions are drawn from."""
@@ -123,7 +131,7 @@ class InferenceParams(Declaration):
 
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""
-        return self.model_dump(mode="json", exclude={*LIMITS})
+        return self.model_dump(mode="json", exclude={*LIMITS}, context=for_identity)
 
     def rates(self) -> dict[str, int | None]:
         """The limits per minute, by the name of what they count."""

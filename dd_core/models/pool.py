@@ -104,7 +104,10 @@ class ModelPool(Mapping[str, Model]):
         # largest of their maximums. Each also has a queue, which enforces its own maximum.
         limiter.raise_maximum(parameters.max_parallel_requests)
         limiter.rates.add_limits(parameters.rates(), getattr(parameters, "max_tokens", None))
-        return Backend(Client(upstream, timeout, self._connections, model), limiter, weight)
+        most_bytes = parameters.max_response_bytes
+        body = parameters.extra_body
+        client = Client(upstream, timeout, self._connections, model, body, most_bytes)
+        return Backend(client, limiter, weight)
 
     async def __aexit__(self, *exc: object) -> None:
         if self._connections is not None:

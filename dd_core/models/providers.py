@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
+from urllib.request import getproxies
 
 from pydantic import SecretStr
 
@@ -19,10 +20,13 @@ from dd_core.errors import (
     Problem,
     SecretResolutionError,
     UnknownProviderError,
+    convert_errors,
 )
 from dd_core.models.address import parse_address
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.secrets import SecretResolver, default_resolver
+from dd_core.redaction.registry import register_secrets
+from dd_core.redaction.rules import WRITTEN_MASK, Secrets, is_masked
 
 
 @cache
@@ -55,8 +59,8 @@ def load_default_providers() -> list[ModelProvider]:
     path = get_home_directory() / "model_providers.yaml"
     if not path.is_file():
         return [*get_built_in_providers()]
-    listed = _load_list(path, "providers")
-    return [ModelProvider.model_validate(item) for item in listed]
+    with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
+        return [ModelProvider.model_validate(item) for item in _load_list(path, "providers")]
 
 
 def _load_list(path: Path, name: str) -> list[Any]:
@@ -82,6 +86,18 @@ class Upstream:
     key: SecretStr | None
     extra_body: Mapping[str, Any]
     extra_headers: Mapping[str, str]
+
+    def collect_secrets(self) -> Secrets:
+        """What the server receives and must not show up anywhere, as servers may quote it."""
+        found = Secrets()
+        if self.key is not None:
+            found.add_secret(self.key.get_secret_value())
+        found.add_headers(self.extra_headers)
+        found.add_fields(self.extra_body)
+        found.add_address(self.url)
+        for proxy in getproxies().values():
+            found.add_address(proxy)
+        return found
 
 
 class Providers:
@@ -146,13 +162,17 @@ class Providers:
         return None
 
     def upstream(self, model: ModelConfig) -> Upstream:
-        """The server of a model; raises if the provider is unknown or the key is missing."""
+        """The server of a model; raises if the provider is unknown or the key is missing.
+
+        Its secrets are registered, so that nothing shows them from now on.
+        """
         provider = self.provider_of(model)
         _check_headers(provider)
+        _check_bodies(provider, model)
         url = model.base_url or provider.endpoint
         if provider.provider_type != "local":
             _check_address(url, "base_url" if model.base_url else "endpoint")
-        return Upstream(
+        upstream = Upstream(
             provider=provider.name,
             url=url,
             wire=provider.provider_type,
@@ -160,6 +180,8 @@ class Providers:
             extra_body=provider.extra_body or {},
             extra_headers=(provider.extra_headers or {}) if _same_host(model, provider) else {},
         )
+        register_secrets(upstream.collect_secrets())
+        return upstream
 
 
 def _key(
@@ -213,6 +235,21 @@ def _check_headers(provider: ModelProvider) -> None:
             )
 
 
+def _check_bodies(provider: ModelProvider, model: ModelConfig) -> None:
+    """Raise if a key is missing, because the configuration was written and read again."""
+    places = {
+        f"extra_headers of provider {provider.name!r} contain": provider.extra_headers,
+        f"extra_body of provider {provider.name!r} contains": provider.extra_body,
+        "extra_body contains": model.inference_parameters.extra_body,
+    }
+    for place, value in places.items():
+        if is_masked(value):
+            raise SecretResolutionError(
+                f"{place} {WRITTEN_MASK} in place of a key, which is left out when a configuration "
+                "is written; use the original configuration, or move the field to a provider"
+            )
+
+
 def _describe(letter: str) -> str:
     if letter in "\r\n":
         return "a line break"
@@ -227,13 +264,15 @@ def _check_address(url: str, field: str) -> None:
 
 
 def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:
-    """Whether the model is at the address of its provider."""
+    """Whether the model is at the address of its provider, and not without its encryption."""
     if model.base_url is None:
         return True
     try:
-        return parse_address(model.base_url).host == parse_address(provider.endpoint).host
+        own, expected = parse_address(model.base_url), parse_address(provider.endpoint)
     except ValueError:
         return False
+    is_downgrade = expected.base.startswith("https:") and not own.base.startswith("https:")
+    return own.host == expected.host and not is_downgrade
 
 
 _MEDIUM = {"extra_body": {"reasoning_effort": "medium"}}
@@ -266,7 +305,8 @@ def load_default_models() -> list[ModelConfig]:
     """Load the models in the user's `model_configs.yaml`; default: the built-in ones."""
     path = get_home_directory() / "model_configs.yaml"
     if path.is_file():
-        return [ModelConfig.model_validate(item) for item in _load_list(path, "model_configs")]
+        with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
+            return [ModelConfig.model_validate(item) for item in _load_list(path, "model_configs")]
     return [
         ModelConfig.model_validate(
             {

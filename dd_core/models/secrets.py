@@ -11,15 +11,7 @@ from typing import Any, Protocol
 from pydantic import SecretStr
 
 from dd_core.errors import SecretResolutionError
-
-BLOCK_PREFIX = "block:"
-"""Prefix of a reference to a Prefect Secret block."""
-
-
-def parse_key_reference(secret: str) -> str | None:
-    """Return the text if it names a variable or a block; None for a literal key or nothing."""
-    is_variable = secret.isupper() and "_" in secret
-    return secret if is_variable or secret.startswith(BLOCK_PREFIX) else None
+from dd_core.redaction.rules import BLOCK_PREFIX, parse_key_reference
 
 
 def mask_secret(secret: SecretStr | None) -> str | None:

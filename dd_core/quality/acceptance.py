@@ -13,7 +13,7 @@ from typing import Any
 
 from dd_core.dataset.gates import ColumnGates, Gates
 from dd_core.dataset.plan import Plan
-from dd_core.errors import DataDesignerProfilingError, GatesFailedError
+from dd_core.errors import DataDesignerProfilingError, DatasetDamagedError, GatesFailedError
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.statistics import Result, ValidationColumnStatistics
 from dd_core.quality.analysis import load_analysis, summarize_profile
@@ -97,16 +97,16 @@ def measure(
     ]
     if gates is None:
         return results
-    results += _counts(directory, gates)
     with ExitStack() as stack:
         try:
             files = directory.files()
             view = stack.enter_context(DatasetView(files)) if files else None
             compared = before.files() if before is not None else []
             older = stack.enter_context(DatasetView(compared)) if compared else None
-        except DataDesignerProfilingError as error:
+        except (DataDesignerProfilingError, DatasetDamagedError) as error:
             unreadable = {"gate": "files", "wanted": "readable", "found": "unreadable"}
             return [*results, GateResult(**unreadable, passed=False, note=str(error))]
+        results += _counts(directory, gates)
         return [*results, *_Measurements(plan, view, older).evaluate(gates)]
 
 
@@ -127,7 +127,7 @@ def _profile(directory: DatasetDirectory, plan: Plan) -> dict[str, Any]:
     target = directory.metadata.target_num_records
     try:
         return summarize_profile(load_analysis(directory, plan, target))
-    except DataDesignerProfilingError:  # no rows
+    except (DataDesignerProfilingError, DatasetDamagedError):  # no rows, or not all of them
         return {}
 
 

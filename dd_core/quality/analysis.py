@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 import orjson
 
 from dd_core.dataset.plan import Plan
-from dd_core.errors import DataDesignerProfilingError
+from dd_core.errors import ArtifactStorageError, DataDesignerProfilingError
 from dd_core.kinds.statistics import (
     AnyStatistics,
     CategoricalDistribution,
@@ -132,9 +132,10 @@ def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> Datas
     stored = _read(directory)
     if stored.get("of") == directory.stamps():
         with suppress(ValueError):
-            return DatasetProfilerResults.model_validate(stored["analysis"])
+            return DatasetProfilerResults.model_validate(stored.get("analysis"))
     analysis = analyze(files, plan, target, UsageLedger(directory.metadata.usage))
-    _write(directory, analysis)
+    with suppress(ArtifactStorageError):  # a dataset that cannot be written to can be analyzed
+        _write(directory, analysis)
     return analysis
 
 
@@ -146,9 +147,10 @@ def _write(directory: DatasetDirectory, analysis: DatasetProfilerResults) -> Non
 
 def _read(directory: DatasetDirectory) -> Mapping[str, Any]:
     try:
-        return orjson.loads(read_content(directory.path / _FILE))
+        stored: Any = orjson.loads(read_content(directory.path / _FILE))
     except (OSError, ValueError):
         return {}
+    return stored if isinstance(stored, dict) else {}  # pyright: ignore[reportUnknownVariableType]
 
 
 def summarize_profile(analysis: DatasetProfilerResults) -> dict[str, dict[str, Any]]:

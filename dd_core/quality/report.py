@@ -26,6 +26,7 @@ from dd_core.kinds.statistics import (
     ValidationColumnStatistics,
     compute_percent,
 )
+from dd_core.storage.access.failures import report_storage_errors
 
 OVERVIEW, PROFILERS = "overview", "column_profilers"
 _BAR = 24
@@ -89,9 +90,11 @@ def show(
     console.print(content)
     colors = MONOKAI if theme == "dark" else DEFAULT_TERMINAL_THEME
     if path.suffix == ".html":
-        console.save_html(str(path), theme=colors)
+        with report_storage_errors(path):
+            console.save_html(str(path), theme=colors)
     elif path.suffix == ".svg":
-        console.save_svg(str(path), title=title, theme=colors)
+        with report_storage_errors(path):
+            console.save_svg(str(path), title=title, theme=colors)
     else:
         raise ValueError(f"save_path {str(save_path)!r} must end in .html or .svg")
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from dd_core.errors import DataDesignerProfilingError, UserTemplateError
+from dd_core.errors import DataDesignerProfilingError, DatasetDamagedError, UserTemplateError
 from dd_core.kinds.statistics import (
     NOT_COMPUTED,
     CategoricalDistribution,
@@ -25,8 +25,14 @@ from dd_core.kinds.statistics import (
     NumericalDistribution,
 )
 from dd_core.models.usage import describe_rejected
-from dd_core.storage.arrow import read_parquet, read_schema, write_parquet
+from dd_core.storage.files.parquet import (
+    read_parquet,
+    read_schema,
+    require_readable,
+    write_parquet,
+)
 from dd_core.storage.location import Location
+from dd_core.storage.schema import is_list
 from dd_core.storage.unify import find_schema, fit_table
 from dd_core.templates.template import RenderingMode, Template, list_references
 
@@ -68,7 +74,7 @@ class DatasetView:
                 files = [self._register(path) for path in paths]
                 relation = self._rows.read_parquet(files, hive_partitioning=False)
                 relation.create_view("records")
-        except (duckdb.Error, pa.ArrowException, OSError) as error:
+        except (duckdb.Error, pa.ArrowException, OSError, DatasetDamagedError) as error:
             self.close()
             raise DataDesignerProfilingError(f"the dataset cannot be read: {error}") from error
 
@@ -82,6 +88,7 @@ class DatasetView:
         found: list[Location] = []
         for number, (path, own) in enumerate(schemas.items()):
             if own.equals(schema):
+                require_readable(path)  # DuckDB does not compare checksums
                 found.append(path)
                 continue
             if self._copies is None:
@@ -315,6 +322,6 @@ def simplify_type(kind: Any) -> str:
     for name, checks in named.items():
         if any(check(kind) for check in checks):
             return name
-    if types.is_list(kind) or types.is_large_list(kind):
+    if is_list(kind):
         return f"list[{simplify_type(kind.value_type)}]"
     return str(kind)

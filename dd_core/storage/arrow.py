@@ -1,8 +1,8 @@
-"""Converts batch values to Arrow tables, and tables to and from Parquet."""
+"""Converts batch values to Arrow arrays, and tables to DataFrames."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 
 from dd_core.storage.json_codec import write_as_text
-from dd_core.storage.location import open_readable
 from dd_core.storage.schema import (
+    EMPTY_OBJECTS,
     build_lists,
     convert_array,
+    fit_type,
+    is_text,
     is_written_as_text,
     make_readable,
     report_conflict,
@@ -60,6 +62,27 @@ class ColumnTypes:
         return array
 
 
+def make_field(name: str, array: Any, values: Values, rows: Sequence[int] | None = None) -> Any:
+    """Return the field of a column; it is marked if its text `{}` stands for objects.
+
+    Text that a column holds as `{}` stays text, even if other batches have objects.
+    """
+    import pyarrow as pa
+
+    found: Any = EMPTY_OBJECTS if is_text(array.type) and _are_empty_objects(values, rows) else None
+    return pa.field(name, array.type, metadata=found)
+
+
+def _are_empty_objects(values: Values, rows: Sequence[int] | None) -> bool:
+    chosen: Any = values if rows is None else (values[row] for row in rows)
+    has_objects = False
+    for value in chosen:
+        if isinstance(value, str) or value:
+            return False
+        has_objects = has_objects or isinstance(value, dict)
+    return has_objects
+
+
 _Conflicts: TypeAlias = "list[tuple[Any, Any]]"
 """Pairs of values without a common type."""
 
@@ -79,7 +102,8 @@ def to_array(
     array = _build_array(values, rows, [] if conflicts is None else conflicts)
     target = array.type
     if declared is not None and not target.equals(declared):
-        target = widen_type(array, unify_or_text(declared, target))
+        array = convert_array(array, fit_type(array, declared))
+        target = widen_type(array, unify_or_text(declared, array.type))
         if conflicts is not None and is_written_as_text(declared, target):
             example = next((value for value in array.to_pylist() if value is not None), None)
             conflicts.append((declared, example))
@@ -235,32 +259,6 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return source.to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def load_libraries() -> None:
-    """Import in advance what the first table needs, pandas included; this takes 0.25 s."""
-    import io
-
-    import pyarrow as pa
-
-    write_parquet(pa.table({"x": pa.array([None])}), io.BytesIO())
-
-
-def read_parquet(source: Any, columns: Sequence[str] | None = None) -> pa.Table:
-    """Read the table, or some of its columns, of a Parquet file from a path or an open file."""
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    names = None if columns is None else [*columns]
-    return parquet.read_table(open_readable(source), columns=names, partitioning=None)
-
-
-def write_parquet(table: pa.Table, target: Any) -> None:
-    """Write a table to a path or an open file, with types that every reader has."""
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    parquet.write_table(_make_table_readable(table), target)
-
-
 def convert_column(column: Any, target: Any) -> Any:
     """Convert a column of a table, chunk by chunk."""
     import pyarrow as pa
@@ -269,49 +267,3 @@ def convert_column(column: Any, target: Any) -> Any:
     if column.type.equals(target):
         return column
     return arrow.chunked_array([convert_array(chunk, target) for chunk in column.chunks], target)
-
-
-def _make_table_readable(table: Any) -> Any:
-    import pyarrow as pa
-
-    for index, field in enumerate(table.schema):
-        kind = make_readable(field.type)
-        if not kind.equals(field.type):
-            column = convert_column(table.column(index), kind)
-            table = table.set_column(index, pa.field(field.name, kind), column)
-    return table
-
-
-def encode_parquet(table: pa.Table, facts: Mapping[bytes, bytes]) -> memoryview:
-    """Encode a table as the content of a Parquet file, with `facts` in the file's metadata."""
-    import pyarrow as pa
-
-    content: Any = pa.BufferOutputStream()
-    # No other metadata: what pandas adds differs from batch to batch.
-    fields = [pa.field(each.name, each.type) for each in _fields(table)]
-    known: Any = dict(facts)
-    schema = pa.schema(fields, metadata=known)
-    write_parquet(pa.Table.from_arrays(table.columns, schema=schema), content)
-    return memoryview(content.getvalue())
-
-
-def _fields(table: pa.Table) -> Iterable[Any]:
-    schema: Any = table.schema
-    return schema
-
-
-def read_schema(path: Any) -> pa.Schema:
-    """Read the schema of a Parquet file from its footer, with the file's metadata."""
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    return parquet.read_schema(open_readable(path))
-
-
-def read_parquet_facts(path: Any) -> tuple[int, Mapping[bytes, bytes]]:
-    """Read the number of rows and the metadata of a Parquet file from its footer."""
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    footer = parquet.read_metadata(open_readable(path))
-    return footer.num_rows, footer.metadata or {}

@@ -1,17 +1,17 @@
-"""Batches and their parts: Parquet files that record which rows of the dataset they cover."""
+"""Batches, the rows dropped from them, and their parts: Parquet files that say what they cover."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.storage.arrow import read_parquet_facts
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.errors import DataDesignerError
+from dd_core.storage.files.seal import DamagedFileError
 from dd_core.storage.location import Location
+from dd_core.storage.values import admit_value
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 ROWS_KEY = b"dd.rows"
 """Key in the metadata of a part's file; its value records which rows the part covers."""
-_CACHED_PARTS = 4_096
 
 
 @dataclass(frozen=True)
@@ -33,6 +32,25 @@ class Batch:
     @property
     def stop(self) -> int:
         return self.start + self.size
+
+
+class NumberedRow(dict[str, Any]):
+    """Values of one row by column name, and the place in the dataset that they are for.
+
+    What templates choose at random depends on this place, so it is the same in every process, with
+    any batch size, and when a run is resumed.
+    """
+
+    __slots__ = ("column", "number", "seed")
+
+    def __init__(self, values: Mapping[str, Any], seed: int, column: str, number: int) -> None:
+        super().__init__(values)
+        self.seed = seed
+        """Seed of the run."""
+        self.column = column
+        """Name of the column or processor that reads the values."""
+        self.number = number
+        """Row of the dataset, counted from 0."""
 
 
 @dataclass(frozen=True)
@@ -49,6 +67,52 @@ class Part:
     path: Location
     dropped: tuple[int, ...] = ()
     """Rows that were dropped, counted from the start of the dataset."""
+    origin: str | None = None
+    """Which dataset the part belongs to; None if an earlier version wrote it."""
+    is_sealed: bool = False
+    """Whether the file was written with a checksum of its whole content."""
+
+    def to_facts(self) -> dict[str, Any]:
+        """What the file records about itself, as JSON types."""
+        return {
+            "index": self.index,
+            "start": self.start,
+            "stop": self.stop,
+            "complete": self.complete,
+            "dropped": self.dropped,
+            "origin": self.origin,
+            "is_sealed": self.is_sealed,
+        }
+
+
+@dataclass(frozen=True)
+class DroppedRow:
+    """A row that is missing from the dataset, and the reason."""
+
+    row: int
+    column: str
+    error: str
+    """Name of the error class."""
+    message: str
+    attempts: int = 1
+    """Number of attempts to generate the failed cell."""
+    prompt: str | None = None
+    answer: str | None = None
+    """The model's last answer."""
+
+    @classmethod
+    def of(cls, row: int, column: str, error: Exception) -> DroppedRow:
+        """Describe a row that was dropped because a cell of `column` failed with `error`."""
+        known = error if isinstance(error, DataDesignerError) else DataDesignerError()
+        return cls(
+            row=row,
+            column=column,
+            error=type(error).__name__,
+            message=admit_value(str(error)),
+            attempts=known.attempts,
+            prompt=admit_value(known.prompt),
+            answer=admit_value(known.answer),
+        )
 
 
 @dataclass(frozen=True)
@@ -66,27 +130,24 @@ class BatchTables:
     dropped_rows: Sequence[DroppedRow]
 
 
-def read_part(path: Location, state: tuple[Any, ...]) -> Part | None:
-    """Read what a part records about itself; None if the file cannot be read.
-
-    `state` changes when the file is replaced. It is part of the cache key: a run lists its parts
-    often, and reads only the new ones.
-    """
-    import pyarrow as pa
-
+def parse_part(path: Location, rows: int, metadata: Mapping[bytes, bytes]) -> Part:
+    """Return the part in a file from the file's metadata; raises `DamagedFileError`."""
     try:
-        return _read_part(path, state)
-    except (OSError, ValueError, KeyError, pa.ArrowException):
-        return None
-
-
-@lru_cache(maxsize=_CACHED_PARTS)
-def _read_part(path: Location, _state: tuple[Any, ...]) -> Part:
-    rows, metadata = read_parquet_facts(path)
-    index = int(path.stem.removeprefix("batch_"))
-    facts = orjson.loads(metadata[ROWS_KEY])
-    dropped = tuple(facts.get("dropped", ()))
-    return Part(index, facts["start"], facts["stop"], rows, facts["complete"], path, dropped)
+        facts: dict[str, Any] = orjson.loads(metadata[ROWS_KEY])
+        return Part(
+            # Earlier versions did not record the index.
+            index=facts.get("index", int(path.stem.removeprefix("batch_"))),
+            start=facts["start"],
+            stop=facts["stop"],
+            rows=rows,
+            complete=facts["complete"],
+            path=path,
+            dropped=tuple(facts.get("dropped", ())),
+            origin=facts.get("origin"),
+            is_sealed=facts.get("is_sealed", False),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedFileError("does not say which rows of the dataset it has") from None
 
 
 def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:
@@ -101,11 +162,17 @@ def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[i
 
 
 def find_missing(
-    parts: Sequence[Part], num_records: int, buffer_size: int, *, retry_failed: bool = False
+    parts: Sequence[Part],
+    num_records: int,
+    buffer_size: int,
+    lost: Sequence[Batch] = (),
+    *,
+    retry_failed: bool = False,
 ) -> list[Batch]:
     """Return the batches that still have to be generated, in row order.
 
-    With `retry_failed`, this includes batches with dropped rows.
+    The `lost` ones, whose parts are gone, are generated as they were. With `retry_failed`, the
+    result includes batches with dropped rows.
     """
     indexes = {part.index for part in parts}
     batches = [
@@ -113,7 +180,10 @@ def find_missing(
         for part in parts
         if not part.complete or (retry_failed and part.dropped)
     ]
-    for start, stop in find_gaps([(part.start, part.stop) for part in parts], num_records):
+    batches += lost
+    indexes |= {batch.index for batch in lost}
+    covered = sorted((each.start, each.stop) for each in (*parts, *lost))
+    for start, stop in find_gaps(covered, num_records):
         for first in range(start, stop, buffer_size):
             # The index names the part's file. If the buffer size has changed since an earlier run,
             # the index of this position may belong to another part.
@@ -123,3 +193,19 @@ def find_missing(
             indexes.add(index)
             batches.append(Batch(index, first, min(buffer_size, stop - first)))
     return sorted(batches, key=lambda batch: batch.start)
+
+
+def build_failures_table(rows: Sequence[DroppedRow]) -> pa.Table:
+    """Build a table with one row for each dropped row."""
+    import pyarrow as pa
+
+    columns: dict[str, Any] = {
+        "row": pa.array([row.row for row in rows], pa.int64()),
+        "column": pa.array([row.column for row in rows], pa.string()),
+        "error": pa.array([row.error for row in rows], pa.string()),
+        "message": pa.array([row.message for row in rows], pa.string()),
+        "attempts": pa.array([row.attempts for row in rows], pa.int64()),
+        "prompt": pa.array([row.prompt for row in rows], pa.string()),
+        "answer": pa.array([row.answer for row in rows], pa.string()),
+    }
+    return pa.table(columns)

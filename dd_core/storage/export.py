@@ -10,9 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.errors import ArtifactStorageError
+from dd_core.errors import ArtifactStorageError, convert_errors
+from dd_core.storage.access.failures import report_storage_errors
+from dd_core.storage.access.trial import write_trial
+from dd_core.storage.files.parquet import open_parquet_writer
 from dd_core.storage.json_codec import dump_json
-from dd_core.storage.location import require_folder
+from dd_core.storage.location import require_folder, require_short_name
 from dd_core.storage.schema import is_text
 from dd_core.storage.unify import fit_table, unify_schemas, widen_schema
 
@@ -29,30 +32,45 @@ def export(
 
     `format` defaults to the path's suffix. `tables` is called once for each pass over the dataset.
     """
+    target, name = require_target(path, format)
+    with report_storage_errors(target):
+        # A pass of its own finds the schema, so that only one table at a time is in memory. The
+        # tables of a finished dataset have the same schema.
+        schemas = [table.schema for table in tables()]
+        schema = unify_schemas(schemas)
+        if any(not each.equals(schema) for each in schemas):
+            for table in tables():
+                schema = widen_schema(schema, table)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.partial")
+        try:
+            _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
+            staged.replace(target)
+        finally:
+            staged.unlink(missing_ok=True)
+    return target
+
+
+def require_target(path: str | Path, format: str | None = None) -> tuple[Path, str]:  # noqa: A002
+    """Return the file that an export writes and its format.
+
+    Raises `ArtifactStorageError` if the format is unknown or the file cannot be written.
+    """
     target = Path(path).expanduser()
     name = (format or target.suffix.removeprefix(".")).lower()
     if name not in _WRITERS:
         raise ArtifactStorageError(
             f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
         )
-    require_folder(target.parent)
-    if target.is_dir():
-        raise ArtifactStorageError(f"{target} is a folder; name a file")
-    # A pass of its own finds the schema, so that only one table at a time is in memory. The tables
-    # of a finished dataset have the same schema.
-    schemas = [table.schema for table in tables()]
-    schema = unify_schemas(schemas)
-    if any(not each.equals(schema) for each in schemas):
-        for table in tables():
-            schema = widen_schema(schema, table)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staged = target.with_name(f".{target.name}.partial")
-    try:
-        _WRITERS[name]((fit_table(table, schema) for table in tables()), schema, staged)
-        staged.replace(target)
-    finally:
-        staged.unlink(missing_ok=True)
-    return target
+    require_short_name("the file name", target.name)
+    with convert_errors(ArtifactStorageError, f"{target} cannot be written"):
+        require_folder(target.parent)
+        if target.is_dir():
+            raise ArtifactStorageError(f"{target} is a folder; name a file")
+        folder = next(each for each in target.absolute().parents if each.exists())
+    with report_storage_errors(folder):
+        write_trial(folder)
+    return target, name
 
 
 def _write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
@@ -86,10 +104,7 @@ def _is_plain(kind: Any) -> bool:
 
 
 def _write_parquet(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:
-    import pyarrow.parquet as pq
-
-    parquet: Any = pq
-    with parquet.ParquetWriter(path, schema) as writer:
+    with open_parquet_writer(path, schema) as writer:
         for table in tables:
             writer.write_table(table)
 

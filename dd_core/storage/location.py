@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 Location: TypeAlias = "Path | UPath"
 
 _SCHEME = re.compile(r"^([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_PASSWORD = re.compile(r"//[^/?#\s]*:[^/?#\s]*@")
 _LOCAL_SCHEMES = ("file", "local")
 _LONGEST_NAME = 200
 """Bytes of a name. File systems allow 255; the rest is for suffixes of ours."""
@@ -50,6 +51,11 @@ def parse_location(address: str | Location, options: Mapping[str, Any] | None = 
         for step in Path(text).parts:
             require_short_name("artifact_path", step, limit=255)
         return Path(text).expanduser().resolve()
+    if _PASSWORD.search(str(address)):
+        raise ArtifactStorageError(
+            "artifact_path contains a password, which would be written to logs and results; put "
+            "the credentials into the environment or into the options of a storage block"
+        )
     from upath import UPath
 
     # Files that other processes write in the meantime must be found.
@@ -99,11 +105,16 @@ def put(path: Location, content: bytes | memoryview) -> None:
         return
     path.parent.mkdir(parents=True, exist_ok=True)
     staged = stage_path(path)
-    with staged.open("wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    staged.replace(path)
+    try:
+        with staged.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        staged.replace(path)
+    except BaseException:  # a full disk needs the space
+        with suppress(OSError):
+            staged.unlink(missing_ok=True)
+        raise
 
 
 def read_content(path: Location) -> bytes:
@@ -115,6 +126,36 @@ def read_content(path: Location) -> bytes:
         return path.read_bytes()
     content: bytes = _filesystem(path).cat_file(path.path)
     return content
+
+
+def read_modified(path: Location) -> float | None:
+    """When a file was last written, in seconds since 1970 by the clock of its storage.
+
+    None if the storage does not say so. Raises `FileNotFoundError` if there is no such file.
+    """
+    if isinstance(path, Path):
+        return path.stat().st_mtime
+    try:
+        modified: float = _filesystem(path).modified(path.path).timestamp()
+        return modified
+    except (NotImplementedError, AttributeError, KeyError):
+        return None
+
+
+def read_end(path: Location, size: int, count: int) -> bytes:
+    """Read the last `count` bytes of a file of `size` bytes, or all of them if it is shorter."""
+    start = max(0, size - count)
+    if isinstance(path, Path):
+        with path.open("rb") as file:
+            file.seek(start)
+            return file.read()
+    content: bytes = _filesystem(path).cat_file(path.path, start=start, end=size)
+    return content
+
+
+def get_size(path: Location) -> int:
+    """Return the size of a file in bytes; raises `FileNotFoundError` if it does not exist."""
+    return path.stat().st_size if isinstance(path, Path) else int(_filesystem(path).size(path.path))
 
 
 def stage_path(path: Path) -> Path:
@@ -208,11 +249,6 @@ def replace_folder(folder: Location, by: Path) -> None:
 def stamp_files(files: Iterable[tuple[Location, tuple[Any, ...]]]) -> list[list[Any]]:
     """Return the names and states of listed files, as JSON types."""
     return [[path.name, *state] for path, state in files]
-
-
-def open_readable(path: Any) -> Any:
-    """Return something that Arrow can read: a path unchanged, an object opened."""
-    return path if isinstance(path, str | Path) or not hasattr(path, "fs") else path.open("rb")
 
 
 def remove_tree(folder: Location) -> None:

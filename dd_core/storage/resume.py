@@ -2,14 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import logging
+from collections.abc import AsyncGenerator, Callable, Collection, Mapping, Sequence
+from contextlib import asynccontextmanager
 from enum import StrEnum
+from pathlib import Path
 
-from dd_core.errors import ArtifactStorageError
+from dd_core.errors import ArtifactStorageError, DatasetInUseError
+from dd_core.storage.access.ownership import DatasetOwnership
 from dd_core.storage.batch import Batch
-from dd_core.storage.directory import JOURNAL, METADATA, VERSIONS, DatasetDirectory
+from dd_core.storage.directory import (
+    JOURNAL,
+    ROWS_FOLDER,
+    VERSIONS,
+    DatasetDirectory,
+)
+from dd_core.storage.files.inventory import Damage
+from dd_core.storage.files.metadata import METADATA
 from dd_core.storage.journal import JournalledCells, merge_cells, read_cells
 from dd_core.storage.location import Location
+
+_logger = logging.getLogger(__name__)
 
 _DIFFERENT = {
     "config_hash": "it was generated from a different configuration",
@@ -58,6 +71,45 @@ def choose_directory(
     return beside
 
 
+@asynccontextmanager
+async def acquire_directory(
+    choose: Callable[[], DatasetDirectory], *, wait: float, flow_run: str | None, is_new: bool
+) -> AsyncGenerator[DatasetDirectory]:
+    """Own the directory that `choose` returns, for the block.
+
+    The other process that has it may change the dataset while this one waits for `wait` seconds.
+    Therefore, the directory is chosen once more after it was acquired. If `is_new`, the dataset
+    must be new, so this process does not wait for a directory, but creates one next to it.
+    """
+    directory = choose()
+    while True:
+        ownership = DatasetOwnership(directory.path, flow_run)
+        try:
+            await ownership.acquire(0.0 if is_new else wait)
+            chosen = choose()
+            if chosen.path != directory.path:
+                if chosen.has_content or DatasetDirectory(directory.path).has_content:
+                    ownership.release()
+                    directory = chosen
+                    continue
+                chosen = directory  # both are new
+        except DatasetInUseError:
+            ownership.release()
+            if not is_new:
+                raise
+            directory = directory.beside()
+        except BaseException:
+            ownership.release()
+            raise
+        else:
+            break
+    chosen.ownership = ownership
+    try:
+        yield chosen
+    finally:
+        ownership.release()
+
+
 def find_kept_cells(
     directory: DatasetDirectory, batch: Batch, fingerprints: Collection[str]
 ) -> JournalledCells:
@@ -82,6 +134,47 @@ def _folders_beside(directory: DatasetDirectory) -> list[Location]:
     # The original and all datasets next to it, whose names are the original's with a timestamp.
     names = [each.name for each in path.parent.iterdir() if each.name != path.name]
     return [path.parent / name for name in names if f"{name}_".startswith(f"{base}_")]
+
+
+def set_damaged_aside(directory: DatasetDirectory) -> None:
+    """Prepare an existing dataset for a run that makes anew what is lost; warns about each file.
+
+    On disk, the content of all parts is compared with their checksums. In object storage, that
+    would be a download of the whole dataset, so only footers are read.
+    """
+    folder = directory.parts_folder
+    parts = directory.find_damage(folder, reads_all=isinstance(directory.path, Path))
+    made = [] if directory.holds_parts else directory.find_damage(ROWS_FOLDER)
+    for damage in parts:
+        rows = f"{damage.rows:,} rows are generated again" if damage.rows else "it is set aside"
+        _logger.warning("%s: %s; %s", directory.path, damage, rows)
+    for damage in made:
+        _logger.warning("%s: %s; it is made again from the rows", directory.path, damage)
+    if made:
+        directory.metadata.set(processed={})
+    directory.lost = [*parts, *made]
+    if parts:
+        directory.set_aside(each.path for each in parts)
+
+
+def set_lost_aside(directory: DatasetDirectory, lost: Sequence[Damage]) -> set[int]:
+    """Move damaged files out of the way; returns the indexes of the batches to generate again.
+
+    The table of a processor, or that of dropped columns, is made from the rows of its batch, which
+    therefore is generated again as a whole.
+    """
+    indexes: set[int] = set()
+    for damage in lost:
+        name, is_part = damage.path.name, damage.path.parent.name == directory.parts_folder
+        if damage.path.parent.name == ROWS_FOLDER and not directory.holds_parts:
+            directory.metadata.set(processed={})
+            continue
+        directory.set_aside([damage.path])
+        if not damage.is_extra:
+            indexes.add(int(damage.path.stem.removeprefix("batch_")))
+            if not is_part:
+                directory.set_aside([directory.path / directory.parts_folder / name])
+    return indexes
 
 
 def require_room_for(directory: DatasetDirectory, num_records: int) -> None:

@@ -7,18 +7,15 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
-from dd_core.storage.arrow import (
-    combine_chunks,
-    convert_column,
-    encode_parquet,
-    read_parquet,
-    read_schema,
-)
+from dd_core.errors import DatasetDamagedError
+from dd_core.storage.arrow import combine_chunks, convert_column
 from dd_core.storage.batch import ROWS_KEY
+from dd_core.storage.files.parquet import encode_parquet, read_parquet, read_schema
 from dd_core.storage.location import Location, list_files, put
 from dd_core.storage.schema import (
     find_empty_objects,
     is_any,
+    is_marked,
     is_text,
     is_written_as_text,
     make_readable,
@@ -133,7 +130,11 @@ def _find_empty_objects(
     for key, schema in found.items():
         if names := [name for name in schema.names if name in mixed]:
             table: Any = read(key, names)
-            types = {name: find_empty_objects(combine_chunks(table.column(name))) for name in names}
+            types = {
+                name: find_empty_objects(combine_chunks(table.column(name)))
+                for name in names
+                if is_marked(schema.field(name)) or not is_text(schema.field(name).type)
+            }
             fields = [pa.field(each.name, types.get(each.name, each.type)) for each in schema]
             found[key] = pa.schema(fields)
     return found
@@ -175,11 +176,9 @@ def concatenate(tables: Sequence[pa.Table]) -> pa.Table:
 
 def _find_schema(path: Location, state: tuple[Any, ...]) -> pa.Schema | None:
     """The schema of a file; None if it cannot be read, in which case it is not a part either."""
-    import pyarrow as pa
-
     try:
         return _read_schema(path, state)
-    except (OSError, pa.ArrowException):
+    except DatasetDamagedError:
         return None
 
 

@@ -13,7 +13,8 @@ from jinja2 import nodes
 from jinja2.nativetypes import native_concat
 
 from dd_core.errors import UserTemplateError
-from dd_core.templates.sandbox import LONGEST_TEXT
+from dd_core.templates.meter import LONGEST_TEXT, MOST_WORK
+from dd_core.templates.sandbox import LONGEST_LITERAL, NativeSandbox
 
 ALLOWED_FILTERS = frozenset(
     {
@@ -106,19 +107,31 @@ def parse_json_text(text: str) -> Any:
 
 
 def has_loop(tree: nodes.Template) -> bool:
-    """Whether the template contains a loop."""
-    return tree.find(nodes.For) is not None
+    """Whether parts of the template may be printed more than once."""
+    return any(True for _ in tree.find_all((nodes.For, nodes.Macro, nodes.Block)))
 
 
-def join_bounded(chunks: Iterable[str]) -> str:
-    """Join rendered chunks; raises `UserTemplateError` once they exceed `LONGEST_TEXT`."""
+def is_random(tree: nodes.Template) -> bool:
+    """Whether the template may choose at random, through `map` too."""
+    for used in tree.find_all(nodes.Filter):
+        if used.name == "random" or used.dyn_args is not None:
+            return True
+        for argument in used.args if used.name == "map" else ():
+            if not isinstance(argument, nodes.Const) or argument.value == "random":
+                return True
+    return False
+
+
+def join_bounded(chunks: Iterable[str], *, secure: bool) -> str:
+    """Join rendered chunks; raises `UserTemplateError` once they are too long."""
+    longest = LONGEST_TEXT if secure else MOST_WORK
     parts: list[str] = []
     size = 0
     for chunk in chunks:
         size += len(chunk)
-        if size > LONGEST_TEXT:
+        if size > longest:
             raise UserTemplateError(
-                f"the rendered text is longer than {LONGEST_TEXT} characters; shorten its loop"
+                f"the rendered text is longer than {longest} characters; shorten its loop"
             )
         parts.append(chunk)
     return "".join(parts)
@@ -126,8 +139,10 @@ def join_bounded(chunks: Iterable[str]) -> str:
 
 def to_native_value(chunks: Iterable[Any]) -> Any:
     """The Python value of a rendered condition; spaces around it do not make it a string."""
-    value = native_concat(chunks)
-    return native_concat([value.strip()]) if isinstance(value, str) else value
+    value = NativeSandbox.concat(chunks)
+    if not isinstance(value, str) or len(text := value.strip()) > LONGEST_LITERAL:
+        return value
+    return native_concat([text])
 
 
 def describe_missing(tree: nodes.Template, values: Mapping[str, Any]) -> str | None:

@@ -9,10 +9,11 @@ import threading
 from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, Literal
 
 from dd_core.errors import UserTemplateError
+from dd_core.storage.batch import NumberedRow
 
 RenderingMode = Literal["secure", "native"]
 Output = Literal["text", "json"]
@@ -42,7 +43,7 @@ class Template:
     source: str
     references: frozenset[str]
     """Names of the columns that the template uses."""
-    _text: Callable[[dict[str, Any]], str]
+    _text: Callable[[dict[str, Any], Mapping[str, object]], str]
     _inspected: frozenset[str]
     """The references whose values the template looks into, so that JSON in them is parsed."""
     _secure: bool
@@ -59,21 +60,26 @@ class Template:
             return _compile(source, mode, output)
 
     def render(self, row: Mapping[str, object]) -> str:
-        """Render the text for a row; raises `UserTemplateError` if that fails."""
+        """Render the text for a row; raises `UserTemplateError` if that fails.
+
+        The text depends on the values alone, and what `random` chooses on the row's place in the
+        dataset as well, which a `NumberedRow` knows.
+        """
         names = self.references
         try:
             values = {name: row[name] for name in names}
         except KeyError as error:
             raise UserTemplateError(f"the row has no column {error.args[0]!r}") from None
         for name, value in values.items():
-            if type(value) not in _PLAIN and self._secure:
-                values[name] = value = _plain_column(value, name)
+            if type(value) not in _PLAIN:
+                convert = _plain if self._secure else _order_sets
+                values[name] = value = _convert_column(value, name, convert)
             if type(value) is str and name in self._inspected:
                 values[name] = _rules().parse_json_text(value)
         try:
-            text = self._text(values)
+            text = self._text(values, row)
         except Exception as error:
-            raise _failure(self.source, error, values) from error
+            raise _failure(self.source, error, values, row) from error
         return self._checked(text) if self._secure else text
 
     def _checked(self, text: str) -> str:
@@ -102,7 +108,9 @@ class Condition:
     source: str
     references: frozenset[str]
     """Names of the columns that the condition uses."""
-    _value: Callable[[dict[str, Any]], Any]
+    draws: bool
+    """Whether it may choose at random, so that rows with equal values may differ."""
+    _value: Callable[[dict[str, Any], Mapping[str, object]], Any]
     _inspected: frozenset[str]
     _exactly_true: bool
 
@@ -130,14 +138,17 @@ class Condition:
             values = {name: row[name] for name in self.references}
         except KeyError as error:
             raise UserTemplateError(f"the row has no column {error.args[0]!r}") from None
+        for name, value in values.items():
+            if type(value) not in _PLAIN:
+                values[name] = _convert_column(value, name, _order_sets)
         for name in self._inspected & values.keys():
             if isinstance(value := values[name], str):
                 values[name] = _rules().parse_json_text(value)
         try:
-            value = self._value(values)
+            value = self._value(values, row)
             return value is True if self._exactly_true else bool(value)
         except Exception as error:
-            raise _failure(self.source, error, values) from error
+            raise _failure(self.source, error, values, row) from error
 
 
 def _rules():  # its type is the module, so that type checkers see what is called
@@ -191,15 +202,14 @@ def _compile(source: str, mode: RenderingMode, output: Output) -> Template:
     with _compiling(source):
         tree = _parse(source, mode)
         template = _sandbox(native=False, output=output).from_string(source)
-    root, context = template.root_render_func, template.new_context
     secure = mode == "secure"
-    # Only a loop can print much more text than the template and its values contain.
-    loops = secure and _rules().has_loop(tree)
-    join: Callable[[Iterable[str]], str] = _rules().join_bounded if loops else "".join
+    join: Callable[[Iterable[str]], str] = "".join
+    if _rules().has_loop(tree):
+        join = partial(_rules().join_bounded, secure=secure)
     return Template(
         source=source,
         references=list_references(source),
-        _text=lambda values: join(root(context(values, shared=True))),
+        _text=_bind(template, source, join),
         _inspected=_rules().find_inspected_names(tree),
         _secure=secure,
     )
@@ -209,21 +219,45 @@ def _condition(source: str, *, exactly_true: bool) -> Condition:
     with _COMPILING, _compiling(source):
         tree = _parse(source, "native")
         template = _sandbox(native=True).from_string(source)
-    to_value = _rules().to_native_value
+    return Condition(
+        source=source,
+        references=list_references(source),
+        draws=_rules().is_random(tree),
+        _value=_bind(template, source, _rules().to_native_value),
+        _inspected=_rules().find_inspected_names(tree),
+        _exactly_true=exactly_true,
+    )
 
-    def value(values: dict[str, Any]) -> Any:
-        return to_value(template.root_render_func(template.new_context(values, shared=True)))
 
-    inspected = _rules().find_inspected_names(tree)
-    return Condition(source, list_references(source), value, inspected, exactly_true)
+def _bind(
+    template: Any, source: str, join: Callable[[Iterable[Any]], Any]
+) -> Callable[[dict[str, Any], Mapping[str, object]], Any]:
+    """The function that renders a compiled template with values, for a row."""
+    from dd_core.templates.meter import RenderContext
+
+    root, environment, blocks = template.root_render_func, template.environment, template.blocks
+
+    def render(values: dict[str, Any], row: Mapping[str, object]) -> Any:
+        context = RenderContext(environment, values, None, blocks)
+        context.source, context.row = source, row
+        return join(root(context))
+
+    return render
 
 
-def _failure(source: str, error: Exception, values: Mapping[str, Any]) -> UserTemplateError:
+def _failure(
+    source: str, error: Exception, values: Mapping[str, Any], row: Mapping[str, object]
+) -> UserTemplateError:
     from jinja2 import UndefinedError
     from jinja2.exceptions import SecurityError
 
+    from dd_core.templates.meter import TooMuchWorkError
+
     if isinstance(error, UserTemplateError):
         return error
+    if isinstance(error, TooMuchWorkError):
+        of = f" of column {row.column!r}" if isinstance(row, NumberedRow) else ""
+        return UserTemplateError(f"the template {_short(source)}{of} is too much work: {error}")
     template = f"the template {_short(source)}"
     if isinstance(error, UndefinedError):
         names = ", ".join(repr(name) for name in sorted(values))
@@ -239,9 +273,9 @@ def _failure(source: str, error: Exception, values: Mapping[str, Any]) -> UserTe
     )
 
 
-def _plain_column(value: Any, name: str) -> Any:
+def _convert_column(value: Any, name: str, convert: Callable[[Any], Any]) -> Any:
     try:
-        return _plain(value)
+        return convert(value)
     except RecursionError:
         problem = "a value that is nested too deeply or contains itself"
     except UnicodeDecodeError:
@@ -267,8 +301,10 @@ def _plain(value: Any) -> Any:
             return float(value)
         case dict():
             return {str(key): _plain(item) for key, item in value.items()}  # pyright: ignore
-        case list() | tuple() | set() | frozenset():
+        case list() | tuple():
             return [_plain(item) for item in value]  # pyright: ignore
+        case set() | frozenset():
+            return [_plain(item) for item in _sort_set(value)]  # pyright: ignore
         case dt.datetime() | dt.date() | dt.time():
             return value.isoformat()
         case dt.timedelta():
@@ -277,6 +313,25 @@ def _plain(value: Any) -> Any:
             return value.decode()
         case _:
             return _plain_array(value)
+
+
+def _sort_set(values: Iterable[Any]) -> list[Any]:
+    """The members of a set in an order that does not depend on the process."""
+    return sorted(values, key=lambda each: (type(each).__name__, repr(each)))
+
+
+def _order_sets(value: Any) -> Any:
+    """A value with lists in place of its sets."""
+    match value:
+        case set() | frozenset():
+            return [_order_sets(item) for item in _sort_set(value)]  # pyright: ignore
+        case dict() if not _PLAIN.issuperset(map(type, value.values())):  # pyright: ignore
+            return {key: _order_sets(item) for key, item in value.items()}  # pyright: ignore
+        case list() | tuple() if not _PLAIN.issuperset(map(type, value)):  # pyright: ignore
+            items = [_order_sets(item) for item in value]  # pyright: ignore
+            return items if isinstance(value, list) else (*items,)
+        case _:
+            return value
 
 
 def _plain_array(value: Any) -> Any:

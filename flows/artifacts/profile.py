@@ -32,9 +32,9 @@ _MIN_ROWS_PER_VALUE = 1.5
 
 async def show_profile(session: DatasetRun, dataset: str, target: int) -> None:
     """Create the artifact `<dataset>-profile`. DuckDB reads the files in a separate thread."""
-    if not session.directory.files():
-        return
     try:
+        if not session.directory.files():
+            return
         plan = session.engine.plan
         analysis = await session.engine.run_in_thread(
             load_analysis, session.directory, plan, target

@@ -13,7 +13,7 @@ from prefect.artifacts import (
     acreate_table_artifact,
     aupdate_progress_artifact,
 )
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
@@ -98,9 +98,22 @@ class _ProgressArtifacts:
             async with get_client() as client:
                 change = ArtifactUpdate(data=orjson.dumps(rows).decode())
                 await client.update_artifact(self._table, change)
+                if waits != self._waits:
+                    await _set_state_message(client, UUID(session.flow_run_id), "; ".join(waits))
             self._columns, self._waits = rows, waits
         except Exception as error:  # the run does not depend on its artifacts
             get_run_logger().debug("the artifacts could not be updated: %s", error)
+
+
+async def _set_state_message(client: PrefectClient, run_id: UUID, message: str) -> None:
+    """Say next to the state of a running flow run what it waits for.
+
+    The server rejects the change if somebody has cancelled or suspended the run meanwhile.
+    """
+    state = (await client.read_flow_run(run_id)).state
+    if state is not None and state.is_running():
+        changed = state.fresh_copy().model_copy(update={"message": message or None})
+        await client.set_flow_run_state(run_id, changed)
 
 
 def count_cells(session: DatasetRun) -> list[dict[str, Any]]:

@@ -8,10 +8,13 @@ from typing import Any
 from prefect.blocks.system import Secret
 from pydantic import SecretStr, ValidationError
 
+from dd_core.dataset.config import DataDesignerConfig
 from dd_core.errors import DataDesignerGenerationError, SecretResolutionError
 from dd_core.models.config import ModelProvider
 from dd_core.models.providers import Providers, load_default_providers
 from dd_core.models.secrets import BLOCK_PREFIX, SecretResolver, default_resolver
+from dd_core.redaction.registry import register_secret
+from dd_core.redaction.rules import is_masked
 
 from .types import DataDesignerProvider, parse_block_reference
 
@@ -65,12 +68,31 @@ def require_references(providers: Iterable[ModelProvider | str]) -> None:
     for provider in providers:
         if isinstance(provider, str):
             _parse_name(provider)
-        elif provider.api_key is not None and provider.key_reference is None:
+            continue
+        literal = provider.list_literal_keys()
+        if "api_key" in literal:
             raise DataDesignerGenerationError(
                 f"api_key of provider {provider.name!r} looks like a key, which Prefect would "
                 "store in its database; use the name of an environment variable, such as "
                 "'MY_API_KEY', or a reference to a block, such as 'block:my-key'"
             )
+        if literal:
+            raise DataDesignerGenerationError(
+                f"{' and '.join(literal)} of provider {provider.name!r} may contain a key, which "
+                "must not be a flow parameter, because Prefect stores parameters; put the server "
+                "into a block of the type Data Designer Provider, and use 'block:<name>' in "
+                "model_providers"
+            )
+
+
+def require_no_literal_keys(config: DataDesignerConfig) -> None:
+    """Raise if a configuration contains keys, which are not written for other processes."""
+    if is_masked(config.model_dump(mode="json", include={"model_configs", "seed_config"})):
+        raise DataDesignerGenerationError(
+            "a base_url, an extra_body or a path of the configuration contains a key, which is not "
+            "written to storage, so batches_on cannot hand it to workers; move it to a provider "
+            "block, and use 'block:<name>' in model_providers"
+        )
 
 
 def _parse_name(reference: str) -> str:
@@ -104,6 +126,7 @@ async def _load_block(reference: str, values: dict[str, str]) -> ModelProvider:
         ) from None
     if isinstance(loaded.api_key, SecretStr):
         values[key] = loaded.api_key.get_secret_value()
+        register_secret(values[key])
     return provider
 
 
@@ -116,4 +139,5 @@ async def _load_secret(name: str, provider: str) -> str:
             f"api_key of provider {provider!r} refers to the Prefect block {name!r}, which cannot "
             "be loaded; create a Secret block with that name"
         ) from error
+    register_secret(str(block.get()))
     return str(block.get())

@@ -18,6 +18,8 @@ from pydantic import ValidationError
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.secrets import BLOCK_PREFIX
+from dd_core.redaction.registry import register_secrets
+from dd_core.redaction.rules import Secrets
 from dd_core.storage.location import Location, is_below, parse_location, resolve_within
 
 from .types import DatasetStorage, parse_block_reference, require_shared_address
@@ -91,7 +93,7 @@ async def _load_block(slug: str) -> Any:
 def _read_block(block: Any, slug: str) -> tuple[str, Mapping[str, Any]]:
     """The address and the fsspec options of a block."""
     if isinstance(block, DatasetStorage):
-        return block.url, block.options.get_secret_value()
+        return block.url, _register_options(block.options.get_secret_value())
     base: Any = getattr(block, "basepath", None)
     settings: Any = {} if isinstance(block, LocalFileSystem) else getattr(block, "settings", None)
     if not isinstance(base, str) or not isinstance(settings, dict):
@@ -100,7 +102,15 @@ def _read_block(block: Any, slug: str) -> tuple[str, Mapping[str, Any]]:
             "use a block of the type Local File System, Remote File System or Data Designer Storage"
         )
     require_shared_address(base)
-    return base, cast("dict[str, Any]", settings)
+    return base, _register_options(cast("dict[str, Any]", settings))
+
+
+def _register_options(options: dict[str, Any]) -> dict[str, Any]:
+    """The options, whose credentials must not show up in anything."""
+    found = Secrets()
+    found.add_fields(options)
+    register_secrets(found)
+    return options
 
 
 def _parse_location(url: str, options: Mapping[str, Any], address: str) -> Location:

@@ -17,6 +17,7 @@ from pydantic import Field, SecretStr, field_validator
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.config import ModelProvider
 from dd_core.models.secrets import BLOCK_PREFIX
+from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 from dd_core.storage.location import is_remote
 
 _REFERENCE = re.compile(r"(?:(?P<type>[^/\s]+)/)?(?P<name>[^/\s]+)(?://(?P<below>.*))?")
@@ -31,6 +32,9 @@ def parse_block_reference(reference: str) -> tuple[str | None, str, str] | None:
     if found is None or not reference.startswith(BLOCK_PREFIX):
         return None
     return found["type"], found["name"], found["below"] or ""
+
+
+_HIDDEN_FIELDS = "use api_key or extra_headers, which Prefect encrypts and does not show in events"
 
 
 class DataDesignerProvider(Block):
@@ -58,7 +62,16 @@ class DataDesignerProvider(Block):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, value: str) -> str:
+        if mask_address(value) != value:
+            raise ValueError(f"contains a key; {_HIDDEN_FIELDS}")
         return ModelProvider(name="-", endpoint=value).endpoint
+
+    @field_validator("extra_body")
+    @classmethod
+    def _check_extra_body(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        if is_masked(mask_fields(value)):
+            raise ValueError(f"contains a key; {_HIDDEN_FIELDS}")
+        return value
 
     def provider(self, name: str, reference: str) -> ModelProvider:
         """The provider under this name, with a reference in place of the key."""

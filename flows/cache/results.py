@@ -20,7 +20,7 @@ from prefect.serializers import Serializer
 from pydantic import Field, PrivateAttr
 
 from dd_core.errors import ArtifactStorageError
-from dd_core.storage.arrow import read_parquet, write_parquet
+from dd_core.storage.files.parquet import read_parquet, write_parquet
 
 
 class ParquetSerializer(Serializer):

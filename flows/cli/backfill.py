@@ -16,7 +16,6 @@ from .options import (
     providers_option,
     read_providers,
     read_settings,
-    report_errors,
     run_config_option,
 )
 
@@ -42,9 +41,8 @@ if TYPE_CHECKING:
 @artifacts_option
 @run_config_option
 @providers_option
-@report_errors
 def backfill(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     first: str,
     last: str | None,
     num_records: int,

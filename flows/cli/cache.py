@@ -11,8 +11,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import report_errors
-
 if TYPE_CHECKING:
     from ..cache.listing import Listing
     from ..cache.retention import StoredFingerprint
@@ -72,7 +70,6 @@ def cache() -> None:
     help="Folder or storage address of the datasets, or block:NAME for a storage block.",
 )
 @_block
-@report_errors
 def list_(column: str | None, artifact_path: str, block: str | None) -> None:
     """List stored values by column and fingerprint.
 
@@ -105,7 +102,6 @@ def list_(column: str | None, artifact_path: str, block: str | None) -> None:
 
 @cache.command()
 @_block
-@report_errors
 def size(block: str | None) -> None:
     """Show the stored size of each column."""
     sizes = Counter[str]()
@@ -138,7 +134,6 @@ def size(block: str | None) -> None:
 )
 @click.option("--dry-run", is_flag=True, help="Only show what would be removed.")
 @_block
-@report_errors
 def prune(
     older_than: float | None,
     keep_latest: int | None,

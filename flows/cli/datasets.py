@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import report_errors
-
 if TYPE_CHECKING:
     from dd_core.designer.results import DatasetCreationResults
 
@@ -24,26 +22,30 @@ _dataset = click.argument("dataset", type=click.Path(exists=True, file_okay=Fals
     type=click.Path(dir_okay=False),
     help="Write the report to this .html or .svg file.",
 )
-@report_errors
 def report(dataset: str, output: str | None) -> None:
     """Show a statistical report on a dataset.
 
     DATASET is the folder of a dataset or of a version.
     """
+    if output is not None and Path(output).suffix not in (".html", ".svg"):
+        raise click.UsageError(f"{output!r} must end with .html or .svg")
     _open_dataset(dataset).load_analysis().to_report(output)
 
 
 @click.command()
 @_dataset
 @click.argument("file", type=click.Path(dir_okay=False))
-@report_errors
 def export(dataset: str, file: str) -> None:
     """Export a dataset to a file.
 
     Writes the dataset or version in the folder DATASET to FILE (.jsonl, .csv or .parquet).
     """
+    from dd_core.storage.export import require_target
+
+    require_target(file)
     results = _open_dataset(dataset)
-    click.echo(f"{results.count_records():,} rows written to {results.export(file)}")
+    path = results.export(file)
+    click.echo(f"{results.count_records():,} rows written to {path}")
 
 
 @click.command()
@@ -57,7 +59,6 @@ def export(dataset: str, file: str) -> None:
 @click.option("--token", help="Name of the environment variable with the token; default: HF_TOKEN.")
 @click.option("--private", is_flag=True, help="Make the repository private if it is new.")
 @click.option("--tag", "tags", multiple=True, help="Tag of the repository. Can be repeated.")
-@report_errors
 def push(
     dataset: str,
     repository: str,

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from .options import report_errors
-
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
@@ -25,7 +23,6 @@ _ENDED = "(ended)"
     "--free-orphans", is_flag=True, help="First release the slots of runs that no longer exist."
 )
 @click.pass_context
-@report_errors
 def limits(context: click.Context, free_orphans: bool) -> None:
     """Show or set the request limits of models.
 
@@ -44,7 +41,6 @@ def limits(context: click.Context, free_orphans: bool) -> None:
 @click.option(
     "--per-minute", type=click.IntRange(min=1), help="Maximum number of requests per minute."
 )
-@report_errors
 def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
     """Set the request limit of the model ALIAS, which all runs share.
 
@@ -67,7 +63,6 @@ def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
 
 @limits.command()
 @click.argument("alias")
-@report_errors
 def free(alias: str) -> None:
     """Release the slots of ended runs for the model ALIAS."""
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import click
 
-from .options import report_errors
-
 
 @click.group()
 def local() -> None:
@@ -16,7 +14,6 @@ def local() -> None:
 
 
 @local.command()
-@report_errors
 def install() -> None:
     """Install the model (about 130 MB) into this Python environment."""
     from dd_core.models.local import launcher
@@ -28,7 +25,6 @@ def install() -> None:
 @local.command()
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option("--port", default=8080, show_default=True, help="Port to listen on.")
-@report_errors
 def serve(host: str, port: int) -> None:
     """Serve the model with an OpenAI-compatible API until interrupted."""
     from dd_core.models.local.launcher import LOCAL_MODEL_ID, LocalServer

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .backfill import backfill
+from .boundary import BoundaryGroup, run_command_line
 from .cache import cache
 from .datasets import export, push, report
 from .limits import limits
@@ -19,15 +20,17 @@ from .options import (
     add_config_argument,
     artifacts_option,
     dataset_option,
+    list_uses,
     providers_option,
     read_providers,
     read_settings,
-    report_errors,
     run_config_option,
     seed_option,
     version_option,
+    wait_option,
 )
 from .resume import resume
+from .verify import verify
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
@@ -35,10 +38,10 @@ if TYPE_CHECKING:
 
 def main() -> None:
     """Entry point of the console script."""
-    cli(prog_name="ddflows")
+    run_command_line(cli, "ddflows")
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=BoundaryGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(package_name="prefect-data-designer")
 @click.option(
     "--kinds",
@@ -47,7 +50,8 @@ def main() -> None:
     help="Python file or module that declares custom kinds of columns, samplers, seed sources, "
     "validators or processors. Can be repeated.",
 )
-def cli(kinds: tuple[str, ...]) -> None:
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+def cli(kinds: tuple[str, ...], debug: bool) -> None:
     """Generate synthetic datasets with Prefect."""
     # Configurations may refer to functions in modules of the current folder.
     if (here := str(Path.cwd())) not in sys.path:
@@ -87,10 +91,10 @@ def cli(kinds: tuple[str, ...]) -> None:
 @click.option("--approve", is_flag=True, help="Ask for approval after the first ten rows.")
 @run_config_option
 @seed_option
+@wait_option
 @providers_option
-@report_errors
 def run(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     num_records: int,
     dataset_name: str,
     artifact_path: str,
@@ -100,6 +104,7 @@ def run(
     approve: bool,
     run_config: str | None,
     seed: int | None,
+    wait: float | None,
     providers: str | None,
 ) -> None:
     """Generate a dataset.
@@ -121,7 +126,7 @@ def run(
         version=version,
         batches_on=batches_on,
         approve_after_preview=approve,
-        run_config=read_settings(run_config, seed),
+        run_config=read_settings(run_config, seed, wait),
         model_providers=read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)
@@ -133,14 +138,15 @@ def run(
 @artifacts_option
 @click.option("--version", metavar="NAME", help="Version of the dataset, such as 2026-11-24.")
 @run_config_option
+@wait_option
 @providers_option
-@report_errors
 def retry_failed(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     dataset_name: str,
     artifact_path: str,
     version: str | None,
     run_config: str | None,
+    wait: float | None,
     providers: str | None,
 ) -> None:
     """Retry the failed rows of a dataset.
@@ -163,7 +169,7 @@ def retry_failed(
         resume="always",
         retry_failed=True,
         version=version,
-        run_config=read_settings(run_config, None),
+        run_config=read_settings(run_config, None, wait),
         model_providers=read_providers(providers),
     )
     sys.exit(0 if is_complete else 1)
@@ -188,9 +194,8 @@ def retry_failed(
 @run_config_option
 @seed_option
 @providers_option
-@report_errors
 def preview(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     num_records: int,
     output: str | None,
     run_config: str | None,
@@ -204,11 +209,14 @@ def preview(
     Generates the rows in memory, without Prefect.
     """
     from dd_core import DataDesigner
+    from dd_core.storage.export import export as write_file, require_target
 
     from .terminal import explain_source, show_rows
 
-    if output is not None and Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
-        raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
+    if output is not None:  # before anything is spent
+        if Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
+            raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
+        require_target(output)
     designer = DataDesigner(
         model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
     )
@@ -218,8 +226,6 @@ def preview(
         click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
     click.echo(explain_source(results.plan))
     if output is not None:
-        from dd_core.storage.export import export as write_file
-
         write_file(lambda: [results.table], output)
         click.echo(f"{results.table.num_rows} rows written to {output}")
     sys.exit(0 if len(results.dataset) == num_records else 1)
@@ -244,9 +250,8 @@ def preview(
 )
 @run_config_option
 @providers_option
-@report_errors
 def estimate(
-    config: DataDesignerConfig | str,
+    config: DataDesignerConfig,
     num_records: int,
     probe_rows: int,
     run_config: str | None,
@@ -271,25 +276,26 @@ def estimate(
 @cli.command()
 @add_config_argument
 @providers_option
-@report_errors
-def validate(config: DataDesignerConfig | str, providers: str | None) -> None:
+def validate(config: DataDesignerConfig, providers: str | None) -> None:
     """Check a configuration and list all problems.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
 
-    Does not call any model.
+    Does not call any model. Also lists what the configuration uses of this machine: code that it
+    imports, files that it reads and keys that it chooses.
     """
     from dd_core import DataDesigner
 
     DataDesigner(model_providers=read_providers(providers)).validate(config)
     click.echo("The configuration is valid.")
+    for use in list_uses():
+        click.echo(f"It {use}.")
 
 
 @cli.command("check-models")
 @add_config_argument
 @providers_option
-@report_errors
-def check_models(config: DataDesignerConfig | str, providers: str | None) -> None:
+def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     """Send one request to every model of a configuration.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
@@ -300,5 +306,5 @@ def check_models(config: DataDesignerConfig | str, providers: str | None) -> Non
     click.echo("All models answered.")
 
 
-for _command in (backfill, report, export, push, resume, cache, limits, local):
+for _command in (backfill, report, export, push, verify, resume, cache, limits, local):
     cli.add_command(_command)

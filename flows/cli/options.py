@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -14,33 +14,57 @@ if TYPE_CHECKING:
     from dd_core.dataset.run_config import RunConfig
 
 
-_P = ParamSpec("_P")
 _T = TypeVar("_T")
+_USES = "flows.cli.uses"
+"""Key of the command's context for what its configuration uses of this machine."""
 
 ROW_COUNT = click.IntRange(min=1)
 """Type of options that are a number of rows."""
 
 
 def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
-    """Add the argument CONFIG, and arguments after `--` for a configuration in a Python file."""
+    """Add the argument CONFIG, and arguments after `--` for a configuration in a Python file.
+
+    The command receives the loaded configuration. It must have the option `--providers`.
+    """
 
     @click.argument("config", metavar="CONFIG")
     @click.argument("script_args", nargs=-1, metavar="[-- ARGS...]")
+    @click.option(
+        "--trust",
+        is_flag=True,
+        help="Let a configuration from an address import code, read files and choose keys on this "
+        "machine. Read it first.",
+    )
     @wraps(command)
-    def configured(config: str, script_args: tuple[str, ...], **options: Any) -> _T:
-        return command(config=report_errors(_read_config)(config, script_args), **options)
+    def configured(config: str, script_args: tuple[str, ...], trust: bool, **options: Any) -> _T:
+        loaded = _read_config(config, script_args, options["providers"], trust=trust)
+        return command(config=loaded, **options)
 
     return configured
 
 
-def _read_config(config: str, script_args: tuple[str, ...]) -> DataDesignerConfig | str:
-    from dd_core.dataset.files import run_script
+def _read_config(
+    config: str, script_args: tuple[str, ...], providers: str | None, *, trust: bool
+) -> DataDesignerConfig:
+    from dd_core.dataset.files import load_config, run_script
+    from dd_core.dataset.source import is_address
+    from dd_core.declaration.trust import observe_uses
+    from dd_core.models.providers import Providers
 
-    if config.endswith(".py"):
+    if config.endswith(".py") and not is_address(config):
         return run_script(Path(config), script_args)
     if script_args:
         raise click.UsageError(f"{config!r} does not accept ARGS; only a Python file does")
-    return config
+    with observe_uses(trusted=True) as reading:
+        loaded = load_config(config, Providers(read_providers(providers)), trust=trust)
+    click.get_current_context().meta[_USES] = reading.uses
+    return loaded
+
+
+def list_uses() -> list[str]:
+    """What the configuration of this command uses of this machine."""
+    return click.get_current_context().meta.get(_USES, [])
 
 
 providers_option = click.option(
@@ -78,8 +102,18 @@ version_option = click.option(
 )
 
 
-def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
-    """Read run settings from a YAML file, and set the seed if there is one."""
+wait_option = click.option(
+    "--wait",
+    type=click.FloatRange(min=0),
+    metavar="SECONDS",
+    help="If another process is generating the dataset, wait for it this long; default: fail.",
+)
+
+
+def read_settings(
+    path: str | None, seed: int | None = None, wait: float | None = None
+) -> RunConfig:
+    """Read run settings from a YAML file, and set the seed and the wait if they are given."""
     from dd_core.dataset.run_config import RunConfig
 
     given: dict[str, Any] = {}
@@ -90,7 +124,9 @@ def read_settings(path: str | None, seed: int | None = None) -> RunConfig:
         given = loaded  # pyright: ignore[reportUnknownVariableType]
     if seed is not None:
         given["seed"] = seed
-    return RunConfig.model_validate(given)
+    if wait is not None:
+        given["wait_for_owner"] = wait
+    return _validate(RunConfig, given, path or "--seed")
 
 
 def read_providers(path: str | None) -> list[Any] | None:
@@ -103,7 +139,21 @@ def read_providers(path: str | None) -> list[Any] | None:
     listed: Any = loaded.get("providers", []) if isinstance(loaded, dict) else loaded  # pyright: ignore
     if not isinstance(listed, list):
         raise click.ClickException(f"{path!r} has no top-level list `providers`; add it")
-    return [ModelProvider.model_validate(item) for item in listed]  # pyright: ignore
+    return [_validate(ModelProvider, item, path) for item in listed]  # pyright: ignore
+
+
+def _validate(declaration: type[_T], given: Any, place: str) -> _T:
+    from pydantic import TypeAdapter, ValidationError
+
+    from dd_core.dataset.files import find_config_problems
+
+    try:
+        return TypeAdapter(declaration).validate_python(given)
+    except ValidationError as error:
+        content = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+        problems = find_config_problems(error, content)
+        listed = "".join(f"\n  - {problem}" for problem in problems)
+        raise click.ClickException(f"{place!r} is not valid:{listed}") from None
 
 
 def _read_yaml(path: str) -> Any:
@@ -114,20 +164,3 @@ def _read_yaml(path: str) -> Any:
         return load_yaml_file(path) or {}
     except InvalidConfigError as error:
         raise click.ClickException(str(error)) from None
-
-
-def report_errors(command: Callable[_P, _T]) -> Callable[_P, _T]:
-    """Report expected errors as a message with exit code 1, without a traceback."""
-
-    @wraps(command)
-    def guarded(*args: _P.args, **kwargs: _P.kwargs) -> _T:
-        from pydantic import ValidationError
-
-        from dd_core.errors import DataDesignerError
-
-        try:
-            return command(*args, **kwargs)
-        except (DataDesignerError, FileNotFoundError, ValidationError) as error:
-            raise click.ClickException(str(error)) from None
-
-    return guarded

@@ -9,8 +9,6 @@ from uuid import UUID
 
 import click
 
-from .options import report_errors
-
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun
@@ -22,7 +20,6 @@ _PAGE = 200
 @click.command()
 @click.argument("run_ids", metavar="[RUN_ID]...", nargs=-1, type=click.UUID)
 @click.option("--all", "resume_all", is_flag=True, help="Resume all interrupted runs.")
-@report_errors
 def resume(run_ids: tuple[UUID, ...], resume_all: bool) -> None:
     """Resume interrupted dataset runs.
 

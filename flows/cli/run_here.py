@@ -51,7 +51,6 @@ def _set_server_defaults() -> None:
 
 
 async def _run(parameters: dict[str, Any]) -> bool:
-    from dd_core.dataset.files import load_config
     from dd_core.engine.run import check_plan
 
     from ..approval import require_ui, set_approver
@@ -63,8 +62,7 @@ async def _run(parameters: dict[str, Any]) -> bool:
 
     # Problems of the configuration are reported before a server is started.
     providers = make_placeholder_providers(parameters["model_providers"])
-    config = load_config(parameters["config"], providers)
-    settings, rows = parameters["run_config"], parameters["num_records"]
+    config, settings, rows = (parameters[name] for name in ("config", "run_config", "num_records"))
     check_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
     sessions: list[DatasetRun] = []
     on_run_start(sessions.append)

@@ -136,7 +136,9 @@ class BatchCoordinator:
         for batch in batches:
             record, part = latest.get(batch.index), parts.get(batch.index)
             is_retried = run_spec.retry_failed and part is not None and bool(part.dropped)
-            if record is not None and record.run == run_spec.run and record.is_done:
+            is_lost = record is not None and record.rows > 0 and part is None
+            is_own = record is not None and record.run == run_spec.run
+            if record is not None and is_own and record.is_done and not is_lost:
                 self._session.parts[batch.index] = part or _empty_part(batch, self._directory)
                 self._session.batch_returned(record.index, record.progress)
             elif part is not None and part.complete and not is_retried:

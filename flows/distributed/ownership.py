@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-from dd_core.errors import BatchReplacedError, DataDesignerError
+from dd_core.errors import ArtifactStorageError, BatchReplacedError, DataDesignerError
 
 from .records import AttemptState, BatchRecord, RemoteError, read_stop_request
 
@@ -96,9 +96,12 @@ class BatchOwnership:
             try:
                 self._write({**self._latest_progress, "heartbeats": self.record.heartbeats + 1})
                 reason = read_stop_request(self._directory)
-            except DataDesignerError as error:
+            except BatchReplacedError as error:
                 reason = error
-            except OSError as error:  # the storage may come back before the heartbeat times out
+            except (
+                ArtifactStorageError,
+                OSError,
+            ) as error:  # the storage may come back before the heartbeat times out
                 _logger.warning("batch %d: heartbeat failed: %s", self.record.index, error)
                 continue
             if reason is not None:

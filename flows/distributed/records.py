@@ -19,7 +19,7 @@ from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import ArtifactStorageError, DataDesignerError, DataDesignerGenerationError
 from dd_core.models.config import ModelProvider
 from dd_core.models.usage import Budget
-from dd_core.storage.dropped_rows import DroppedRow
+from dd_core.storage.batch import DroppedRow
 
 from ..session import BatchProgress
 

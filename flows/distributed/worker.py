@@ -190,7 +190,7 @@ def _make_result(session: DatasetRun, batch: Batch) -> dict[str, Any]:
 async def _record_failure(ownership: BatchOwnership, error: Exception) -> None:
     """Write the error to the record, so that the dataset's run can report it."""
     known = isinstance(error, DataDesignerError)
-    with suppress(OSError, BatchReplacedError):
+    with suppress(ArtifactStorageError, BatchReplacedError):
         await ownership.finish(AttemptState.FAILED, error if known else RuntimeError(repr(error)))
 
 

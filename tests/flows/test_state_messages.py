@@ -188,3 +188,28 @@ async def test_a_preview_of_batches_elsewhere_cannot_be_approved(tmp_path: Path)
             batches_on="generate-batch/workers",
             approve_after_preview=True,
         )
+
+
+async def test_a_long_wait_is_said_in_the_state_of_the_run(tmp_path: Path) -> None:
+    kind = "type.googleapis.com/google.rpc.RetryInfo"
+    error = {"message": "Slow down.", "details": [{"@type": kind, "retryDelay": "3600s"}]}
+    with refusing(429, error, good=1) as url:
+        run = asyncio.ensure_future(
+            generate_dataset(
+                chain(url, 1, parallel=1).build(),
+                num_records=3,
+                dataset_name="waits",
+                artifact_path=str(tmp_path),
+            )
+        )
+        named = FlowRunFilter(name=FlowRunFilterName(like_="waits ("))
+        message = None
+        async with get_client() as client:
+            while not message:
+                assert not run.done(), run.result()
+                await asyncio.sleep(0.2)
+                for found in await client.read_flow_runs(flow_run_filter=named):
+                    message = found.state and found.state.message
+        assert "model 'm' waits until 20" in message
+        run.cancel()
+        await asyncio.gather(run, return_exceptions=True)

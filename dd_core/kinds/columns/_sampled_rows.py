@@ -20,6 +20,7 @@ from dd_core.kinds.samplers._scalar import to_objects
 from dd_core.kinds.samplers.sampler import Order, SamplerParams
 from dd_core.kinds.scope import list_known
 from dd_core.storage.arrow import Values
+from dd_core.storage.batch import NumberedRow
 from dd_core.templates.template import Condition
 
 ROUNDS = 64
@@ -201,10 +202,10 @@ class SampledRows:
         """Return which of `all_params` each row is drawn from, shape (size,)."""
         branches = np.zeros(self.size, dtype=np.int64)
         for branch, expression in enumerate(column.conditional_params, 1):
-            branches[self._match(Condition.from_expression(expression))] = branch
+            branches[self._match(column.name, Condition.from_expression(expression))] = branch
         return branches
 
-    def _match(self, condition: Condition) -> NDArray[np.bool_]:
+    def _match(self, reader: str, condition: Condition) -> NDArray[np.bool_]:
         """Return in which rows the condition is true, shape (size,)."""
         names = sorted(condition.references)
         columns = [self._show(name) for name in names]
@@ -213,9 +214,11 @@ class SampledRows:
         known: dict[Hashable, bool] = {}
         matches = np.zeros(self.size, dtype=bool)
         for index, row in enumerate(rows):
-            key = row if _is_hashable(row) else index
+            key = row if not condition.draws and _is_hashable(row) else index
             if key not in known:
-                known[key] = condition.holds(dict(zip(names, row, strict=True)))
+                values = dict(zip(names, row, strict=True))
+                numbered = NumberedRow(values, self.seed, reader, self.start + index)
+                known[key] = condition.holds(numbered)
             matches[index] = known[key]
         return matches
 

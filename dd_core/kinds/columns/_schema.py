@@ -19,6 +19,7 @@ from dd_core.errors import ResponseParseError
 Schema = dict[str, Any]
 
 _MAX_ERRORS = 5
+_INT64 = 2**63
 _DECIMALS = re.compile(r"\\d\{0,(\d+)\}")
 _SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
@@ -40,14 +41,15 @@ class ResponseSchema:
             raise ValueError(message) from None
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise ValueError(f"this is not a valid JSON schema: {error}") from None
-        self._has_decimals = any(
-            _find_decimal_places(part) is not None for part in _walk(self.schema)
-        )
+        parts = [*_walk(self.schema)]
+        self._has_decimals = any(_find_decimal_places(part) is not None for part in parts)
+        self._has_integers = any(_is_integer(part) for part in parts)
 
     def parse(self, value: Any) -> Any:
-        """Return the value without unknown properties, and with decimals as floats.
+        """Return the value without unknown properties, decimals as floats, and `1.0` as 1.
 
-        Raises `ResponseParseError` if it does not satisfy the schema.
+        To a schema, `1.0` is an integer. Raises `ResponseParseError` if the value does not satisfy
+        the schema.
         """
         try:
             return self._parse(value)
@@ -61,7 +63,8 @@ class ResponseSchema:
             errors = [*self._validator.iter_errors(value)]
             if errors:
                 raise ResponseParseError(_write_correction(errors))
-        return self._round(value, self.schema) if self._has_decimals else value
+        is_converted = self._has_decimals or (self._has_integers and _has_whole_float(value))
+        return self._convert(value, self.schema) if is_converted else value
 
     def _resolve(self, schema: Schema) -> Schema:
         """Return the schema at the end of a chain of local references."""
@@ -116,21 +119,27 @@ class ResponseSchema:
             if name in properties or not is_closed
         }
 
-    def _round(self, value: Any, schema: Schema) -> Any:
-        """Return the value with decimal fields as floats, rounded as their pattern allows."""
+    def _convert(self, value: Any, schema: Schema) -> Any:
+        """Return the value with integers in integer fields, and floats in decimal fields.
+
+        Decimals are rounded as their pattern allows.
+        """
         resolved = self._resolve(schema)
         places = _find_decimal_places(resolved)
         if places is not None and isinstance(value, str | int | float):
             exponent = Decimal(1).scaleb(-places)
             return float(Decimal(str(value)).quantize(exponent, rounding=ROUND_HALF_UP))
+        if isinstance(value, float):
+            is_whole = _is_whole(value) and any(map(_is_integer, self._expand(resolved, value)))
+            return int(value) if is_whole else value
         schemas = [*self._expand(resolved, value)]
         if isinstance(value, list):
             items = _find_items(schemas)
-            return [self._round(item, items) for item in cast("list[Any]", value)]
+            return [self._convert(item, items) for item in cast("list[Any]", value)]
         if isinstance(value, dict):
             properties = _merge_properties(schemas)
             members = cast("dict[str, Any]", value).items()
-            return {name: self._round(item, properties.get(name, {})) for name, item in members}
+            return {name: self._convert(item, properties.get(name, {})) for name, item in members}
         return value
 
 
@@ -169,6 +178,26 @@ class Rubric:
             # A missing score must be reported as missing, not as null.
             value = {name: item for name, item in (given | scores).items() if item is not None}
         return self._response.parse(value)
+
+
+def _is_integer(schema: Schema) -> bool:
+    """Whether the only numbers that a schema accepts are integers."""
+    kinds: Any = schema.get("type")
+    listed = cast("list[Any]", kinds if isinstance(kinds, list) else [kinds])
+    return "integer" in listed and "number" not in listed
+
+
+def _is_whole(value: float) -> bool:
+    return value.is_integer() and abs(value) < _INT64
+
+
+def _has_whole_float(value: Any) -> bool:
+    """Whether a value is or contains a float without a fraction."""
+    if isinstance(value, float):
+        return _is_whole(value)
+    if isinstance(value, dict):
+        return any(map(_has_whole_float, cast("dict[str, Any]", value).values()))
+    return isinstance(value, list) and any(map(_has_whole_float, cast("list[Any]", value)))
 
 
 def _find_items(schemas: Sequence[Schema]) -> Schema:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 from pydantic import Field, field_validator, model_validator
 
 from dd_core.declaration.kind import Declaration, Kind
+from dd_core.declaration.written import for_identity
 from dd_core.errors import Problem
 from dd_core.kinds.generators import Generator
 from dd_core.kinds.scope import Scope, list_known, report_unknown
@@ -202,7 +203,7 @@ class Column(Kind, tag="column_type"):
         override excludes fields that do not affect the values, such as timeouts. For a custom kind,
         the hash of its source code is included.
         """
-        return self.model_dump(mode="json", exclude={"drop"}) | self.own_code
+        return self.model_dump(mode="json", exclude={"drop"}, context=for_identity) | self.own_code
 
     def fingerprint_parts(
         self,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+
+import numpy as np
 
 from dd_core.declaration.syntax import parse_literal
 from dd_core.errors import DataDesignerGenerationError, Problem
@@ -12,10 +14,13 @@ from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.models.conversation import retry_rejected
+from dd_core.storage.schema import make_vectors
 
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.models.admission.slot import RequestSlot
+
+_DEFAULT = ("dtype", "float32")
 
 
 class EmbeddingColumnConfig(Column):
@@ -32,11 +37,21 @@ class EmbeddingColumnConfig(Column):
     """Column to embed. A cell is a string, a list of strings, or a list written as JSON."""
     model_alias: str
     """Alias of an embedding model."""
+    dtype: Literal["float32", "float64"] = "float32"
+    """Type of the numbers. With `float32`, the values are rounded when the answer arrives."""
 
     @property
     def required_columns(self) -> list[str]:
         """The column that is embedded."""
         return [self.target_column]
+
+    def identity(self) -> dict[str, Any]:
+        """Return the declaration; the default type of numbers is left out.
+
+        Datasets that were begun before `dtype` existed can be continued.
+        """
+        fields = super().identity()
+        return {name: fields[name] for name in fields if (name, fields[name]) != _DEFAULT}
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Yield a problem if the target column does not exist."""
@@ -49,7 +64,8 @@ class EmbeddingColumnConfig(Column):
         """Return the type of `{embeddings, num_embeddings, dimension}`."""
         import pyarrow as pa
 
-        vectors = pa.list_(pa.list_(pa.float64()))
+        numbers = pa.float32() if self.dtype == "float32" else pa.float64()
+        vectors = pa.list_(make_vectors(numbers))
         counts = [("num_embeddings", pa.int64()), ("dimension", pa.int64())]
         return {self.name: pa.struct([("embeddings", vectors), *counts])}
 
@@ -83,9 +99,21 @@ class _EmbeddingCells(CellColumn):
         return {column.name: value}
 
     async def _embed(self, slot: RequestSlot, texts: list[str]) -> list[list[float]]:
-        return await retry_rejected(
+        vectors = await retry_rejected(
             lambda: self._model.embed(slot, texts, self._column.name), self._limits
         )
+        return vectors if self._column.dtype == "float64" else _round_vectors(vectors)
+
+
+def _round_vectors(vectors: Sequence[Sequence[float]]) -> list[list[float]]:
+    """Round vectors of one length to float32, so that every reader gets the stored numbers."""
+    with np.errstate(over="ignore"):
+        rounded = np.asarray(vectors, np.float32)
+    if not np.isfinite(rounded).all():
+        raise DataDesignerGenerationError(
+            "the vector has a number that is too large for float32; set dtype to float64"
+        )
+    return rounded.tolist()
 
 
 def extract_texts(value: Any) -> list[str] | None:

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import field_validator
 
 from dd_core.errors import Problem, UserTemplateError
-from dd_core.kinds.processors.processor import ProcessorConfig
+from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.scope import Scope, report_unknown
 from dd_core.templates.template import Condition
 
@@ -44,23 +44,22 @@ class FilterRowsProcessorConfig(ProcessorConfig):
         for name in scope.unknown(self.reads):
             yield report_unknown(f"processors.{self.name}.condition", name, scope)
 
-    def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+    def after_generation(self, tables: Tables) -> Iterator[pa.Table]:
         """Yield the tables without the rows that do not satisfy the condition."""
         import pyarrow as pa
 
         condition = Condition.compile(self.condition)
         failed: list[UserTemplateError] = []
 
-        def keeps(row: dict[str, Any]) -> bool:
+        def keeps(row: Mapping[str, Any]) -> bool:
             try:
                 return condition.holds(row)
             except UserTemplateError as error:
                 failed.append(error)
                 return False
 
-        for table in tables:
-            kept = [keeps(row) for row in table.select(self.reads).to_pylist()]
-            yield table.filter(pa.array(kept, pa.bool_()))
+        for table, rows in tables.read_rows(self):
+            yield table.filter(pa.array(map(keeps, rows), pa.bool_()))
         if failed:
             message = (
                 "processor %r: %d rows were removed because the condition could not be evaluated; "

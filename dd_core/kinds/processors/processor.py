@@ -15,6 +15,7 @@ run; what was generated is kept.
 
 from __future__ import annotations
 
+from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Literal
@@ -24,6 +25,7 @@ from pydantic import Field, field_validator
 from dd_core.declaration.kind import Kind
 from dd_core.errors import ArtifactStorageError, Problem
 from dd_core.kinds.scope import Scope
+from dd_core.storage.batch import NumberedRow
 from dd_core.storage.location import require_short_name
 from dd_core.templates.template import RenderingMode
 
@@ -42,6 +44,29 @@ class ProcessorType(StrEnum):
     SCHEMA_TRANSFORM = "schema_transform"
     FILTER_ROWS = "filter_rows"
     DEDUPLICATE = "deduplicate"
+
+
+class Tables(ABC, Iterable["pa.Table"]):
+    """The rows of the whole dataset for `after_generation`, one table per batch."""
+
+    def __init__(self, seed: int) -> None:
+        self.seed = seed
+        """Seed of the run."""
+
+    def read_rows(self, reader: ProcessorConfig) -> Iterator[tuple[pa.Table, list[NumberedRow]]]:
+        """Yield each table with its rows, which hold the columns that the processor reads.
+
+        The rows are numbered from 0 in the order in which the processor receives them.
+        """
+        number = 0
+        for table in self:
+            found: list[dict[str, Any]] = table.select(reader.reads).to_pylist()
+            rows = [
+                NumberedRow(row, self.seed, reader.name, each)
+                for each, row in enumerate(found, number)
+            ]
+            number += len(rows)
+            yield table, rows
 
 
 class ProcessorConfig(Kind, tag="processor_type"):
@@ -104,11 +129,13 @@ class ProcessorConfig(Kind, tag="processor_type"):
         """
         return table
 
-    def after_generation(self, tables: Iterable[pa.Table]) -> Iterable[pa.Table]:
+    def after_generation(self, tables: Tables) -> Iterable[pa.Table]:
         """Return the rows of the whole dataset with changed values, rows or columns.
 
         `tables` yields one table per batch. It can be iterated more than once, and each iteration
         reads the tables from disk again. Yield one table at a time, so that memory stays constant.
+        The same tables must give the same result, because this method runs again when rows are
+        added or retried.
         """
         return tables
 

@@ -198,7 +198,8 @@ def _parse(text: str, delimiter: str, header: Sequence[str]) -> pa.Table:
     import pyarrow as pa
     from pyarrow import csv as arrow_csv
 
-    content = text.encode()
+    # The parser finds no columns in a header that no line break ends.
+    content = (text if text.endswith("\n") else f"{text}\n").encode()
     return arrow_csv.read_csv(
         io.BytesIO(content),
         read_options=arrow_csv.ReadOptions(block_size=min(len(content) + 1, _LARGEST_BLOCK)),

@@ -17,19 +17,31 @@ from typing import TYPE_CHECKING, Any, BinaryIO, TypeAlias
 
 from pydantic import SecretStr
 
-from dd_core.errors import SeedDatasetError
+from dd_core.errors import ArtifactStorageError, SeedDatasetError, ValueNotStorableError
 from dd_core.kinds.seeds._column_types import Typed
 from dd_core.kinds.seeds._csv import read_csv_files
 from dd_core.kinds.seeds._json import read_json_files
-from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, unify_tables
+from dd_core.kinds.seeds._table import ArrowSeedTable, check_names, require_storable, unify_tables
 from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, show_path
 from dd_core.kinds.seeds.seed import SeedTable
+from dd_core.models.wire.download import read_address
+from dd_core.redaction.registry import register_address, register_secret
+from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
+from dd_core.storage.files.metadata import METADATA
+from dd_core.storage.files.parquet import decode_parquet
+from dd_core.storage.files.seal import DamagedFileError
+from dd_core.storage.location import parse_location
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
 
 SUFFIXES = (".parquet", ".csv", ".json", ".jsonl")
+
+_MOST_BYTES = 2_000_000_000
+"""Largest file that is downloaded."""
+_DEADLINE = 900.0
+"""Seconds for the download of one file by HTTP."""
 
 Stamp: TypeAlias = tuple[str, str, int]
 """A file's path, its version or modification time, and its size in bytes."""
@@ -78,8 +90,12 @@ class RemoteFiles:
         return tuple(self._stamp(system, name) for name in found)
 
     def open(self, name: str) -> BinaryIO:
-        """Download a file as a whole."""
+        """Download a file as a whole; raises `ValueError` if it is larger than 2 GB."""
+        if name.startswith(("http://", "https://")):
+            return io.BytesIO(read_address(name, most_bytes=_MOST_BYTES, deadline=_DEADLINE))
         system, _ = self._system()
+        if self._stamp(system, name)[2] > _MOST_BYTES:
+            raise ValueError(f"it is larger than {_MOST_BYTES // 10**9} GB")
         return io.BytesIO(system.cat_file(name))
 
     def _stamp(self, system: Any, name: str) -> Stamp:
@@ -90,6 +106,9 @@ class RemoteFiles:
         return name, str(version), int(facts.get("size") or 0)
 
     def _system(self) -> tuple[Any, str]:
+        register_address(self.path)
+        if self.token is not None:
+            register_secret(self.token.get_secret_value())
         if self.path.startswith("hf://"):
             from huggingface_hub import HfFileSystem
 
@@ -109,7 +128,20 @@ def open_table(files: LocalFiles | RemoteFiles, options: TextOptions | None = No
         raise _unreadable(files.path, error) from error
     if not stamps:
         raise SeedDatasetError(f"there is no file at {show_path(files.path)!r}; check the path")
+    _require_intact(files)
     return _read(files, options or TextOptions(), stamps)
+
+
+def _require_intact(files: LocalFiles | RemoteFiles) -> None:
+    """Raise if the files are the rows of a dataset of ours, and some of them are damaged."""
+    if isinstance(files, RemoteFiles) and (files.path.startswith("hf://") or files.token):
+        return
+    folder = parse_location(files.path).parent
+    try:
+        if folder.name == ROWS_FOLDER and (folder.parent / METADATA).exists():
+            DatasetDirectory(folder.parent).files()
+    except ArtifactStorageError as error:
+        raise SeedDatasetError(str(error)) from error
 
 
 def _unreadable(name: str, error: Exception) -> SeedDatasetError:
@@ -153,16 +185,20 @@ def get_suffix(name: str) -> str:
 
 
 def _read_parquet_files(files: Sequence[tuple[str, bytes]], options: TextOptions) -> Typed:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     tables: list[tuple[str, pa.Table]] = []
     for name, content in files:
         try:
-            # `read_table` would add columns for folders such as a=1.
-            table = pq.ParquetFile(pa.BufferReader(content)).read()
+            table = decode_parquet(content)
             check_names(table.column_names)
-        except (ValueError, OSError, NotImplementedError) as error:
+            for column in table.column_names:
+                require_storable(column, table.column(column))
+        except (
+            DamagedFileError,
+            ValueNotStorableError,
+            ValueError,
+            OSError,
+            NotImplementedError,
+        ) as error:
             raise _unreadable(name, error) from error
         tables.append((name, table))
     return Typed.of(unify_tables(tables))

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from dd_core.errors import ValueNotStorableError
 from dd_core.kinds.seeds._column_types import LARGEST_EXACT, Typed, convert_values
 from dd_core.kinds.seeds._text import TextOptions, UnreadableFileError, decode_text
+from dd_core.storage.values import admit_value, is_encodable
 
 _logger = logging.getLogger(__name__)
 
@@ -58,11 +61,17 @@ def read_json_files(files: Sequence[tuple[str, bytes]], options: TextOptions) ->
     types = dict(options.types)
     found = Typed()
     for name in names:
-        values = [record.get(name) for record in records]
-        if not name.strip():
+        values = [
+            _admit(record.get(name), name, place)
+            for place, record in zip(places, records, strict=True)
+        ]
+        if not name.strip() or not is_encodable(name):
             pairs = zip(places, records, strict=True)
             first = next(place for place, record in pairs if name in record)
-            raise UnreadableFileError(first.file, f"{first.position}: a key is empty; name it")
+            reason = "is empty; name it"
+            if name.strip():
+                reason = f"contains half of a surrogate pair: {name!a}; rename it"
+            raise UnreadableFileError(first.file, f"{first.position}: a key {reason}")
         if name in types:
             array, failure = convert_values(values, types[name])
             if failure is not None:
@@ -72,6 +81,13 @@ def read_json_files(files: Sequence[tuple[str, bytes]], options: TextOptions) ->
         else:
             found.add(name, *_infer(name, values, places))
     return found
+
+
+def _admit(value: Any, name: str, place: _Place) -> Any:
+    try:
+        return admit_value(value)
+    except ValueNotStorableError as error:
+        raise _fail(place, name, f"{error}; change or remove it") from None
 
 
 def _fail(place: _Place, name: str, reason: str) -> UnreadableFileError:
@@ -96,7 +112,7 @@ def _records(name: str, text: str) -> Iterator[tuple[str, Any]]:
 
 def _spanning_records(name: str, text: str) -> Iterator[tuple[str, Any]]:
     """The records of a file in which one object follows another, on any number of lines."""
-    decoder, position = json.JSONDecoder(), 0
+    decoder, position = json.JSONDecoder(parse_float=_read_float), 0
     while position < len(text):
         if text[position].isspace():
             position += 1
@@ -122,12 +138,19 @@ def _decode(name: str, text: str, line: int) -> Any:
     except ValueError:
         pass
     try:
-        return json.loads(text)
+        return json.loads(text, parse_float=_read_float)
     except json.JSONDecodeError as error:
         place = f"line {line + error.lineno - 1}, character {error.colno}"
         raise UnreadableFileError(name, f"{place}: {error.msg}") from None
     except (ValueError, RecursionError) as error:
         raise UnreadableFileError(name, f"line {line}: {error}") from None
+
+
+def _read_float(text: str) -> float:
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text} is too large for a number; write it as a string")
+    return number
 
 
 def _infer(name: str, values: list[Any], places: Sequence[_Place]) -> tuple[Any, str]:
@@ -180,8 +203,9 @@ def _settle_numbers(name: str, values: list[Any]) -> tuple[list[Any], str]:
 def _to_array(name: str, values: list[Any], places: Sequence[_Place]) -> Any:
     import pyarrow as pa
 
+    is_unsigned = any(type(value) is int and value >= _LARGEST_INTEGER for value in values)
     try:
-        return pa.array(values)
+        return pa.array(values, pa.uint64() if is_unsigned else None)
     except (ValueError, TypeError, OverflowError, RecursionError) as error:
         position = _find_unconvertible(values)
         raise _fail(places[position], name, str(error)) from None

@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from dd_core.errors import SeedDatasetError
+from dd_core.errors import SeedDatasetError, ValueNotStorableError
 from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.seed import SeedTable
 from dd_core.storage.arrow import ArrowValues, combine_chunks
-from dd_core.storage.values import is_encodable
+from dd_core.storage.schema import is_text
+from dd_core.storage.values import MAX_DEPTH, admit_value, is_encodable
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -77,23 +78,65 @@ def _without_views(table: pa.Table) -> pa.Table:
 
 
 def _require_python_values(name: str, column: Any) -> None:
-    """Raise `SeedDatasetError` if a column has moments or texts that Python cannot hold."""
+    """Raise `SeedDatasetError` if a column has moments or texts that Python cannot hold.
+
+    Values that cannot be stored are refused here, too: they would fail their rows in every run.
+    """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     kind = column.type
     try:
-        if pa.types.is_string(kind) or pa.types.is_large_string(kind):
-            column.validate(full=True)
-        elif pa.types.is_timestamp(kind) or pa.types.is_date(kind):
+        require_storable(name, column)
+        if pa.types.is_timestamp(kind) or pa.types.is_date(kind):
             extremes: Any = pc.min_max(column)
             for extreme in ("min", "max"):
                 extremes[extreme].as_py()
+    except ValueNotStorableError as error:
+        raise SeedDatasetError(f"the seed dataset cannot be used: {error}") from None
     except (ValueError, OverflowError, KeyError) as error:  # KeyError: an unknown time zone
         raise SeedDatasetError(
             f"column {name!r} of the seed dataset has values that cannot be read "
             f"({type(error).__name__}: {error}); correct them or leave the column out"
         ) from error
+
+
+def require_storable(name: str, column: Any) -> None:
+    """Raise `ValueNotStorableError` if a value cannot be stored; the error names its row.
+
+    Only values of types that can hold such values are looked at: texts, whose bytes may not be
+    UTF-8, and moments inside of other values, and types of more than 40 levels.
+    """
+    import pyarrow as pa
+
+    depth, leaves = _describe_type(column.type)
+    is_sound = depth <= MAX_DEPTH and not (depth and any(map(pa.types.is_temporal, leaves)))
+    if is_sound and not any(map(is_text, leaves)):
+        return
+    try:
+        column.validate(full=True)
+    except ValueError:
+        is_sound = False
+    for row in range(0 if is_sound else len(column)):
+        try:
+            admit_value(column[row].as_py())
+        except (ValueNotStorableError, ValueError, OverflowError, KeyError) as error:
+            is_text_error = isinstance(error, UnicodeError)
+            reason = "the value has bytes that are not UTF-8" if is_text_error else str(error)
+            raise ValueNotStorableError(
+                f"column {name!r}, row {row}: {reason}; change or remove it"
+            ) from error
+
+
+def _describe_type(kind: Any) -> tuple[int, list[Any]]:
+    """Return the number of levels of objects and lists in a type, and the types in them."""
+    if hasattr(kind, "index_type"):  # a dictionary
+        return _describe_type(kind.value_type)
+    if not kind.num_fields:
+        return 0, [kind]
+    parts = [_describe_type(kind.field(index).type) for index in range(kind.num_fields)]
+    leaves = [leaf for _, found in parts for leaf in found]
+    return 1 + max(depth for depth, _ in parts), leaves
 
 
 def _whole(value: float | None) -> float | int | None:

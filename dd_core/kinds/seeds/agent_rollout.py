@@ -15,6 +15,7 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import model_validator
 
+from dd_core.declaration.trust import require_trust
 from dd_core.errors import Problem, SeedDatasetError
 from dd_core.kinds.seeds.rollouts.atif import Atif
 from dd_core.kinds.seeds.rollouts.claude_code import ClaudeCode
@@ -63,6 +64,7 @@ class AgentRolloutSeedSource(SeedSource):
     @model_validator(mode="before")
     @classmethod
     def _make_path_absolute(cls, given: Any) -> Any:
+        require_trust("reads the conversations of coding agents on this machine")
         if isinstance(given, dict) and given.get("path") is not None:  # pyright: ignore
             path = Path(str(given["path"])).expanduser().absolute()  # pyright: ignore
             return {**given, "path": str(path)}  # pyright: ignore

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
+from dd_core.declaration.trust import require_trust
 from dd_core.errors import Problem, SeedDatasetError
 from dd_core.kinds.seeds._text import check_encoding, explain_bad_byte, show_path
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
@@ -36,6 +37,7 @@ class FolderSource(SeedSource):
     @field_validator("path", mode="before")
     @classmethod
     def _is_a_folder(cls, given: Any) -> str:
+        require_trust(f"reads the folder {str(given)!r}")
         path = Path(str(given)).expanduser().absolute()
         try:
             is_folder = path.is_dir()

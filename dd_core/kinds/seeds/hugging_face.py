@@ -6,11 +6,15 @@ from typing import Literal
 
 from pydantic import SecretStr, field_serializer, field_validator
 
+from dd_core.declaration.trust import require_trust
+from dd_core.declaration.written import Address
 from dd_core.errors import SecretResolutionError, SeedDatasetError
 from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
 from dd_core.kinds.seeds.seed import SeedTable
 from dd_core.models.secrets import default_resolver, mask_secret
+
+_HUB = "https://huggingface.co"
 
 
 class HuggingFaceSeedSource(TextFileSource):
@@ -23,7 +27,7 @@ class HuggingFaceSeedSource(TextFileSource):
     token: SecretStr | None = None
     """Name of the environment variable with the token, for private datasets. A literal token works
     in Python, but it is masked when the configuration is saved."""
-    endpoint: str = "https://huggingface.co"
+    endpoint: Address = _HUB
     """URL of the hub."""
 
     @field_validator("path")
@@ -37,6 +41,20 @@ class HuggingFaceSeedSource(TextFileSource):
             )
         get_suffix(path)
         return path
+
+    @field_validator("token")
+    @classmethod
+    def _token_needs_trust(cls, token: SecretStr | None) -> SecretStr | None:
+        if token is not None:
+            require_trust("sends a token to the hub")
+        return token
+
+    @field_validator("endpoint")
+    @classmethod
+    def _hub_needs_trust(cls, endpoint: str) -> str:
+        if endpoint != _HUB:
+            require_trust(f"reads the hub at {endpoint!r}")
+        return endpoint
 
     @field_serializer("token")
     def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:

@@ -9,17 +9,20 @@ from urllib.parse import urlsplit
 
 from pydantic import field_validator
 
+from dd_core.declaration.trust import require_trust
+from dd_core.declaration.written import Address
 from dd_core.errors import Problem
 from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
 from dd_core.kinds.seeds.seed import SeedTable
+from dd_core.redaction.rules import WRITTEN_MASK, is_masked
 
 
 class LocalFileSeedSource(TextFileSource):
     """The rows of a file, or of all files in a folder with the same suffix, sorted by name."""
 
     seed_type: Literal["local"] = "local"
-    path: str
+    path: Address
     """Path of a `.parquet`, `.csv`, `.json` or `.jsonl` file, or a pattern such as
     `folder/*.parquet`. JSON files hold one object per line or an array of objects. URLs such as
     `s3://bucket/rows.parquet` are read through fsspec, with the credentials that its file systems
@@ -30,6 +33,7 @@ class LocalFileSeedSource(TextFileSource):
     def _exists(cls, given: Any) -> str:
         if not isinstance(given, str | Path):
             raise ValueError(f"path must be a string, not {type(given).__name__}")
+        require_trust(f"reads {str(given)!r}")
         suffix = get_suffix(str(given))
         if str(given).startswith("hf://"):
             raise ValueError("use seed_type 'hf' for files on Hugging Face")
@@ -48,9 +52,18 @@ class LocalFileSeedSource(TextFileSource):
 
     def problems(self, place: str) -> Iterator[Problem]:
         """A URL that contains a password, which would be saved with the configuration."""
-        if "://" in self.path and urlsplit(self.path).password:
-            message = "must not contain a password; put it in the environment"
+        if "://" not in self.path:
+            return
+        parts = urlsplit(self.path)
+        if parts.username or parts.password:
+            message = "must not contain a user or a password; put them in the environment"
             yield Problem(f"{place}.path", message)
+        elif is_masked(self.path):
+            yield Problem(
+                f"{place}.path",
+                f"contains {WRITTEN_MASK} in place of a key, which is left out when a "
+                "configuration is written; enter the key again",
+            )
 
     @classmethod
     def from_dataframe(cls, df: Any, path: str | Path) -> Self:

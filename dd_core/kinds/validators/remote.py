@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator
 
-from dd_core.errors import ValidationColumnError
+from dd_core.declaration.written import Address
+from dd_core.errors import Problem, ValidationColumnError
+from dd_core.kinds.scope import Scope
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
+from dd_core.models.wire.transport import LostError
+from dd_core.redaction.registry import register_address
+from dd_core.redaction.rules import WRITTEN_MASK, is_masked, mask_address
 from dd_core.storage.json_codec import dump_json, load_json
-
-if TYPE_CHECKING:
-    import httpx
-
 
 _logger = logging.getLogger(__name__)
 _TRANSIENT = (429, 500, 502, 503, 504)
@@ -32,12 +33,12 @@ class RemoteValidatorParams(ValidatorParams):
     """A server that receives `{"data": [row, ...]}` and returns `{"data": [verdict, ...]}`."""
 
     validator_type: Literal["remote"] = "remote"
-    endpoint_url: str
+    endpoint_url: Address
     """URL of the server."""
     output_schema: dict[str, Any] | None = None
     """JSON schema that the response must satisfy; default: not checked."""
     timeout: float = Field(default=30.0, gt=0)
-    """Timeout of a request in seconds; default: 30."""
+    """Deadline of a request in seconds, up to the last byte of the response; default: 30."""
     max_retries: int = Field(default=3, ge=0)
     """Retries after status 429, 500, 502, 503 or 504, and after lost connections; default: 3."""
     retry_backoff: float = Field(default=2.0, gt=1)
@@ -49,8 +50,19 @@ class RemoteValidatorParams(ValidatorParams):
     @classmethod
     def _is_a_url(cls, value: str) -> str:
         if not value.startswith(("http://", "https://")):
-            raise ValueError(f"endpoint_url {value!r} must start with http:// or https://")
+            raise ValueError(
+                f"endpoint_url {mask_address(value)!r} must start with http:// or https://"
+            )
         return value
+
+    def problems(self, place: str, targets: Sequence[str], scope: Scope) -> Iterator[Problem]:
+        """A URL whose key was left out when the configuration was written."""
+        if is_masked(self.endpoint_url):
+            yield Problem(
+                f"{place}.validator_params.endpoint_url",
+                f"contains {WRITTEN_MASK} in place of a key, which is left out when a "
+                "configuration is written; enter the key again",
+            )
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters without limits and timeouts."""
@@ -92,37 +104,43 @@ class _RemoteValidator(Validator):
 
         Raises `ValidationColumnError` if there are no valid verdicts after the last attempt.
         """
-        import httpx
         from tenacity import wait_random_exponential
 
+        from dd_core.models.wire.connections import AiohttpConnections
         from dd_core.retries import retry_async
 
-        params, url = self._params, self._params.endpoint_url
+        params, address = self._params, self._params.endpoint_url
+        register_address(address)
+        url = mask_address(address)
         wait = wait_random_exponential(
             multiplier=0.5, max=_MAX_PAUSE, exp_base=params.retry_backoff
         )
-        async with httpx.AsyncClient(timeout=params.timeout) as client:
+        connections = AiohttpConnections(secure=url.startswith("https:"))
+        try:
             async for attempt in retry_async(
                 (_TransientError,), attempts=params.max_retries + 1, wait=wait
             ):
                 with attempt:
                     try:
                         headers = {"content-type": "application/json"}
-                        response = await client.post(url, content=content, headers=headers)
-                    except httpx.TransportError as error:
-                        raise _TransientError(f"{type(error).__name__} at {url}") from error
-                    except (httpx.HTTPError, httpx.InvalidURL) as error:
-                        raise ValidationColumnError(f"{type(error).__name__} at {url}") from error
-                    if response.status_code in _TRANSIENT:
-                        raise _TransientError(f"{url} returned status {response.status_code}")
-                    if response.status_code >= 300:
-                        raise ValidationColumnError(f"{url} returned status {response.status_code}")
-                    return self._read(response)
+                        response = await connections.send(
+                            "POST", address, headers, content, params.timeout
+                        )
+                    except LostError as error:
+                        kind = ValidationColumnError if error.is_too_long else _TransientError
+                        raise kind(f"{error.kind} at {url}: {error}") from error
+                    if response.status in _TRANSIENT:
+                        raise _TransientError(f"{url} returned status {response.status}")
+                    if response.status >= 300:
+                        raise ValidationColumnError(f"{url} returned status {response.status}")
+                    return self._read(response.content)
+        finally:
+            await connections.aclose()
         raise AssertionError("the last attempt raises its error")
 
-    def _read(self, response: httpx.Response) -> list[dict[str, Any]]:
+    def _read(self, content: bytes) -> list[dict[str, Any]]:
         try:
-            answer = load_json(response.content)
+            answer = load_json(content)
             verdicts = cast("list[dict[str, Any]]", answer["data"])
         except (ValueError, KeyError, TypeError) as error:
             raise ValidationColumnError(

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any, TypeAlias
 
 from dd_core.declaration.kind import Kind
+from dd_core.declaration.written import for_identity
 from dd_core.errors import Problem, ValidationColumnError
 from dd_core.kinds.scope import Scope
 
@@ -67,7 +68,7 @@ class ValidatorParams(Kind, tag="validator_type"):
         It is part of the column's fingerprint: if it changes, rows are validated again. An override
         excludes fields that do not affect the verdicts, such as timeouts.
         """
-        return self.model_dump(mode="json") | self.own_code
+        return self.model_dump(mode="json", context=for_identity) | self.own_code
 
     def verdict_type(self, targets: Sequence[str]) -> Any:
         """Return the Arrow type of the verdicts; None if it follows from the verdicts."""

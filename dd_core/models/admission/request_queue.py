@@ -172,7 +172,7 @@ class RequestQueue:
                 continue
             cells, row = self._ready.next()
             if cells.wanted(row):
-                slot = RequestSlot(self, row)
+                slot = RequestSlot(self)
                 slot.grant(backend)
                 try:
                     cells.start(row, slot)

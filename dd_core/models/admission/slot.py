@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from itertools import count
 from typing import Protocol
 
 from dd_core.models.admission.backend import Backend
@@ -10,6 +11,7 @@ from dd_core.models.admission.limiter import Admission, Outcome
 from dd_core.models.admission.rate_limit import Tokens
 from dd_core.models.usage import BudgetTracker
 
+_NUMBERS = count(-1, -1)
 _AFTER_CANCELLATION = 1.0
 """Seconds after which the slot of a cancelled request is free for others."""
 
@@ -41,10 +43,10 @@ class RequestSlot:
 
     __slots__ = ("_admission", "_released", "backend", "queue", "row", "was_sent")
 
-    def __init__(self, queue: SlotOwner, row: int | None = None) -> None:
+    def __init__(self, queue: SlotOwner) -> None:
         self.queue = queue
-        self.row = id(self) if row is None else row
-        """The row of the batch that it serves; without a row, a number of its own."""
+        self.row = next(_NUMBERS)
+        """The row of the dataset that it serves; a negative number of its own until that is set."""
         self.backend: Backend | None = None
         """Where the next request goes; None while the slot is not granted."""
         self.was_sent = False

@@ -15,7 +15,8 @@ from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import decode_base64, detect_base64_image, split_data_uri
 
 _ADDRESS = re.compile(r"https?://[^\s)\"'>\]]+")
-_MAX_COUNT = 2**53
+_MAX_COUNT = 10_000_000
+"""Most tokens of one answer that are believed; no context window is larger."""
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
 
 
@@ -76,7 +77,7 @@ def parse_chat(content: bytes) -> Reply:
         said, thoughts, declined = _split_blocks(said)
         reasoning, refusal = reasoning or thoughts, refusal or declined
     return Reply(
-        text=said.strip(),
+        text=strip_text(said),
         reasoning=extract_text(reasoning),
         finish_reason=_find_finish_reason(choice),
         usage=_usage(answer.get("usage")),
@@ -123,6 +124,19 @@ def parse_images(content: bytes) -> Images:
     )
 
 
+def strip_text(text: str) -> str:
+    """Return a text without white space around it.
+
+    The indentation of a fence in its first line remains, because it belongs to every line of the
+    block; code would otherwise be indented more than its first line.
+    """
+    stripped = text.strip()
+    if not stripped.startswith(("```", "~~~")):
+        return stripped
+    before = text[: text.index(stripped[:3])]
+    return before[len(before.rstrip(" \t")) :] + stripped
+
+
 def extract_text(value: Any) -> str | None:
     """Return the text of a field that servers send as a string, an object or a list of blocks."""
     if value is None:
@@ -141,11 +155,14 @@ def extract_text(value: Any) -> str | None:
 
 
 def read_count(value: Any) -> int:
-    """Return a count that a server reported as a number or as digits; 0 for anything else."""
+    """Return a count that a server reported as a number or as digits; 0 for anything else.
+
+    Negative numbers and numbers that no answer can have are not believed: budgets rely on counts.
+    """
     if value is None:
         return 0
     if isinstance(value, int):
-        return max(value, 0) if value < _MAX_COUNT else 0
+        return value if 0 <= value <= _MAX_COUNT else 0
     try:
         return read_count(int(float(value)))
     except (TypeError, ValueError, OverflowError):
@@ -250,13 +267,15 @@ def _usage(given: Any, images: int = 0) -> Usage:
     counts = cast("dict[str, Any]", given)
     output = counts.get("completion_tokens_details") or counts.get("output_tokens_details")
     prompt = counts.get("prompt_tokens_details") or counts.get("input_tokens_details")
+    sent = read_count(counts.get("prompt_tokens") or counts.get("input_tokens"))
     return Usage(
-        input_tokens=read_count(counts.get("prompt_tokens") or counts.get("input_tokens")),
+        input_tokens=sent,
         output_tokens=read_count(counts.get("completion_tokens") or counts.get("output_tokens")),
         reasoning_tokens=read_count(
             counts.get("reasoning_tokens") or _member(output, "reasoning_tokens")
         ),
-        cached_tokens=read_count(_member(prompt, "cached_tokens")),
+        # More cached tokens than tokens would make the cost negative.
+        cached_tokens=min(sent, read_count(_member(prompt, "cached_tokens"))),
         images=images,
     )
 

@@ -7,7 +7,7 @@ from typing import Any, cast
 
 from dd_core.errors import ModelUnsupportedCapabilityError
 from dd_core.models.address import Address
-from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count
+from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count, strip_text
 from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import Block
 
@@ -55,9 +55,7 @@ class AnthropicWire:
     def reply(self, content: bytes) -> Reply:
         """Parse an answer: text blocks are the answer, thinking blocks the reasoning."""
         answer = decode_body(content)
-        blocks: Any = answer["content"]
-        if isinstance(blocks, str):
-            blocks = [{"type": "text", "text": blocks}]
+        blocks = _list_blocks(answer)
         texts = _collect(blocks, "text")
         thoughts = _collect(blocks, "thinking")
         used: Any = answer.get("usage")
@@ -65,7 +63,8 @@ class AnthropicWire:
         cached = read_count(used.get("cache_read_input_tokens"))
         reason: Any = answer.get("stop_reason")
         return Reply(
-            text="\n".join(texts).strip(),
+            # A citation is a block in the middle of a sentence.
+            text=strip_text("".join(texts)),
             reasoning="\n".join(thoughts) or None,
             finish_reason=reason if isinstance(reason, str) else None,
             usage=Usage(
@@ -75,6 +74,18 @@ class AnthropicWire:
             ),
             calls_tool=any(block.get("type") == "tool_use" for block in blocks),
         )
+
+
+def _list_blocks(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """The blocks of a message; none if the server says why the message has no content."""
+    content: Any = answer.get("content")
+    if content is None:
+        if not isinstance(answer.get("stop_reason"), str):
+            raise ValueError("it has no content")
+        return []
+    given = cast("list[Any]", content if isinstance(content, list) else [content])
+    blocks = [{"type": "text", "text": each} if isinstance(each, str) else each for each in given]
+    return [block for block in blocks if isinstance(block, dict)]
 
 
 def _collect(blocks: list[dict[str, Any]], kind: str) -> list[str]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import logging
+from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any, Protocol, TypeAlias, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import urljoin, urlsplit
 
 import orjson
 
@@ -17,7 +19,7 @@ from dd_core.errors import (
     ModelTimeoutError,
     ModelUnsupportedCapabilityError,
 )
-from dd_core.models.address import Address, find_secrets, parse_address
+from dd_core.models.address import Address, parse_address
 from dd_core.models.providers import Upstream
 from dd_core.models.wire.answers import Images, Reply, Vectors, parse_embeddings, parse_images
 from dd_core.models.wire.anthropic import AnthropicWire
@@ -30,15 +32,18 @@ from dd_core.models.wire.refusals import (
     read_refusal,
 )
 from dd_core.models.wire.transport import MAX_BODY_BYTES, Connections, HttpResponse, LostError
+from dd_core.redaction.redactor import MASK, Redactor
+from dd_core.redaction.registry import register_secrets
+from dd_core.storage.json_codec import dump_json
+
+_logger = logging.getLogger(__name__)
 
 Body: TypeAlias = Mapping[str, Any]
 _T = TypeVar("_T")
 
 _QUOTED_LENGTH = 300
-_READ_LENGTH = 5_000
 _SHOWN_LENGTH = 100
 _MAX_REDIRECTS = 5
-_MIN_SECRET_LENGTH = 4
 
 
 class Wire(Protocol):
@@ -65,7 +70,11 @@ _WIRES: dict[str, Callable[[Address], Wire]] = {"anthropic": AnthropicWire}
 
 
 class Client:
-    """Sends requests for one model to one server."""
+    """Sends requests for one model to one server.
+
+    `model_body` are the fields that the model adds to the bodies. Whatever the server says is
+    masked here, before it is cut, quoted or returned: servers quote headers and bodies.
+    """
 
     def __init__(
         self,
@@ -73,6 +82,8 @@ class Client:
         timeout: float,
         connections: Connections,
         model: str | None = None,
+        model_body: Body | None = None,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> None:
         self._upstream = upstream
         self._connections = connections
@@ -84,7 +95,12 @@ class Client:
         self._headers.update(self._wire.headers(key))
         self._headers.update(upstream.extra_headers)
         self._timeout = timeout
-        self._secrets = sorted(set(self._find_secrets(key)), key=len, reverse=True)
+        found = upstream.collect_secrets()
+        found.add_fields(model_body)
+        register_secrets(found)
+        self._redactor = Redactor(found)
+        self._has_warned = False
+        self._most_bytes = most_bytes
 
     @property
     def provider(self) -> str:
@@ -94,7 +110,7 @@ class Client:
     async def chat(self, body: Body) -> Reply:
         """Request a chat completion. Like all requests here, raises a subclass of `ModelError`."""
         content = await self._post(self._wire.chat, self._wire.chat_body(body))
-        return self._read(self._wire.reply, content, "chat completion")
+        return self._mask_reply(self._read(self._wire.reply, content, "chat completion"))
 
     async def embed(self, body: Body) -> Vectors:
         """Request embeddings."""
@@ -106,7 +122,8 @@ class Client:
         url = self._require(self._wire.images, "images")
         if by_chat:
             url, body = self._wire.chat, self._wire.chat_body(body)
-        return self._read(parse_images, await self._post(url, body), "answer with images")
+        content = await self._post(url, body)
+        return self._mask_images(self._read(parse_images, content, "answer with images"))
 
     def _require(self, url: str | None, capability: str) -> str:
         if url is None:
@@ -129,9 +146,10 @@ class Client:
                 break
             answer = await self._send("GET", address, {}, None)
         if answer.status < 300:
+            self._require_no_secret(answer.content)
             return answer.content
         # The host of a file says nothing about the model, whatever status it answers.
-        host = urlsplit(address).hostname
+        host = self._redactor.mask(str(urlsplit(address).hostname))
         message = f"{self._where} returned the address of a file at {host}, which "
         message += f"returned status {answer.status}"
         if answer.status in (408, 429) or answer.status >= 500:
@@ -140,7 +158,11 @@ class Client:
 
     async def _post(self, url: str, body: Body) -> bytes:
         # The fields of the provider come last, so that they override those of the model.
-        content = orjson.dumps({**body, **self._model, **self._upstream.extra_body})
+        fields = {**body, **self._model, **self._upstream.extra_body}
+        try:
+            content = orjson.dumps(fields)
+        except TypeError:  # integers of more than 64 bits, for example in a JSON schema
+            content = dump_json(fields)
         answer = await self._send("POST", url, self._headers, content)
         if answer.status >= 300:
             raise self._error_for_status(url, answer)
@@ -153,23 +175,69 @@ class Client:
         self, method: str, url: str, headers: Mapping[str, str], content: bytes | None
     ) -> HttpResponse:
         try:
-            return await self._connections.send(method, url, headers, content, self._timeout)
+            return await self._connections.send(
+                method, url, headers, content, self._timeout, self._most_bytes
+            )
         except LostError as error:
-            raise self._error_for_lost(error) from error
+            failure = self._error_for_lost(error)
+        # Not inside the `except`: the cause holds the request, and the words of the server.
+        raise failure
 
     def _read(self, parse: Callable[[bytes], _T], content: bytes, expected: str) -> _T:
         try:
             return parse(content)
         except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
-            refusal = read_error_without_answer(content)
-            if refusal is not None:
-                raise self._error_for_refusal(refusal, "returned an error") from error
-            begins = self._redacted(content[:_READ_LENGTH].decode("utf-8", "replace"))
-            raise ModelAPIConnectionError(
-                f"{self._where} returned a body that is not a valid {expected} "
-                f"({type(error).__name__}): {begins[:_SHOWN_LENGTH]!r}; if this persists, check "
-                "the URL"
-            ) from error
+            kind = type(error).__name__
+        refusal = read_error_without_answer(content)
+        if refusal is not None:
+            raise self._error_for_refusal(refusal, "returned an error")
+        begins = self._redactor.mask(content.decode("utf-8", "replace"))
+        raise ModelAPIConnectionError(
+            f"{self._where} returned a body that is not a valid {expected} ({kind}): "
+            f"{begins[:_SHOWN_LENGTH]!r}; if this persists, check the URL"
+        )
+
+    def _mask_reply(self, reply: Reply) -> Reply:
+        """The reply without secrets of the request; datasets must not contain them either."""
+        mask = self._redactor.mask_answer
+        text, reasoning, reason = mask(reply.text), reply.reasoning, reply.finish_reason
+        reasoning = reasoning and mask(reasoning)
+        if text != reply.text or reasoning != reply.reasoning:
+            self._warn_of_secret()
+            reply = replace(reply, text=text, reasoning=reasoning)
+        if reply.refusal or (reason and mask(reason) != reason):
+            refusal = reply.refusal and self._redactor.mask(reply.refusal)
+            reply = replace(reply, refusal=refusal, finish_reason=reason and mask(reason))
+        return reply
+
+    def _mask_images(self, answer: Images) -> Images:
+        for image in answer.found:
+            if isinstance(image, bytes):
+                self._require_no_secret(image)
+        mask = self._redactor.mask
+        refusal, reason = answer.refusal, answer.finish_reason
+        return replace(
+            answer,
+            text=mask(answer.text),
+            refusal=refusal and mask(refusal),
+            finish_reason=reason and mask(reason),
+        )
+
+    def _require_no_secret(self, image: bytes) -> None:
+        if self._redactor.is_in(image):
+            raise ModelBadRequestError(
+                f"{self._where} returned an image that contains a key of this run; it was not kept"
+            )
+
+    def _warn_of_secret(self) -> None:
+        if not self._has_warned:
+            self._has_warned = True
+            _logger.warning(
+                "%s repeats a key or a header of the request in its answers. %s replaces it in the "
+                "dataset; check the server",
+                self._where,
+                MASK,
+            )
 
     def _error_for_lost(self, error: LostError) -> ModelError:
         if error.timed_out:
@@ -179,12 +247,12 @@ class Client:
             )
         if error.is_too_long:
             return ModelAPIConnectionError(
-                f"{self._where} sent an answer of more than {MAX_BODY_BYTES // 2**20} MiB, "
-                "which was not read; check the URL"
+                f"{self._where} sent an answer of more than {self._most_bytes / 2**20:g} MiB, "
+                "which was not read; check the URL, or raise the model's `max_response_bytes`"
             )
         return ModelAPIConnectionError(
             f"{self._where} could not be reached ({error.kind}: "
-            f"{self._redacted(str(error))}); check that the server is running at this URL"
+            f"{self._redactor.mask(str(error))}); check that the server is running at this URL"
         )
 
     def _error_for_status(self, url: str, answer: HttpResponse) -> ModelError:
@@ -196,7 +264,7 @@ class Client:
 
     def _error_for_refusal(self, refusal: Refusal, did: str) -> ModelError:
         # Redacted before it is cut, so that no half of a key remains.
-        reason = self._redacted(refusal.words)[:_QUOTED_LENGTH].rstrip(". ") or "(no text)"
+        reason = self._redactor.mask(refusal.words)[:_QUOTED_LENGTH].rstrip(". ") or "(no text)"
         return make_error(refusal, f"{self._where} {did}: {reason}")
 
     def _error_for_redirect(self, url: str, location: str | None, status: int) -> ModelError:
@@ -210,8 +278,8 @@ class Client:
         else:
             error = ModelRedirectError(
                 f"{self._where} returned status {status}: it redirects to "
-                f"{self._redacted(target)[:500]}. Requests do not follow redirects, so that the "
-                "API key stays with this server; if you trust the new address, use it as "
+                f"{self._redactor.mask(target)[:500]}. Requests do not follow redirects, so that "
+                "the API key stays with this server; if you trust the new address, use it as "
                 "`base_url`, without the route"
             )
         error.status = status
@@ -220,22 +288,6 @@ class Client:
     @property
     def _where(self) -> str:
         return f"provider {self._upstream.provider!r} at {self._address.base}"
-
-    def _find_secrets(self, key: str | None) -> Iterator[str]:
-        """What must not appear in messages: servers and exceptions may quote it."""
-        found = [key or "", *self._upstream.extra_headers.values(), *self._address.secrets()]
-        found += find_secrets(self._upstream.extra_body)
-        for secret in found:
-            # A header consists of a scheme and a token; servers may quote the token alone.
-            for part in (secret, secret.rpartition(" ")[2]):
-                if len(part) >= _MIN_SECRET_LENGTH:
-                    yield from (part, quote(part, safe=""), orjson.dumps(part).decode()[1:-1])
-
-    def _redacted(self, text: str) -> str:
-        """Mask the key, the extra headers and the keys in the address and the body."""
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        return text
 
 
 def _resolve(url: str, location: str) -> str | None:

@@ -37,7 +37,13 @@ class AiohttpConnections:
         )
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, wait: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        wait: float,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> HttpResponse:
         """See `Connections`."""
         try:
@@ -49,12 +55,12 @@ class AiohttpConnections:
                 allow_redirects=False,
                 timeout=_timeout(wait),
             ) as response:
-                if (response.content_length or MAX_BODY_BYTES) < MAX_BODY_BYTES and (
+                if (response.content_length or most_bytes) < most_bytes and (
                     "Content-Encoding" not in response.headers
                 ):
                     body = await response.read()
                 else:
-                    body = await _read_body(response.content.iter_any())
+                    body = await _read_body(response.content.iter_any(), most_bytes)
                 return HttpResponse(response.status, response.headers, body)
         except aiohttp.ConnectionTimeoutError as error:
             raise LostError(error, timed_out=False) from error
@@ -75,7 +81,13 @@ class TransportConnections:
         self._transport = transport
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, wait: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        wait: float,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> HttpResponse:
         """See `Connections`."""
         limits = {"connect": wait, "read": wait, "write": wait, "pool": None}
@@ -87,7 +99,7 @@ class TransportConnections:
             async with asyncio.timeout(wait):
                 response = await self._transport.handle_async_request(request)
                 try:
-                    body = await _read_body(response.aiter_bytes())
+                    body = await _read_body(response.aiter_bytes(), most_bytes)
                 finally:
                     await response.aclose()
         except httpx.ConnectTimeout as error:
@@ -102,12 +114,12 @@ class TransportConnections:
         """Do nothing: the transport belongs to the caller."""
 
 
-async def _read_body(chunks: AsyncIterable[bytes]) -> bytes:
+async def _read_body(chunks: AsyncIterable[bytes], most_bytes: int) -> bytes:
     """The whole body; its length is counted after decompression."""
     body, size = list[bytes](), 0
     async for chunk in chunks:
         size += len(chunk)
-        if size > MAX_BODY_BYTES:
+        if size > most_bytes:
             body.clear()  # the traceback of the error keeps this frame
             raise LostError(ValueError("the answer is too long"), is_too_long=True)
         body.append(chunk)

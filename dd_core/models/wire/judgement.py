@@ -13,6 +13,7 @@ from enum import StrEnum
 
 from dd_core.models.wire.answers import Images, Reply, Vectors
 from dd_core.models.wire.media import detect_image_format, is_whole_image
+from dd_core.models.wire.reasoning import is_reasoning_open
 
 _QUOTED_LENGTH = 200
 
@@ -61,7 +62,6 @@ _BY_FINISH_REASON: dict[str | None, Verdict] = {
 """Verdicts by finish reason; other reasons say nothing about the answer."""
 
 _INVISIBLE = re.compile(r"(?:[\s\0\u00ad\u200b-\u200f\u2060\ufeff]|<\|[\w\u2581]+\|>|</?s>)*")
-_OPENED_REASONING = re.compile(r"<(think|thinking|reasoning|thought)>(?!.*</\1>)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,8 +101,7 @@ def judge_reply(reply: Reply, text: str) -> Judgement:
             return _USABLE
     match verdict:
         case Verdict.TRUNCATED:
-            open_ended = "<" in reply.text and _OPENED_REASONING.search(reply.text) is not None
-            has_text = not is_blank(text) and not open_ended
+            has_text = not is_blank(text) and not is_reasoning_open(reply.text)
             where = "before its end" if has_text else "before it had any text"
             return Judgement(verdict, f"the answer was cut off {where}", has_text)
         case Verdict.REFUSED:
@@ -147,8 +146,14 @@ def judge_images(answer: Images) -> Judgement:
         said = _quote(answer.text)
         return Judgement(Verdict.EMPTY, f"answered without an image{said}")
     for image in answer.found:
+        if not isinstance(image, bytes):
+            continue
         # Formats that are not known here are reported by the column.
-        if isinstance(image, bytes) and detect_image_format(image) and not is_whole_image(image):
+        if detect_image_format(image) is None:
+            if _is_text(image):
+                said = _quote(image[:_QUOTED_LENGTH].decode(errors="ignore"))
+                return Judgement(Verdict.FAILED, f"answered with text instead of an image{said}")
+        elif not is_whole_image(image):
             return Judgement(Verdict.TRUNCATED, "answered with an image that is damaged")
     return _USABLE
 
@@ -164,6 +169,17 @@ def _judge_finish_reason(reason: str | None) -> Verdict:
 
 def _is_finite(vector: Sequence[float]) -> bool:
     return all(map(math.isfinite, vector))
+
+
+def _is_text(content: bytes) -> bool:
+    """Whether bytes are nothing or text, such as the error page of a proxy."""
+    try:
+        start = content[:_QUOTED_LENGTH].decode()
+    except UnicodeDecodeError as error:
+        if error.start < len(content[:_QUOTED_LENGTH]) - 3:  # not just cut in a character
+            return False
+        start = content[: error.start].decode()
+    return "\0" not in start
 
 
 def _quote(text: str) -> str:

@@ -6,13 +6,9 @@ that the whole run has to stop (`ModelError.is_certain`); `StopEvidence` waits f
 
 from __future__ import annotations
 
-import email.utils
-import math
 import re
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from datetime import UTC
 from typing import Any, cast
 
 import orjson
@@ -31,12 +27,16 @@ from dd_core.errors import (
     ModelTimeoutError,
 )
 from dd_core.models.wire.body import decode_body
+from dd_core.models.wire.waits import parse_duration, parse_wait
 
 _MAX_DEPTH = 5
 _MAX_WORDS = 50_000
 _MAX_READ = 2_000
 """Number of characters in which words are looked for."""
-_NESTED = ("error", "errors", "innererror", "inner_error", "details", "metadata", "violations")
+_UNSUPPORTED = (501, 505)
+"""Statuses of servers that do not know what a request asks for; a retry changes nothing."""
+_NESTED = ("error", "errors", "base_resp", "innererror", "inner_error", "details", "metadata",
+           "violations")  # fmt: skip
 _CODES = ("code", "type", "status", "reason", "param", "@type", "quotaId")
 
 
@@ -75,6 +75,11 @@ _KEY_CODES = _codes("invalid_api_key", "api_key_invalid", "authentication_error"
 _MODEL_CODES = _codes("model_not_found", "not_found_error", "deployment_not_found",
                       "model_not_exist", "invalid_model")  # fmt: skip
 
+_STATUS_CODES = {
+    "1001": 408, "1002": 429, "1004": 401, "1008": 402, "1026": 400, "1027": 400, "1039": 413,
+    "2013": 400, "2049": 401,
+}  # fmt: skip
+"""The statuses that the codes in MiniMax's `base_resp` stand for."""
 _SCHEMA_CODES = _codes("response_format", "response_format.type", "response_format.json_schema",
                        "json_schema", "text.format", "guided_json")  # fmt: skip
 _QUOTA_WORDS = re.compile(
@@ -110,8 +115,6 @@ _WAIT_WORDS = re.compile(
     r"(?:milliseconds?|minutes?|mins?|ms|seconds?|secs?|s|hours?|h|days?|d|m)[\s,]*(?:and\s+)?)+)",
     re.I,
 )
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*(ms|milli|s|m|h|d)", re.I)
-_SECONDS = {"ms": 0.001, "milli": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +141,7 @@ def read_refusal(status: int, headers: Mapping[str, str], content: bytes) -> Ref
     except ValueError:
         body = None
     words = _find_words(body) or content[:_MAX_WORDS].decode("utf-8", "replace")
-    return _refusal(status, body, words, _parse_headers(headers))
+    return _refusal(status, body, words, parse_wait(headers))
 
 
 def read_error_in_answer(content: bytes, headers: Mapping[str, str]) -> Refusal | None:
@@ -153,14 +156,13 @@ def read_error_in_answer(content: bytes, headers: Mapping[str, str]) -> Refusal 
         return None
     if not _says_something(answer.get("error")):
         choices: Any = answer.get("choices")
-        choice: Any = cast("list[Any]", choices)[0] if isinstance(choices, list) and choices else {}
-        if not isinstance(choice, dict):
-            return None
-        answer = cast("dict[str, Any]", choice)
+        answer = _object(
+            cast("list[Any]", choices)[0] if isinstance(choices, list) and choices else {}
+        )
         if not _says_something(answer.get("error")):
             return None
     words = _find_words(answer) or str(answer["error"])
-    found = _refusal(200, answer, words, _parse_headers(headers))
+    found = _refusal(200, answer, words, parse_wait(headers))
     return replace(found, status=_embedded_status(answer["error"], found))
 
 
@@ -174,10 +176,7 @@ def read_error_without_answer(content: bytes) -> Refusal | None:
     if not words:
         return None
     found = _refusal(200, body, words, None)
-    named: Any = body.get("error") or body.get("errors") or body
-    if isinstance(named, list):
-        named = cast("list[Any]", named)[0]
-    return replace(found, status=_embedded_status(named, found))
+    return replace(found, status=_embedded_status(_find_error(body), found))
 
 
 def make_error(refusal: Refusal, message: str) -> ModelError:
@@ -219,6 +218,8 @@ def _classify(refusal: Refusal) -> _Class:
         return _classify_429(refusal)
     if status == 408:
         return ModelTimeoutError, "", True
+    if status in _UNSUPPORTED:
+        return ModelBadRequestError, "Check the model's parameters", True
     if status >= 500:
         return ModelInternalServerError, "", True
     if status == 402:
@@ -271,12 +272,12 @@ def _refusal(status: int, body: Any, words: str, header_wait: float | None) -> R
     for part in _parts(body, 0):
         codes.update(_plain(str(part[name])) for name in _CODES if isinstance(part.get(name), str))
         if wait is None:
-            wait = _parse_duration(part.get("retryDelay") or part.get("retry_after"))
+            wait = parse_duration(part.get("retryDelay") or part.get("retry_after"))
         is_moderated = is_moderated or "flagged_input" in part or bool(part.get("reasons"))
         is_daily = is_daily or "perday" in _plain(str(part.get("quotaId") or ""))
     # The words of a failed server may come from somewhere else, such as its own traceback.
     if wait is None and status < 500 and (found := _WAIT_WORDS.search(words[:_MAX_READ])):
-        wait = _parse_duration(found[1])
+        wait = parse_duration(found[1])
     said = " ".join(words[:_MAX_WORDS].split())
     return Refusal(status, said, frozenset(codes), wait, is_moderated, is_daily)
 
@@ -296,6 +297,15 @@ def _parts(body: Any, depth: int) -> Iterator[dict[str, Any]]:
                 yield from _parts(part[name], depth + 1)
 
 
+def _find_error(answer: dict[str, Any]) -> Any:
+    """The part of a body that describes the error; the body itself if no member does."""
+    error: Any = answer.get("error") or answer.get("errors")
+    if not error:
+        response: Any = answer.get("base_resp")  # MiniMax; its code 0 means success
+        error = response if _object(response).get("status_code") else answer
+    return cast("Any", error[0] if isinstance(error, list) and error else error)
+
+
 def _find_words(body: Any) -> str:
     """The message of an error, from the usual JSON forms; empty if there is none."""
     if isinstance(body, list) and body:
@@ -303,34 +313,36 @@ def _find_words(body: Any) -> str:
     if not isinstance(body, dict):
         return ""
     answer = cast("dict[str, Any]", body)
-    error: Any = answer.get("error") or answer.get("errors") or answer
-    if isinstance(error, list) and error:
-        error = cast("list[Any]", error)[0]
+    error = _find_error(answer)
     if not isinstance(error, dict):
         return str(cast("object", error))
     fields = cast("dict[str, Any]", error)
     said: Any = None
-    for name in ("message", "msg", "detail", "error_description", "title"):
+    for name in ("message", "msg", "detail", "error_description", "title", "status_msg"):
         said = said or fields.get(name) or answer.get(name)
-    metadata: Any = fields.get("metadata")
-    raw: Any = cast("dict[str, Any]", metadata).get("raw") if isinstance(metadata, dict) else None
+    raw = _object(fields.get("metadata")).get("raw")
     return ": ".join(str(each) for each in (said, raw) if each)
+
+
+def _object(value: Any) -> dict[str, Any]:
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
 
 
 def _says_something(error: Any) -> bool:
     if isinstance(error, dict):
-        return any(cast("dict[str, Any]", error).values())
+        return any(_object(error).values())
     return isinstance(error, str) and bool(error.strip())
 
 
 def _embedded_status(error: Any, found: Refusal) -> int:
     """The status that an error inside a 200 stands for."""
-    if isinstance(error, dict):
-        fields = cast("dict[str, Any]", error)
-        for name in ("code", "status", "status_code", "statusCode", "http_status"):
-            given = str(fields.get(name)).removesuffix(".0")
-            if given.isdecimal() and len(given) == 3 and 400 <= int(given) < 600:
-                return int(given)
+    fields = _object(error)
+    for name in ("code", "status", "status_code", "statusCode", "http_status"):
+        given = str(fields.get(name)).removesuffix(".0")
+        if given.isdecimal() and len(given) == 3 and 400 <= int(given) < 600:
+            return int(given)
+        if name == "status_code" and given in _STATUS_CODES:
+            return _STATUS_CODES[given]
     known = (
         (_QUOTA_CODES, 402), (_RATE_CODES, 429), (_codes("RESOURCE_EXHAUSTED"), 429),
         (_KEY_CODES, 401), (_MODEL_CODES, 404), (_FILTER_CODES | _CONTEXT_CODES, 400),
@@ -343,45 +355,3 @@ def _embedded_status(error: Any, found: Refusal) -> int:
     if found.is_moderated or _CONTEXT_WORDS.search(_own_words(found)):
         return 400
     return 429 if _RATE_WORDS.search(_own_words(found)) else 502
-
-
-def _parse_headers(headers: Mapping[str, str]) -> float | None:
-    """The requested wait in seconds from `Retry-After` (seconds or a date) or `Retry-After-Ms`."""
-    milliseconds = _parse_number(headers.get("retry-after-ms"))
-    if milliseconds is not None:
-        return milliseconds / 1000.0
-    header = headers.get("retry-after")
-    if not header:
-        return None
-    seconds = _parse_number(header)
-    if seconds is not None:
-        return seconds
-    try:
-        date = email.utils.parsedate_to_datetime(header)
-        date = date if date.tzinfo is not None else date.replace(tzinfo=UTC)
-        return max(0.0, date.timestamp() - time.time())
-    except (ValueError, TypeError, OverflowError, OSError):
-        return _parse_duration(header)
-
-
-def _parse_number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
-        return None
-    return max(0.0, number) if math.isfinite(number) else None
-
-
-def _parse_duration(given: Any) -> float | None:
-    """Seconds of a duration such as `1.2s`, `6m0s` or `{"seconds": 3}`."""
-    if isinstance(given, dict):
-        given = cast("dict[str, Any]", given).get("seconds")
-    if isinstance(given, int | float) and not isinstance(given, bool):
-        return max(0.0, float(given)) if math.isfinite(given) else None
-    if not isinstance(given, str):
-        return None
-    number = _parse_number(given)
-    if number is not None:
-        return number
-    found = _DURATION.findall(given)
-    return sum(float(n) * _SECONDS[unit.lower()] for n, unit in found) if found else None

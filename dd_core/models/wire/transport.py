@@ -9,8 +9,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
-MAX_BODY_BYTES = 128 * 2**20
-"""Longest answer that is read."""
+from dd_core.models.parameters import MAX_RESPONSE_BYTES
+
+MAX_BODY_BYTES = MAX_RESPONSE_BYTES
+"""Longest answer that is read by default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,19 +37,26 @@ class LostError(Exception):
         self.timed_out = timed_out
         """Whether the server was reached but did not answer in time."""
         self.is_too_long = is_too_long
-        """Whether the answer is longer than `MAX_BODY_BYTES`."""
+        """Whether the answer is longer than the request allows."""
 
 
 class Connections(Protocol):
     """Sends requests to servers."""
 
     async def send(
-        self, method: str, url: str, headers: Mapping[str, str], content: bytes | None, wait: float
+        self,
+        method: str,
+        url: str,
+        headers: Mapping[str, str],
+        content: bytes | None,
+        wait: float,
+        most_bytes: int = MAX_BODY_BYTES,
     ) -> HttpResponse:
         """Send one request and read its answer; raises `LostError`.
 
         `wait` is the deadline in seconds for the whole request, up to the last byte of the answer.
-        It ends a request whose server only keeps the connection open, too. Redirects are not
+        It ends a request whose server only keeps the connection open, too. `most_bytes` is the
+        length of the longest answer that is read, counted after decompression. Redirects are not
         followed.
         """
         ...

@@ -65,6 +65,32 @@ def test_a_place_that_cannot_be_is_said(
         DataDesigner(artifact_path=place).create(CONFIG, num_records=1)
 
 
+@pytest.mark.parametrize("failing", ["mkdir", "open"])
+def test_a_place_that_cannot_be_written_is_said_before_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, failing: str
+) -> None:
+    def refuse(self: Path, *_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, failing, refuse)
+    message = "kept/dataset.* cannot be used: permission denied; check the permissions"
+    with pytest.raises(ArtifactStorageError, match=message):
+        DataDesigner(artifact_path=tmp_path / "kept").create(CONFIG, num_records=1)
+    assert not [*tmp_path.rglob("*.json")]
+
+
+def test_a_place_that_cannot_be_read_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(self: Path) -> bytes:
+        raise PermissionError(13, "Permission denied", str(self))
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    message = "dataset/metadata.json cannot be used: permission denied; check the permissions"
+    with pytest.raises(ArtifactStorageError, match=message):
+        DataDesigner(artifact_path=tmp_path).create(CONFIG, num_records=1)
+
+
 @pytest.mark.parametrize("place", ["", "below", "below/further"])
 def test_a_place_that_is_a_file_is_named(tmp_path: Path, place: str) -> None:
     (tmp_path / "file").write_text("mine")

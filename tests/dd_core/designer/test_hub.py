@@ -50,7 +50,7 @@ def read_card(content: bytes | str) -> dict[str, Any]:
 
 
 def test_a_processors_table_never_replaces_our_files(tmp_path: Path, hub: Hub) -> None:
-    names = ("data", "images", "README.md", "metadata.json", "a[1]", "data-processor", "chat")
+    names = ("data", "default", "images", "README.md", "metadata.json", "a[1]", "data-processor")
     files = push(create(tmp_path, 4, *names), hub)
     part = "batch_00000.parquet"
     assert {path for path in files if path.endswith(".parquet")} == {
@@ -61,7 +61,7 @@ def test_a_processors_table_never_replaces_our_files(tmp_path: Path, hub: Hub) -
         f"metadata.json-processor/{part}",
         f"a_1_-processor/{part}",
         f"data-processor/{part}",
-        f"chat/{part}",
+        f"default-processor/{part}",
     }
     configs = read_card(files["README.md"])["configs"]
     assert configs[0] == {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -207,3 +207,56 @@ def test_unknown_columns_are_found_before_the_run(processor: dict[str, Any]) -> 
     made = words(["a"]).add_processor(name="p", **processor)
     with pytest.raises(InvalidConfigError, match=r"processors\.p.*'lettres'.*'letters'"):
         DataDesigner().validate(made)
+
+
+class Returning(ProcessorConfig):
+    """Returns what a test says, after each batch or after generation."""
+
+    processor_type: Literal["test-returning"] = "test-returning"
+    stage: str
+    result: ClassVar[Any] = None
+
+    def after_batch(self, table: pa.Table) -> pa.Table:
+        return Returning.result(table) if self.stage == "batch" else table
+
+    def after_generation(self, tables: Iterable[pa.Table]) -> Iterator[pa.Table]:
+        for table in tables:
+            if self.stage == "empty":
+                return
+            yield Returning.result(table) if self.stage == "generation" else table
+
+
+def with_interval(table: pa.Table) -> pa.Table:
+    moments = pa.array([(1, 2, 3)] * table.num_rows, pa.month_day_nano_interval())
+    return table.append_column("odd", moments)
+
+
+@pytest.mark.parametrize("stage", ["batch", "generation"])
+@pytest.mark.parametrize(
+    ("result", "reason"),
+    [
+        (with_interval, r"cannot be stored, in columns 'odd' \(month_day_nano_interval\)"),
+        (lambda table: table.select([]), r"without columns; keep at least one"),
+        (lambda table: table.to_pylist(), r"list; return a pyarrow.Table"),
+    ],
+)
+def test_a_table_that_cannot_be_stored_names_its_processor(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, result: Any, reason: str
+) -> None:
+    monkeypatch.setattr(Returning, "result", staticmethod(result))
+    config = dd.DataDesignerConfigBuilder([])
+    config.add_column(name="u", column_type="sampler", sampler_type="uuid", params={})
+    config.add_processor(Returning(name="p", stage=stage))
+    for make in (DataDesigner(tmp_path).create, DataDesigner(tmp_path).preview):
+        with pytest.raises(DataDesignerGenerationError, match=f"processor 'p' returned .*{reason}"):
+            make(config, num_records=2)
+
+
+def test_a_processor_that_returns_no_table_leaves_no_rows(tmp_path: Path) -> None:
+    config = dd.DataDesignerConfigBuilder([])
+    config.add_column(name="u", column_type="sampler", sampler_type="uuid", params={})
+    config.add_processor(Returning(name="p", stage="empty"))
+    results = DataDesigner(tmp_path).create(config, num_records=2)
+    assert results.count_records() == 0
+    assert [*results.load_dataset()] == ["u"]
+    assert results.load_analysis().num_records == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import inspect
+import os
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -22,7 +23,7 @@ from dd_core.engine.dispatch import Dispatcher
 from dd_core.engine.error_rates import ErrorRates
 from dd_core.engine.values import BatchValues
 from dd_core.engine.watchdog import Watchdog
-from dd_core.errors import DataDesignerGenerationError
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.admission.request_queue import RequestQueue
 from dd_core.models.providers import Providers
 from dd_core.storage.journal import Journal
@@ -195,14 +196,16 @@ def test_a_second_stop_reaches_batches_that_missed_the_first(tmp_path: Path) -> 
 def test_a_journal_that_cannot_be_written_stops_the_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "d").mkdir()
+    write = os.write
 
-    def refuse(*_: object) -> int:
-        raise OSError(28, "No space left on device")
+    def refuse(file: int, content: Any) -> int:
+        if bytes(content[:1]) == b"[":  # a line of the journal
+            raise OSError(28, "No space left on device")
+        return write(file, content)
 
-    monkeypatch.setattr("dd_core.storage.journal.os.write", refuse)
+    monkeypatch.setattr(os, "write", refuse)
     slow = ScriptedModel("fine", latency=0.2)
-    with pytest.raises(Exception, match=r"cannot be written.*No space left"):
+    with pytest.raises(ArtifactStorageError, match=r"cannot be written.*No space left"):
         DataDesigner(tmp_path, transport=slow).create(
             asking(max_parallel_requests=1), num_records=30, dataset_name="e"
         )

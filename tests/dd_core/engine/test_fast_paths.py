@@ -13,9 +13,9 @@ import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError
 from dd_core.engine.batch_run import BatchRun
 from dd_core.kinds.samplers._people.quick_faker import get_faker
-from dd_core.storage.arrow import encode_parquet, read_parquet
-from dd_core.storage.batch import ROWS_KEY, read_part
-from dd_core.storage.location import list_files
+from dd_core.storage.batch import ROWS_KEY
+from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.files.parquet import encode_parquet, read_parquet
 from tests.scripted import ScriptedModel, builder
 
 
@@ -66,19 +66,20 @@ def test_objects_that_somebody_else_froze_stay_frozen() -> None:
 def test_a_part_that_is_written_anew_is_read_anew(tmp_path: Path) -> None:
     import pyarrow as pa
 
-    path = tmp_path / "batch_00003.parquet"
+    path = tmp_path / "parquet-files" / "batch_00003.parquet"
+    path.parent.mkdir()
+    directory = DatasetDirectory(tmp_path)
     for rows in (2, 5):
         facts = b'{"start": 30, "stop": 40, "complete": true, "dropped": []}'
         staged = tmp_path / "staged"
         staged.write_bytes(encode_parquet(pa.table({"x": [*range(rows)]}), {ROWS_KEY: facts}))
         staged.replace(path)
-        [(found, state)] = list_files(tmp_path, "batch_*.parquet")
-        part = read_part(found, state)
+        part = directory.part(3)
         assert part is not None
         assert (part.index, part.start, part.stop, part.rows) == (3, 30, 40, rows)
         assert read_parquet(path).num_rows == rows
     path.unlink()
-    assert read_part(path, ()) is None
+    assert directory.part(3) is None
 
 
 def test_more_cells_than_places_are_served_one_after_another(tmp_path: Path) -> None:

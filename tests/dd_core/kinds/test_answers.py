@@ -13,7 +13,10 @@ import dd_core.config as dd
 from dd_core.errors import ResponseParseError
 from dd_core.kinds.columns._answers import extract_code, extract_json
 from dd_core.kinds.columns._schema import ResponseSchema, Rubric
-from dd_core.models.conversation import strip_reasoning
+from dd_core.models.address import parse_address
+from dd_core.models.wire.answers import parse_chat, strip_text
+from dd_core.models.wire.anthropic import AnthropicWire
+from dd_core.models.wire.reasoning import strip_reasoning
 
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**50), 2**50) | st.text(max_size=20),
@@ -122,6 +125,27 @@ def test_fences_inside_code_do_not_end_it(code: str, indent: str) -> None:
     fenced = f"```python\n{code}\n```"
     answer = "Here:\n\n" + "\n".join(indent + line for line in fenced.split("\n"))
     assert extract_code(answer + "\n\nDone.\n```\noutput\n```", "python") == code
+
+
+@pytest.mark.parametrize("indent", ["", " ", "   ", "\t"])
+@pytest.mark.parametrize("before", ["", "\n\n", "<think>\nhm\n</think>\n", "hm\n</think>\n\n"])
+def test_the_indentation_of_a_fence_at_the_start_belongs_to_the_block(
+    indent: str, before: str
+) -> None:
+    lines = ["```python", "def f():", "    return 1", "```"]
+    body = {"content": before + "".join(f"{indent}{line}\n" for line in lines)}
+    reply = parse_chat(json.dumps({"choices": [{"message": body}]}).encode())
+    text, _ = strip_reasoning(reply.text)
+    assert extract_code(text, "python") == "def f():\n    return 1"
+    message = {"content": [{"type": "text", "text": body["content"]}], "stop_reason": "end_turn"}
+    parsed = AnthropicWire(parse_address("http://model.test")).reply(json.dumps(message).encode())
+    text, _ = strip_reasoning(parsed.text)
+    assert extract_code(text, "python") == "def f():\n    return 1"
+
+
+def test_white_space_around_other_text_is_no_part_of_it() -> None:
+    assert strip_text("\n  Tea.\n") == "Tea."
+    assert strip_text(" \n") == ""
 
 
 def test_a_longer_fence_contains_a_shorter_one() -> None:
@@ -237,6 +261,35 @@ def test_text_in_json_can_be_stored(answer: str, value: Any) -> None:
         ("<think>Hm.</think><think>Ah.</think>Tea.", ("Tea.", "Hm.\nAh.")),
         ("<think>Hm.</think>The tag </think> ends it.", ("The tag </think> ends it.", "Hm.")),
         ("1 < 2 </b>", ("1 < 2 </b>", None)),
+        ("<seed:think>Hm.</seed:think>Tea.", ("Tea.", "Hm.")),
+        ("<longcat_think>Hm, never ending", ("", "Hm, never ending")),
+        ("[THINK]Hm.[/THINK]Tea.", ("Tea.", "Hm.")),
+        ("Hm.[/THINK]Tea.", ("Tea.", "Hm.")),
+        ("◁think▷Hm.◁/think▷Tea.", ("Tea.", "Hm.")),
+        (
+            "<|begin_of_thought|>Hm.<|end_of_thought|>\n"
+            "<|begin_of_solution|>Tea.<|end_of_solution|>",
+            ("Tea.", "Hm."),
+        ),
+        (
+            "<|START_THINKING|>Hm.<|END_THINKING|><|START_RESPONSE|>Tea.<|END_RESPONSE|>",
+            ("Tea.", "Hm."),
+        ),
+        (
+            "<|channel|>analysis<|message|>Hm.<|end|>"
+            "<|start|>assistant<|channel|>final<|message|>Tea.<|return|>",
+            ("Tea.", "Hm."),
+        ),
+        (
+            "Hm.<|end|><|start|>assistant<|channel|>final <|constrain|>json<|message|>{}",
+            ("{}", "Hm."),
+        ),
+        ("Hm.<|end|><|start|>assistant<|channel|>final<|message|>Tea.", ("Tea.", "Hm.")),
+        ("<|channel|>analysis<|message|>Hm, never ending", ("", "Hm, never ending")),
+        ("<|channel|>final <|constrain|>json<|message|>{}", ("{}", None)),
+        ("analysisHm.assistantfinalTea.", ("Tea.", "Hm.")),
+        ("analysis of tea", ("analysis of tea", None)),
+        ("The list [THINKING] <b>", ("The list [THINKING] <b>", None)),
     ],
 )
 def test_reasoning_is_set_apart(answer: str, parts: tuple[str, str | None]) -> None:
@@ -272,6 +325,18 @@ def test_decimals_become_floats_with_the_places_of_their_pattern() -> None:
     schema = ResponseSchema({"type": "object", "properties": {"price": price}})
     assert schema.parse({"price": "1.5"}) == {"price": 1.5}
     assert schema.parse({"price": 2.675}) == {"price": 2.68}
+
+
+def test_an_integer_that_is_written_with_a_point_is_an_integer() -> None:
+    fields = {
+        "count": {"type": ["integer", "null"]},
+        "size": {"type": "number"},
+        "many": {"type": "array", "items": {"anyOf": [{"type": "integer"}, {"type": "string"}]}},
+    }
+    schema = ResponseSchema({"type": "object", "properties": fields})
+    found = schema.parse({"count": 3.0, "size": 3.0, "many": [1e3, "1.0", 2]})
+    assert json.dumps(found) == '{"count": 3, "size": 3.0, "many": [1000, "1.0", 2]}'
+    assert json.dumps(schema.parse({"count": 1e300})) == '{"count": 1e+300}'
 
 
 @pytest.mark.parametrize(

@@ -248,6 +248,22 @@ def test_an_answer_without_a_whole_image_drops_the_row(answer: Any, complaint: s
         DataDesigner(transport=ScriptedModel(answer)).preview(drawing(), num_records=1)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>busy</html>", "überlastet ".encode() * 30])
+def test_text_in_place_of_an_image_is_requested_again(content: bytes) -> None:
+    uri = f"data:image/png;base64,{base64.b64encode(content).decode() or '===='}"
+    script = ScriptedModel([image_message(uri), image_message()])
+    found = DataDesigner(transport=script).preview(drawing(), num_records=1)
+    assert found.records()[0]["pic/ture"] == [PIXEL]
+
+
+def test_an_unknown_format_is_not_requested_again() -> None:
+    uri = f"data:image/avif;base64,{base64.b64encode(b'ftypavif' + bytes(9)).decode()}"
+    script = ScriptedModel(image_message(uri))
+    with pytest.raises(Exception, match="not in the format PNG"):
+        DataDesigner(transport=script).preview(drawing(), num_records=1)
+    assert len(script.requests) == 1
+
+
 def test_whole_images_are_told_from_damaged_ones() -> None:
     assert is_whole_image(png())
     assert not is_whole_image(png()[:-6])

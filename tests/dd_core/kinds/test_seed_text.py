@@ -182,7 +182,14 @@ def test_types_can_be_declared(tmp_path: Path) -> None:
         ("a.jsonl", '{"a": {"b": 1}}\n{"a": {"b": "x"}}\n', {}, "line 2, column 'a'"),
         ("a.jsonl", '{"a": 1}\n{"a": true}\n', {}, "line 2, column 'a': the value is true or"),
         ("a.json", '[{"a": 1}, 5]', {}, "record 2: every record must be a JSON object, not a nu"),
-        ("a.jsonl", '{"a": "x"}\n{"a": "\\ud800"}\n', {}, "line 2, column 'a'"),
+        ("a.jsonl", '{"a": 1}\n{"\\ud800": 1}\n', {}, "line 2: a key contains half of a surrogate"),
+        (
+            "a.jsonl",
+            '{"a": {}}\n' + '{"a": ' * 45 + "1" + "}" * 45 + "\n",
+            {},
+            "line 2, column 'a': the value at ['a']['a']['a']",
+        ),
+        ("a.csv", b"\xef\xbb\xbf", {}, "it is empty; the first line must name columns"),
         ("a.jsonl", '{"a": [1]}\n{"a": [100000000000000000000]}\n', {}, "line 2, column 'a'"),
         ("a.jsonl", '{"": 1}\n', {}, "line 1: a key is empty"),
         ("a.jsonl", "[" * 100_000, {}, "line 1"),
@@ -303,6 +310,14 @@ def test_integers_of_any_length_stay_what_they_are(tmp_path: Path) -> None:
     assert read(fits) == {"id": [2**63 - 1, -(2**63) + 1]}
     beyond = write(tmp_path, "c.json", f'[{{"id": {2**53 + 1}}}, {{"id": 0.5}}]')
     assert read(beyond) == {"id": [str(2**53 + 1), "0.5"]}
+    unsigned = write(tmp_path, "c.jsonl", f'{{"id": {2**63}}}\n{{"id": null}}\n{{"id": 7}}\n')
+    assert read(unsigned) == {"id": [2**63, None, 7]}
+
+
+@pytest.mark.parametrize("text", ['{"n": 1e400}\n', '[\n{"n": 1e400}]', '{\n"n": 1e400\n}'])
+def test_a_number_that_would_become_infinite_is_refused(text: str, tmp_path: Path) -> None:
+    with pytest.raises(SeedDatasetError, match=r"n\.json.*line 1: 1e400 is too large"):
+        read(write(tmp_path, "n.json", text))
 
 
 def test_files_are_unified_by_their_values(tmp_path: Path) -> None:
@@ -395,10 +410,65 @@ def test_files_on_the_hub_have_the_same_options() -> None:
         pa.array([2**62], pa.timestamp("us")),
         pa.array([1], pa.timestamp("us", "+25:00")),
         pa.array([2**30], pa.date32()),
-        pa.array([b"\xff"]).view(pa.string()),
     ],
 )
 def test_values_in_parquet_that_python_cannot_hold_are_named(values: Any, tmp_path: Path) -> None:
     pq.write_table(pa.table({"a": values}), tmp_path / "a.parquet")
     with pytest.raises(SeedDatasetError, match=r"column 'a' .*cannot be read"):
         dd.LocalFileSeedSource(path=str(tmp_path / "a.parquet")).open()
+
+
+NOT_UTF8 = pa.array([b"ok", b"ok", b"ok\xff"]).view(pa.string())
+DEEP: Any = [None, None, "x"]
+for _ in range(45):
+    DEEP[2] = {"a": DEEP[2]}
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        (NOT_UTF8, "the value has bytes that are not UTF-8"),
+        (NOT_UTF8.dictionary_encode(), "the value has bytes that are not UTF-8"),
+        (pa.StructArray.from_arrays([NOT_UTF8], ["m"]), "the value has bytes that are not UTF-8"),
+        (pa.array([None, [], [2**62]], pa.list_(pa.timestamp("us"))), "date value out of range"),
+        (pa.array(DEEP), "is nested deeper than 40 levels"),
+    ],
+)
+def test_values_that_cannot_be_stored_are_refused_before_the_run(
+    values: Any, reason: str, tmp_path: Path
+) -> None:
+    pq.write_table(pa.table({"n": range(3)}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"n": range(3), "a": values}), tmp_path / "b.parquet")
+    config = {
+        "seed_config": {"source": {"seed_type": "local", "path": str(tmp_path / "*.parquet")}}
+    }
+    with pytest.raises(InvalidConfigError) as caught:
+        DataDesigner().preview({**config, "columns": []}, num_records=1)
+    [problem] = caught.value.problems
+    assert "b.parquet' cannot be read: column 'a', row 2: " in problem.message
+    assert problem.message.endswith(f"{reason}; change or remove it")
+    frame = pd.DataFrame({"a": pd.Series(pd.arrays.ArrowExtensionArray(values))})
+    with pytest.raises(SeedDatasetError, match=r"seed dataset cannot be used: column 'a', row 2: "):
+        dd.DataFrameSeedSource(df=frame).open()
+
+
+def test_half_surrogate_pairs_are_replaced_in_every_seed(tmp_path: Path) -> None:
+    path = write(tmp_path, "a.jsonl", '{"a": "x\\ud83d", "b": {"\\ud83d": ["\\ud83d\\ude00"]}}\n')
+    frame = pd.DataFrame(
+        {"a": pd.Series(["x\ud83d"], dtype=object), "b": [{"\ud83d": ["\ud83d\ude00"]}]}
+    )
+    for source in (dd.LocalFileSeedSource(path=str(path)), dd.DataFrameSeedSource(df=frame)):
+        table = source.open()
+        assert [*table.take("a", np.arange(1))] == ["x\ufffd"]
+        assert [*table.take("b", np.arange(1))] == [{"\ufffd": ["\U0001f600"]}]
+
+
+@pytest.mark.parametrize("content", ["a,b", "a,b\n", "\ufeffa,b", 'a,"b"', "a,b\r\n\r\n"])
+def test_a_header_alone_is_a_table_without_rows(tmp_path: Path, content: str) -> None:
+    path = write(tmp_path, "a.csv", content)
+    assert dd.LocalFileSeedSource(path=str(path)).open().columns == ["a", "b"]
+    config = {"seed_config": {"source": {"seed_type": "local", "path": str(path)}}, "columns": []}
+    with pytest.raises(InvalidConfigError) as caught:
+        DataDesigner().preview(config, num_records=1)
+    [problem] = caught.value.problems
+    assert problem.message == "the seed dataset has no rows; check its source"

@@ -67,6 +67,8 @@ def native(content: str, reason: str) -> httpx.Response:
 ODD = [
     ("reasoning only, cut off", body(None, "length", reasoning_content="Hm."), "truncated"),
     ("an unclosed think tag, cut off", body("<think>Hm.", "length"), "truncated"),
+    ("an unclosed tag of a model family", body("<seed:think>Hm."), "empty"),
+    ("only the channel of the reasoning", body("<|channel|>analysis<|message|>Hm."), "empty"),
     ("a think tag opened later", body("Well. <think>Hm.", "length"), "truncated"),
     ("an unclosed think tag", body("<think>Hm."), "empty"),
     ("nothing after the reasoning", body("<think>Hm.</think>\n"), "empty"),
@@ -445,11 +447,20 @@ class TestStreams:
         ),
         ({"content": [{"type": "tool_use"}], "stop_reason": "tool_use"}, Verdict.TOOL_CALL),
         ({"content": "Tea.", "stop_reason": "end_turn", "usage": [3]}, Verdict.USABLE),
+        ({"content": None, "stop_reason": "refusal"}, Verdict.REFUSED),
+        ({"stop_reason": "max_tokens"}, Verdict.TRUNCATED),
+        ({"content": [None, {"type": "text", "text": "Tea."}]}, Verdict.USABLE),
     ],
 )
 def test_answers_in_anthropics_format_are_judged(answer: Any, verdict: Verdict) -> None:
     reply: Reply = _anthropic(json.dumps(answer).encode())
     assert judge_reply(reply, reply.text).verdict is verdict
+
+
+def test_blocks_of_a_cited_sentence_are_one_text() -> None:
+    texts = ["Tea is ", "hot", "."]
+    blocks = [{"type": "text", "text": text, "citations": [text]} for text in texts]
+    assert _anthropic(json.dumps({"content": blocks}).encode()).text == "Tea is hot."
 
 
 def embeddings(*vectors: Any) -> httpx.Response:

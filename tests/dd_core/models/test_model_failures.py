@@ -67,11 +67,12 @@ async def test_the_class_of_a_failure_says_whether_to_go_on(
 
 
 @pytest.mark.parametrize(("ahead", "wait"), [(3000, 3000.0), (-3000, 0.0)])
-async def test_retry_after_may_be_a_date(ahead: int, wait: float) -> None:
+async def test_retry_after_may_be_a_moment(ahead: int, wait: float) -> None:
     date = email.utils.formatdate(time.time() + ahead, usegmt=True)
-    error = await failure(refusal(429, retry_after=date))
-    assert isinstance(error, ModelRateLimitError)
-    assert error.retry_after == pytest.approx(wait, abs=60.0)
+    for header in (date, str(int(time.time()) + ahead)):
+        error = await failure(refusal(429, retry_after=header))
+        assert isinstance(error, ModelRateLimitError)
+        assert error.retry_after == pytest.approx(wait, abs=60.0)
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -65,6 +66,10 @@ def coded(status: int, code: str, message: str = "no", **fields: Any) -> httpx.R
     return httpx.Response(status, json={"error": {"code": code, "message": message, **fields}})
 
 
+def minimax(code: int, message: str) -> dict[str, Any]:
+    return {"base_resp": {"status_code": code, "status_msg": message}}
+
+
 async def failure(answer: httpx.Response) -> ModelError:
     """The error of one request."""
     upstream = Providers([]).upstream(model())
@@ -98,6 +103,7 @@ async def failure(answer: httpx.Response) -> ModelError:
         (coded(403, "rate_limit_exceeded"), ModelRateLimitError),
         (coded(400, "API_KEY_INVALID"), ModelAuthenticationError),
         (coded(400, "context_length_exceeded"), ModelContextWindowExceededError),
+        (refusal(501, "response_format is not implemented"), ModelBadRequestError),
         (coded(400, "model_not_found"), ModelNotFoundError),
         (httpx.Response(422, json={"detail": [{"msg": "field required"}]}), ModelBadRequestError),
         (httpx.Response(500, text="quota and billing"), ModelInternalServerError),
@@ -240,6 +246,18 @@ def test_refusals_of_several_rows_in_a_row_stop_the_run(
     with pytest.raises(DataDesignerGenerationError, match=words):
         DataDesigner(transport=script).preview(made, num_records=100)
     assert len(script.requests) <= 10 + 5 + parallel
+
+
+def test_rows_of_different_batches_are_different_rows(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("dd_core.engine.batches._SALVAGE_PAUSE", 0.001)
+    script = ScriptedModel(lambda body: "fine" if len(script.requests) <= 4 else refusal(401))
+    run_config = dd.RunConfig(buffer_size=1, max_concurrent_row_groups=1, max_request_retries=0)
+    designer = DataDesigner(tmp_path, run_config=run_config, transport=script)
+    with pytest.raises(DataDesignerGenerationError, match="Check the API key"):
+        designer.create(asking(), num_records=30)
+    assert len(script.requests) == 4 + 3 + 3 + 1  # two rows are dropped, the third is the proof
 
 
 def test_an_endpoint_that_rejects_its_key_is_left_out_and_told(
@@ -496,6 +514,13 @@ async def test_the_words_of_a_failed_server_name_no_wait() -> None:
         ({"object": "error", "message": "tea is out", "code": 400.0}, ModelBadRequestError),
         ({"message": "tea is out", "code": 401}, ModelAuthenticationError),
         ({"detail": "tea is out"}, ModelInternalServerError),
+        (minimax(1002, "tea is out"), ModelRateLimitError),
+        (minimax(1002, "tea is out") | {"choices": None}, ModelRateLimitError),
+        (minimax(1004, "tea is out"), ModelAuthenticationError),
+        (minimax(1008, "tea is out"), ModelQuotaExceededError),
+        (minimax(1013, "tea is out"), ModelInternalServerError),
+        (minimax(9999, "rate limit: tea is out"), ModelRateLimitError),
+        (minimax(0, "success") | {"message": "tea is out"}, ModelInternalServerError),
     ],
 )
 async def test_a_body_without_an_answer_is_read_as_an_error(

@@ -21,6 +21,7 @@ from hypothesis import given, settings, strategies as st
 import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.extend import ProcessorConfig
+from tests.datasets import rewrite_as_earlier
 from tests.scripted import ScriptedModel, model, prompt_of
 
 ROWS, BATCH = 12, 4
@@ -499,10 +500,8 @@ def test_a_dataset_of_an_earlier_version_is_read_with_one_schema(tmp_path: Path)
     folder = tmp_path / "d" / "parquet-files"
     for number, values in enumerate([[1, 2, 3, 4], ["a", "b", "c", "d"], [{"z": 1}] * 4]):
         path = folder / f"batch_{number:05d}.parquet"
-        table = pq.read_table(path)
-        facts = table.schema.metadata
-        changed = table.set_column(1, "a", pa.array(values)).replace_schema_metadata(facts)
-        pq.write_table(changed, path)
+        changed = pq.read_table(path).set_column(1, "a", pa.array(values))
+        rewrite_as_earlier(tmp_path / "d", path, changed)
     opened = DataDesigner(tmp_path).open("d")
     assert opened.load_dataset()["a"].tolist() == [*"1234", *"abcd", *['{"z":1}'] * 4]
     assert opened.load_analysis().num_records == ROWS
@@ -573,3 +572,10 @@ def test_columns_are_written_with_the_types_that_they_declare(tmp_path: Path) ->
     assert kinds["code"] == kinds["code__reasoning_content"] == "string"
     declared = results.plan.types.declared
     assert {name: str(kind) for name, kind in declared.items()} == kinds | {"i": "int64"}
+
+
+def test_text_that_looks_like_an_object_stays_text(tmp_path: Path) -> None:
+    results = made(tmp_path, ["{}"] * BATCH + [{"x": 1}] * BATCH + ["[1]"] * BATCH, ["{}"] * ROWS)
+    rows = results.load_dataset()
+    assert rows["a"].tolist() == ["{}"] * BATCH + ['{"x":1}'] * BATCH + ["[1]"] * BATCH
+    assert rows["b"].tolist() == ["{}"] * ROWS

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -42,16 +43,20 @@ def opened(folder: Path, name: str | None, **more: object) -> DatasetDirectory:
         made.add_column(name="y", column_type="expression", expr=f"{prefix}{{{{ x }}}}")
     settings = dd.RunConfig.model_validate({"seed": more.pop("seed", None)})
     given = {"num_records": 2, "resume": dd.ResumeMode.NEVER, **more}
-    _, directory = open_dataset(
-        made.build(),
-        Providers([]),
-        settings,
-        artifact_path=folder,
-        dataset_name="d",
-        version=name,
-        **given,  # pyright: ignore[reportArgumentType]
-    )
-    return directory
+
+    async def open_and_close() -> DatasetDirectory:
+        async with open_dataset(
+            made.build(),
+            Providers([]),
+            settings,
+            artifact_path=folder,
+            dataset_name="d",
+            version=name,
+            **given,  # pyright: ignore[reportArgumentType]
+        ) as (_, directory):
+            return directory
+
+    return asyncio.run(open_and_close())
 
 
 def test_versions_are_ordered_by_name_with_numbers_as_numbers(tmp_path: Path) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+import subprocess
+import sys
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 from prefect.exceptions import ParameterTypeError
 
 from flows import generate_dataset
+from flows.cli.boundary import BoundaryGroup, run_command_line
 from flows.cli.main import cli
 from flows.cli.options import read_providers, read_settings
 
@@ -82,7 +87,7 @@ def test_settings_and_providers_are_yaml_1_2(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("option", "content", "message"),
     [
-        ("-c", b"[1", "cannot be read: while parsing"),
+        ("-c", b"[1", "cannot be read: line 1, column 3"),
         ("-c", b"- 1", "must contain settings such as"),
         ("-c", b"a: caf\xe9", "cannot be read"),
         ("-c", b"seed: 1\nseed: 2", "line 2: key 'seed' is already in line 1"),
@@ -99,3 +104,106 @@ def test_files_of_another_form_are_refused(
     assert code == 1
     assert message in output.replace("\n", " ")
     assert "given.yaml" in output
+
+
+def test_a_file_that_cannot_be_written_is_told_before_anything_is_generated(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "file").touch()
+    # Generating would fail in another way: no such model answers.
+    model = "model_configs: [{alias: m, model: m, base_url: 'http://127.0.0.1:9'}]\n"
+    column = "columns: [{name: t, column_type: llm-text, model_alias: m, prompt: x}]\n"
+    (tmp_path / "model.yaml").write_text(model + column)
+    for output, message in [
+        (str(tmp_path / "file" / "x.csv"), "is a file, but a folder is needed"),
+        ("x" * 300 + ".csv", "has 304 bytes"),
+    ]:
+        code, text = call("preview", str(tmp_path / "model.yaml"), "-o", output)
+        assert code == 1
+        assert message in text
+
+
+@pytest.mark.parametrize(
+    "content",
+    ["[1", "5", "seed: -1", "buffer_size: x", "unknown: 1", "budget: 5", "gates: {columns: 5}"],
+)
+def test_settings_that_cannot_be_used_are_told_in_a_sentence(
+    config: str, tmp_path: Path, content: str
+) -> None:
+    (tmp_path / "settings.yaml").write_text(content)
+    code, text = call("preview", config, "-c", str(tmp_path / "settings.yaml"))
+    assert code == 1
+    assert "settings.yaml" in text
+    assert "pydantic" not in text
+
+
+def test_keys_of_providers_are_not_quoted(config: str, tmp_path: Path) -> None:
+    (tmp_path / "providers.yaml").write_text(
+        "providers: [{name: a, endpoint: 'http://a.test', api_key: [sk-secret-key]}]"
+    )
+    code, text = call("validate", config, "--providers", str(tmp_path / "providers.yaml"))
+    assert code == 1
+    assert "api_key" in text
+    assert "sk-secret-key" not in text
+
+
+def test_validate_lists_what_a_configuration_uses(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("a\n1\n")
+    path = tmp_path / "rows.csv"
+    source = f"seed_config: {{source: {{seed_type: local, path: '{path}'}}}}\n"
+    (tmp_path / "seeded.yaml").write_text(f"{source}columns: []\n")
+    code, text = call("validate", str(tmp_path / "seeded.yaml"))
+    assert code == 0
+    assert f"It reads '{path}'." in text
+
+
+def test_what_is_unexpected_is_a_sentence_and_a_traceback_only_if_asked_for(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    @click.group(cls=BoundaryGroup)
+    @click.option("--debug", is_flag=True)
+    def group(debug: bool) -> None:
+        pass
+
+    @group.command()
+    def fail() -> None:
+        raise KeyError("x")
+
+    @group.command()
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    @group.command()
+    def full() -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for arguments, code, message in [
+        (["fail"], 1, "an unexpected error occurred: KeyError: 'x'"),
+        (["interrupt"], 130, "Aborted."),
+        (["full"], 1, "No space left on device"),
+        (["unknown"], 2, "No such command 'unknown'"),
+    ]:
+        with pytest.raises(SystemExit) as ended:
+            run_command_line(group, "program", arguments)
+        assert ended.value.code == code
+        said = capfd.readouterr().err
+        assert message in said
+        assert "Traceback" not in said
+    with pytest.raises(SystemExit):
+        run_command_line(group, "program", ["--debug", "fail"])
+    assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_output_that_cannot_be_written_ends_in_an_exit_code(
+    stream: str, config: str, tmp_path: Path
+) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("this system has no device that is always full")
+    program = [sys.executable, "-c", "from flows.cli.main import main; main()"]
+    with Path("/dev/full").open("w") as full:
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        command = "--help" if stream == "stdout" else "frobnicate"
+        done = subprocess.run([*program, command], text=True, check=False, **streams)  # type: ignore[call-overload]
+    assert done.returncode == (1 if stream == "stdout" else 2)
+    assert "Traceback" not in (done.stderr or "")

@@ -2,12 +2,38 @@
 
 from __future__ import annotations
 
+import logging
 from typing import Any
 
+import orjson
 from pydantic import BaseModel, ConfigDict, Field
+
+from dd_core.errors import ArtifactStorageError
+from dd_core.storage.location import Location, read_content
+
+_logger = logging.getLogger(__name__)
+
+METADATA = "metadata.json"
+"""Name of the file with a dataset's metadata."""
+METADATA_COPY = "metadata.copy.json"
+"""The metadata as of the start of the latest run, in case `metadata.json` is damaged."""
 
 UsageCounts = dict[str, dict[str, dict[str, int | float]]]
 """Counts by model alias and column, as JSON."""
+
+
+class FileRecord(BaseModel):
+    """What is recorded about a Parquet file when a run has written it."""
+
+    rows: int | None = None
+    size: int | None = None
+    """Bytes."""
+    checksum: str | None = None
+    """Checksum of the whole file; None if an earlier version wrote the file."""
+    start: int | None = None
+    """First row of the dataset that a part covers."""
+    stop: int | None = None
+    """The row after the last one that a part covers."""
 
 
 class DatasetMetadata(BaseModel):
@@ -55,6 +81,10 @@ class DatasetMetadata(BaseModel):
     parts_folder: str | None = None
     """Folder of the parts."""
     file_paths: dict[str, list[str]] = Field(default_factory=dict)
+    files: dict[str, dict[str, FileRecord]] = Field(default_factory=dict)
+    """The Parquet files of the dataset by folder and name."""
+    is_settled: bool | None = None
+    """Whether no run is in progress or was killed, so that `files` lists exactly what is there."""
     column_types: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Arrow types by folder and column. All files of a folder have the same types."""
     processed: dict[str, Any] = Field(default_factory=dict)
@@ -98,3 +128,30 @@ class DatasetMetadata(BaseModel):
     def to_json(self) -> dict[str, Any]:
         """The fields that were set, as JSON types."""
         return self.model_dump(exclude_unset=True)
+
+    def to_text(self) -> bytes:
+        """The content of the file."""
+        options = orjson.OPT_SORT_KEYS | orjson.OPT_INDENT_2 | orjson.OPT_NON_STR_KEYS
+        return orjson.dumps(self.to_json(), option=options)
+
+
+def read_metadata(dataset: Location) -> DatasetMetadata:
+    """Read the metadata of a dataset, or its copy if it is damaged; empty if there is none."""
+    try:
+        return parse_metadata(read_content(dataset / METADATA))
+    except FileNotFoundError:
+        return DatasetMetadata()
+    except (ValueError, TypeError) as error:
+        _logger.warning("%s is damaged, using its copy: %s", dataset / METADATA, error)
+    try:
+        return parse_metadata(read_content(dataset / METADATA_COPY))
+    except (OSError, ValueError, TypeError) as error:
+        raise ArtifactStorageError(
+            f"{dataset / METADATA} is damaged, and so is its copy ({error}); repair it, or "
+            "remove it and pass the dataset's seed as RunConfig.seed"
+        ) from error
+
+
+def parse_metadata(content: bytes) -> DatasetMetadata:
+    """Parse the content of the file; raises `ValueError` or `TypeError`."""
+    return DatasetMetadata.model_validate(orjson.loads(content))

@@ -1,0 +1,36 @@
+"""Fields that are written without the secrets that they may hold: addresses, headers and bodies.
+
+They are masked in JSON, which files, Prefect and reports receive. `for_identity` turns this off for
+fingerprints, which are hashes: two keys must not count as the same value.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import PlainSerializer, SerializationInfo
+
+from dd_core.redaction.rules import mask_address, mask_fields
+
+for_identity = {"with_secrets": True}
+"""Context for `model_dump` with which secrets are not masked."""
+
+
+def _is_exempt(info: SerializationInfo) -> bool:
+    return bool(info.context) and bool(info.context.get("with_secrets"))
+
+
+def _write_address(value: str, info: SerializationInfo) -> str:
+    return value if _is_exempt(info) else mask_address(value)
+
+
+def _write_fields(value: dict[str, Any], info: SerializationInfo) -> dict[str, Any]:
+    return value if _is_exempt(info) else mask_fields(value)
+
+
+Address = Annotated[str, PlainSerializer(_write_address, when_used="json")]
+"""An address, written without a user, a password or a key in its query."""
+Fields = Annotated[dict[str, Any], PlainSerializer(_write_fields, when_used="json")]
+"""Fields of a request, written without keys."""
+Headers = Annotated[dict[str, str], PlainSerializer(_write_fields, when_used="json")]
+"""Headers of a request, written without keys."""

@@ -1,0 +1,66 @@
+"""`ddflows verify`: checks everything that is stored of a dataset, and repairs it."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from .options import providers_option, read_providers
+
+if TYPE_CHECKING:
+    from dd_core.storage.directory import DatasetDirectory
+
+
+@click.command()
+@click.argument("dataset")
+@click.option("--repair", is_flag=True, help="Generate what is lost or damaged again.")
+@providers_option
+def verify(dataset: str, repair: bool, providers: str | None) -> None:
+    """Check everything that is stored of a dataset.
+
+    DATASET is the folder or storage address of a dataset or of a version, or block:NAME//PATH.
+
+    Prints one line for each problem. The exit code is 0 only if there are none. With --repair, says
+    how many rows and answers of models have to be generated again, and generates them with the
+    configuration and the seed that are stored with the dataset.
+    """
+    from dd_core import DataDesigner
+    from dd_core.designer.verification import require_dataset, verify_dataset
+
+    directory = _locate(dataset)
+    require_dataset(directory)
+    found = verify_dataset(directory)
+    for line in [*found.problems, *found.notes]:
+        click.echo(line)
+    if found.is_intact:
+        click.echo(f"{directory.count_rows():,} rows: no problems found")
+        return
+    count = len(found.problems)
+    click.echo(f"{count} problem{'s' if count > 1 else ''} found; {found.cost}")
+    if not repair:
+        click.echo(f"Repair them with `ddflows verify {dataset} --repair`.")
+        sys.exit(1)
+    whole = directory.path if directory.version is None else directory.path.parent.parent
+    designer = DataDesigner(whole.parent, model_providers=read_providers(providers))
+    results = designer.repair(whole.name, directory.version)
+    left = results.verify().problems
+    for line in left:
+        click.echo(line, err=True)
+    click.echo(f"{results.count_records():,} rows, {len(left)} problems left")
+    sys.exit(1 if left else 0)
+
+
+def _locate(dataset: str) -> DatasetDirectory:
+    """The directory of a dataset, or of its latest version if it has versions."""
+    from dd_core.storage.directory import VERSIONS, DatasetDirectory
+    from dd_core.storage.location import parse_location
+    from dd_core.storage.versions import find_current
+
+    from .run_here import locate_datasets
+
+    path = parse_location(locate_datasets(dataset))
+    if path.parent.name == VERSIONS:
+        return DatasetDirectory(path, path.name)
+    return find_current(DatasetDirectory(path))

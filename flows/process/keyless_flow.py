@@ -1,0 +1,61 @@
+"""A flow whose parameters Prefect stores without keys.
+
+Prefect stores the parameters of a run before it calls the flow, so the flow cannot refuse them in
+time. The flow itself still receives them unchanged.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar, cast
+
+from prefect import Flow
+from pydantic import BaseModel, ValidationError
+
+from dd_core.config import DataDesignerConfig, ModelProvider
+from dd_core.redaction.rules import mask_address, mask_fields
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+class KeylessFlow(Flow[_P, _R]):
+    """A flow with `config`, `model_providers` and addresses among its parameters."""
+
+    def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as Prefect stores them."""
+        return super().serialize_parameters(
+            {name: _mask_parameter(name, value) for name, value in parameters.items()}
+        )
+
+    def with_options(self, **options: Any) -> KeylessFlow[_P, _R]:  # pyright: ignore
+        """The flow with other options; Prefect's own method returns a plain flow."""
+        made: KeylessFlow[_P, _R] = cast("Any", KeylessFlow).__new__(KeylessFlow)
+        made.__dict__.update(super().with_options(**options).__dict__)
+        return made
+
+
+def keyless_flow(**options: Any) -> Callable[[Callable[_P, _R]], KeylessFlow[_P, _R]]:
+    """Make a `KeylessFlow` of a function, as Prefect's `flow` makes a flow."""
+    return lambda function: KeylessFlow(function, **options)
+
+
+def _mask_parameter(name: str, value: Any) -> Any:
+    if isinstance(value, str):
+        return mask_address(value) if "://" in value else value
+    if name == "config":
+        return _mask_declaration(DataDesignerConfig, value)
+    if name == "model_providers" and isinstance(value, list | tuple):
+        return [_mask_declaration(ModelProvider, each) for each in cast("list[Any]", value)]
+    return value
+
+
+def _mask_declaration(kind: type[BaseModel], value: Any) -> Any:
+    """A mapping as a declaration, which masks its keys when it is written."""
+    if not isinstance(value, Mapping):
+        return value
+    fields = cast("Mapping[str, Any]", value)
+    try:
+        return kind.model_validate(fields)
+    except ValidationError:  # the run will fail, and its parameters are only shown
+        return mask_fields(fields)
