@@ -1,13 +1,15 @@
 """Generate datasets as Prefect flows.
 
-from flows import generate_dataset
+from prefect_data_designer import generate_dataset
+
+In the repository, this package is also the folder `flows`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dd_core.declaration.loading import export_lazily
+from dd_core.declaration.loading import export_lazily, share_modules
 
 if TYPE_CHECKING:
     from .artifacts.summary import RunSummary as RunSummary
@@ -19,5 +21,15 @@ if TYPE_CHECKING:
     from .dataset import generate_dataset as generate_dataset
     from .tasks import generate_column as generate_column
 
-if not TYPE_CHECKING:  # Prefect is imported when a flow is used: the command line starts without it
-    __getattr__, __dir__, __all__ = export_lazily(__name__)
+if not TYPE_CHECKING:
+    if __name__ == "flows":  # no module may be loaded under two names
+        share_modules("flows", "prefect_data_designer")
+    else:  # Prefect is imported when a flow is used: the command line starts without it
+        _load, __dir__, __all__ = export_lazily(__name__)
+
+        def __getattr__(name: str) -> object:
+            if name == "__version__":
+                from importlib.metadata import version
+
+                return version("prefect-data-designer")
+            return _load(name)

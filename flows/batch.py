@@ -1,7 +1,5 @@
 """The flow `generate-batch`: one batch of a dataset, with one task per column."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, cast

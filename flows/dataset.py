@@ -1,7 +1,5 @@
 """The flow `generate-dataset`: a dataset run in Prefect, with one subflow per batch."""
 
-from __future__ import annotations
-
 import asyncio
 from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager

@@ -1,7 +1,5 @@
 """The Prefect tasks of a run: generate a column, write a batch, process and profile a dataset."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import pyarrow as pa

@@ -9,8 +9,11 @@ import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.abc import InspectLoader
+from importlib.abc import InspectLoader, Loader, MetaPathFinder
+from importlib.machinery import ModuleSpec
+from importlib.util import find_spec, spec_from_loader
 from threading import RLock
+from types import ModuleType
 
 from dd_core.declaration.syntax import parse
 
@@ -60,6 +63,36 @@ def export_lazily(
         return sorted({*vars(sys.modules[module]), *homes})
 
     return load, names, sorted(homes)
+
+
+def share_modules(alias: str, package: str) -> None:
+    """Make a package importable by a second name, without loading any module twice."""
+    sys.modules[alias] = import_module(package)
+    sys.meta_path.insert(0, _SharedModules(alias, package))
+
+
+class _SharedModules(MetaPathFinder, Loader):
+    """Finds the modules of a package by the package's second name."""
+
+    def __init__(self, alias: str, package: str) -> None:
+        self._alias = f"{alias}."
+        self._package = f"{package}."
+
+    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+        """The specification of a module below the second name; None for all others."""
+        if not fullname.startswith(self._alias):
+            return None
+        original = find_spec(self._package + fullname.removeprefix(self._alias))
+        if original is None:
+            return None
+        return spec_from_loader(
+            fullname, self, is_package=original.submodule_search_locations is not None
+        )
+
+    def exec_module(self, module: ModuleType) -> None:
+        """Put the module that the package itself imports in place of the new one."""
+        name = module.__name__.removeprefix(self._alias)
+        sys.modules[module.__name__] = import_module(self._package + name)
 
 
 def _exports_of(module: str) -> dict[str, tuple[str, str | None]]:
