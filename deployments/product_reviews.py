@@ -1,6 +1,6 @@
 """The dataset flow under the name of one dataset, so that it has its own page in the UI."""
 
-from flows import generate_dataset
+from prefect_data_designer import generate_dataset
 
 product_reviews = generate_dataset.with_options(
     name="product-reviews",
