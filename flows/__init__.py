@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from dd_core.declaration.loading import export_lazily, share_modules
+from dd_core.declaration.loading import export_lazily, register_alias
 
 if TYPE_CHECKING:
     from .artifacts.summary import RunSummary as RunSummary
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 if not TYPE_CHECKING:
     if __name__ == "flows":  # no module may be loaded under two names
-        share_modules("flows", "prefect_data_designer")
+        register_alias("flows", "prefect_data_designer")
     else:  # Prefect is imported when a flow is used: the command line starts without it
         _load, __dir__, __all__ = export_lazily(__name__)
 

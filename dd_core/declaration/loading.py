@@ -65,13 +65,13 @@ def export_lazily(
     return load, names, sorted(homes)
 
 
-def share_modules(alias: str, package: str) -> None:
+def register_alias(alias: str, package: str) -> None:
     """Make a package importable by a second name, without loading any module twice."""
     sys.modules[alias] = import_module(package)
-    sys.meta_path.insert(0, _SharedModules(alias, package))
+    sys.meta_path.insert(0, _AliasedModules(alias, package))
 
 
-class _SharedModules(MetaPathFinder, Loader):
+class _AliasedModules(MetaPathFinder, Loader):
     """Finds the modules of a package by the package's second name."""
 
     def __init__(self, alias: str, package: str) -> None:
