@@ -17,7 +17,7 @@ from dd_core.engine.dispatch import Dispatcher
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.values import BatchValues
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
-from dd_core.kinds.generators import CellColumn, GroupColumn, WholeColumn
+from dd_core.kinds.generators import WholeColumn
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch, DroppedRow, NumberedRow
@@ -63,10 +63,7 @@ class BatchRun:
     def start(self) -> None:
         """Start all columns."""
         self._context.running.add(self)
-        generators = [state.generator for state in self.states.values()]
-        if self._journal is not None and any(
-            isinstance(each, CellColumn | GroupColumn) for each in generators
-        ):
+        if self._journal is not None and any(each.is_recorded for each in self.states.values()):
             self._journal.open()
         if self._context.stopped_by is not None:  # between the decision to start and this step
             self.stop(self._context.stopped_by)

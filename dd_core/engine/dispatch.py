@@ -241,8 +241,9 @@ class Dispatcher:
             else:
                 values = await self._context.run_in_thread(generator.generate, inputs)
         require_count(values, len(rows), state.name)
+        is_recorded = state.is_recorded
         for row, value in zip(rows, values, strict=True):
-            if state.is_recorded and not isinstance(value, Exception):
+            if is_recorded and not isinstance(value, Exception):
                 self._finish(state, row, {state.name: value})
                 continue
             if not isinstance(value, Exception):

@@ -98,10 +98,8 @@ class BatchOwnership:
                 reason = read_stop_request(self._directory)
             except BatchReplacedError as error:
                 reason = error
-            except (
-                ArtifactStorageError,
-                OSError,
-            ) as error:  # the storage may come back before the heartbeat times out
+            except (ArtifactStorageError, OSError) as error:
+                # The storage may come back before the heartbeat times out.
                 _logger.warning("batch %d: heartbeat failed: %s", self.record.index, error)
                 continue
             if reason is not None:

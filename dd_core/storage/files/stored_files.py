@@ -18,7 +18,7 @@ from dd_core.storage.files.inventory import (
     list_records,
     require_intact,
 )
-from dd_core.storage.files.metadata import FileRecord, read_metadata
+from dd_core.storage.files.metadata import DatasetMetadata, FileRecord, read_metadata
 from dd_core.storage.files.parquet import read_parquet
 from dd_core.storage.files.seal import explain_repair
 from dd_core.storage.location import (
@@ -42,6 +42,7 @@ FAILED_FOLDER = "failed-rows"
 PROCESSORS_FOLDER = "processors-files"
 ROW_FOLDERS = (ROWS_FOLDER, GENERATED_FOLDER, DROPPED_FOLDER, FAILED_FOLDER)
 _DAMAGED = "damaged-files"
+_TABLES = "batch_*.parquet"
 
 
 class StoredFiles:
@@ -64,20 +65,26 @@ class StoredFiles:
         return self.parts_folder == ROWS_FOLDER
 
     @report_own_storage_errors
-    def inspect(self, folder: str, name: str = "batch_*.parquet") -> Inventory:
+    def inspect(self, folder: str, name: str = _TABLES) -> Inventory:
         """Compare the files of a folder with what `metadata.json` records. Reads only footers.
 
         Another process may have written the metadata, so it is read again. `name` is a pattern.
         """
+        return self._compare(folder, name, read_metadata(self.path))
+
+    @report_own_storage_errors
+    def inspect_all(self, *folders: str) -> dict[str, Inventory]:
+        """The inventories of several folders."""
         metadata = read_metadata(self.path)
+        return {
+            folder: self._compare(folder, _TABLES, metadata) for folder in dict.fromkeys(folders)
+        }
+
+    def _compare(self, folder: str, name: str, metadata: DatasetMetadata) -> Inventory:
         listed = list_files(self.path / folder, name)
         records = list_records(metadata, folder)
         have_parts = folder == self.parts_folder
         return inspect_files(self.path / folder, listed, records, metadata, have_parts=have_parts)
-
-    def inspect_all(self, *folders: str) -> dict[str, Inventory]:
-        """The inventories of several folders."""
-        return {folder: self.inspect(folder) for folder in dict.fromkeys(folders)}
 
     def find_damage(self, folder: str, *, reads_all: bool = False) -> list[Damage]:
         """Find the files of a folder that are missing or not what was written.
