@@ -12,12 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan
-from dd_core.errors import (
-    ArtifactStorageError,
-    DataDesignerError,
-    DataDesignerGenerationError,
-    convert_errors,
-)
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError, convert_errors
 from dd_core.kinds.seeds.dataframe import DataFrameSeedSource
 from dd_core.kinds.seeds.local import LocalFileSeedSource
 from dd_core.kinds.statistics import JudgeProfile
@@ -211,9 +206,8 @@ class DatasetCreationResults(_Results):
 
     def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
         """Load the additional table that a processor made, as a DataFrame."""
-        folder = self.get_path_to_processor_artifacts(processor_name)
-        files = self.directory.processor_files_of(processor_name)
-        with report_storage_errors(folder):
+        files = self._files_of(processor_name)
+        with report_storage_errors(self.dataset_path):
             return to_frame(concatenate([read_parquet(path) for path in files]))
 
     def count_records(self) -> int:
@@ -288,10 +282,13 @@ class DatasetCreationResults(_Results):
         return _row_of(self.directory.files(), index)
 
     def _made(self, index: int, names: Sequence[str]) -> Mapping[str, Any]:
-        for name in names:
-            self.get_path_to_processor_artifacts(name)
-        made = {name: self.directory.processor_files_of(name) for name in names}
+        made = {name: self._files_of(name) for name in names}
         return {name: _row_of(files, index) for name, files in made.items()}
+
+    def _files_of(self, processor_name: str) -> list[Location]:
+        """Files of the table that a processor made; raises if there is no such table."""
+        self.get_path_to_processor_artifacts(processor_name)
+        return self.directory.processor_files_of(processor_name)
 
 
 @convert_errors(ArtifactStorageError, "the dataset cannot be opened")
@@ -306,19 +303,14 @@ def open_results(directory: DatasetDirectory) -> DatasetCreationResults:
 
 def _read_config(directory: DatasetDirectory) -> DataDesignerConfig:
     """The configuration of a dataset; raises `ArtifactStorageError` if it is not one."""
-    try:
+    place = directory.path / CONFIG
+    message = f"restore {place}, which does not contain the configuration of a dataset"
+    with convert_errors(ArtifactStorageError, message):
         written: dict[str, Any] = directory.config()["data_designer"]
         seed: dict[str, Any] | None = written.get("seed_config")
         if seed is not None and seed["source"]["seed_type"] == "df":
             written["seed_config"] = None  # a DataFrame is not stored with the configuration
         return DataDesignerConfig.model_validate(written)
-    except (KeyError, TypeError, AttributeError, ValueError) as error:
-        if isinstance(error, DataDesignerError):
-            raise
-        raise ArtifactStorageError(
-            f"{directory.path / CONFIG} does not contain the configuration of a dataset "
-            f"({type(error).__name__}); restore the file"
-        ) from error
 
 
 def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:

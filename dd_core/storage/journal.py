@@ -90,10 +90,6 @@ class Journal:
         """Whether closing the journal waits for the network."""
         return not isinstance(self._directory, Path)
 
-    def wait(self) -> None:
-        """Wait until all written lines have been stored; may be called from another thread."""
-        self._segments.wait()
-
     def close(self) -> None:
         """Write the pending lines and wait until they have been stored."""
         self.flush()

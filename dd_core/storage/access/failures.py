@@ -9,6 +9,8 @@ from functools import wraps
 from typing import Any, Concatenate, ParamSpec, Protocol, TypeVar
 
 from dd_core.errors import ArtifactStorageError
+from dd_core.redaction.redactor import Redactor
+from dd_core.redaction.rules import Secrets
 from dd_core.storage.location import Location
 
 _P = ParamSpec("_P")
@@ -21,7 +23,6 @@ _LIBRARIES = frozenset(
     ]
 )
 """Packages of file systems. Some of their exceptions are not `OSError`."""
-_SHORTEST_SECRET = 4
 _LONGEST_TEXT = 300
 
 _FULL = "No space left on the device, or no inodes; free some there, then run again"
@@ -112,10 +113,10 @@ def _explain(error: BaseException, place: Location | str) -> str:
 
 def _mask(text: str, place: Location | str) -> str:
     """Hide the options of a file system, which may be keys."""
+    found = Secrets()
     for value in _texts(getattr(place, "storage_options", {})):
-        if len(value) >= _SHORTEST_SECRET:
-            text = text.replace(value, "***")
-    return text
+        found.add_secret(value)
+    return Redactor(found).mask(text)
 
 
 def _texts(options: Any) -> Iterator[str]:

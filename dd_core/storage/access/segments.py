@@ -51,10 +51,6 @@ class Segments(Protocol):
         """Store whole lines, possibly in the background."""
         ...
 
-    def wait(self) -> None:
-        """Wait for writes in the background."""
-        ...
-
     def close(self) -> int:
         """Wait for all writes and release the file or the thread; returns the lines lost."""
         ...
@@ -149,9 +145,6 @@ class AppendedSegment:
         if not done.cancelled() and (error := done.exception()) is not None:
             self._report.failed(error, is_kept=False)
 
-    def wait(self) -> None:
-        """Return immediately: the operating system already has the lines."""
-
     def close(self) -> int:
         """Close the file, and remove it if it is empty."""
         if self._left:
@@ -213,7 +206,7 @@ class UploadedSegments:
         self._uploads.append(self._thread.submit(self._upload, lines, loop))
 
     def wait(self) -> None:
-        """Wait for the uploads."""
+        """Wait for the uploads so far."""
         wait(self._uploads)
 
     def close(self) -> int:
