@@ -6,11 +6,13 @@ fingerprints, which are hashes: two keys must not count as the same value.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 from pydantic import PlainSerializer, SerializationInfo
 
-from dd_core.redaction.rules import mask_address, mask_fields
+from dd_core.errors import Problem
+from dd_core.redaction.rules import WRITTEN_MASK, is_masked, mask_address, mask_fields
 
 for_identity = {"with_secrets": True}
 """Context for `model_dump` with which secrets are not masked."""
@@ -34,3 +36,13 @@ Fields = Annotated[dict[str, Any], PlainSerializer(_write_fields, when_used="jso
 """Fields of a request, written without keys."""
 Headers = Annotated[dict[str, str], PlainSerializer(_write_fields, when_used="json")]
 """Headers of a request, written without keys."""
+
+
+def check_key(where: str, address: str) -> Iterator[Problem]:
+    """Yield a problem if an address was written without its key and read again."""
+    if is_masked(address):
+        yield Problem(
+            where,
+            f"contains {WRITTEN_MASK} in place of a key, which is left out when a configuration is "
+            "written; enter the key again",
+        )

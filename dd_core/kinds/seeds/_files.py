@@ -192,13 +192,7 @@ def _read_parquet_files(files: Sequence[tuple[str, bytes]], options: TextOptions
             check_names(table.column_names)
             for column in table.column_names:
                 require_storable(column, table.column(column))
-        except (
-            DamagedFileError,
-            ValueNotStorableError,
-            ValueError,
-            OSError,
-            NotImplementedError,
-        ) as error:
+        except (DamagedFileError, ValueNotStorableError, ValueError) as error:
             raise _unreadable(name, error) from error
         tables.append((name, table))
     return Typed.of(unify_tables(tables))

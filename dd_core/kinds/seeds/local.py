@@ -10,12 +10,11 @@ from urllib.parse import urlsplit
 from pydantic import field_validator
 
 from dd_core.declaration.trust import require_trust
-from dd_core.declaration.written import Address
+from dd_core.declaration.written import Address, check_key
 from dd_core.errors import Problem
 from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
 from dd_core.kinds.seeds.seed import SeedTable
-from dd_core.redaction.rules import WRITTEN_MASK, is_masked
 
 
 class LocalFileSeedSource(TextFileSource):
@@ -58,12 +57,8 @@ class LocalFileSeedSource(TextFileSource):
         if parts.username or parts.password:
             message = "must not contain a user or a password; put them in the environment"
             yield Problem(f"{place}.path", message)
-        elif is_masked(self.path):
-            yield Problem(
-                f"{place}.path",
-                f"contains {WRITTEN_MASK} in place of a key, which is left out when a "
-                "configuration is written; enter the key again",
-            )
+            return
+        yield from check_key(f"{place}.path", self.path)
 
     @classmethod
     def from_dataframe(cls, df: Any, path: str | Path) -> Self:

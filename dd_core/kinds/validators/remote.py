@@ -8,13 +8,13 @@ from typing import Any, Literal, cast
 
 from pydantic import Field, field_validator
 
-from dd_core.declaration.written import Address
+from dd_core.declaration.written import Address, check_key
 from dd_core.errors import Problem, ValidationColumnError
 from dd_core.kinds.scope import Scope
 from dd_core.kinds.validators.validator import Validator, ValidatorParams, Verdict, require_schema
 from dd_core.models.wire.transport import LostError
 from dd_core.redaction.registry import register_address
-from dd_core.redaction.rules import WRITTEN_MASK, is_masked, mask_address
+from dd_core.redaction.rules import mask_address
 from dd_core.storage.json_codec import dump_json, load_json
 
 _logger = logging.getLogger(__name__)
@@ -57,12 +57,7 @@ class RemoteValidatorParams(ValidatorParams):
 
     def problems(self, place: str, targets: Sequence[str], scope: Scope) -> Iterator[Problem]:
         """A URL whose key was left out when the configuration was written."""
-        if is_masked(self.endpoint_url):
-            yield Problem(
-                f"{place}.validator_params.endpoint_url",
-                f"contains {WRITTEN_MASK} in place of a key, which is left out when a "
-                "configuration is written; enter the key again",
-            )
+        yield from check_key(f"{place}.validator_params.endpoint_url", self.endpoint_url)
 
     def identity(self) -> dict[str, Any]:
         """Return the parameters without limits and timeouts."""
