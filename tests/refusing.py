@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from tests.serving import serving
+
 
 class _Server(ThreadingHTTPServer):
     daemon_threads = True
@@ -46,11 +48,5 @@ def refusing(status: int, error: dict[str, Any], *, good: int = 0) -> Iterator[s
     """Run a server that answers `good` requests and then returns `error`; yields the URL."""
     server = _Server(("127.0.0.1", 0), _Handler)
     server.good, server.status, server.error = good, status, error
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
-    thread.start()
-    try:
-        yield f"http://127.0.0.1:{server.server_port}/v1"
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join()
+    with serving(server) as address:
+        yield f"{address}/v1"

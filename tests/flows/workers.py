@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import subprocess
 import sys
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.flows import Flow
-from prefect.settings import PREFECT_API_URL, PREFECT_LOCAL_STORAGE_PATH
+from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
 from prefect.utilities.callables import parameter_schema
 
 
@@ -21,6 +22,12 @@ def environment() -> dict[str, str]:
         "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
         "PREFECT_WORKER_QUERY_SECONDS": "0.5",
     }
+
+
+def start_flow(code: str, *arguments: str) -> subprocess.Popen[bytes]:
+    """A process that calls a flow: a program, and its arguments."""
+    own = {"PREFECT_HOME": str(PREFECT_HOME.value())}
+    return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment() | own)
 
 
 async def start_worker(pool: str, *more: str) -> asyncio.subprocess.Process:

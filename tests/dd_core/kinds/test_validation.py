@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -18,6 +17,7 @@ from benchmarks.sql_corpus import VALID, broken
 from dd_core import DataDesigner, InvalidConfigError
 from dd_core.kinds.validators._python import lint
 from dd_core.kinds.validators._sql import check_sql
+from tests.serving import serving
 
 
 def rows(values: list[Any], **column: Any) -> list[dict[str, Any]]:
@@ -255,12 +255,8 @@ class Judge(BaseHTTPRequestHandler):
 def judge() -> Iterator[str]:
     Judge.failures, Judge.sizes = 0, []
     server = ThreadingHTTPServer(("127.0.0.1", 0), Judge)
-    thread = threading.Thread(target=server.serve_forever)
-    thread.start()
-    yield f"http://127.0.0.1:{server.server_port}/check"
-    server.shutdown()
-    thread.join()
-    server.server_close()
+    with serving(server) as address:
+        yield f"{address}/check"
 
 
 def remote(url: str, **params: Any) -> dict[str, Any]:

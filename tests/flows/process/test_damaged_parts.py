@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 from prefect import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
 
 import dd_core.config as dd
 from dd_core import DataDesigner
@@ -19,6 +15,7 @@ from flows import generate_dataset
 from flows.cli.resume import find_interrupted_runs, resume_run
 from tests.conftest import ServerFactory
 from tests.datasets import chain
+from tests.flows.workers import start_flow
 
 pytestmark = pytest.mark.slow
 
@@ -63,14 +60,7 @@ async def test_a_run_that_is_resumed_generates_its_own_lost_parts_again(
     server = bench_server(latency=0.1, record=True)
     config = tmp_path / "chain.yaml"
     chain(server.url, 2, parallel=4).write_config(config)
-    environment = os.environ | {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-        "PREFECT_HOME": str(PREFECT_HOME.value()),
-    }
-    child = subprocess.Popen(
-        [sys.executable, "-c", _CHILD, str(config), str(tmp_path)], env=environment
-    )
+    child = start_flow(_CHILD, str(config), str(tmp_path))
     deadline = time.monotonic() + 300
     part = tmp_path / "damaged" / "parquet-files" / "batch_00000.parquet"
     while not part.exists() or server.stats()["requests"] < 50:  # the second batch has begun

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
 from prefect import get_client
-from prefect.settings import PREFECT_API_URL, PREFECT_HOME, PREFECT_LOCAL_STORAGE_PATH
 
 from dd_core.errors import DataDesignerGenerationError
 from flows.cli.resume import find_interrupted_runs, resume_run
 from tests.conftest import ServerFactory
 from tests.datasets import chain
+from tests.flows.workers import start_flow
 
 pytestmark = pytest.mark.slow
 
@@ -38,13 +35,7 @@ async def test_a_killed_flow_run_that_is_run_again_repeats_only_what_was_in_flig
     server = bench_server(latency=0.05, record=True)
     config = tmp_path / "chain.yaml"
     chain(server.url, 2, parallel=16).write_config(config)
-    environment = os.environ | {
-        "PREFECT_API_URL": str(PREFECT_API_URL.value()),
-        "PREFECT_LOCAL_STORAGE_PATH": str(PREFECT_LOCAL_STORAGE_PATH.value()),
-        "PREFECT_HOME": str(PREFECT_HOME.value()),
-    }
-    command = [sys.executable, "-c", _CHILD, str(config), str(tmp_path)]
-    child = subprocess.Popen(command, env=environment)
+    child = start_flow(_CHILD, str(config), str(tmp_path))
     deadline = time.monotonic() + 300
     while server.stats()["requests"] < 250:
         assert child.poll() is None
