@@ -290,7 +290,7 @@ class DataDesigner:
 
     @mask_errors
     def repair(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
-        """Make what is lost or damaged of a dataset anew, from its own configuration and seed.
+        """Regenerate what is lost or damaged in a dataset, with its own configuration and seed.
 
         `DatasetCreationResults.verify` says what is damaged and what this costs. Damaged files are
         moved to the folder `damaged-files`. All other rows, and rows that no run has come to yet,

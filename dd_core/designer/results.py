@@ -234,7 +234,7 @@ class DatasetCreationResults(_Results):
     def verify(self) -> Verification:
         """Read everything that is stored of the dataset and check it; see docs/results.md.
 
-        `DataDesigner.repair` makes anew what is lost.
+        `DataDesigner.repair` regenerates what is lost.
         """
         from dd_core.designer.verification import verify_dataset
 

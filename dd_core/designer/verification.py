@@ -51,7 +51,7 @@ class Verification:
     notes: Sequence[str]
     """What is not a problem but good to know, such as rows that were never generated."""
     lost: Sequence[Damage]
-    """Files of rows that have to be made anew."""
+    """Files whose rows have to be generated again."""
     cost: RepairCost
 
     @property

@@ -137,7 +137,7 @@ def _folders_beside(directory: DatasetDirectory) -> list[Location]:
 
 
 def set_damaged_aside(directory: DatasetDirectory) -> None:
-    """Prepare an existing dataset for a run that makes anew what is lost; warns about each file.
+    """Prepare a dataset for a run that generates again what is lost; warns about each file.
 
     On disk, the content of all parts is compared with their checksums. In object storage, that
     would be a download of the whole dataset, so only footers are read.

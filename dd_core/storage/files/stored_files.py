@@ -52,7 +52,7 @@ class StoredFiles:
         self.path = path
         self.metadata = read_metadata(path)
         self.lost: Sequence[Damage] = ()
-        """What a run found damaged when it resumed the dataset, and makes anew."""
+        """What a run found damaged when it resumed the dataset, and generates again."""
 
     @property
     def parts_folder(self) -> str:
