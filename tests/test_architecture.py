@@ -6,6 +6,7 @@ import ast
 import re
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 import grimp
@@ -82,42 +83,53 @@ def _imports(tree: ast.AST) -> list[str]:
     return found
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_a_module_fits_in_the_head(path: Path) -> None:
-    text = path.read_text()
-    assert len(text.splitlines()) <= MOST_LINES
-    tree = ast.parse(text)
-    assert ast.get_docstring(tree), "it says what it is for"
-    for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            length = (node.end_lineno or 0) - node.lineno + 1
-            length -= len((ast.get_docstring(node) or "").splitlines())
-            assert length <= LONGEST_FUNCTION, f"{node.name} has {length} lines"
+@cache
+def _tree(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_a_module_is_named_for_what_it_is(path: Path) -> None:
-    assert not VAGUE_NAMES.search(path.stem)
-    assert len(path.relative_to(ROOT).parent.parts) <= 1 + MOST_FOLDERS
+def test_a_module_fits_in_the_head() -> None:
+    found: list[str] = []
+    for path in SOURCES:
+        if len(path.read_text().splitlines()) > MOST_LINES:
+            found.append(f"{_name(path)} has more than {MOST_LINES} lines")
+        if not ast.get_docstring(_tree(path)):
+            found.append(f"{_name(path)} does not say what it is for")
+        for node in ast.walk(_tree(path)):
+            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+                length = (node.end_lineno or 0) - node.lineno + 1
+                length -= len((ast.get_docstring(node) or "").splitlines())
+                if length > LONGEST_FUNCTION:
+                    found.append(f"{_name(path)}: {node.name} has {length} lines")
+    assert found == []
 
 
-@pytest.mark.parametrize("folder", FOLDERS, ids=_name)
-def test_a_folder_can_be_taken_in_at_a_glance(folder: Path) -> None:
-    if folder.as_posix().endswith(CATALOGUES):
-        return
-    entries = [
-        path
-        for path in folder.iterdir()
-        if path.name not in ("__pycache__", "__init__.py", "py.typed")
+def test_a_module_is_named_for_what_it_is() -> None:
+    assert [_name(path) for path in SOURCES if VAGUE_NAMES.search(path.stem)] == []
+    depths = {_name(path): len(path.relative_to(ROOT).parent.parts) for path in SOURCES}
+    assert [name for name, depth in depths.items() if depth > 1 + MOST_FOLDERS] == []
+
+
+def test_a_folder_can_be_taken_in_at_a_glance() -> None:
+    own = {"__pycache__", "__init__.py", "py.typed"}
+    counts = {
+        _name(folder): len({path.name for path in folder.iterdir()} - own)
+        for folder in FOLDERS
+        if not folder.as_posix().endswith(CATALOGUES)
+    }
+    assert {name: count for name, count in counts.items() if count > MOST_ENTRIES} == {}
+
+
+def test_public_functions_are_verbs() -> None:
+    names = [
+        f"{_name(path)}: {node.name}"
+        for path in SOURCES
+        for node in _tree(path).body
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        if node.name[0] != "_" and node.name not in NOT_VERBS
+        if node.name.split("_")[0] not in VERBS
     ]
-    assert len(entries) <= MOST_ENTRIES
-
-
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_public_functions_are_verbs(path: Path) -> None:
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.name[0] != "_":
-            assert node.name.split("_")[0] in VERBS or node.name in NOT_VERBS, node.name
+    assert names == []
 
 
 def test_no_modules_import_each_other_in_a_circle() -> None:
@@ -131,27 +143,31 @@ def test_no_modules_import_each_other_in_a_circle() -> None:
     assert [each for each in nx.strongly_connected_components(imports) if len(each) > 1] == []
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=_name)
-def test_one_module_imports_the_http_libraries_when_it_is_loaded(path: Path) -> None:
-    if path.match("dd_core/models/wire/connections.py") or "flows" in path.parts:
-        return
-    for node in ast.parse(path.read_text()).body:
-        if isinstance(node, ast.Import | ast.ImportFrom):
-            assert not {"httpx", "aiohttp"} & {*_imports(node)}
+def test_one_module_imports_the_http_libraries_when_it_is_loaded() -> None:
+    loading = [
+        _name(path)
+        for path in SOURCES
+        if "flows" not in path.parts
+        for node in _tree(path).body
+        if isinstance(node, ast.Import | ast.ImportFrom)
+        if {"httpx", "aiohttp"} & {*_imports(node)}
+    ]
+    assert {*loading} == {"dd_core/models/wire/connections.py"}
 
 
-@pytest.mark.parametrize(
-    "path", [path for path in SOURCES if "flows" in path.relative_to(ROOT).parts], ids=_name
-)
-def test_the_package_of_flows_does_not_depend_on_its_name(path: Path) -> None:
-    names = _imports(ast.parse(path.read_text()))
-    assert [name for name in names if name.split(".")[0] == "flows"] == []
+def test_the_package_of_flows_does_not_depend_on_its_name() -> None:
+    sources = [path for path in SOURCES if _name(path).startswith("flows/")]
+    names = {_name(path): [n.split(".")[0] for n in _imports(_tree(path))] for path in sources}
+    assert [path for path, imported in names.items() if "flows" in imported] == []
 
 
-@pytest.mark.parametrize("path", TESTS, ids=_name)
-def test_tests_fake_the_wire_and_not_our_code(path: Path) -> None:
-    names = _imports(ast.parse(path.read_text()))
-    assert [name for name in names if name.startswith(("unittest", "mock"))] == []
+def test_tests_fake_the_wire_and_not_our_code() -> None:
+    fakes = [
+        _name(path)
+        for path in TESTS
+        if any(name.startswith(("unittest", "mock")) for name in _imports(_tree(path)))
+    ]
+    assert fakes == []
 
 
 FAMILIES: list[tuple[type[Kind], str, str]] = [
@@ -228,8 +244,11 @@ def test_the_command_line_starts_without_prefect() -> None:
     assert done.stdout.strip() == "False"
 
 
-@pytest.mark.parametrize("page", PAGES, ids=_name)
-def test_links_lead_somewhere(page: Path) -> None:
-    for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text()):
-        if "://" not in target:
-            assert (page.parent / target).exists(), f"{target} is missing"
+def test_links_lead_somewhere() -> None:
+    missing = [
+        f"{_name(page)}: {target}"
+        for page in PAGES
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text())
+        if "://" not in target and not (page.parent / target).exists()
+    ]
+    assert missing == []

@@ -190,6 +190,7 @@ async def test_embeddings_are_repeatable_vectors_of_length_one(bench_server: Ser
     assert [len(row["embedding"]) for row in single] == [16]
 
 
+@pytest.mark.slow
 async def test_requests_beyond_the_capacity_are_turned_away(bench_server: ServerFactory) -> None:
     server = bench_server(latency=3.0, capacity=3, retry_after="2")
     replies = await send(server, *(chat(str(number)) for number in range(8)))
@@ -256,6 +257,7 @@ async def test_settings_change_while_it_runs(bench_server: ServerFactory) -> Non
     assert time.perf_counter() - began >= 0.1
 
 
+@pytest.mark.slow
 async def test_a_models_own_capacity_counts_its_own_requests(bench_server: ServerFactory) -> None:
     server = bench_server(latency=3.0)
     server.settings(models={"small": {"capacity": 2}})

@@ -42,6 +42,7 @@ def test_a_configuration_is_valid(
     DataDesigner().validate(text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "text"), SCRIPTS, ids=[name for name, _ in SCRIPTS])
 def test_a_script_runs(
     name: str,

@@ -19,6 +19,8 @@ from dd_core.errors import InvalidConfigError
 _TAG = "tag:yaml.org,2002:"
 _LARGEST_INTEGER = 4_000
 """Digits of an integer. Python refuses to print integers of more than 4,300 digits."""
+_DEEPEST = 200
+"""Levels of lists and mappings within each other."""
 
 # Each rule: the tag, the form of the text, and the characters that it may begin with.
 _RULES: list[tuple[str, str, str]] = [
@@ -43,8 +45,6 @@ def load_yaml(text: str) -> Any:
         return yaml.load(text, _loader())  # noqa: S506  (a subclass of SafeLoader)
     except yaml.YAMLError as error:
         raise ValueError(_describe(error)) from None
-    except RecursionError:
-        raise ValueError("it is nested too deeply") from None
     except (AttributeError, TypeError, KeyError) as error:  # PyYAML's own tags, such as !!timestamp
         raise ValueError(f"a value does not have the form of its tag ({error})") from None
 
@@ -88,6 +88,14 @@ def _loader() -> Any:
             _require_unique_keys(node)
             return node
 
+        def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  (PyYAML's)
+            _require_depth(self, self.flow_level)
+            super().fetch_flow_collection_start(TokenClass)
+
+        def add_indent(self, column: int) -> bool:
+            _require_depth(self, len(self.indents))
+            return super().add_indent(column)
+
     _add_rules(Loader)
     Loader.add_constructor(f"{_TAG}int", _construct_integer)
     Loader.add_constructor(f"{_TAG}float", _construct_float)
@@ -109,6 +117,12 @@ def _add_rules(target: Any) -> None:
     for tag, form, begins in _RULES:
         first = [*begins, ""] if tag == "null" else [*begins]
         target.add_implicit_resolver(f"{_TAG}{tag}", re.compile(rf"^(?:{form})\Z"), first)
+
+
+def _require_depth(loader: Any, depth: int) -> None:
+    """Raise before PyYAML takes seconds for each thousand levels, or exceeds the call stack."""
+    if depth >= _DEEPEST:
+        raise ValueError(f"line {loader.line + 1}: it is nested too deeply")
 
 
 def _require_unique_keys(node: Any) -> None:

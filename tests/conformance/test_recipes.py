@@ -183,6 +183,7 @@ def test_every_recipe_is_run() -> None:
     assert {path.stem for path in RECIPES.glob("*.py")} == {each.__name__ for each in CASES}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("check", CASES, ids=lambda each: each.__name__)
 def test_a_recipe_is_previewed_and_created(check: Callable[[Rows], None]) -> None:
     builder = load(check.__name__)

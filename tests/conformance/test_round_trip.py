@@ -7,6 +7,7 @@ import pickle
 from typing import Any
 
 import jsonschema_rs
+import pytest
 import yaml
 from hypothesis import HealthCheck, given, settings, strategies as st
 from prefect.utilities.callables import parameter_schema
@@ -184,6 +185,7 @@ _settings = settings(
 )
 
 
+@pytest.mark.slow
 @given(configs())
 @_settings
 def test_a_configuration_comes_back_as_it_was(content: Fields) -> None:
@@ -207,6 +209,7 @@ def test_a_configuration_comes_back_as_it_was(content: Fields) -> None:
             ]
 
 
+@pytest.mark.slow
 @given(configs())
 @_settings
 def test_a_configuration_fits_prefects_form(content: Fields) -> None:

@@ -28,7 +28,10 @@ from tests.refusing import refusing
 pytestmark = pytest.mark.slow
 
 _KEY: dict[str, Any] = {"message": "Incorrect API key provided.", "code": "invalid_api_key"}
-_QUOTA: dict[str, Any] = {"message": "You exceeded your current quota"}
+_QUOTA: dict[str, Any] = {
+    "message": "You exceeded your current quota",
+    "code": "insufficient_quota",
+}
 _OPTION: dict[str, Any] = {"message": "no such option"}
 _INTERNAL: dict[str, Any] = {"message": "internal error"}
 

@@ -242,6 +242,7 @@ def huge(handler: BaseHTTPRequestHandler) -> None:
         handler.wfile.write(b" " * 65536)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("respond", "message"),
     [

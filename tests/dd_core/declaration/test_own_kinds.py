@@ -97,12 +97,14 @@ def own_file(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.mark.slow
 def test_a_file_of_own_kinds_is_named_by_a_variable(own_file: Path) -> None:
     done = outcome(DD_KINDS=str(own_file))
     assert done.returncode == 0, done.stderr
     assert done.stdout.splitlines() == ["[{'n': 7}, {'n': 7}]", "True"]
 
 
+@pytest.mark.slow
 def test_a_package_offers_kinds_by_an_entry_point(own_file: Path) -> None:
     info = own_file.parent / "own_package-1.0.dist-info"
     info.mkdir()

@@ -171,6 +171,7 @@ def test_there_must_be_a_dataset(tmp_path: Path) -> None:
         DataDesigner(tmp_path).repair("nothing")
 
 
+@pytest.mark.slow
 def test_whatever_is_damaged_is_named_or_makes_no_difference(
     pristine: Path, tmp_path: Path
 ) -> None:

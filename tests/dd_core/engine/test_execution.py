@@ -218,7 +218,7 @@ def test_non_model_work_uses_as_many_threads_as_asked_for(tmp_path: Path) -> Non
             lambda workers=workers, builder=builder: DataDesigner(
                 tmp_path,
                 run_config=dd.RunConfig(non_inference_max_parallel_workers=workers),
-            ).create(builder, num_records=200_000, dataset_name=f"w{workers}")
+            ).create(builder, num_records=50_000, dataset_name=f"w{workers}")
         )
         assert seen <= workers
         assert seen == 1 or workers > 1

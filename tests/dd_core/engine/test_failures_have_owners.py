@@ -129,6 +129,7 @@ def failing_once(step: Any, error: BaseException, at: int) -> Any:
     return fails_later if inspect.iscoroutinefunction(step) else fails
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("owner", "name"), STEPS, ids=[f"{owner.__name__}.{name}" for owner, name in STEPS]
 )

@@ -208,6 +208,7 @@ def test_the_fields_of_a_person_agree_with_each_other() -> None:
         assert has_degree == (person["bachelors_field"] != "no_degree")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("locale", sorted(LOCALES))
 def test_people_come_from_every_place(locale: str) -> None:
     params = dd.PersonFromFakerSamplerParams(locale=locale)

@@ -104,6 +104,7 @@ def test_sql_is_valid_if_it_parses_in_its_dialect(
     assert bool(found["error_messages"]) is not is_valid
 
 
+@pytest.mark.slow
 def test_sqlfluff_comes_to_the_same_verdicts() -> None:
     asked: dict[str, list[tuple[str, bool]]] = {}
     for dialect, source, is_valid in SQL:
@@ -115,6 +116,7 @@ def test_sqlfluff_comes_to_the_same_verdicts() -> None:
     assert "sqlfluff" not in sys.modules  # it breaks isinstance(x, ABC) where it is imported
 
 
+@pytest.mark.slow
 def test_both_parsers_mostly_agree_on_statements_with_slips() -> None:
     slips = [*dict.fromkeys(broken(1, 8))]
     verdicts = [

@@ -113,6 +113,7 @@ def show(raised: BaseException) -> str:
     return shown
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("first", range(4))
 def test_a_quoted_key_is_found_nowhere(
     first: int,

@@ -53,6 +53,7 @@ def test_a_journal_returns_what_was_written(tmp_path: Path) -> None:
     assert count_lines(segment) == (4, 0)
 
 
+@pytest.mark.slow
 def test_no_flipped_bit_changes_a_cell(tmp_path: Path) -> None:
     segment = _write(tmp_path)
     content = segment.read_bytes()
@@ -65,6 +66,7 @@ def test_no_flipped_bit_changes_a_cell(tmp_path: Path) -> None:
         assert len(found) >= len(WRITTEN) - 2, f"bit {position} is in at most two lines"
 
 
+@pytest.mark.slow
 @given(data=st.data())
 def test_no_damage_changes_a_cell(data: st.DataObject, tmp_path_factory: Any) -> None:
     folder: Path = tmp_path_factory.mktemp("journal")

@@ -129,6 +129,7 @@ def columns(draw: st.DrawFn) -> list[Any]:
     return values
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(first=columns(), second=columns())
 def test_every_reader_finds_the_values_and_one_schema(first: list[Any], second: list[Any]) -> None:
@@ -328,6 +329,7 @@ JUST_TEXT = pa.struct([("a", pa.string()), ("b", pa.struct([("c", pa.string())])
 NANOSECONDS = "2024-01-01T00:00:00.000000001"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("first", "second", "kind", "texts"),
     [

@@ -114,7 +114,7 @@ def test_a_value_is_stored_as_it_will_be_read_back(value: Any, stored: Any) -> N
     [
         (nested(MAX_DEPTH + 1), "is nested deeper than 40 levels"),
         (loop(), r"at \[0\]\['self'\] contains itself"),
-        (bomb(), "has more than 10,000,000 members"),
+        pytest.param(bomb(), "has more than 10,000,000 members", marks=pytest.mark.slow),
         (10**5000, "more than 4,300 digits"),
         ({"a": [Silent()]}, r"at \['a'\]\[0\] is an object of type 'Silent' that cannot be"),
         (Nameless(), "'Nameless' without text"),

@@ -102,6 +102,7 @@ def defuse(source: str) -> None:
             render(ROW)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", BOMBS, ids=range(len(BOMBS)))
 def test_a_bomb_is_defused(source: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(meter, "MOST_WORK", 2_000_000)  # to be quick
