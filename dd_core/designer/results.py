@@ -113,7 +113,7 @@ class _Results:
         return DataDesignerConfigBuilder([*(self.plan.config.model_configs or ())])
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class PreviewResults(_Results):
     """A preview: generated rows in memory."""
 
@@ -126,6 +126,9 @@ class PreviewResults(_Results):
     """Additional tables that processors made, by processor name."""
     num_requested: int = 0
     profiles: tuple[JudgeProfile, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"<PreviewResults: {self.table.num_rows} of {self.num_requested} rows>"
 
     @cached_property
     def dataset(self) -> pd.DataFrame:
@@ -159,7 +162,7 @@ class PreviewResults(_Results):
         return {name: self.processor_artifacts[name][index] for name in names}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class DatasetCreationResults(_Results):
     """A dataset on disk or in object storage."""
 
@@ -169,6 +172,10 @@ class DatasetCreationResults(_Results):
     usage: Usage = field(default_factory=dict[str, Any])
     dropped: tuple[DroppedRow, ...] = ()
     """Rows dropped in this run; rows dropped before a resume are only counted in the metadata."""
+
+    def __repr__(self) -> str:
+        rows = self.directory.metadata.actual_num_records
+        return f"<DatasetCreationResults: {rows} rows in {str(self.dataset_path)!r}>"
 
     @property
     def artifact_storage(self) -> DatasetDirectory:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from .backfill import backfill
-from .boundary import BoundaryGroup, run_command_line
+from .boundary import BoundaryGroup
 from .cache import cache
 from .datasets import export, push, report
 from .limits import limits
@@ -34,11 +34,6 @@ from .verify import verify
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
-
-
-def main() -> None:
-    """Entry point of the console script."""
-    run_command_line(cli, "ddflows")
 
 
 @click.group(cls=BoundaryGroup, context_settings={"help_option_names": ["-h", "--help"]})

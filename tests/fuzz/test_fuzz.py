@@ -70,7 +70,7 @@ def test_the_environment_may_be_strange(variables: dict[str, str], tmp_path: Pat
         "columns: [{name: a, column_type: sampler, sampler_type: category, "
         "params: {values: [caf\u00e9, \u2603]}}]"
     )
-    ddflows = [sys.executable, "-c", "from flows.cli.main import main; main()"]
+    ddflows = [sys.executable, "-c", "from flows.cli import run_program; run_program()"]
     done = subprocess.run(
         [*ddflows, "preview", str(config), "-n", "1"],
         cwd=tmp_path,

@@ -411,6 +411,7 @@ def test_a_dataset_that_is_there_already_is_opened(
     again = DataDesigner(results.dataset_path.parent).open("reviews")
     assert again.count_records() == again.load_analysis().num_records == 12
     assert again.load_analysis() == results.load_analysis()
+    assert repr(again) == f"<DatasetCreationResults: 12 rows in '{results.dataset_path}'>"
     assert len(again.load_processor_dataset("chat")) == 12
     with pytest.raises(ArtifactStorageError, match="is not a dataset"):
         DataDesigner(tmp_path).open("reviews")

@@ -200,7 +200,7 @@ def test_output_that_cannot_be_written_ends_in_an_exit_code(
 ) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("this system has no device that is always full")
-    program = [sys.executable, "-c", "from flows.cli.main import main; main()"]
+    program = [sys.executable, "-c", "from flows.cli import run_program; run_program()"]
     with Path("/dev/full").open("w") as full:
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
         command = "--help" if stream == "stdout" else "frobnicate"
