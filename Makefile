@@ -61,6 +61,7 @@ lock: $(READY) ## Update the locked requirements
 	$(BIN)/uv pip compile pyproject.toml --extra local --group dev --universal --strip-extras --python-version 3.11 \
 		--no-emit-index-url --no-header --no-annotate --generate-hashes --quiet \
 		--output-file requirements/dev.lock
+	grep -E '^[A-Za-z0-9._-]+==' requirements/dev.lock | sed 's/ *\\$$//' > requirements/constraints.txt
 
 clean: ## Remove the files that the targets created
 	rm -rf .venv .pytest_cache .ruff_cache artifacts

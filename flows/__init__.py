@@ -19,6 +19,12 @@ if TYPE_CHECKING:
         DatasetStorage as DatasetStorage,
     )
     from .dataset import generate_dataset as generate_dataset
+    from .entry import (
+        AcceptedDataset as AcceptedDataset,
+        generate_dataset_sync as generate_dataset_sync,
+        generate_dataset_task as generate_dataset_task,
+        load_latest as load_latest,
+    )
     from .tasks import generate_column as generate_column
 
 if not TYPE_CHECKING:

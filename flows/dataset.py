@@ -15,7 +15,7 @@ from pydantic import Field
 from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
 from dd_core.dataset.checks import MOST_ROWS
 from dd_core.dataset.plan import Plan
-from dd_core.designer.dataset_run import RunResult, RunSteps, complete_run
+from dd_core.designer.dataset_run import RunSteps, complete_run
 from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.kinds.processors.processor import select_stage
@@ -29,13 +29,21 @@ from .approval import put_preview_first, require_approvable, require_approval
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress, tag_run
-from .artifacts.summary import RunSummary, explain_missing_rows, show_preview, show_summary
+from .artifacts.summary import (
+    RunSummary,
+    explain_missing_rows,
+    show_preview,
+    show_summary,
+    summarize,
+    summarize_unchanged,
+)
 from .batch import BatchManifest, generate_batch, write_lost_part
 from .blocks.providers import load_providers, require_no_literal_keys, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
 from .process.keyless_flow import keyless_flow
+from .process.timeouts import cancel_once
 from .session import DatasetRun, get_run_id, notify_run_start, open_run
 from .tasks import process, profile
 from .versions import accept_or_fail, resolve_version
@@ -82,7 +90,7 @@ async def generate_dataset(
         retry_failed: If the dataset is continued, retry the rows that failed in an earlier run.
         version: Version of the dataset to create or continue, for example "2026-11-24". Each
             version has its own folder. "scheduled" stands for the date for which the run is
-            scheduled.
+            scheduled, and "scheduled:%Y-%m-%dT%H" for its hour.
         batches_on: Deployment of the flow `generate-batch`, for example `generate-batch/workers`.
             Batches become runs of this deployment, on the machines of its work pool. All machines
             must have access to `artifact_path`. See docs/many-machines.md.
@@ -91,13 +99,15 @@ async def generate_dataset(
         trust_config: Let a configuration from an address import code, read files and choose keys on
             this machine. Read it first.
     """
-    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+
+    async def generate() -> Any:
         require_approvable(approve_after_preview, batches_on)
         settings = run_config or RunConfig()
         require_references(model_providers or [])
         providers = await load_providers(model_providers)
         storage = await resolve_location(artifact_path)
         loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
+        await tag_run(get_run_id(), dataset_name, loaded)
         if batches_on is not None:
             await require_deployment(batches_on)
             require_no_literal_keys(loaded)
@@ -105,23 +115,25 @@ async def generate_dataset(
             loaded, providers, settings, storage.location, dataset_name,
             num_records, resume, await resolve_version(version),
         ) as (plan, directory):  # fmt: skip
+            if directory.metadata.is_settled:
+                return _report_nothing_to_do(directory, num_records)
             batches = _find_missing_batches(
                 directory, num_records, settings.buffer_size, retry_failed,
                 preview=approve_after_preview,
             )  # fmt: skip
             async with open_run(plan, providers, settings, directory, batches) as session:
-                _log_start(session, len(batches))
                 if batches_on is not None:
                     session.address = storage.address_of(directory.path)
-                    publish_run(
-                        session, providers, num_records, model_providers, retry_failed=retry_failed
-                    )
+                    publish_run(session, providers, num_records, model_providers,
+                                retry_failed=retry_failed)  # fmt: skip
                 steps = _FlowSteps(
                     session, num_records, dataset_name, batches_on=batches_on,
                     needs_approval=approve_after_preview, retry_failed=retry_failed,
                 )  # fmt: skip
-                result = await complete_run(steps, batches)
-                return await _conclude(session, steps, result, dataset_name)
+                return await _complete(session, steps, batches, dataset_name)
+
+    with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
+        return await cancel_once(generate())
 
 
 class _FlowSteps(RunSteps):
@@ -157,7 +169,6 @@ class _FlowSteps(RunSteps):
 
     async def generate(self, batches: Sequence[Batch]) -> None:
         session, dataset = self._session, self._dataset
-        await tag_run(session, dataset)
         async with publish_progress(session, dataset):
             if self._batches_on is not None:
                 await generate_on_workers(session, batches, self._batches_on, dataset)
@@ -178,7 +189,7 @@ class _FlowSteps(RunSteps):
 
     async def recorded(self, rows_written: int) -> None:
         session, requested = self._session, self.requested
-        self.summary = _summarize(session, rows_written, requested)
+        self.summary = summarize(session, rows_written, requested)
         get_run_logger().info(
             "%d of %d rows in %s, %d requests",
             rows_written,
@@ -238,7 +249,6 @@ async def _generate(
     Prefect matches the subflows of a retried run by the order of their calls. Therefore the order
     of the batches is fixed.
     """
-    logger = get_run_logger()
     slots = asyncio.Semaphore(session.engine.run_config.max_concurrent_row_groups)
     session.parts = {
         part.index: part
@@ -255,7 +265,6 @@ async def _generate(
             _verify(manifest, batch, session)
             if batch.index in session.batches:  # the stored result is of a part that is gone
                 await write_lost_part(session, batch)
-            logger.info("%s[%d]: %d of %d rows", dataset, batch.index, manifest.rows, batch.size)
             record_progress_sometimes(session.directory, session.engine)
             await show_preview(session, dataset)
         finally:
@@ -270,13 +279,16 @@ async def _generate(
             if batch.index not in session.parts:
                 await session.open_batch(batch)
             running.append(asyncio.create_task(one(batch)))
-        failures = await asyncio.gather(*running, return_exceptions=True)
+        if running:
+            await asyncio.wait(running)
     finally:  # no batch continues after this task failed or was cancelled
+        # A batch that is cancelled twice, as by gather(), ends before Prefect knows its state.
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
-    for failure in failures:
-        if isinstance(failure, BaseException) and failure is not session.engine.stopped_by:
+    for task in running:
+        failure = task.exception()
+        if failure is not None and failure is not session.engine.stopped_by:
             raise failure
 
 
@@ -290,25 +302,21 @@ def _verify(manifest: BatchManifest, batch: Batch, session: DatasetRun) -> None:
         )
 
 
-def _summarize(session: DatasetRun, written: int, requested: int) -> RunSummary:
-    metadata, usage = session.directory.metadata, session.usage()
-    return RunSummary(
-        path=str(session.directory.path),
-        rows_asked=requested,
-        rows_written=written,
-        rows_in_dataset=metadata.actual_num_records or 0,
-        rows_dropped=session.dropped_count,
-        requests=usage.requests,
-        input_tokens=usage.input_tokens,
-        output_tokens=usage.output_tokens,
-        dollars=_total_cost(metadata.dollars),
-        seconds=round(session.seconds, 3),
-        seed=session.engine.plan.seed,
-    )
+def _report_nothing_to_do(directory: DatasetDirectory, requested: int) -> Any:
+    """The state of a run that left the dataset as it was."""
+    message = f"{directory.path} already has all of its {requested:,} rows"
+    get_run_logger().info("%s", message)
+    summary = summarize_unchanged(directory, requested)
+    state: State[RunSummary] = Completed(name="Nothing to do", message=message, data=summary)
+    return state
 
 
-async def _conclude(session: DatasetRun, steps: _FlowSteps, result: RunResult, dataset: str) -> Any:
+async def _complete(
+    session: DatasetRun, steps: _FlowSteps, batches: Sequence[Batch], dataset: str
+) -> Any:
     """The summary, or a state that says which gates failed or why rows are missing."""
+    _log_start(session, len(batches))
+    result = await complete_run(steps, batches)
     if (failed := await accept_or_fail(session, dataset, result.gates)) is not None:
         return failed
     if result.rows_written >= steps.requested:
@@ -319,12 +327,6 @@ async def _conclude(session: DatasetRun, steps: _FlowSteps, result: RunResult, d
     get_run_logger().warning("%s", message)
     state: State[RunSummary] = Completed(name=name, message=message, data=steps.summary)
     return state
-
-
-def _total_cost(costs: dict[str, float | None]) -> float | None:
-    """The sum of the costs; None if one of them is unknown."""
-    known = [cost for cost in costs.values() if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
 
 
 def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirectory | None:

@@ -1,5 +1,6 @@
 """The Prefect tasks of a run: generate a column, write a batch, process and profile a dataset."""
 
+import logging
 from typing import Any
 
 import pyarrow as pa
@@ -81,7 +82,8 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
         logger.warning(
             "%s[%d]: %d rows dropped, for example: %s", column, batch, len(state.failures), example
         )
-    logger.info(
+    logger.log(
+        logging.INFO if state.planned.column.get_model_aliases() else logging.DEBUG,
         "%s[%d]: %d cells, %d skipped, %d restored",
         column,
         batch,

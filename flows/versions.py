@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext
 from prefect.events import emit_event
 from prefect.states import Failed
 
-from dd_core.errors import GatesFailedError
+from dd_core.errors import GatesFailedError, InvalidConfigError, Problem
 from dd_core.quality.acceptance import GateResult, require_passed
 from dd_core.storage.directory import DatasetDirectory
 
@@ -21,6 +21,7 @@ from .session import DatasetRun
 
 SCHEDULED = "scheduled"
 """Value of the parameter `version` that stands for the date for which the run is scheduled."""
+_DAY = "%Y-%m-%d"
 ACCEPTED = "data-designer.dataset.accepted"
 """Name of the event that is emitted when a dataset or version passed its gates."""
 FAILED = "data-designer.dataset.gates-failed"
@@ -28,15 +29,28 @@ FAILED = "data-designer.dataset.gates-failed"
 
 
 async def resolve_version(version: str | None) -> str | None:
-    """The version to generate; the same one even if the run starts late or is retried later."""
-    if version != SCHEDULED:
+    """The version to generate; the same one even if the run starts late or is retried later.
+
+    `scheduled:` may be followed by a format of the time, as for `strftime`.
+    """
+    name, _, form = (version or "").partition(":")
+    if name != SCHEDULED:
         return version
+    form = form or _DAY
+    if "%" not in form:
+        raise InvalidConfigError(
+            [Problem("version", f"{version!r} is the same for all times; add, for example, {_DAY}")]
+        )
+    return (await _scheduled_time()).strftime(form)
+
+
+async def _scheduled_time() -> datetime:
+    """The time for which the run is scheduled, in the time zone of the schedule."""
     context = FlowRunContext.get()
     flow_run = context.flow_run if context else None
     if flow_run is None or flow_run.expected_start_time is None:
-        return datetime.now().date().isoformat()
-    zone = await _time_zone(flow_run)
-    return flow_run.expected_start_time.astimezone(zone).date().isoformat()
+        return datetime.now().astimezone()
+    return flow_run.expected_start_time.astimezone(await _time_zone(flow_run))
 
 
 async def _time_zone(flow_run: FlowRun) -> tzinfo | None:

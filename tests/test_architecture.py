@@ -40,9 +40,9 @@ HEAVY = [
 _VERBS = """
     accept acquire add admit analyze as ask backfill bind bound build cancel check choose
     collect combine compile complete compute concatenate converse convert correct count create
-    decode describe detect digest drop dump encode ensure escape estimate evaluate exit explain
-    export extract fill find finish fit format free generate get guess hash hold import inspect
-    install is join judge lease leave lint list load locate main make map mark mask measure
+    decode deploy describe detect digest drop dump encode ensure escape estimate evaluate exit
+    explain export extract fill find finish fit format free generate get guess hash hold import
+    inspect install is join judge lease leave lint list load locate main make map mark mask measure
     merge normalize notify observe on open parse pause permute pick preview process profile
     prune publish push put quote read reap recompile record register release remove render renew
     repair replace report request require reseed reset resolve restore resume retry run sanitize say

@@ -83,3 +83,9 @@ def test_prefect_yaml_names_what_exists_and_holds_no_templates() -> None:
     nightly = next(each for each in project["deployments"] if each["name"] == "nightly")
     assert nightly["schedules"][0]["timezone"]
     assert nightly["concurrency_limit"]["collision_strategy"] == "CANCEL_NEW"
+
+
+def test_the_constraints_are_those_of_the_lock() -> None:
+    lock = (ROOT / "requirements" / "dev.lock").read_text()
+    locked = re.findall(r"^([\w.-]+==.*?) *\\$", lock, re.MULTILINE)
+    assert (ROOT / "requirements" / "constraints.txt").read_text().splitlines() == locked

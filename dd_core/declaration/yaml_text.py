@@ -90,11 +90,11 @@ def _loader() -> Any:
 
         def fetch_flow_collection_start(self, TokenClass: Any) -> None:  # noqa: N803  (PyYAML's)
             _require_depth(self, self.flow_level)
-            super().fetch_flow_collection_start(TokenClass)
+            super().fetch_flow_collection_start(TokenClass)  # pyright: ignore
 
         def add_indent(self, column: int) -> bool:
             _require_depth(self, len(self.indents))
-            return super().add_indent(column)
+            return super().add_indent(column)  # pyright: ignore
 
     _add_rules(Loader)
     Loader.add_constructor(f"{_TAG}int", _construct_integer)

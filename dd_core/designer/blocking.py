@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections.abc import Awaitable, Callable, Coroutine
+from contextvars import copy_context
 from typing import Any, TypeVar
 
 _T = TypeVar("_T")
@@ -33,7 +34,8 @@ def _in_own_thread(work: Coroutine[Any, Any, _T]) -> _T:
         except BaseException as error:
             failure.append(error)
 
-    thread = threading.Thread(target=target, name="data-designer")
+    # What the caller's context holds, such as the flow that is running, holds in the thread, too.
+    thread = threading.Thread(target=copy_context().run, args=(target,), name="data-designer")
     thread.start()
     thread.join()
     if failure:

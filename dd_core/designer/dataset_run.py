@@ -87,6 +87,8 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     produced no rows. A failed gate is a result, not an exception.
     """
     engine, directory = steps.engine, steps.directory
+    if directory.metadata.is_settled and not batches:
+        return RunResult(directory.metadata.generated_num_records, [])
     await _generate(steps, batches)
     await steps.profile()
     written = record_outcome(directory, engine)

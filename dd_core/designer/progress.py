@@ -64,9 +64,13 @@ class ProgressLog:
 
 
 def describe_waits(engine: Engine) -> list[str]:
-    """For each model whose server has asked to wait for long: until when."""
-    return [
+    """What each model that does nothing waits for: its server's Retry-After, or request slots."""
+    waits = [
         f"model {alias!r} waits until {format_time(round(time.time() + model.pause))} (Retry-After)"
         for alias, model in engine.models.items()
         if model.pause >= LONG_WAIT
+    ]
+    queues = [model.queue for model in engine.models.values()]
+    return waits + [
+        f"waiting for slots of {each.allowed_by}" for each in queues if each.is_held_back
     ]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import secrets
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -81,6 +81,9 @@ async def open_dataset(
     A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
     continued there. `flow_run` is the id of the flow run, if there is one.
 
+    If the dataset is finished and a run with these settings would change nothing, its files stay as
+    they are, and its metadata says that it is settled.
+
     Raises `DatasetInUseError` if another process generates the dataset, and `ArtifactStorageError`.
     """
     is_versioned = version is not None
@@ -108,16 +111,12 @@ async def open_dataset(
             plan = _choose_seed(unseeded, run_config, directory)
             require_room_for(directory, num_records)
             set_damaged_aside(directory)
-            _describe_run(
-                directory,
-                plan,
-                run_config,
-                num_records,
-                **hashes,
-                plan_hash=unseeded.fingerprint,
-                dataset_name=dataset_name if is_versioned else directory.path.name,
-                version=version,
-            )
+            if not _is_finished(directory, plan, run_config, num_records, expected):
+                _describe_run(
+                    directory, plan, run_config, num_records, **hashes, version=version,
+                    plan_hash=unseeded.fingerprint,
+                    dataset_name=dataset_name if is_versioned else directory.path.name,
+                )  # fmt: skip
         yield plan, directory
 
 
@@ -127,6 +126,31 @@ def _choose_seed(unseeded: Plan, run_config: RunConfig, directory: DatasetDirect
     for warning in plan.warnings:
         _logger.warning("%s", warning)
     return plan
+
+
+def _is_finished(
+    directory: DatasetDirectory,
+    plan: Plan,
+    run_config: RunConfig,
+    num_records: int,
+    expected: Mapping[str, str],
+) -> bool:
+    """Whether the dataset is what the run would make of it, down to the results of its gates."""
+    known, gates = directory.metadata, run_config.gates
+    is_judged = gates is not None or directory.version is not None
+    same = (
+        known.is_settled
+        and (known.config_hash, known.plan_hash) == (expected["config_hash"], expected["plan_hash"])
+        and (known.seed, known.target_num_records) == (plan.seed, num_records)
+        and known.generated_num_records >= num_records
+        and known.gate_settings == (gates.model_dump(mode="json") if gates is not None else None)
+        and (known.accepted or not is_judged)
+    )
+    if not same or directory.lost:
+        return False
+    return not any(
+        each.damage for each in directory.inspect_all(*directory.list_folders()).values()
+    )
 
 
 def _describe_run(

@@ -68,6 +68,7 @@ def evaluate_gates(
         profile=_profile(directory, plan),
         compared_with=before.version if before is not None else None,
         gates={each.gate: each.model_dump(mode="json", exclude={"gate"}) for each in results},
+        gate_settings=gates.model_dump(mode="json") if gates is not None else None,
         accepted=all(each.passed for each in results),
     )
     return results

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+import time
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -17,6 +19,7 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from dd_core.dataset.config import DataDesignerConfig
 from dd_core.designer.progress import describe_waits
 
 from ..limits.tag_limits import make_tag
@@ -28,20 +31,20 @@ if TYPE_CHECKING:
 
 
 _REFRESH_SECONDS = 3.0
+_SECONDS_BETWEEN_LOGS = 60.0
 
 
-async def tag_run(session: DatasetRun, dataset: str) -> None:
-    """Tag the run with its dataset and its models, so that it can be found by them."""
-    run_id = UUID(session.flow_run_id)
-    aliases = {
-        alias
-        for planned in session.engine.plan.columns.values()
-        for alias in planned.column.get_model_aliases()
-    }
+DATASET_TAG = "data-designer"
+"""The tag of all dataset runs, whatever the name of their flow."""
+
+
+async def tag_run(flow_run: UUID, dataset: str, config: DataDesignerConfig) -> None:
+    """Tag a run as one of this dataset and of its models, so that it can be found by them."""
+    aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
     async with get_client() as client:
-        existing = (await client.read_flow_run(run_id)).tags
-        tags = [*dict.fromkeys([*existing, dataset, *map(make_tag, sorted(aliases))])]
-        await client.update_flow_run(run_id, tags=tags)
+        existing = (await client.read_flow_run(flow_run)).tags
+        own = [DATASET_TAG, dataset, *map(make_tag, sorted(aliases))]
+        await client.update_flow_run(flow_run, tags=[*dict.fromkeys([*existing, *own])])
 
 
 @asynccontextmanager
@@ -66,6 +69,7 @@ class _ProgressArtifacts:
         self._dataset = dataset
         self._columns: list[dict[str, Any]] = []
         self._waits: list[str] = []
+        self._waits_logged_at = -math.inf
 
     async def create(self) -> None:
         self._progress = await acreate_progress_artifact(
@@ -86,6 +90,7 @@ class _ProgressArtifacts:
     async def update(self) -> None:
         rows = count_cells(self._session)
         waits = describe_waits(self._session.engine)
+        self._log_waits(waits)
         if rows == self._columns and waits == self._waits:
             return
         session = self._session
@@ -103,6 +108,15 @@ class _ProgressArtifacts:
             self._columns, self._waits = rows, waits
         except Exception as error:  # the run does not depend on its artifacts
             get_run_logger().debug("the artifacts could not be updated: %s", error)
+
+    def _log_waits(self, waits: list[str]) -> None:
+        """Log what the run waits for when it begins to wait, and then every minute."""
+        now = time.monotonic()
+        if waits and now - self._waits_logged_at > _SECONDS_BETWEEN_LOGS:
+            get_run_logger().warning("%s", "; ".join(waits))
+            self._waits_logged_at = now
+        elif not waits:
+            self._waits_logged_at = -math.inf
 
 
 async def _set_state_message(client: PrefectClient, run_id: UUID, message: str) -> None:
@@ -145,12 +159,12 @@ def format_progress(session: DatasetRun) -> str:
         f"{usage.requests:,} requests",
         f"{format_duration(seconds)} so far",
     ]
-    if 0 < fraction < 1:
+    waits = describe_waits(session.engine)
+    if 0 < fraction < 1 and not waits:
         facts.append(f"about {format_duration(seconds * (1 - fraction) / fraction)} left")
     if cost := format_cost(session):
         facts.append(cost)
-    facts += describe_waits(session.engine)
-    return ", ".join(facts)
+    return ", ".join([*facts, *waits])
 
 
 def format_cost(session: DatasetRun) -> str:

@@ -39,6 +39,46 @@ class RunSummary(BaseModel):
     seed: int
 
 
+def summarize(session: DatasetRun, written: int, requested: int) -> RunSummary:
+    """What a run came to; `written` is the number of rows that were generated and kept."""
+    usage = session.usage()
+    return summarize_unchanged(session.directory, requested).model_copy(
+        update={
+            "rows_written": written,
+            "rows_dropped": session.dropped_count,
+            "requests": usage.requests,
+            "input_tokens": usage.input_tokens,
+            "output_tokens": usage.output_tokens,
+            "seconds": round(session.seconds, 3),
+            "seed": session.engine.plan.seed,
+        }
+    )
+
+
+def summarize_unchanged(directory: DatasetDirectory, requested: int) -> RunSummary:
+    """The result of a run that left the dataset as it was."""
+    known = directory.metadata
+    return RunSummary(
+        path=str(directory.path),
+        rows_asked=requested,
+        rows_written=known.generated_num_records,
+        rows_in_dataset=known.actual_num_records or 0,
+        rows_dropped=0,
+        requests=0,
+        input_tokens=0,
+        output_tokens=0,
+        dollars=_total_cost(known.dollars),
+        seconds=0.0,
+        seed=known.seed or 0,
+    )
+
+
+def _total_cost(costs: dict[str, float | None]) -> float | None:
+    """The sum of the costs; None if one of them is unknown."""
+    known = [cost for cost in costs.values() if cost is not None]
+    return sum(known) if len(known) == len(costs) else None
+
+
 async def show_preview(session: DatasetRun, dataset: str) -> None:
     """Create the artifact with the first rows as soon as there are any."""
     if session.preview and not session.is_preview_shown:

@@ -1,6 +1,7 @@
 """Prefect block types for what configurations should not contain: keys and storage credentials.
 
-`prefect block register -m flows` registers both types on a server.
+A server in whose environment the package is installed registers both types when it starts. On
+other servers, `prefect block register -m prefect_data_designer` does.
 """
 
 from __future__ import annotations
@@ -42,6 +43,13 @@ class DataDesignerProvider(Block):
 
     _block_type_name = "Data Designer Provider"
     _block_type_slug = "data-designer-provider"
+    _code_example = """
+        ```python
+        from prefect_data_designer import generate_dataset
+
+        await generate_dataset("reviews.yaml", model_providers=["block:my-provider"])
+        ```
+    """
 
     endpoint: str = Field(description="Base URL, for example https://api.openai.com/v1.")
     provider_type: str = Field(default="openai", description="Wire format: openai or anthropic.")
@@ -94,6 +102,13 @@ class DatasetStorage(Block):
 
     _block_type_name = "Data Designer Storage"
     _block_type_slug = "data-designer-storage"
+    _code_example = """
+        ```python
+        from prefect_data_designer import generate_dataset
+
+        await generate_dataset("reviews.yaml", artifact_path="block:my-storage")
+        ```
+    """
 
     url: str = Field(description="Address, for example s3://bucket/datasets, or an absolute path.")
     options: SecretDict = Field(

@@ -13,6 +13,7 @@ from .backfill import backfill
 from .boundary import BoundaryGroup
 from .cache import cache
 from .datasets import export, push, report
+from .deploy import deploy
 from .limits import limits
 from .local import local
 from .options import (
@@ -301,5 +302,5 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     click.echo("All models answered.")
 
 
-for _command in (backfill, report, export, push, verify, resume, cache, limits, local):
+for _command in (backfill, deploy, report, export, push, verify, resume, cache, limits, local):
     cli.add_command(_command)

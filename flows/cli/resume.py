@@ -34,6 +34,8 @@ def resume(run_ids: tuple[UUID, ...], resume_all: bool) -> None:
 async def _resume(run_ids: tuple[UUID, ...], resume_all: bool) -> int:
     from prefect.client.orchestration import get_client
 
+    from dd_core.errors import DataDesignerError
+
     async with get_client() as client:
         interrupted = [] if run_ids else await find_interrupted_runs(client)
         if not (run_ids or resume_all):
@@ -41,7 +43,14 @@ async def _resume(run_ids: tuple[UUID, ...], resume_all: bool) -> int:
             return 0
         missing = 0
         for run_id in run_ids or [run.id for run in interrupted]:
-            summary = await resume_run(client, run_id)
+            try:
+                summary = await resume_run(client, run_id)
+            except DataDesignerError as error:
+                if len(run_ids) == 1:
+                    raise
+                click.echo(f"{run_id}: {error}", err=True)
+                missing += 1
+                continue
             if summary is None:
                 click.echo(f"{run_id}: was rescheduled on its work pool")
             else:
@@ -52,7 +61,8 @@ async def _resume(run_ids: tuple[UUID, ...], resume_all: bool) -> int:
 
 def _list_runs(runs: list[FlowRun]) -> None:
     for run in runs:
-        reason = run.state_name if run.state_name == "Crashed" else "its process has ended"
+        is_final = run.state is not None and run.state.is_final()
+        reason = run.state_name if is_final else f"{run.state_name}, but its process has ended"
         click.echo(f"{run.id}  {run.name}: {reason}")
     if runs:
         click.echo("Resume them with `ddflows resume RUN_ID` or `ddflows resume --all`.")
@@ -61,33 +71,63 @@ def _list_runs(runs: list[FlowRun]) -> None:
 
 
 async def find_interrupted_runs(client: PrefectClient) -> list[FlowRun]:
-    """Dataset runs that crashed or whose process on this machine has ended, latest first."""
+    """The latest run of each dataset or version that was interrupted, latest first.
+
+    These are runs that crashed, timed out or were cancelled, and runs whose process on this machine
+    has ended. The name of their flow does not matter. A run that was followed by another one of the
+    same dataset is not listed.
+    """
+    latest: dict[tuple[str, ...], FlowRun] = {}
+    for run in await _list_dataset_runs(client):
+        latest.setdefault(_key(run), run)
+    return [run for run in latest.values() if _is_interrupted(run)]
+
+
+async def _list_dataset_runs(client: PrefectClient) -> list[FlowRun]:
+    """The latest dataset runs, latest first: runs with our tag or of a flow with our name."""
     from prefect.client.schemas.filters import (
         FlowFilter,
         FlowFilterName,
         FlowRunFilter,
-        FlowRunFilterState,
-        FlowRunFilterStateType,
+        FlowRunFilterTags,
     )
-    from prefect.client.schemas.objects import StateType
     from prefect.client.schemas.sorting import FlowRunSort
 
+    from ..artifacts.progress import DATASET_TAG
+
+    filters: list[dict[str, Any]] = [
+        {"flow_run_filter": FlowRunFilter(tags=FlowRunFilterTags(all_=[DATASET_TAG]))},
+        {"flow_filter": FlowFilter(name=FlowFilterName(any_=["generate-dataset"]))},
+    ]
+    found: dict[UUID, FlowRun] = {}
+    for each in filters:
+        runs: list[FlowRun] = await client.read_flow_runs(
+            **each, sort=FlowRunSort.START_TIME_DESC, limit=_PAGE
+        )
+        found |= {run.id: run for run in runs}
+    started = [(run.start_time, run) for run in found.values() if run.start_time is not None]
+    return [run for _, run in sorted(started, key=lambda each: each[0], reverse=True)]
+
+
+def _key(run: FlowRun) -> tuple[str, ...]:
+    """What tells a dataset or version from others."""
+    given = run.parameters
+    names = [str(given.get(name)) for name in ("dataset_name", "artifact_path", "version")]
+    if names[-1].partition(":")[0] == "scheduled":
+        names.append(str(run.expected_start_time))
+    return (*names, str(run.deployment_id))
+
+
+def _is_interrupted(run: FlowRun) -> bool:
     from ..limits.tag_limits import Holder
     from ..process.liveness import process_is_dead
 
-    types = [StateType.CRASHED, StateType.RUNNING, StateType.PAUSED, StateType.CANCELLING]
-    states = FlowRunFilterState(type=FlowRunFilterStateType(any_=types))
-    runs: list[FlowRun] = await client.read_flow_runs(
-        flow_filter=FlowFilter(name=FlowFilterName(any_=["generate-dataset"])),
-        flow_run_filter=FlowRunFilter(state=states),
-        sort=FlowRunSort.START_TIME_DESC,
-        limit=_PAGE,
-    )
-    return [
-        run
-        for run in runs
-        if run.state_type is StateType.CRASHED or process_is_dead(Holder.of(run.id).key)
-    ]
+    state = run.state
+    if state is None:
+        return False
+    if state.is_final():
+        return state.is_crashed() or state.is_cancelled() or state.name == "TimedOut"
+    return process_is_dead(Holder.of(run.id).key)
 
 
 async def resume_run(client: PrefectClient, run_id: UUID) -> Any:
@@ -114,10 +154,18 @@ async def resume_run(client: PrefectClient, run_id: UUID) -> Any:
         raise DataDesignerGenerationError(
             f"{run.name} ended in the state {run.state.name!r}: {run.state.message}"
         )
+    from ..dataset import generate_dataset
+
+    if run.deployment_id is None:
+        flow_name = (await client.read_flow(run.flow_id)).name
+        if flow_name != generate_dataset.name:
+            raise DataDesignerGenerationError(
+                f"{run.name} is a run of the flow {flow_name!r} without a deployment, so its code "
+                "is not known here; start it again from your code with resume='if_possible'"
+            )
     await client.set_flow_run_state(run.id, Scheduled(), force=True)
     if run.deployment_id is not None:
         return None
-    from ..dataset import generate_dataset
 
     run = await client.read_flow_run(run.id)
     flow: Any = generate_dataset

@@ -23,7 +23,7 @@ from .leases import (
     release,
     renew,
 )
-from .tag_limits import AliasLimit, Holder
+from .tag_limits import AliasLimit, Holder, make_tag
 
 _logger = logging.getLogger(__name__)
 
@@ -79,9 +79,27 @@ class AliasLeases:
         """Whether the run holds fewer slots than it could use and than its fair share."""
         return self.held < min(self._target(), self._limit.fair_share(self._holder, _turn()))
 
+    @property
+    def last_limit(self) -> int:
+        """The limit when it was last read; before that, the one that the model asks for."""
+        known = self._limit.limit
+        return self._queue.max_parallel_requests if known is None else known
+
+    @property
+    def waiting_lease(self) -> Lease | None:
+        """The lease by which this run shows that it waits for slots."""
+        return self._waiting_lease
+
     def all_leases(self) -> list[Lease]:
-        """All leases that have to be renewed and released."""
+        """All leases that have to be renewed."""
         return [*self._blocks, *([self._waiting_lease] if self._waiting_lease else [])]
+
+    def forget_blocks(self) -> None:
+        """Start again without slots, because somebody has deleted the limit that they were of."""
+        for block in self._blocks:
+            del self._renewed_at[block.id]
+        self._blocks = []
+        self._queue.allow(0)
 
     def enable_rate_limit(self) -> None:
         """Acquire permits from now on, because the workspace limits the requests per minute."""
@@ -93,6 +111,7 @@ class AliasLeases:
         The count is wrong if Prefect rejects leases for a long time although slots are free.
         """
         self._limit = limit
+        self._queue.allowed_by = f"{make_tag(self.model.alias)} (limit {limit.limit})"
         if self._follows_limit is None and limit.limit is not None:
             self._follows_limit = self._queue.max_parallel_requests >= limit.limit
         is_rejected_with_free_slots = (
@@ -177,8 +196,11 @@ class AliasLeases:
         """Release surplus blocks; returns the number of slots that requests may use.
 
         A block is released when the requests in flight fit into the other blocks. Until then its
-        slots are not given to new requests.
+        slots are not given to new requests. While the limit is 0, no block is released: to count
+        for how long slots were held, Prefect's server divides by the limit.
         """
+        if self._limit.limit == 0:
+            return 0
         kept = 0
         surplus: list[Lease] = []
         for block in sorted(self._blocks, key=lambda each: -each.slots):
@@ -189,15 +211,12 @@ class AliasLeases:
         self._queue.allow(kept)
         for block in surplus:
             if self.held - block.slots >= self._queue.in_flight:
+                await release(client, block)
                 self._blocks.remove(block)
-                await self._release(client, block)
+                del self._renewed_at[block.id]
             else:
                 self.pause = MIN_PAUSE_SECONDS
         return kept
-
-    async def _release(self, client: PrefectClient, block: Lease) -> None:
-        self._renewed_at.pop(block.id, None)
-        await release(client, block)
 
     async def _renew(self, client: PrefectClient, now: float) -> None:
         for block in self.all_leases():

@@ -125,19 +125,19 @@ class LeaseKeeper:
         await asyncio.sleep(random.uniform(MIN_PAUSE_SECONDS, 4 * MIN_PAUSE_SECONDS))
 
     async def _refresh(self, client: PrefectClient) -> None:
-        """Read the limits from Prefect; the first time, also create missing ones."""
+        """Read the limits from Prefect, and create missing ones."""
         is_first = self._refreshed_at == -math.inf
         limits = parse_limits(await read_limits(client), self.aliases)
-        for alias, leases in self.aliases.items():
-            if is_first and limits[alias].limit is None:
-                maximum = leases.model.queue.max_parallel_requests
-                await create_limit(client, make_tag(alias), maximum)
+        missing = [alias for alias in self.aliases if limits[alias].limit is None]
+        for alias in missing:
+            await self._create_limit(client, alias, was_deleted=not is_first)
         if is_first or any(leases.is_short for leases in self.aliases.values()):
             # This process has not leased anything at first. If Prefect shows slots of this run,
             # they belong to an earlier process of the run, which died.
             await free_dead(client, limits, self._holder if is_first else None)
-        if is_first:
+        if is_first or missing:
             limits = parse_limits(await read_limits(client), self.aliases)
+        if is_first:
             for alias in await read_rates(client, self.aliases):
                 self.aliases[alias].enable_rate_limit()
         runs = 0
@@ -148,8 +148,21 @@ class LeaseKeeper:
         self._refresh_seconds = min(_MAX_REFRESH_SECONDS, _REFRESH_SECONDS + runs / 20)
         self._refreshed_at = time.monotonic()
 
+    async def _create_limit(self, client: PrefectClient, alias: str, *, was_deleted: bool) -> None:
+        """Create a missing limit. Without it, every run would send as many requests as it likes."""
+        leases, tag = self.aliases[alias], make_tag(alias)
+        if was_deleted:
+            leases.forget_blocks()
+            _logger.warning(
+                "the limit %r was deleted while runs use it; it is created again with %d slots",
+                tag,
+                leases.last_limit,
+            )
+        await create_limit(client, tag, leases.last_limit)
+
     async def _release_all(self, client: PrefectClient) -> None:
-        leased = [block for leases in self.aliases.values() for block in leases.all_leases()]
+        waiting = [leases.waiting_lease for leases in self.aliases.values()]
+        leased = [each for each in waiting if each is not None]
         attempts = retry_async(
             (httpx.HTTPError, OSError), attempts=4, first_wait=0.1, longest_wait=1.0
         )
@@ -159,7 +172,7 @@ class LeaseKeeper:
                     while leased:
                         await release(client, leased[-1])
                         leased.pop()
-                    # A request for a lease may have been cancelled before its response arrived.
-                    # Only the server knows such a lease.
+                    # The server knows all slots of this run, also those of a request for a lease
+                    # that was cancelled before its response arrived.
                     found = parse_limits(await read_limits(client), self.aliases)
                     await free_all(client, found, self._holder)

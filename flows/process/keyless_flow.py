@@ -29,7 +29,12 @@ class KeylessFlow(Flow[_P, _R]):
         )
 
     def with_options(self, **options: Any) -> KeylessFlow[_P, _R]:  # pyright: ignore
-        """The flow with other options; Prefect's own method returns a plain flow."""
+        """The flow with other options; hooks for cancellation are added to those that it has.
+
+        Prefect's own method returns a plain flow, and replaces the hooks that stop batches.
+        """
+        if (hooks := options.get("on_cancellation")) is not None:
+            options["on_cancellation"] = [*self.on_cancellation_hooks, *hooks]
         made: KeylessFlow[_P, _R] = cast("Any", KeylessFlow).__new__(KeylessFlow)
         made.__dict__.update(super().with_options(**options).__dict__)
         return made

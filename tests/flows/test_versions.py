@@ -147,6 +147,24 @@ async def again(flow_run: FlowRun) -> FlowRun:
         return await client.read_flow_run(flow_run.id)
 
 
+async def test_a_night_that_is_complete_is_left_alone(tmp_path: Path) -> None:
+    async def run(gates: dd.Gates) -> Any:
+        return await generate_dataset(**given(tmp_path, "1", gates), return_state=True)
+
+    def files() -> dict[Path, tuple[int, bytes]]:
+        found = [path for path in tmp_path.rglob("*") if path.is_file()]
+        return {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in found}
+
+    summary = await (await run(LAX)).aresult()
+    before = files()
+    again = await run(LAX)
+    assert (again.is_completed(), again.name) == (True, "Nothing to do")
+    assert files() == before
+    assert (await again.aresult()).rows_written == summary.rows_written
+    assert len(await events_of(tmp_path / "own", LAX, LAX)) == 2
+    assert (await run(STRICT)).is_failed(), "other gates are evaluated"
+
+
 async def test_a_night_has_the_date_it_was_scheduled_for_also_when_it_is_retried(
     tmp_path: Path, bench_server: ServerFactory
 ) -> None:

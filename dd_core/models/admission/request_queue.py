@@ -95,6 +95,8 @@ class RequestQueue:
         self.in_flight = 0
         self.allowed = max_parallel_requests
         """Requests that may be in flight now."""
+        self.allowed_by = ""
+        """What sets `allowed`, for people who wonder what a run waits for."""
         self.permits = math.inf
         """Requests that may be started, if somebody outside counts them."""
         self.on_shortage: Callable[[], None] | None = None
@@ -121,6 +123,11 @@ class RequestQueue:
         """Requests that would be in flight now if nothing limited them."""
         startable = min(self._ready.count, self._cell_limit.maximum)
         return self.in_flight + len(self._returning) + startable
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether no request is in flight only because none is allowed."""
+        return self.allowed == 0 == self.in_flight and self.demand > 0
 
     def allow(self, requests: int) -> None:
         """Set the number of requests that may be in flight, even above the configured maximum."""

@@ -106,6 +106,8 @@ class DatasetMetadata(BaseModel):
     accepted: bool | None = None
     """Whether the dataset passed its gates; None if they have not been evaluated."""
     gates: dict[str, dict[str, Any]] = Field(default_factory=dict)
+    gate_settings: dict[str, Any] | None = None
+    """The settings that `gates` holds the results of."""
     profile: dict[str, dict[str, Any]] = Field(default_factory=dict)
     compared_with: str | None = None
     """The version that drift was measured against."""

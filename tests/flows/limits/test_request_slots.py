@@ -16,7 +16,7 @@ from click.testing import CliRunner
 from prefect import flow, get_client, task
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import GlobalConcurrencyLimitUpdate
-from prefect.client.schemas.filters import TaskRunFilter
+from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterTags, TaskRunFilter
 from prefect.settings import PREFECT_HOME
 
 import dd_core.config as dd
@@ -63,6 +63,10 @@ async def _state(client: PrefectClient, alias: str) -> AliasLimit:
 
 async def _taken(client: PrefectClient, alias: str) -> int:
     return (await client.read_global_concurrency_limit_by_name(f"tag:model:{alias}")).active_slots
+
+
+def tagged_with(tag: str) -> FlowRunFilter:
+    return FlowRunFilter(tags=FlowRunFilterTags(all_=[tag]))
 
 
 async def _until(holds: Callable[[], Awaitable[bool]], seconds: float = 300.0) -> None:
@@ -194,16 +198,65 @@ async def test_a_limit_that_is_changed_takes_effect_on_a_run_at_work(
         stats = await asyncio.to_thread(server.stats)
         return bool(stats[name] == count)
 
+    async def is_said(words: str) -> bool:
+        [run] = await client.read_flow_runs(flow_run_filter=tagged_with(make_tag(alias)))
+        return run.state is not None and words in (run.state.message or "")
+
     await _until(lambda: shows("max_in_flight", 4))
     await set_limit(client, alias, 10)
     await _until(lambda: shows("max_in_flight", 10))
     await set_limit(client, alias, 0)
     await _until(lambda: shows("in_flight", 0))
     assert not running.done()
+    await _until(lambda: is_said(f"waiting for slots of model:{alias} (limit 0)"))
+    held = await _state(client, alias)
+    assert held.live > 0, "the server cannot release slots of a limit of 0"
     await asyncio.to_thread(server.settings, latency=0.0)  # what is left need not take long
     await set_limit(client, alias, 12)
     await running
     assert server.stats()["max_in_flight"] <= 12
+    assert await _taken(client, alias) == 0
+
+
+async def test_a_run_that_is_cancelled_in_a_pause_gives_its_slots_back(
+    tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
+) -> None:
+    alias, server = _alias(), bench_server(latency=0.1)
+    running = asyncio.create_task(_run(_named(alias, server.url, 1, parallel=4), tmp_path, 2000))
+
+    async def holds(at_least: int) -> bool:
+        return (await _state(client, alias)).live >= at_least
+
+    async def is_idle() -> bool:
+        return bool((await asyncio.to_thread(server.stats))["in_flight"] == 0)
+
+    await _until(lambda: holds(4))
+    await set_limit(client, alias, 0)
+    await _until(is_idle)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert await _taken(client, alias) == 0
+
+
+async def test_a_limit_that_is_deleted_comes_back(
+    tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
+) -> None:
+    alias, server = _alias(), bench_server(latency=0.1)
+    running = asyncio.create_task(_run(_named(alias, server.url, 1, parallel=4), tmp_path, 1000))
+
+    async def is_limited() -> bool:
+        return (await _state(client, alias)).limit == 4
+
+    async def holds_all() -> bool:
+        return (await _state(client, alias)).live == 4
+
+    await _until(holds_all)
+    await client.delete_concurrency_limit_by_tag(make_tag(alias))
+    await _until(is_limited)
+    await _until(holds_all)
+    await asyncio.to_thread(server.settings, latency=0.0)
+    await running
+    assert await _taken(client, alias) == 0
 
 
 async def test_slots_of_runs_that_have_ended_are_freed_when_a_run_starts(

@@ -13,7 +13,7 @@ import cloudpickle
 import pytest
 from prefect import Flow, Task, get_client
 
-from flows import batch, dataset, tasks
+from flows import batch, dataset, entry, tasks
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.flows.workers import environment
@@ -33,7 +33,7 @@ generate_dataset.with_options(name="served").serve(name="here")
 """
 PUBLIC: list[Any] = [
     found
-    for module in (dataset, batch, tasks)
+    for module in (dataset, batch, entry, tasks)
     for found in vars(module).values()
     if isinstance(found, Flow | Task) and found.__module__ == module.__name__
 ]

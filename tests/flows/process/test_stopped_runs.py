@@ -89,6 +89,28 @@ async def test_a_stopped_run_ends_and_repeats_only_what_was_in_flight(
     assert max(repeated, default=1) <= 2
 
 
+async def test_a_run_that_times_out_ends_its_batches_and_is_found_by_any_name(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    server = bench_server(latency=0.3)
+    given = {"num_records": 300, "dataset_name": "late", "artifact_path": str(tmp_path)}
+    config = chain(server.url, 1, parallel=1).build()
+    own = generate_dataset.with_options(name="own-name", timeout_seconds=15)
+    state = await own(config, **given, return_state=True)
+    assert state.name == "TimedOut"
+    async with get_client() as client:
+        named = FlowRunFilter(name=FlowRunFilterName(like_="late["))
+        batches = await client.read_flow_runs(flow_run_filter=named)
+        assert [run.name for run in batches if run.state is None or not run.state.is_final()] == []
+        [run] = [run for run in await find_interrupted_runs(client) if run.name.startswith("late ")]
+        with pytest.raises(DataDesignerGenerationError, match="a run of the flow 'own-name'"):
+            await resume_run(client, run.id)
+        await asyncio.to_thread(server.settings, latency=0.0)
+        summary = await generate_dataset(config, **given, resume=dd.ResumeMode.ALWAYS)
+        assert summary.rows_written == 300
+        assert [run for run in await find_interrupted_runs(client) if "late" in run.name] == []
+
+
 @pytest.mark.parametrize("answer", [True, False])
 async def test_a_person_sees_ten_rows_before_the_rest_is_generated(
     tmp_path: Path, bench_server: ServerFactory, answer: bool
