@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 
 import pandas as pd
@@ -268,11 +270,15 @@ async def test_processors_and_profilers_are_tasks_at_the_end(
     (profile,) = DataDesigner(tmp_path).open("end").load_analysis().column_profiles or []
     assert sum(profile.scores[0].counts.values()) == len(frame)
     assert profile.scores[0].summary
+    expected, found = {"process-dataset", "profile-dataset"}, set[str]()
+    of_run = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
+    deadline = time.monotonic() + 120
     async with get_client() as client:
-        runs = await client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
-        )
-    assert {"process-dataset", "profile-dataset"} <= {run.name.rsplit("-", 1)[0] for run in runs}
+        while not expected <= found:  # the server records task runs a moment later
+            assert time.monotonic() < deadline, found
+            await asyncio.sleep(0.2)
+            runs = await client.read_task_runs(flow_run_filter=of_run)
+            found = {run.name.rsplit("-", 1)[0] for run in runs}
 
 
 def test_the_parameters_are_a_form_with_every_kind() -> None:
