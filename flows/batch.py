@@ -18,6 +18,7 @@ from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
 
+from .artifacts.labels import untag_tasks
 from .cache.keys import make_column_keys, make_part_key
 from .cache.results import ExplicitKey, ResultMetadataStorage, get_result_storage, require_results
 from .distributed.worker import remote_batch
@@ -71,7 +72,8 @@ async def generate_batch(
             session = get_current_run()
             session.batch_started(index)
             async with pause_with_dataset():
-                return await _generate(session, batch, dataset)
+                with untag_tasks(dataset):
+                    return await _generate(session, batch, dataset)
         async with remote_batch(folder, batch, attempt) as session:
             return await _generate(session, batch, dataset)
 

@@ -26,9 +26,10 @@ from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location, list_paths
 
 from .approval import put_preview_first, require_approvable, require_approval
+from .artifacts.labels import RUN_NAME, label_run, tag_batch
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
-from .artifacts.progress import publish_progress, tag_run
+from .artifacts.progress import publish_progress
 from .artifacts.summary import (
     RunSummary,
     explain_missing_rows,
@@ -51,7 +52,7 @@ from .versions import accept_or_fail, resolve_version
 
 @keyless_flow(
     name="generate-dataset",
-    flow_run_name="{dataset_name} ({num_records} rows)",
+    flow_run_name=RUN_NAME,
     persist_result=True,
     result_serializer="json",
     on_cancellation=[cancel_batches],
@@ -106,14 +107,19 @@ async def generate_dataset(
         require_references(model_providers or [])
         providers = await load_providers(model_providers)
         storage = await resolve_location(artifact_path)
-        loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
-        await tag_run(get_run_id(), dataset_name, loaded)
+        version_name = await resolve_version(version)
+        try:
+            loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
+        except Exception:  # the run can still be found by its dataset
+            await label_run(dataset_name, num_records, version_name)
+            raise
+        await label_run(dataset_name, num_records, version_name, loaded)
         if batches_on is not None:
             await require_deployment(batches_on)
             require_no_literal_keys(loaded)
         async with _open_directory(
             loaded, providers, settings, storage.location, dataset_name,
-            num_records, resume, await resolve_version(version),
+            num_records, resume, version_name,
         ) as (plan, directory):  # fmt: skip
             if directory.metadata.is_settled:
                 return _report_nothing_to_do(directory, num_records)
@@ -259,7 +265,8 @@ async def _generate(
     async def one(batch: Batch) -> None:
         try:
             async with session.starting(batch.index):
-                returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
+                with tag_batch(dataset):
+                    returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
             # Prefect returns the stored JSON of a batch that an earlier attempt finished.
             manifest = BatchManifest.model_validate(returned)
             _verify(manifest, batch, session)

@@ -36,6 +36,10 @@ from .process.sigterm import cancel_on_sigterm
 from .process.suspension import exit_when_suspended
 from .process.transactions import leave_transactions
 
+DATASET_TAG = "data-designer"
+"""The tag of all dataset runs, whatever the name of their flow."""
+BATCH_TAG = "data-designer-batch"
+"""The tag of all runs of batches."""
 _MAX_DROPPED_KEPT = 1000
 _PREVIEW_ROWS = 10
 

@@ -25,12 +25,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
-from pydantic import Field, SecretStr, field_serializer, model_validator
+from pydantic import Field, model_validator
 
 from dd_core.declaration.kind import Declaration
-from dd_core.declaration.written import Address, Headers
+from dd_core.declaration.written import Address, Headers, Key
 from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
-from dd_core.models.secrets import mask_secret
 
 
 class ThrottleConfig(Declaration):
@@ -80,12 +79,8 @@ class MCPProvider(Declaration):
     """Name of the server in tool configurations."""
     endpoint: Address
     """URL of the server."""
-    api_key: SecretStr | None = None
+    api_key: Key | None = None
     """Name of the environment variable with the bearer token; default: no token."""
-
-    @field_serializer("api_key")
-    def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return mask_secret(value)
 
 
 class LocalStdioMCPProvider(Declaration):

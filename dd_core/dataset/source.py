@@ -83,7 +83,9 @@ def _read_file(path: Path) -> bytes:
     if is_folder:
         raise InvalidConfigError(f"{str(path)!r} is a folder; name a file")
     if not is_file:
-        raise MissingConfigError(f"there is no config file {mask_address(str(path))[:300]!r}")
+        raise MissingConfigError(
+            f"there is no config file {mask_address(str(path))[:300]!r}{_describe_folder(path)}"
+        )
     try:
         with path.open("rb") as file:
             content = file.read(_LARGEST_FILE + 1)
@@ -92,6 +94,14 @@ def _read_file(path: Path) -> bytes:
     if len(content) > _LARGEST_FILE:
         raise InvalidConfigError(f"{str(path)!r} is larger than {_LARGEST_FILE // 1_000_000} MB")
     return content
+
+
+def _describe_folder(path: Path) -> str:
+    """Where a relative path was looked for, which differs between a terminal and a worker."""
+    try:
+        return "" if path.is_absolute() else f" in the folder {str(Path.cwd())!r}"
+    except OSError:  # the folder has been removed
+        return ""
 
 
 def _decode(content: bytes, name: str) -> str:

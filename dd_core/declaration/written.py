@@ -1,7 +1,11 @@
-"""Fields that are written without the secrets that they may hold: addresses, headers and bodies.
+"""Fields that may hold secrets: keys, addresses, headers and bodies.
 
-They are masked in JSON, which files, Prefect and reports receive. `for_identity` turns this off for
-fingerprints, which are hashes: two keys must not count as the same value.
+They are written without their secrets to JSON, which files, Prefect and reports receive.
+`for_identity` turns this off for fingerprints, which are hashes: two keys must not count as the
+same value.
+
+Their JSON schemas refuse secrets. Prefect checks the parameters of a deployment and of its runs
+against the schema before it stores them.
 """
 
 from __future__ import annotations
@@ -9,10 +13,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import PlainSerializer, SerializationInfo
+from pydantic import Field, PlainSerializer, SecretStr, SerializationInfo
 
 from dd_core.errors import Problem
-from dd_core.redaction.rules import WRITTEN_MASK, is_masked, mask_address, mask_fields
+from dd_core.redaction.rules import (
+    ADDRESS_PATTERN,
+    REFERENCE_PATTERN,
+    SECRET_NAME_PATTERN,
+    WRITTEN_MASK,
+    is_masked,
+    mask_address,
+    mask_fields,
+    parse_key_reference,
+)
 
 for_identity = {"with_secrets": True}
 """Context for `model_dump` with which secrets are not masked."""
@@ -30,11 +43,37 @@ def _write_fields(value: dict[str, Any], info: SerializationInfo) -> dict[str, A
     return value if _is_exempt(info) else mask_fields(value)
 
 
-Address = Annotated[str, PlainSerializer(_write_address, when_used="json")]
+def _write_key(value: SecretStr) -> str:
+    return parse_key_reference(value.get_secret_value()) or str(value)
+
+
+_FIELDS_SCHEMA: dict[str, Any] = {
+    "patternProperties": {SECRET_NAME_PATTERN: {"pattern": REFERENCE_PATTERN}}
+}
+
+Key = Annotated[
+    SecretStr,
+    PlainSerializer(_write_key),
+    Field(json_schema_extra={"pattern": REFERENCE_PATTERN}),
+]
+"""An API key, or a reference to one. References are written, keys are not."""
+Address = Annotated[
+    str,
+    PlainSerializer(_write_address, when_used="json"),
+    Field(json_schema_extra={"pattern": ADDRESS_PATTERN}),
+]
 """An address, written without a user, a password or a key in its query."""
-Fields = Annotated[dict[str, Any], PlainSerializer(_write_fields, when_used="json")]
+Fields = Annotated[
+    dict[str, Any],
+    PlainSerializer(_write_fields, when_used="json"),
+    Field(json_schema_extra=_FIELDS_SCHEMA),
+]
 """Fields of a request, written without keys."""
-Headers = Annotated[dict[str, str], PlainSerializer(_write_fields, when_used="json")]
+Headers = Annotated[
+    dict[str, str],
+    PlainSerializer(_write_fields, when_used="json"),
+    Field(json_schema_extra=_FIELDS_SCHEMA),
+]
 """Headers of a request, written without keys."""
 
 

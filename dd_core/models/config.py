@@ -7,16 +7,14 @@ from typing import Any, Literal
 
 from pydantic import (
     Field,
-    SecretStr,
-    field_serializer,
     field_validator,
 )
 
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.trust import require_trust
-from dd_core.declaration.written import Address, Fields, Headers
+from dd_core.declaration.written import Address, Fields, Headers, Key
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
-from dd_core.models.secrets import BLOCK_PREFIX, mask_secret, parse_key_reference
+from dd_core.models.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 
 
@@ -68,7 +66,7 @@ class ModelProvider(Declaration):
     request; a route such as `/chat/completions` at the end is left out."""
     provider_type: str = "openai"
     """Wire format of the server: `openai` (default) or `anthropic`."""
-    api_key: SecretStr | None = None
+    api_key: Key | None = None
     """Name of the environment variable that holds the API key, or `block:<name>` for a Prefect
     Secret block. A literal key works from Python, but is masked wherever the configuration is
     written."""
@@ -100,10 +98,6 @@ class ModelProvider(Declaration):
     def names_block(self) -> bool:
         """Whether the API key is stored in a Prefect block."""
         return (self.key_reference or "").startswith(BLOCK_PREFIX)
-
-    @field_serializer("api_key")
-    def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return mask_secret(value)
 
     @field_validator("provider_type")
     @classmethod

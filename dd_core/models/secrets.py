@@ -8,15 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from pydantic import SecretStr
-
 from dd_core.errors import SecretResolutionError
 from dd_core.redaction.rules import BLOCK_PREFIX, parse_key_reference
-
-
-def mask_secret(secret: SecretStr | None) -> str | None:
-    """A secret as it may be written: keys are masked, names of variables and blocks are not."""
-    return None if secret is None else parse_key_reference(secret.get_secret_value()) or str(secret)
 
 
 class SecretResolver(Protocol):

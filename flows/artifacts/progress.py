@@ -1,4 +1,4 @@
-"""Shows the progress of a run in Prefect's UI: tags, and artifacts that are kept up to date."""
+"""Shows the progress of a run in Prefect's UI, in artifacts that are kept up to date."""
 
 from __future__ import annotations
 
@@ -19,10 +19,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from dd_core.dataset.config import DataDesignerConfig
 from dd_core.designer.progress import describe_waits
 
-from ..limits.tag_limits import make_tag
 from ..session import DatasetRun
 from .markdown import format_duration, make_artifact_key
 
@@ -32,19 +30,6 @@ if TYPE_CHECKING:
 
 _REFRESH_SECONDS = 3.0
 _SECONDS_BETWEEN_LOGS = 60.0
-
-
-DATASET_TAG = "data-designer"
-"""The tag of all dataset runs, whatever the name of their flow."""
-
-
-async def tag_run(flow_run: UUID, dataset: str, config: DataDesignerConfig) -> None:
-    """Tag a run as one of this dataset and of its models, so that it can be found by them."""
-    aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
-    async with get_client() as client:
-        existing = (await client.read_flow_run(flow_run)).tags
-        own = [DATASET_TAG, dataset, *map(make_tag, sorted(aliases))]
-        await client.update_flow_run(flow_run, tags=[*dict.fromkeys([*existing, *own])])
 
 
 @asynccontextmanager

@@ -93,7 +93,7 @@ async def _list_dataset_runs(client: PrefectClient) -> list[FlowRun]:
     )
     from prefect.client.schemas.sorting import FlowRunSort
 
-    from ..artifacts.progress import DATASET_TAG
+    from ..session import DATASET_TAG
 
     filters: list[dict[str, Any]] = [
         {"flow_run_filter": FlowRunFilter(tags=FlowRunFilterTags(all_=[DATASET_TAG]))},

@@ -10,12 +10,15 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from prefect import get_client
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     ArtifactFilter,
     ArtifactFilterKey,
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterParentFlowRunId,
 )
+from prefect.client.schemas.objects import FlowRun
 from prefect.settings import (
     PREFECT_LOCAL_STORAGE_PATH,
     get_current_settings,
@@ -38,6 +41,25 @@ pytestmark = pytest.mark.slow
 def _rows(summary: RunSummary) -> pd.DataFrame:
     parts = sorted((Path(summary.path) / "parquet-files").glob("*.parquet"))
     return pd.concat([pd.read_parquet(part) for part in parts], ignore_index=True)
+
+
+async def _collect_task_tags(client: PrefectClient, batches: list[FlowRun]) -> set[str]:
+    """The tags of all tasks of batches; each tag costs a task a request for slots."""
+    ids = FlowRunFilter(id=FlowRunFilterId(any_=[batch.id for batch in batches]))
+    tasks = await client.read_task_runs(flow_run_filter=ids)
+    return {tag for task in tasks for tag in task.tags}
+
+
+async def test_a_run_that_cannot_load_its_configuration_is_found_by_its_dataset(
+    tmp_path: Path,
+) -> None:
+    missing = tmp_path / "none.yaml"
+    state = await generate_dataset(str(missing), dataset_name="No Rows", return_state=True)
+    assert state.is_failed()
+    assert "there is no config file" in str(state.message)
+    async with get_client() as client:
+        run = await client.read_flow_run(state.state_details.flow_run_id)
+    assert sorted(run.tags) == ["No Rows", "data-designer"]
 
 
 async def test_a_run_writes_the_rows_and_says_what_it_took(
@@ -70,22 +92,29 @@ async def test_the_ui_shows_batches_columns_and_artifacts(
         dataset_name="Shown Rows",
         artifact_path=str(tmp_path),
         run_config=dd.RunConfig(buffer_size=3),
+        version="v1",
         return_state=True,
     )
     run_id = state.state_details.flow_run_id
     async with get_client() as client:
         run = await client.read_flow_run(run_id)
-        assert run.name == "Shown Rows (6 rows)"
+        assert run.name == "Shown Rows v1 (6 rows)"
+        assert sorted(run.tags) == ["Shown Rows", "data-designer", "model:m"]
         batches = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(
                 parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id])
             )
         )
         assert sorted(batch.name for batch in batches) == ["Shown Rows[0]", "Shown Rows[1]"]
+        assert {tag for batch in batches for tag in batch.tags} == {
+            "Shown Rows",
+            "data-designer-batch",
+        }
         keys = [f"shown-rows-{what}" for what in ("preview", "progress", "summary")]
         artifacts = await client.read_artifacts(
             artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=keys))
         )
+        assert await _collect_task_tags(client, batches) <= {"model:m"}
     by_key = {artifact.key: artifact for artifact in artifacts}
     assert sorted(by_key) == keys
     assert by_key["shown-rows-progress"].data == 100.0

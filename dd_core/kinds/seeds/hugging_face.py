@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import SecretStr, field_serializer, field_validator
+from pydantic import SecretStr, field_validator
 
 from dd_core.declaration.trust import require_trust
-from dd_core.declaration.written import Address
+from dd_core.declaration.written import Address, Key
 from dd_core.errors import SecretResolutionError, SeedDatasetError
 from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
 from dd_core.kinds.seeds.seed import SeedTable
-from dd_core.models.secrets import default_resolver, mask_secret
+from dd_core.models.secrets import default_resolver
 
 _HUB = "https://huggingface.co"
 
@@ -24,7 +24,7 @@ class HuggingFaceSeedSource(TextFileSource):
     path: str
     """Path of the files: `datasets/<user>/<repository>/<file>`. The file may contain `*` and `**`.
     To read a specific revision, append `@<revision>` to the repository."""
-    token: SecretStr | None = None
+    token: Key | None = None
     """Name of the environment variable with the token, for private datasets. A literal token works
     in Python, but it is masked when the configuration is saved."""
     endpoint: Address = _HUB
@@ -55,10 +55,6 @@ class HuggingFaceSeedSource(TextFileSource):
         if endpoint != _HUB:
             require_trust(f"reads the hub at {endpoint!r}")
         return endpoint
-
-    @field_serializer("token")
-    def _names_show_and_keys_do_not(self, value: SecretStr | None) -> str | None:
-        return mask_secret(value)
 
     def open(self) -> SeedTable:
         """The table of the files. A process reads them once, as long as they do not change."""

@@ -315,10 +315,13 @@ def test_a_strange_file_is_one_problem(
     assert len(caught.value.problems) == 1
 
 
-def test_what_is_not_a_file_is_said(tmp_path: Path) -> None:
+def test_what_is_not_a_file_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(InvalidConfigError, match="is a folder"):
         dd.load_config(tmp_path)
-    with pytest.raises(FileNotFoundError, match="there is no config file"):
+    with pytest.raises(FileNotFoundError, match=r"there is no config file .*none.yaml'$"):
         dd.load_config(tmp_path / "none.yaml")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError, match=f"none.yaml' in the folder '{tmp_path}'"):
+        dd.load_config("none.yaml")
     with pytest.raises(InvalidConfigError, match="not int"):
         dd.load_config(5)  # type: ignore[arg-type]

@@ -1,0 +1,58 @@
+"""The name and the tags by which a run is found in Prefect's UI."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from contextlib import contextmanager
+
+from prefect import tags
+from prefect.client.orchestration import get_client
+from prefect.context import FlowRunContext, TagsContext
+
+from dd_core.dataset.config import DataDesignerConfig
+
+from ..limits.tag_limits import make_tag
+from ..session import BATCH_TAG, DATASET_TAG
+
+RUN_NAME = "{dataset_name} ({num_records} rows)"
+"""The name that Prefect gives a dataset run when it starts."""
+
+
+async def label_run(
+    dataset: str, rows: int, version: str | None, config: DataDesignerConfig | None = None
+) -> None:
+    """Tag a dataset run with its dataset and its models, and add the version to its name.
+
+    The configuration is None if it could not be loaded.
+    """
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    flow_run = context.flow_run
+    columns = config.columns if config is not None else []
+    aliases = {alias for column in columns for alias in column.get_model_aliases()}
+    own = [DATASET_TAG, dataset, *map(make_tag, sorted(aliases))]
+    has_own_name = flow_run.name != RUN_NAME.format(dataset_name=dataset, num_records=rows)
+    name = None if has_own_name or version is None else f"{dataset} {version} ({rows} rows)"
+    async with get_client() as client:
+        existing = (await client.read_flow_run(flow_run.id)).tags
+        await client.update_flow_run(
+            flow_run.id, name=name, tags=[*dict.fromkeys([*existing, *own])]
+        )
+
+
+@contextmanager
+def tag_batch(dataset: str) -> Generator[None]:
+    """Tag a batch that is started as a subflow."""
+    with tags(BATCH_TAG, dataset):
+        yield
+
+
+@contextmanager
+def untag_tasks(dataset: str) -> Generator[None]:
+    """Run the tasks of a batch without its tags.
+
+    Prefect asks the server for slots of every tag of a task before it runs the task.
+    """
+    inherited = TagsContext.get().current_tags
+    with TagsContext(current_tags=inherited - {BATCH_TAG, dataset}):
+        yield

@@ -1,0 +1,69 @@
+"""The parameter schema, with which a Prefect server checks parameters before it stores them."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from prefect.utilities.schema_tools.validation import validate
+
+from flows import generate_dataset
+
+_URL = "https://host/v1"
+
+
+def _count_errors(**parameters: Any) -> int:
+    schema: Any = generate_dataset.parameters.model_dump_for_openapi()
+    return len(validate({"config": "reviews.yaml", **parameters}, schema))
+
+
+def _provider(**fields: Any) -> dict[str, Any]:
+    return {"model_providers": [{"name": "p", "endpoint": _URL, **fields}]}
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"api_key": "sk-proj-abcdefghijk"},
+        {"api_key": "hf_abcdefghijk"},
+        {"endpoint": "https://user:password@host/v1"},
+        {"extra_headers": {"Authorization": "Bearer abcdefghijk"}},
+        {"extra_headers": {"x-api-key": "abcdefghijk"}},
+        {"extra_body": {"api_key": "abcdefghijk"}},
+    ],
+    ids=str,
+)
+def test_keys_are_refused(fields: dict[str, Any]) -> None:
+    assert _count_errors(**_provider(**fields)) > 0
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {},
+        {"api_key": None},
+        {"api_key": "OPENAI_API_KEY"},
+        {"api_key": "block:my-key"},
+        {"endpoint": "http://localhost:8000"},
+        {"endpoint": "https://host/v1?api-version=2024-06-01"},
+        {"extra_headers": {"Idempotency-Key": "night", "X-Team": "red"}},
+        {"extra_body": {"max_tokens": 5, "api_key": "MY_API_KEY"}},
+    ],
+    ids=str,
+)
+def test_references_and_ordinary_fields_are_accepted(fields: dict[str, Any]) -> None:
+    assert _count_errors(**_provider(**fields)) == 0
+
+
+def test_a_key_in_a_configuration_is_refused() -> None:
+    column = {"name": "text", "column_type": "llm-text", "model_alias": "m", "prompt": "Hi"}
+    model = {"alias": "m", "model": "m", "base_url": _URL}
+    good = {"columns": [column], "model_configs": [model]}
+    bad = {"columns": [column], "model_configs": [{**model, "base_url": "https://me:pw@host"}]}
+    assert _count_errors(config=good) == 0
+    assert _count_errors(config=bad) > 0
+
+
+@pytest.mark.parametrize("rows", [0, -1, "ten"])
+def test_a_dataset_has_at_least_one_row(rows: Any) -> None:
+    assert _count_errors(num_records=rows) > 0
