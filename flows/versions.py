@@ -16,6 +16,7 @@ from dd_core.errors import GatesFailedError, InvalidConfigError, Problem
 from dd_core.quality.acceptance import GateResult, require_passed
 from dd_core.storage.directory import DatasetDirectory
 
+from .artifacts.assets import record_asset
 from .artifacts.gates import show_gates
 from .session import DatasetRun
 
@@ -82,6 +83,7 @@ async def accept_or_fail(session: DatasetRun, dataset: str, results: list[GateRe
         require_passed(directory, results)
     except GatesFailedError as error:
         return Failed(message=str(error), data=error)  # raising the error would log a traceback
+    await record_asset(dataset, directory, results)
     return None
 
 

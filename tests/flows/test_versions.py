@@ -27,6 +27,8 @@ from prefect.events.filters import EventFilter, EventNameFilter
 from prefect.events.schemas.automations import AutomationCore, EventTrigger
 from prefect.events.schemas.events import Event
 from prefect.flow_engine import run_flow
+from prefect.server.events.schemas import automations as server_automations
+from prefect.server.events.schemas.events import ReceivedEvent
 from prefect.states import Scheduled
 from prefect.utilities.callables import parameter_schema
 
@@ -131,6 +133,32 @@ async def test_prefect_is_told_of_both_outcomes(tmp_path: Path) -> None:
     assert failed.payload["reason"].startswith("topic, duplicate share: found 0.")
     roles = [related.role for related in failed.related]
     assert "flow-run" in roles
+    alert = yaml.safe_load((ROOT / "deployments" / "gates_alert.yaml").read_text())
+    assert _fires(alert, failed)
+    assert not _fires(alert, accepted)
+    page = (ROOT / "docs" / "deploying.md").read_text()
+    [consumer] = re.findall(r"```yaml\n# accepted.yaml\n(.*?)```", page, re.DOTALL)
+    consumer = yaml.safe_load(consumer.replace("dataset.reviews", "dataset.nights"))
+    assert _fires(consumer, accepted)
+    assert not _fires(consumer, failed)
+
+
+def _fires(automation: dict[str, Any], event: Event) -> bool:
+    """Whether an automation is triggered by an event, as a Prefect server decides it."""
+    trigger = server_automations.AutomationCore.model_validate(automation).trigger
+    assert isinstance(trigger, server_automations.EventTrigger)
+    return trigger.covers(ReceivedEvent.model_validate(event.model_dump()))
+
+
+async def test_an_accepted_version_is_an_asset(tmp_path: Path) -> None:
+    names = EventFilter(event=EventNameFilter(prefix=["prefect.asset.materialization"]))
+    async with get_events_subscriber(filter=names) as subscriber:
+        await generate_dataset(**given(tmp_path, "1", STRICT), return_state=True)
+        await generate_dataset(**given(tmp_path, "2", LAX), return_state=True)
+        event = await asyncio.wait_for(anext(subscriber), timeout=120)
+    assert event.resource.id == f"file://{tmp_path}/nights".replace("[", "_").replace("]", "_")
+    assert event.payload["version"] == "2", "only what was accepted counts"
+    assert event.payload["rows"] == 20
 
 
 async def scheduled_run(when: datetime, parameters: dict[str, Any]) -> FlowRun:
@@ -253,11 +281,12 @@ def test_the_nightly_deployment_is_valid(monkeypatch: pytest.MonkeyPatch) -> Non
     check_plan(config, Providers(), settings, rows, has_versions=True)
 
 
-def test_the_alert_waits_for_our_event() -> None:
-    written = yaml.safe_load((ROOT / "deployments" / "gates_alert.yaml").read_text())
+@pytest.mark.parametrize("name", ["gates_alert", "crashed_runs"])
+def test_the_automations_are_valid(name: str) -> None:
+    written = yaml.safe_load((ROOT / "deployments" / f"{name}.yaml").read_text())
     trigger = AutomationCore.model_validate(written).trigger
     assert isinstance(trigger, EventTrigger)
-    assert trigger.expect == {FAILED}
+    assert name != "gates_alert" or trigger.expect == {FAILED}
 
 
 def test_what_the_docs_show_runs(
