@@ -9,11 +9,14 @@ from pydantic import BaseModel
 
 from dd_core.models.usage import compute_cost, describe_rejected
 from dd_core.storage.directory import DatasetDirectory
+from dd_core.storage.versions import Versions
 
 from ..session import DatasetRun
 from .markdown import escape, format_cell, format_table, make_artifact_key
 
 _MAX_FAILURES = 10
+_MAX_RUNS = 5
+_RUN_PAGE = "/runs/flow-run/"
 
 
 class RunSummary(BaseModel):
@@ -123,6 +126,7 @@ def _facts(session: DatasetRun, dataset: str, summary: RunSummary) -> dict[str, 
         **list_processed_rows(session.directory),
         "dropped in this run": f"{summary.rows_dropped:,}",
         "path": f"`{summary.path}`",
+        **_list_related_runs(session),
         "requests": f"{summary.requests:,}",
         "tokens": f"{summary.input_tokens:,} in, {summary.output_tokens:,} out",
         "dollars": "unknown" if summary.dollars is None else f"{summary.dollars:,.4f}",
@@ -131,6 +135,23 @@ def _facts(session: DatasetRun, dataset: str, summary: RunSummary) -> dict[str, 
         "seed": str(summary.seed),
         "see also": _format_links(session, dataset),
     }
+
+
+def _list_related_runs(session: DatasetRun) -> dict[str, str]:
+    """The version, and links to earlier runs of the dataset and of the version before."""
+    directory = session.directory
+    earlier = [run for run in directory.metadata.flow_runs if run != session.flow_run_id]
+    facts: dict[str, str] = {}
+    if directory.version is not None:
+        facts["version"] = escape(directory.version)
+        before = Versions.around(directory).before(directory.version)
+        if before is not None and before.version is not None and before.metadata.flow_runs:
+            run = [*before.metadata.flow_runs][-1]
+            facts["version before"] = f"[{escape(before.version)}]({_RUN_PAGE}{run})"
+    if earlier:
+        links = [f"[{run[:8]}]({_RUN_PAGE}{run})" for run in earlier[-_MAX_RUNS:]]
+        facts["earlier runs"] = ", ".join(links)
+    return facts
 
 
 def _format_rate(session: DatasetRun, tokens: int) -> str:
