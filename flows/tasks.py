@@ -25,7 +25,7 @@ from .session import DatasetRun
 
 RETRIES = 3
 """Retries of a column's cells that failed for a reason that may pass."""
-_RETRY_DELAYS_SECONDS = [5.0, 20.0, 60.0]
+_RETRY_DELAY_SECONDS = 20.0  # Prefect's UI shows a list of delays as NaN
 _RETRY_JITTER = 0.5
 
 
@@ -52,7 +52,7 @@ def _tag_with_models(task_run: TaskRun, state: ColumnState) -> None:
     result_serializer="parquet",
     cache_policy=ExplicitKey(),
     retries=RETRIES,
-    retry_delay_seconds=_RETRY_DELAYS_SECONDS,
+    retry_delay_seconds=_RETRY_DELAY_SECONDS,
     retry_jitter_factor=_RETRY_JITTER,
     retry_condition_fn=_is_retryable,
 )

@@ -23,6 +23,7 @@ PAGES = [
     "docs/many-machines",
     "docs/nightly",
     "docs/limits",
+    "docs/ui",
     "docs/cache",
     "docs/results",
     "docs/storage",
@@ -53,7 +54,7 @@ REPLACED = [
 ]
 OWN_FILES = {"run.yaml": "gates: {min_rows: 4}"}
 """Files whose content would be too much for a test."""
-BEGIN = """set -euo pipefail
+BEGIN = """set -euo pipefail; PS4='+$SECONDS '
 trap 'kill -KILL $(jobs -p)' EXIT
 await_server() { until curl -sf "http://127.0.0.1:$PORT/api/health" > health; do sleep 0.2; done; }
 """

@@ -220,7 +220,7 @@ async def test_a_column_that_failed_for_a_while_goes_on_with_the_failed_cells(
     from flows.tasks import generate_column
 
     monkeypatch.setattr("dd_core.models.model._BACKOFF_SECONDS", 0.001)
-    monkeypatch.setattr(generate_column, "retry_delay_seconds", [0.2, 0.2, 0.2])
+    monkeypatch.setattr(generate_column, "retry_delay_seconds", 0.2)
     server = bench_server(error_rate=0.6, seed=3, record=True)
     config = chain(server.url, 1, skip_health_check=True).build()
     summary = await generate_dataset(config, num_records=30, artifact_path=str(tmp_path))

@@ -75,7 +75,7 @@ import dd_core.config as dd
 from flows import DataDesignerProvider, DatasetStorage, generate_column, generate_dataset
 
 url, key = sys.argv[1:]
-generate_column.retry_delay_seconds = [0.1] * generate_column.retries
+generate_column.retry_delay_seconds = 0.1
 
 def config(**fields):
     made = dd.DataDesignerConfigBuilder([dd.ModelConfig(alias="m", model="tiny", **fields)])

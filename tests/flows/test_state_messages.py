@@ -38,7 +38,7 @@ _INTERNAL: dict[str, Any] = {"message": "internal error"}
 
 @pytest.fixture(autouse=True)
 def _soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generate_column, "retry_delay_seconds", [0.1] * RETRIES)
+    monkeypatch.setattr(generate_column, "retry_delay_seconds", 0.1)
 
 
 async def _runs(name: str) -> tuple[list[FlowRun], list[TaskRun]]:
