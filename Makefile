@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 READY := .venv/.ready
-PYTEST := $(BIN)/python -m pytest --numprocesses 2 --dist worksteal
+PYTEST := $(BIN)/python -m pytest --dist worksteal
 
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
@@ -16,10 +16,10 @@ demo: $(READY) ## Generate 20 product reviews with a small local model
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
 
 test: test-quick ## Run all tests: the quick ones first, then the slow ones
-	$(PYTEST) -m slow
+	$(PYTEST) --numprocesses 3 -m slow  # they often wait for servers and processes
 
 test-quick: $(READY) ## Run the quick tests only (about a minute)
-	$(PYTEST) -m "not slow" --timeout 120
+	$(PYTEST) --numprocesses 2 -m "not slow" --timeout 120
 
 check: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .

@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 from prefect import task
+from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
@@ -109,7 +110,7 @@ async def write_part(key: str, run: BatchRun, session: DatasetRun) -> pa.Table:
     return tables.rows
 
 
-@task(name="process-dataset")
+@task(name="process-dataset", cache_policy=NO_CACHE)
 @mask_errors
 async def process(steps: RunSteps) -> None:
     """Run the processors that work on the dataset as a whole."""
@@ -118,7 +119,7 @@ async def process(steps: RunSteps) -> None:
         get_run_logger().info("%s: %s rows", name, rows)
 
 
-@task(name="profile-dataset")
+@task(name="profile-dataset", cache_policy=NO_CACHE)
 @mask_errors
 async def profile(steps: RunSteps) -> None:
     """Run the configured profilers, which call models."""

@@ -43,3 +43,8 @@ def bench_server() -> Iterator[ServerFactory]:
 def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide the developer's own providers and models from the tests."""
     monkeypatch.setenv("DATA_DESIGNER_HOME", str(tmp_path_factory.mktemp("home")))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the longest test, so that the other processes do not wait for it at the end."""
+    items.sort(key=lambda item: item.path.name != "test_docs_shell.py")

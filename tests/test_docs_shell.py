@@ -54,7 +54,7 @@ REPLACED = [
 ]
 OWN_FILES = {"run.yaml": "gates: {min_rows: 4}"}
 """Files whose content would be too much for a test."""
-BEGIN = """set -euo pipefail; PS4='+$SECONDS '
+BEGIN = """set -euo pipefail
 trap 'kill -KILL $(jobs -p)' EXIT
 await_server() { until curl -sf "http://127.0.0.1:$PORT/api/health" > health; do sleep 0.2; done; }
 """

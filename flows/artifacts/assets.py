@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from prefect.assets import Asset, AssetProperties, materialize
+from prefect.cache_policies import NO_CACHE
 
 from dd_core.quality.acceptance import GateResult
 from dd_core.storage.directory import DatasetDirectory
@@ -26,7 +27,7 @@ async def record_asset(
         "gates": {each.gate: each.shown for each in results},
     }
 
-    @materialize(asset, by="prefect-data-designer", name="accept-dataset", persist_result=False)
+    @materialize(asset, by="prefect-data-designer", name="accept-dataset", cache_policy=NO_CACHE)
     async def accept() -> None:
         asset.add_metadata(facts)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from pathlib import Path
 
@@ -271,7 +272,7 @@ async def test_results_that_cannot_be_written_fail_the_run(
 
 
 async def test_processors_and_profilers_are_tasks_at_the_end(
-    tmp_path: Path, bench_server: ServerFactory
+    tmp_path: Path, bench_server: ServerFactory, caplog: pytest.LogCaptureFixture
 ) -> None:
     made = topics(model(bench_server().url))
     made.add_column(
@@ -299,6 +300,7 @@ async def test_processors_and_profilers_are_tasks_at_the_end(
     (profile,) = DataDesigner(tmp_path).open("end").load_analysis().column_profiles or []
     assert sum(profile.scores[0].counts.values()) == len(frame)
     assert profile.scores[0].summary
+    assert [each.message for each in caplog.records if each.levelno >= logging.ERROR] == []
     expected, found = {"process-dataset", "profile-dataset"}, set[str]()
     of_run = FlowRunFilter(id={"any_": [state.state_details.flow_run_id]})
     deadline = time.monotonic() + 120
