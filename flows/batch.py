@@ -59,7 +59,7 @@ async def generate_batch(
     have to start it yourself.
 
     Args:
-        dataset: Name of the dataset, used in log messages and run names.
+        dataset: Name of the dataset and of its version, used in log messages and run names.
         index: Number of the batch, which is also the number of its Parquet file.
         start: Index of the first row.
         size: Number of rows.
@@ -72,7 +72,7 @@ async def generate_batch(
             session = get_current_run()
             session.batch_started(index)
             async with pause_with_dataset():
-                with untag_tasks(dataset):
+                with untag_tasks(session):
                     return await _generate(session, batch, dataset)
         async with remote_batch(folder, batch, attempt) as session:
             return await _generate(session, batch, dataset)

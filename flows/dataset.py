@@ -262,11 +262,13 @@ async def _generate(
         if part.complete and not (retry_failed and part.dropped)
     }
 
+    label = session.add_version(dataset)
+
     async def one(batch: Batch) -> None:
         try:
             async with session.starting(batch.index):
                 with tag_batch(dataset):
-                    returned = await generate_batch(dataset, batch.index, batch.start, batch.size)
+                    returned = await generate_batch(label, batch.index, batch.start, batch.size)
             # Prefect returns the stored JSON of a batch that an earlier attempt finished.
             manifest = BatchManifest.model_validate(returned)
             _verify(manifest, batch, session)

@@ -13,7 +13,7 @@ from typing import Any
 from uuid import UUID
 
 import pyarrow as pa
-from prefect.context import FlowRunContext
+from prefect.context import FlowRunContext, TagsContext
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
@@ -90,6 +90,8 @@ class DatasetRun:
     rows: int
     """Rows that this run has to generate."""
     flow_run_id: str = ""
+    tags: frozenset[str] = frozenset()
+    """Tags that the dataset's flow was called with, which its tasks inherit."""
     address: str = ""
     """Path or address under which processes on other machines find the directory."""
     batches: dict[int, BatchRun] = field(default_factory=dict[int, BatchRun])
@@ -116,6 +118,10 @@ class DatasetRun:
         self._start_gate = asyncio.Lock()
         self._started: set[int] = set()
         self._settled: dict[str, Counter[str]] = {}
+
+    def add_version(self, dataset: str) -> str:
+        """The dataset's name with its version, as it is shown to people."""
+        return f"{dataset} {self.directory.version}" if self.directory.version else dataset
 
     def make_current(self) -> None:
         """Make this run available to the batches that are called from this context."""
@@ -237,7 +243,8 @@ async def open_run(
             exit_when_suspended(),
         ):
             rows = sum(batch.size for batch in batches)
-            session = DatasetRun(engine, directory, rows, flow_run_id=str(get_run_id()))
+            tags = frozenset(TagsContext.get().current_tags)
+            session = DatasetRun(engine, directory, rows, str(get_run_id()), tags)
             session.make_current()
             yield session
 

@@ -90,6 +90,7 @@ def _prepare(folder: Path, url: str) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)  # dozens of processes that load Prefect
 def test_the_commands_of_the_docs_work_in_their_order(
     tmp_path: Path, bench_server: ServerFactory
 ) -> None:

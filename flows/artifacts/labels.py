@@ -12,7 +12,7 @@ from prefect.context import FlowRunContext, TagsContext
 from dd_core.dataset.config import DataDesignerConfig
 
 from ..limits.tag_limits import make_tag
-from ..session import BATCH_TAG, DATASET_TAG
+from ..session import BATCH_TAG, DATASET_TAG, DatasetRun
 
 RUN_NAME = "{dataset_name} ({num_records} rows)"
 """The name that Prefect gives a dataset run when it starts."""
@@ -48,11 +48,10 @@ def tag_batch(dataset: str) -> Generator[None]:
 
 
 @contextmanager
-def untag_tasks(dataset: str) -> Generator[None]:
+def untag_tasks(session: DatasetRun) -> Generator[None]:
     """Run the tasks of a batch without its tags.
 
     Prefect asks the server for slots of every tag of a task before it runs the task.
     """
-    inherited = TagsContext.get().current_tags
-    with TagsContext(current_tags=inherited - {BATCH_TAG, dataset}):
+    with TagsContext(current_tags={*session.tags}):
         yield

@@ -16,7 +16,10 @@ from .markdown import escape, format_cell, format_table, make_artifact_key
 
 _MAX_FAILURES = 10
 _MAX_RUNS = 5
-_RUN_PAGE = "/runs/flow-run/"
+_UI = "../.."
+"""The root of the UI, as seen from the pages of artifacts and runs. Prefect serves two versions of
+its UI, which have the same pages below different addresses."""
+_RUN_PAGE = f"{_UI}/runs/flow-run/"
 
 
 class RunSummary(BaseModel):
@@ -165,7 +168,7 @@ def _format_rate(session: DatasetRun, tokens: int) -> str:
 def _format_links(session: DatasetRun, dataset: str) -> str:
     names = ["columns", "preview", "profile", *(["failures"] if session.dropped else [])]
     keys = {name: make_artifact_key(dataset, name) for name in names}
-    return ", ".join(f"[{name}](/artifacts/key/{key})" for name, key in keys.items())
+    return ", ".join(f"[{name}]({_UI}/artifacts/key/{key})" for name, key in keys.items())
 
 
 def _format_models(session: DatasetRun) -> list[str]:

@@ -23,8 +23,9 @@ _SERVER_SETTINGS = {
         "prefect.server.concurrency.lease_storage.filesystem"
     ),
     "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "120",
-    "PREFECT_LOGGING_LEVEL": "WARNING",
 }
+_QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
+"""The terminal shows progress instead of log lines, which only go to Prefect."""
 
 
 def run_here(**parameters: Any) -> bool:
@@ -46,7 +47,10 @@ def locate_datasets(artifact_path: str) -> str | Location:
 
 
 def _set_server_defaults() -> None:
-    for name, value in _SERVER_SETTINGS.items():
+    defaults = (
+        _SERVER_SETTINGS if "PREFECT_LOGGING_LEVEL" in os.environ else _SERVER_SETTINGS | _QUIET
+    )
+    for name, value in defaults.items():
         os.environ.setdefault(name, value)
 
 

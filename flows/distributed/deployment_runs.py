@@ -29,7 +29,7 @@ from dd_core.errors import DataDesignerGenerationError
 from dd_core.retries import retry_async
 from dd_core.storage.batch import Batch
 
-from ..session import DatasetRun
+from ..session import BATCH_TAG, DatasetRun
 from .records import BatchRecord
 
 _PAGE = 200
@@ -62,7 +62,8 @@ class DeploymentRuns:
 
     def __init__(self, deployment: str, dataset: str, session: DatasetRun) -> None:
         self._deployment = deployment
-        self._dataset = dataset
+        self._label = session.add_version(dataset)
+        self._tags = [BATCH_TAG, dataset]
         self._folder = session.address
         self._waiting_since: float | None = None
         self._is_unavailable = False
@@ -72,6 +73,7 @@ class DeploymentRuns:
 
         Retries until Prefect's server responds.
         """
+        attempts = [f"try {record.attempt}"] if record.attempt > 1 else []
         errors = (httpx.TransportError, PrefectHTTPStatusError)
         async for request in retry_async(
             errors,
@@ -83,15 +85,15 @@ class DeploymentRuns:
                 run = await arun_deployment(
                     self._deployment,
                     parameters={
-                        "dataset": self._dataset,
+                        "dataset": self._label,
                         "index": batch.index,
                         "start": batch.start,
                         "size": batch.size,
                         "folder": self._folder,
                         "attempt": record.attempt,
                     },
-                    flow_run_name=f"{self._dataset}[{batch.index}]",
-                    tags=[f"try {record.attempt}"] if record.attempt > 1 else None,
+                    flow_run_name=f"{self._label}[{batch.index}]",
+                    tags=[*self._tags, *attempts],
                     timeout=0,
                     as_subflow=True,
                     idempotency_key=record.key,

@@ -106,7 +106,7 @@ async def test_the_ui_shows_batches_columns_and_artifacts(
                 parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run_id])
             )
         )
-        assert sorted(batch.name for batch in batches) == ["Shown Rows[0]", "Shown Rows[1]"]
+        assert sorted(batch.name for batch in batches) == ["Shown Rows v1[0]", "Shown Rows v1[1]"]
         assert {tag for batch in batches for tag in batch.tags} == {
             "Shown Rows",
             "data-designer-batch",

@@ -85,7 +85,7 @@ async def test_a_night_that_passes_becomes_the_latest_and_old_ones_go(tmp_path: 
     async with get_client() as client:
         named = ArtifactFilter(key=ArtifactFilterKey(any_=["nights-summary"]))
         [shown] = await client.read_latest_artifacts(artifact_filter=named)
-    assert f"| [2026-11-02](/runs/flow-run/{run_before}) |" in str(shown.data)
+    assert f"| [2026-11-02](../../runs/flow-run/{run_before}) |" in str(shown.data)
     await night(tmp_path, "2026-10-31", LAX, keep_versions=2)
     assert latest(tmp_path) == "2026-11-03", "a back-fill moves nothing, and removes nothing"
     assert (tmp_path / "nights" / "versions" / "2026-10-31").is_dir()
