@@ -14,6 +14,9 @@ Accepted without effect:
 Not accepted: the arguments `seed_readers` and `person_reader` of `DataDesigner` raise an error that
 refers to custom seed sources and samplers.
 
+Accepted under a second name: the arguments `config_builder` and `model_aliases` of the methods of
+`DataDesigner`, which are called `config` and `aliases` here.
+
 Deprecated, with a warning: `translate_deprecated` gives the fields `progress_bar` and `throttle` of
 `RunConfig` their present names.
 """
@@ -21,15 +24,19 @@ Deprecated, with a warning: `translate_deprecated` gives the fields `progress_ba
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, Self
+from functools import wraps
+from typing import Any, Literal, ParamSpec, Self, TypeVar
 
 from pydantic import Field, model_validator
 
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.written import Address, Headers, Key
 from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
 
 
 class ThrottleConfig(Declaration):
@@ -68,6 +75,24 @@ def translate_deprecated(fields: Mapping[str, Any]) -> dict[str, Any]:
         throttle = ThrottleConfig.model_validate(fields.pop("throttle"))
         fields["request_admission"] = throttle.translated()
     return fields
+
+
+def accept_keyword(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:
+    """Let a function accept a keyword under a second name: `accept_keyword(second="first")`."""
+
+    def decorate(function: Callable[_P, _R]) -> Callable[_P, _R]:
+        @wraps(function)
+        def call(*args: _P.args, **kwargs: _P.kwargs) -> _R:
+            for second, first in names.items():
+                if second in kwargs:
+                    if first in kwargs:
+                        raise TypeError(f"give either {second} or {first}, not both")
+                    kwargs[first] = kwargs.pop(second)
+            return function(*args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 class MCPProvider(Declaration):

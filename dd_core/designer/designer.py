@@ -10,7 +10,11 @@ from typing import TYPE_CHECKING
 
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.checks import check_row_counts
-from dd_core.dataset.compatibility import LocalStdioMCPProvider, MCPProvider
+from dd_core.dataset.compatibility import (
+    LocalStdioMCPProvider,
+    MCPProvider,
+    accept_keyword,
+)
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
@@ -113,11 +117,13 @@ class DataDesigner:
         """Change the settings of later runs."""
         self._run_config = run_config
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     def validate(self, config: Configured) -> None:
         """Check a configuration without sending requests; raises `InvalidConfigError`."""
         self._plan(config, seed=0)
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
@@ -139,6 +145,7 @@ class DataDesigner:
 
         run_blocking(check)
 
+    @accept_keyword(model_aliases="aliases")
     def get_models(self, aliases: Sequence[str]) -> Workbench:
         """Return default models by alias, for trying out functions of custom columns."""
         configs = self.get_default_model_configs()
@@ -157,11 +164,13 @@ class DataDesigner:
         """The providers by name."""
         return self.providers
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     def preview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Generate a few rows in memory."""
         return run_blocking(lambda: self.apreview(config, num_records=num_records))
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
@@ -186,6 +195,7 @@ class DataDesigner:
                 profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
             )
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     def estimate(self, config: Configured, *, num_records: int, probe_rows: int = 5) -> Estimate:
         """Generate a few rows and estimate the time, tokens and dollars for `num_records`."""
@@ -201,6 +211,7 @@ class DataDesigner:
 
         return run_blocking(probe)
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     def create(
         self,
@@ -237,6 +248,7 @@ class DataDesigner:
             )
         )
 
+    @accept_keyword(config_builder="config")
     @mask_errors
     async def acreate(
         self,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan
+from dd_core.designer.artifact_storage import ArtifactStorage
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError, convert_errors
 from dd_core.kinds.seeds.dataframe import DataFrameSeedSource
 from dd_core.kinds.seeds.local import LocalFileSeedSource
@@ -178,9 +179,9 @@ class DatasetCreationResults(_Results):
         return f"<DatasetCreationResults: {rows} rows in {str(self.dataset_path)!r}>"
 
     @property
-    def artifact_storage(self) -> DatasetDirectory:
-        """The dataset's directory and its content."""
-        return self.directory
+    def artifact_storage(self) -> ArtifactStorage:
+        """The paths of the dataset's files."""
+        return ArtifactStorage(self.directory)
 
     @property
     def dataset_path(self) -> Location:

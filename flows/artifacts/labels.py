@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager
 
 from prefect import tags
 from prefect.client.orchestration import get_client
@@ -18,18 +18,29 @@ RUN_NAME = "{dataset_name} ({num_records} rows)"
 """The name that Prefect gives a dataset run when it starts."""
 
 
-async def label_run(
-    dataset: str, rows: int, version: str | None, config: DataDesignerConfig | None = None
-) -> None:
-    """Tag a dataset run with its dataset and its models, and add the version to its name.
+@asynccontextmanager
+async def label_run(dataset: str, rows: int, version: str | None) -> AsyncGenerator[set[str]]:
+    """Label a dataset run with its dataset, its version, and the aliases of its models.
 
-    The configuration is None if it could not be loaded.
+    The block loads the configuration and adds the aliases. If it fails, the run can still be found
+    by its dataset.
     """
+    aliases: set[str] = set()
+    try:
+        yield aliases
+    finally:
+        await _label(dataset, rows, version, aliases)
+
+
+def list_aliases(config: DataDesignerConfig) -> set[str]:
+    """The aliases of the models that the columns use."""
+    return {alias for column in config.columns for alias in column.get_model_aliases()}
+
+
+async def _label(dataset: str, rows: int, version: str | None, aliases: set[str]) -> None:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     flow_run = context.flow_run
-    columns = config.columns if config is not None else []
-    aliases = {alias for column in columns for alias in column.get_model_aliases()}
     own = [DATASET_TAG, dataset, *map(make_tag, sorted(aliases))]
     has_own_name = flow_run.name != RUN_NAME.format(dataset_name=dataset, num_records=rows)
     name = None if has_own_name or version is None else f"{dataset} {version} ({rows} rows)"
