@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,6 @@ REPLACED = [
 OWN_FILES = {"run.yaml": "gates: {min_rows: 4}"}
 """Files whose content would be too much for a test."""
 BEGIN = """set -euo pipefail
-trap 'kill -KILL $(jobs -p)' EXIT
 await_server() { until curl -sf "http://127.0.0.1:$PORT/api/health" > health; do sleep 0.2; done; }
 """
 
@@ -116,10 +117,15 @@ def test_the_commands_of_the_docs_work_in_their_order(
         "PYTHONPATH": str(ROOT),
     }
     with (tmp_path / "output.txt").open("w") as output:
-        done = subprocess.run(
+        shell = subprocess.Popen(
             ["bash", "-xc", "\n".join(script)],
             cwd=tmp_path, env=environment, stdout=output, stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL, check=False,
+            stdin=subprocess.DEVNULL, start_new_session=True,
         )  # fmt: skip
+        try:
+            code = shell.wait()
+        finally:  # the server and the workers are in the session of the shell
+            with suppress(ProcessLookupError):
+                os.killpg(shell.pid, signal.SIGKILL)
     printed = (tmp_path / "output.txt").read_text()
-    assert done.returncode == 0, printed[-5000:]
+    assert code == 0, printed[-5000:]
