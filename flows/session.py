@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
+from dd_core.designer.progress import describe_waits
 from dd_core.designer.results import DroppedRow
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
@@ -97,6 +98,8 @@ class DatasetRun:
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
     remote: dict[int, BatchProgress] = field(default_factory=dict[int, BatchProgress])
     """Progress of the batches that other processes generate."""
+    notices: dict[str, str] = field(default_factory=dict[str, str])
+    """What the batches on other machines wait for, by kind of obstacle."""
     before_write: Callable[[], Awaitable[None]] | None = None
     """Awaited before a batch is written. Raises if this process must not write it."""
     dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
@@ -201,6 +204,10 @@ class DatasetRun:
         columns = [progress[name] for name in slow or progress]
         total = sum(column.total for column in columns)
         return sum(column.settled for column in columns) / total if total else 1.0
+
+    def describe_waits(self) -> list[str]:
+        """What the run waits for: models, request slots, and other machines."""
+        return [*describe_waits(self.engine), *self.notices.values()]
 
     def usage(self) -> UsageCount:
         """Requests and tokens of this run."""

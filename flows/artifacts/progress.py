@@ -20,7 +20,6 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
 from dd_core.dataset.config import DataDesignerConfig
-from dd_core.designer.progress import describe_waits
 
 from ..limits.tag_limits import make_tag
 from ..session import DatasetRun
@@ -89,7 +88,7 @@ class _ProgressArtifacts:
 
     async def update(self) -> None:
         rows = count_cells(self._session)
-        waits = describe_waits(self._session.engine)
+        waits = self._session.describe_waits()
         self._log_waits(waits)
         if rows == self._columns and waits == self._waits:
             return
@@ -159,7 +158,7 @@ def format_progress(session: DatasetRun) -> str:
         f"{usage.requests:,} requests",
         f"{format_duration(seconds)} so far",
     ]
-    waits = describe_waits(session.engine)
+    waits = session.describe_waits()
     if 0 < fraction < 1 and not waits:
         facts.append(f"about {format_duration(seconds * (1 - fraction) / fraction)} left")
     if cost := format_cost(session):
