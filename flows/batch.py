@@ -8,7 +8,7 @@ from prefect import flow
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Failed
+from prefect.states import Cancelled, Failed
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel, Field
 
@@ -24,8 +24,9 @@ from .cache.keys import make_column_keys, make_part_key
 from .cache.results import ExplicitKey, ResultMetadataStorage, get_result_storage, require_results
 from .distributed.attempt import REFUSED
 from .distributed.worker import remote_batch
+from .process.batch_cancellation import BatchCancelled
 from .process.suspension import pause_with_dataset
-from .session import DatasetRun, get_current_run
+from .session import DatasetRun, get_current_run, get_run_id
 from .tasks import generate_column, write_part
 
 
@@ -73,8 +74,14 @@ async def generate_batch(
         if not folder:
             session = get_current_run()
             session.batch_started(index)
-            async with pause_with_dataset():
-                return await _generate(session, batch, dataset)
+            try:
+                with session.cancellations.allow(get_run_id()):
+                    async with pause_with_dataset():
+                        return await _generate(session, batch, dataset)
+            except BatchCancelled:
+                await session.batch_cancelled(index)
+                message = "Its responses are kept. Retry the dataset's run to continue."
+                return cast("Any", Cancelled(message=message))
         try:
             async with remote_batch(folder, batch, attempt) as session:
                 return await _generate(session, batch, dataset)

@@ -32,6 +32,7 @@ from dd_core.storage.resume import find_kept_cells
 
 from .cache.store import ColumnCache, StoredColumn, collect_cells
 from .limits.keeper import hold_leases
+from .process.batch_cancellation import BatchCancellations
 from .process.server_retry import retry_quickly
 from .process.sigterm import cancel_on_sigterm
 from .process.suspension import exit_when_suspended
@@ -112,6 +113,9 @@ class DatasetRun:
 
     def __post_init__(self) -> None:
         self.cache = ColumnCache(self.engine.plan, self.directory.path)
+        self.cancellations = BatchCancellations()
+        self.cancelled: set[int] = set()
+        """Batches that somebody has cancelled."""
         self._start_gate = asyncio.Lock()
         self._started: set[int] = set()
         self._settled: dict[str, Counter[str]] = {}
@@ -152,6 +156,14 @@ class DatasetRun:
         run.restore(merge_cells(kept, collect_cells(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
+
+    async def batch_cancelled(self, index: int) -> None:
+        """End the requests of a batch that somebody has cancelled. Its journal is kept."""
+        self.cancelled.add(index)
+        self.stored.pop(index, None)
+        if (run := self.batches.pop(index, None)) is not None:  # otherwise it has been written
+            await run.close()
+            run.release()
 
     def batch_finished(self, run: BatchRun, table: pa.Table) -> None:
         """Record the result of a batch and forget its rows."""

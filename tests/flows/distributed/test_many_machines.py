@@ -183,7 +183,7 @@ async def test_batches_elsewhere_find_a_bucket_by_the_block_that_holds_its_keys(
 
         monkeypatch.setenv(DATASETS, "block:far-bucket//others")
         async with deployed.worker():
-            with pytest.raises(BatchLostError, match="3 attempts; .* only generates datasets below"):
+            with pytest.raises(BatchLostError, match=r"3 attempts; .* only generates datasets"):
                 await _run(
                     config,
                     tmp_path,
