@@ -43,24 +43,24 @@ async def start_worker(
 
 
 async def deploy(
-    client: PrefectClient, flow: Flow[..., object], entrypoint: str, **more: Any
+    client: PrefectClient, flow: Flow[..., object], entrypoint: str
 ) -> tuple[str, UUID]:
     """Deploy a flow on a new pool of processes: the pool's name and the deployment's id."""
     pool = f"pool-{uuid4().hex[:8]}"
     await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-    return pool, await redeploy(client, flow, entrypoint, pool, **more)
+    return pool, await redeploy(client, flow, entrypoint, pool)
 
 
 async def redeploy(
     client: PrefectClient, flow: Flow[..., object], entrypoint: str, pool: str, **more: Any
 ) -> UUID:
-    """Deploy a flow on a pool under the pool's name: the deployment's id."""
+    """Deploy a flow on a pool, by default under the pool's name: the deployment's id."""
+    given: dict[str, Any] = {"name": pool, **more}
     return await client.create_deployment(
         flow_id=await client.create_flow(flow),
-        name=pool,
         work_pool_name=pool,
         entrypoint=entrypoint,
         parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
         enforce_parameter_schema=True,
-        **more,
+        **given,
     )

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import FlowRun
 
@@ -17,6 +18,7 @@ import dd_core.config as dd
 from benchmarks.prefect_processes import kill_tree
 from dd_core.storage.directory import DatasetDirectory
 from flows import generate_batch, generate_dataset
+from flows.distributed.obstacles import explain_waiting
 from flows.distributed.records import BatchRecord
 from flows.distributed.worker import DATASETS
 from tests.conftest import ServerFactory
@@ -92,3 +94,23 @@ async def test_a_run_says_why_no_machine_takes_its_batches_and_goes_on_when_one_
     logged = [record.getMessage() for record in caplog.records]
     assert [line for line in logged if "it is offered to other machines in" in line]
     assert [line for line in logged if "no worker is running for work pool" in line]
+
+
+async def test_what_keeps_a_run_waiting_is_named_with_what_to_do() -> None:
+    async with get_client() as client:
+        pool, deployment = await deploy(client, generate_batch, "flows.batch.generate_batch")
+        name = f"generate-batch/{pool}"
+        said = [await explain_waiting(client, name)]
+        await client.update_work_pool(pool, WorkPoolUpdate(is_paused=True))
+        said.append(await explain_waiting(client, name))
+        await client.delete_work_pool(pool)
+        said.append(await explain_waiting(client, name))
+        await client.delete_deployment(deployment)
+        said.append(await explain_waiting(client, name))
+    expected = [
+        f"start one with `prefect worker start --pool {pool}`",
+        f"resume it with `prefect work-pool resume {pool}`",
+        "has no work pool; deploy it again with one",
+        "no longer exists; create it again",
+    ]
+    assert [part for part, message in zip(expected, said, strict=True) if part not in message] == []

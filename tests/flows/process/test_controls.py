@@ -13,7 +13,13 @@ from uuid import UUID
 import pytest
 from prefect import get_client
 from prefect.client.orchestration import PrefectClient
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import (
+    ConcurrencyLimitStrategy,
+    ConcurrencyOptions,
+    FlowRun,
+    State,
+    StateType,
+)
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Cancelling, Crashed
 
@@ -24,7 +30,7 @@ from flows import generate_dataset
 from flows.cli.resume import find_interrupted_runs, resume_run
 from tests.conftest import ServerFactory
 from tests.flows.distributed.test_worker_runs import Worked, until
-from tests.flows.workers import deploy, environment
+from tests.flows.workers import deploy, environment, redeploy
 
 pytestmark = pytest.mark.slow
 
@@ -167,3 +173,59 @@ async def test_a_batch_that_is_cancelled_ends_and_retry_continues_it(
     assert latest == {f"worked[{n}]": "Completed" for n in range(4)}
     assert len(_ids(worked)) == 400
     assert len(_asked_again(server)) <= 2 * 32
+
+
+async def _deploy_nights(
+    pool: Pool, worked: Worked, strategy: ConcurrencyLimitStrategy
+) -> tuple[UUID, Worked]:
+    """A deployment that runs one night at a time."""
+    deployment = await redeploy(
+        worked.client,
+        generate_dataset,
+        "flows.dataset.generate_dataset",
+        pool.name,
+        name=f"nights-{strategy.value}",
+        concurrency_limit=1,
+        concurrency_options=ConcurrencyOptions(collision_strategy=strategy),
+    )
+    return deployment, Worked(worked.client, deployment, worked.folder)
+
+
+async def _free_slots(client: PrefectClient, deployment: UUID) -> int:
+    limit = (await client.read_deployment(deployment)).global_concurrency_limit
+    assert limit is not None
+    return limit.limit - limit.active_slots
+
+
+async def test_nights_that_overlap_follow_one_another_or_are_cancelled(
+    pool: Pool, worked: Worked, bench_server: ServerFactory
+) -> None:
+    server = bench_server(latency=0.3, record=True)
+    gates = {"gates": {"min_rows": 8}}
+    days = [f"2026-11-0{day}" for day in range(1, 4)]
+
+    queued, nights = await _deploy_nights(pool, worked, ConcurrencyLimitStrategy.ENQUEUE)
+    backfill = [
+        await nights.run(server, "queued", 8, version=day, run_config=gates) for day in days
+    ]
+    for run in backfill:
+        await nights.until(run, "Completed")
+    versions = worked.folder / "worked" / "versions"
+    assert sorted(path.name for path in versions.iterdir()) == days
+
+    cancelling, others = await _deploy_nights(pool, worked, ConcurrencyLimitStrategy.CANCEL_NEW)
+    first = await others.run(server, "queued", 8, version="2026-11-04", run_config=gates)
+    await others.until(first, "Running")
+    second = await others.run(server, "queued", 8, version="2026-11-05", run_config=gates)
+    await others.until(second, "Cancelled")
+    await others.until(first, "Completed")
+
+    opened = [DataDesigner(worked.folder).open("worked", day) for day in [*days, "2026-11-04"]]
+    assert [each.count_records() for each in opened] == [8] * 4
+    assert all(each.directory.accepted for each in opened)
+    latest = DataDesigner(worked.folder).open("worked")
+    assert latest.directory.version == "2026-11-04"
+    assert len({row for each in opened for row in each.load_dataset()["id"]}) == 32
+    assert _asked_again(server) == []
+    assert [await _free_slots(worked.client, each) for each in (queued, cancelling)] == [1, 1]
+    assert await worked.slots("queued") == 0
