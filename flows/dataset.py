@@ -6,7 +6,6 @@ from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, cast
 
 from prefect.client.schemas.objects import State
-from prefect.exceptions import CancelledRun
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
 from prefect.utilities.annotations import quote
@@ -260,21 +259,7 @@ async def _generate(
 
     async def one(batch: Batch) -> None:
         try:
-            async with session.starting(batch.index):
-                call = cast("Any", generate_batch)  # its types do not fit an awaited state
-                state: State[Any] = await call(
-                    dataset, batch.index, batch.start, batch.size, return_state=True
-                )
-            if not state.is_completed():
-                await state.aresult()  # raises
-            # Prefect does not run a batch again that an earlier attempt finished. Its stored result
-            # is not read: another machine may not have it, and the dataset's folder says enough.
-            if batch.index in session.batches:  # its part is gone
-                await write_lost_part(session, batch)
-            record_progress_sometimes(session.directory, session.engine)
-            await show_preview(session, dataset)
-        except CancelledRun:
-            get_run_logger().warning("%s[%d] was cancelled", dataset, batch.index)
+            await _generate_one(session, batch, dataset)
         finally:
             slots.release()
 
@@ -300,6 +285,27 @@ async def _generate(
             raise failure
     if session.cancelled:
         raise BatchCancelledError(_describe_cancelled(session))
+
+
+async def _generate_one(session: DatasetRun, batch: Batch, dataset: str) -> None:
+    """Run a batch as a subflow. A batch that somebody cancels is only noted."""
+    async with session.starting(batch.index):
+        call = cast("Any", generate_batch)  # its types do not fit an awaited state
+        state: State[Any] = await call(
+            dataset, batch.index, batch.start, batch.size, return_state=True
+        )
+    if state.is_cancelled():
+        session.cancelled.add(batch.index)
+        get_run_logger().warning("%s[%d] was cancelled", dataset, batch.index)
+        return
+    if not state.is_completed():
+        await state.aresult()  # raises
+    # Prefect does not run a batch again that an earlier attempt finished. Its stored result is not
+    # read: another machine may not have it, and the dataset's folder says enough.
+    if batch.index in session.batches:  # its part is gone
+        await write_lost_part(session, batch)
+    record_progress_sometimes(session.directory, session.engine)
+    await show_preview(session, dataset)
 
 
 def _describe_cancelled(session: DatasetRun) -> str:

@@ -159,7 +159,6 @@ class DatasetRun:
 
     async def batch_cancelled(self, index: int) -> None:
         """End the requests of a batch that somebody has cancelled. Its journal is kept."""
-        self.cancelled.add(index)
         self.stored.pop(index, None)
         if (run := self.batches.pop(index, None)) is not None:  # otherwise it has been written
             await run.close()
