@@ -138,6 +138,14 @@ class BatchReplacedError(DataDesignerGenerationError):
     """Another process has taken over the batch that this process was generating."""
 
 
+class BatchRefusedError(DataDesignerGenerationError):
+    """This machine cannot generate a batch, although another one may be able to."""
+
+
+class BatchCancelledError(DataDesignerGenerationError):
+    """Somebody has cancelled batches of a dataset. Its other batches are finished and kept."""
+
+
 class BatchLostError(DataDesignerGenerationError):
     """A remote batch could not be finished within the allowed number of attempts."""
 

@@ -8,12 +8,14 @@ from prefect import flow
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Failed
 from prefect.utilities.annotations import quote
 from pydantic import BaseModel, Field
 
 from dd_core.dataset.plan import Plan
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import finish_columns
+from dd_core.errors import BatchRefusedError
 from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import Part
@@ -21,9 +23,11 @@ from dd_core.storage.directory import Part
 from .artifacts.labels import untag_tasks
 from .cache.keys import make_column_keys, make_part_key
 from .cache.results import ExplicitKey, ResultMetadataStorage, get_result_storage, require_results
+from .distributed.attempt import REFUSED
 from .distributed.worker import remote_batch
+from .process.batch_cancellation import BatchCancelled
 from .process.suspension import pause_with_dataset
-from .session import DatasetRun, get_current_run
+from .session import DatasetRun, get_current_run, get_run_id
 from .tasks import generate_column, write_part
 
 
@@ -71,11 +75,21 @@ async def generate_batch(
         if not folder:
             session = get_current_run()
             session.batch_started(index)
-            async with pause_with_dataset():
-                with untag_tasks(session):
-                    return await _generate(session, batch, dataset)
-        async with remote_batch(folder, batch, attempt) as session:
-            return await _generate(session, batch, dataset)
+            try:
+                with session.cancellations.allow(get_run_id()):
+                    async with pause_with_dataset():
+                        with untag_tasks(session):
+                            return await _generate(session, batch, dataset)
+            except BatchCancelled:
+                await session.batch_cancelled(index)
+                message = "Its responses are kept. Retry the dataset's run to continue."
+                return cast("Any", Cancelled(message=message))
+        try:
+            async with remote_batch(folder, batch, attempt) as session:
+                return await _generate(session, batch, dataset)
+        except BatchRefusedError as refusal:
+            # The dataset's run knows refusals by the name of the state.
+            return cast("Any", Failed(name=REFUSED, message=str(refusal), data=refusal.__cause__))
 
 
 async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchManifest:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, cast
 
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
-from prefect.states import Completed
+from prefect.states import Completed, Failed
 from prefect.utilities.annotations import quote
 from pydantic import Field
 
@@ -17,7 +17,7 @@ from dd_core.dataset.checks import MOST_ROWS
 from dd_core.dataset.plan import Plan
 from dd_core.designer.dataset_run import RunSteps, complete_run
 from dd_core.engine.run import open_dataset, record_progress_sometimes
-from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
+from dd_core.errors import ArtifactStorageError, BatchCancelledError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
 from dd_core.redaction.registry import mask_raised
@@ -38,7 +38,7 @@ from .artifacts.summary import (
     summarize,
     summarize_unchanged,
 )
-from .batch import BatchManifest, generate_batch, write_lost_part
+from .batch import generate_batch, write_lost_part
 from .blocks.providers import load_providers, require_no_literal_keys, require_references
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
@@ -182,10 +182,11 @@ class _FlowSteps(RunSteps):
                 await generate_on_workers(session, batches, self._batches_on, dataset)
                 return
             first = 1 if self._needs_approval else 0
-            await _generate(session, batches[:first], dataset, retry_failed=self._retry_failed)
-            if batches[first:] and first and session.engine.stopped_by is None:
-                await require_approval(session, dataset)
-            await _generate(session, batches[first:], dataset, retry_failed=self._retry_failed)
+            async with session.cancellations.watch():
+                await _generate(session, batches[:first], dataset, retry_failed=self._retry_failed)
+                if batches[first:] and first and session.engine.stopped_by is None:
+                    await require_approval(session, dataset)
+                await _generate(session, batches[first:], dataset, retry_failed=self._retry_failed)
 
     async def process(self) -> None:
         if select_stage(self.engine.plan.config.processors, "after_generation"):
@@ -264,20 +265,9 @@ async def _generate(
         if part.complete and not (retry_failed and part.dropped)
     }
 
-    label = session.add_version(dataset)
-
     async def one(batch: Batch) -> None:
         try:
-            async with session.starting(batch.index):
-                with tag_batch(dataset):
-                    returned = await generate_batch(label, batch.index, batch.start, batch.size)
-            # Prefect returns the stored JSON of a batch that an earlier attempt finished.
-            manifest = BatchManifest.model_validate(returned)
-            _verify(manifest, batch, session)
-            if batch.index in session.batches:  # the stored result is of a part that is gone
-                await write_lost_part(session, batch)
-            record_progress_sometimes(session.directory, session.engine)
-            await show_preview(session, dataset)
+            await _generate_one(session, batch, dataset)
         finally:
             slots.release()
 
@@ -301,16 +291,41 @@ async def _generate(
         failure = task.exception()
         if failure is not None and failure is not session.engine.stopped_by:
             raise failure
+    if session.cancelled:
+        raise BatchCancelledError(_describe_cancelled(session))
 
 
-def _verify(manifest: BatchManifest, batch: Batch, session: DatasetRun) -> None:
-    """Raise if Prefect returned the result of another batch or of another configuration."""
-    found = (manifest.fingerprint, manifest.start, manifest.stop)
-    if found != (session.engine.plan.fingerprint, batch.start, batch.stop):
-        raise DataDesignerGenerationError(
-            f"the result of batch {batch.index} belongs to batch {manifest.index} or to another "
-            "configuration; start a new run with resume='if_possible'"
-        )
+async def _generate_one(session: DatasetRun, batch: Batch, dataset: str) -> None:
+    """Run a batch as a subflow. A batch that somebody cancels is only noted."""
+    async with session.starting(batch.index):
+        call = cast("Any", generate_batch)  # its types do not fit an awaited state
+        label = session.add_version(dataset)
+        with tag_batch(dataset):
+            state: State[Any] = await call(
+                label, batch.index, batch.start, batch.size, return_state=True
+            )
+    if state.is_cancelled():
+        session.cancelled.add(batch.index)
+        get_run_logger().warning("%s[%d] was cancelled", dataset, batch.index)
+        return
+    if not state.is_completed():
+        await state.aresult()  # raises
+    # Prefect does not run a batch again that an earlier attempt finished. Its stored result is not
+    # read: another machine may not have it, and the dataset's folder says enough.
+    if batch.index in session.batches:  # its part is gone
+        await write_lost_part(session, batch)
+    record_progress_sometimes(session.directory, session.engine)
+    await show_preview(session, dataset)
+
+
+def _describe_cancelled(session: DatasetRun) -> str:
+    batches = ", ".join(map(str, sorted(session.cancelled)))
+    rows = sum(part.rows for part in session.directory.parts())
+    return (
+        f"batches were cancelled: {batches}. The other batches are finished: {rows:,} rows are "
+        f"kept in {session.directory.path}. To continue, retry the run, or use "
+        f"`ddflows resume {session.flow_run_id}`"
+    )
 
 
 def _report_nothing_to_do(directory: DatasetDirectory, requested: int) -> Any:
@@ -327,7 +342,10 @@ async def _complete(
 ) -> Any:
     """The summary, or a state that says which gates failed or why rows are missing."""
     _log_start(session, len(batches))
-    result = await complete_run(steps, batches)
+    try:
+        result = await complete_run(steps, batches)
+    except BatchCancelledError as error:
+        return Failed(message=str(error), data=error)  # raising the error would log a traceback
     if (failed := await accept_or_fail(session, dataset, result.gates)) is not None:
         return failed
     if result.rows_written >= steps.requested:

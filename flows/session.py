@@ -17,6 +17,7 @@ from prefect.context import FlowRunContext, TagsContext
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
+from dd_core.designer.progress import describe_waits
 from dd_core.designer.results import DroppedRow
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
@@ -31,6 +32,7 @@ from dd_core.storage.resume import find_kept_cells
 
 from .cache.store import ColumnCache, StoredColumn, collect_cells
 from .limits.keeper import hold_leases
+from .process.batch_cancellation import BatchCancellations
 from .process.server_retry import retry_quickly
 from .process.sigterm import cancel_on_sigterm
 from .process.suspension import exit_when_suspended
@@ -103,6 +105,8 @@ class DatasetRun:
     parts: dict[int, Part] = field(default_factory=dict[int, Part])
     remote: dict[int, BatchProgress] = field(default_factory=dict[int, BatchProgress])
     """Progress of the batches that other processes generate."""
+    notices: dict[str, str] = field(default_factory=dict[str, str])
+    """What the batches on other machines wait for, by kind of obstacle."""
     before_write: Callable[[], Awaitable[None]] | None = None
     """Awaited before a batch is written. Raises if this process must not write it."""
     dropped: list[DroppedRow] = field(default_factory=list[DroppedRow])
@@ -115,6 +119,9 @@ class DatasetRun:
 
     def __post_init__(self) -> None:
         self.cache = ColumnCache(self.engine.plan, self.directory.path)
+        self.cancellations = BatchCancellations()
+        self.cancelled: set[int] = set()
+        """Batches that somebody has cancelled."""
         self._start_gate = asyncio.Lock()
         self._started: set[int] = set()
         self._settled: dict[str, Counter[str]] = {}
@@ -159,6 +166,13 @@ class DatasetRun:
         run.restore(merge_cells(kept, collect_cells(run, stored)))
         run.start()
         self.batches[batch.index], self.stored[batch.index] = run, stored
+
+    async def batch_cancelled(self, index: int) -> None:
+        """End the requests of a batch that somebody has cancelled. Its journal is kept."""
+        self.stored.pop(index, None)
+        if (run := self.batches.pop(index, None)) is not None:  # otherwise it has been written
+            await run.close()
+            run.release()
 
     def batch_finished(self, run: BatchRun, table: pa.Table) -> None:
         """Record the result of a batch and forget its rows."""
@@ -211,6 +225,10 @@ class DatasetRun:
         columns = [progress[name] for name in slow or progress]
         total = sum(column.total for column in columns)
         return sum(column.settled for column in columns) / total if total else 1.0
+
+    def describe_waits(self) -> list[str]:
+        """What the run waits for: models, request slots, and other machines."""
+        return [*describe_waits(self.engine), *self.notices.values()]
 
     def usage(self) -> UsageCount:
         """Requests and tokens of this run."""

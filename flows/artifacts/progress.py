@@ -19,8 +19,6 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
-from dd_core.designer.progress import describe_waits
-
 from ..session import DatasetRun
 from .markdown import format_duration, make_artifact_key
 
@@ -74,7 +72,7 @@ class _ProgressArtifacts:
 
     async def update(self) -> None:
         rows = count_cells(self._session)
-        waits = describe_waits(self._session.engine)
+        waits = self._session.describe_waits()
         self._log_waits(waits)
         if rows == self._columns and waits == self._waits:
             return
@@ -144,7 +142,7 @@ def format_progress(session: DatasetRun) -> str:
         f"{usage.requests:,} requests",
         f"{format_duration(seconds)} so far",
     ]
-    waits = describe_waits(session.engine)
+    waits = session.describe_waits()
     if 0 < fraction < 1 and not waits:
         facts.append(f"about {format_duration(seconds * (1 - fraction) / fraction)} left")
     if cost := format_cost(session):

@@ -12,6 +12,9 @@ from dd_core.storage.directory import DatasetDirectory, Part
 
 from .records import BatchRecord
 
+REFUSED = "Refused"
+"""Name of the state of a run whose machine cannot generate batches of the dataset."""
+
 _START_TIMEOUT_FACTOR = 5
 """How many times the heartbeat timeout a worker may take to start a process: it may have to pull an
 image."""
@@ -20,7 +23,11 @@ _MIN_START_TIMEOUT_SECONDS = 60.0
 _POLLS_AFTER_END = 3
 """Polls to wait for the last record of a run that has ended: some storage shows files late."""
 _MAX_DOUBLINGS = 3
-_TIMEOUTS_PER_FAILURE = 3
+_OTHERS_PER_FAILURE = 3
+"""How many timeouts or refusals are allowed for each failure that is allowed."""
+_PAUSE_SECONDS = 5.0
+"""Pause after the first refusal. Each further pause is twice as long."""
+_MAX_PAUSE_SECONDS = 60.0
 _MIN_POLLS_PER_TIMEOUT = 6
 """Polls that must find an unchanged heartbeat before it times out."""
 
@@ -32,6 +39,8 @@ class AttemptFailure:
     reason: str
     is_timeout: bool = False
     """Only the heartbeat is missing: the process may be dead, or slow."""
+    is_refusal: bool = False
+    """The machine could not begin, which says nothing about the batch."""
 
 
 class AttemptFailures:
@@ -41,24 +50,40 @@ class AttemptFailures:
     timeout, the next attempt gets twice as much time, up to eight times the original timeout, so
     that the batch can finish on a slow worker. The number of timeouts is limited as well, because
     the batch itself may be what kills the machines.
+
+    A refusal does not count as a failure either. The next attempt is made after a pause, so that
+    another machine gets a chance to pick it up. The number of refusals is limited only as long as
+    no machine has accepted a batch of the run.
     """
 
     def __init__(self) -> None:
         self._failed = 0
         self._timed_out = 0
+        self._refused = 0
 
     def add(self, failure: AttemptFailure) -> int:
-        """Count a lost attempt; returns the number of lost attempts of both kinds."""
-        if failure.is_timeout:
+        """Count a lost attempt; returns the number of lost attempts of all kinds."""
+        if failure.is_refusal:
+            self._refused += 1
+        elif failure.is_timeout:
             self._timed_out += 1
         else:
             self._failed += 1
-        return self._failed + self._timed_out
+        return self._failed + self._timed_out + self._refused
 
-    def allow_retry(self, max_failed: int) -> bool:
-        """Whether the batch may be restarted if `max_failed` attempts may fail."""
-        max_timed_out = _TIMEOUTS_PER_FAILURE * max_failed
-        return self._failed < max_failed and self._timed_out < max_timed_out
+    def allow_retry(self, max_failed: int, *, was_accepted: bool) -> bool:
+        """Whether the batch may be restarted if `max_failed` attempts may fail.
+
+        `was_accepted` says whether a machine has begun a batch of this run.
+        """
+        more = _OTHERS_PER_FAILURE * max_failed
+        is_refused = self._refused >= more and not was_accepted
+        return self._failed < max_failed and self._timed_out < more and not is_refused
+
+    @property
+    def pause(self) -> float:
+        """Seconds until the next attempt after a refusal."""
+        return min(_MAX_PAUSE_SECONDS, _PAUSE_SECONDS * 2 ** (self._refused - 1))
 
     def scale_timeout(self, seconds: float) -> float:
         """The heartbeat timeout of the next attempt, in seconds."""
@@ -125,6 +150,8 @@ class Attempt:
 
         `state` is None if Prefect did not respond. In this case only the record counts.
         """
+        if state is not None and state.name == REFUSED:
+            return AttemptFailure(state.message or "a machine refused it", is_refusal=True)
         kind = state.type.value if state is not None else "UNKNOWN"
         if kind in ("SCHEDULED", "PAUSED"):
             return None  # a run that waits for a worker sends no heartbeat
@@ -134,7 +161,12 @@ class Attempt:
             if self._polls_since_end < _POLLS_AFTER_END:
                 return None
             message = state.message or "the reason is unknown"
-            return AttemptFailure(f"its run ended in the state {state.name}: {message}")
+            # A process that has begun is named in the record. Without it, the machine is to blame:
+            # it may lack an image, a package or the code.
+            return AttemptFailure(
+                f"its run ended in the state {state.name}: {message}",
+                is_refusal=kind != "CANCELLED" and not record.owner,
+            )
         timeout = self._heartbeat_timeout
         if kind == "PENDING":
             timeout = max(_START_TIMEOUT_FACTOR * timeout, _MIN_START_TIMEOUT_SECONDS)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Sequence
 
 from prefect.logging import get_run_logger
@@ -33,9 +33,13 @@ from ..session import DatasetRun
 from .attempt import Attempt, AttemptFailure, AttemptFailures
 from .budget_shares import BudgetAllocator
 from .deployment_runs import DeploymentRuns
+from .queue import BatchQueue
 from .records import AttemptState, BatchRecord, RunSpec, request_stop
 
 _POLL_SECONDS = 2.0
+_MISSING_PAUSE_SECONDS = 5.0
+"""Pause before another attempt to start a run of a deployment that does not exist."""
+_REFUSED = "refused"
 
 
 def publish_run(
@@ -95,11 +99,15 @@ class BatchCoordinator:
         self._prices = session.engine.plan.prices
         self._shares = BudgetAllocator(self._config.budget, self._prices)
         self._open: dict[int, Attempt] = {}
-        self._waiting: deque[Batch] = deque()
+        self._waiting = BatchQueue()
         self._exhausted: dict[int, tuple[Batch, BatchRecord | None]] = {}
         """Batches that used up their share of the budget or did not get one."""
         self._latest_attempts: dict[int, int] = {}
         self._failures: defaultdict[int, AttemptFailures] = defaultdict(AttemptFailures)
+        self._was_accepted = False
+        """Whether a machine has begun a batch."""
+        self._refused: dict[int, str] = {}
+        """Why the batches were refused that no machine has accepted since."""
         self._error: BatchLostError | None = None
         self._is_stopping = False
         self._recorded_usage = UsageLedger(session.directory.metadata.usage_in_batches)
@@ -109,13 +117,12 @@ class BatchCoordinator:
         """Generate all batches; raises `BatchLostError` if a batch could not be finished."""
         await self._adopt_running(batches)
         while self._waiting or self._open or self._start_round():
-            while self._waiting and len(self._open) < self._config.max_concurrent_row_groups:
-                await self._request(self._waiting.popleft())
+            await self._start_waiting()
             if self._open:
                 await self._poll()
             if self._engine.stopped_by is not None:
                 await self._stop(self._engine.stopped_by)
-            if self._open:
+            if self._open or self._waiting:
                 await asyncio.sleep(_POLL_SECONDS)
         # The models may still be called for a profile, which the same budget pays for.
         self._engine.budget.add_earlier(self._engine.remote.total, self._prices)
@@ -146,7 +153,7 @@ class BatchCoordinator:
             elif record is not None and record.key and not record.is_over:
                 running.append((batch, record))
             else:
-                self._waiting.append(batch)
+                self._waiting.add([batch])
         self._count_earlier_usage(records, {record.key for _, record in running}, run_spec.run)
         for batch, record in running:
             self._shares.adopt(batch.index, record.share)
@@ -168,6 +175,21 @@ class BatchCoordinator:
             else:
                 remote.before += UsageLedger(record.usage)
         engine.earlier_usage = engine.earlier_usage - self._recorded_usage + remote.before
+
+    async def _start_waiting(self) -> None:
+        """Start attempts at as many waiting batches as may be open, unless the deployment is gone.
+
+        In that case, one batch after another is tried after a pause.
+        """
+        while len(self._open) < self._config.max_concurrent_row_groups:
+            if (queued := self._waiting.take(time.monotonic())) is None:
+                return
+            if queued.record is not None:
+                await self._start(queued.batch, queued.record)
+            else:
+                await self._request(queued.batch)
+            if self._runs.is_missing:
+                return
 
     async def _request(self, batch: Batch) -> None:
         """Request a new attempt at a batch, with a share of the budget."""
@@ -195,12 +217,15 @@ class BatchCoordinator:
         """Allocate a budget share, in proportion to the rows of all batches without a share."""
         if self._config.budget is None:
             return None
-        rows = batch.size + sum(each.size for each in self._waiting)
+        rows = batch.size + self._waiting.rows
         return self._shares.allocate(batch.index, batch.size, rows, self._spent())
 
     async def _start(self, batch: Batch, record: BatchRecord) -> None:
         timeout = self._failures[batch.index].scale_timeout(self._config.batch_silence)
         run_id = await self._runs.start(batch, record)
+        if run_id is None:
+            self._waiting.pause(batch, time.monotonic() + _MISSING_PAUSE_SECONDS, record)
+            return
         self._open[batch.index] = Attempt(batch, record, run_id, timeout)
 
     async def _poll(self) -> None:
@@ -214,6 +239,9 @@ class BatchCoordinator:
         for attempt, (record, part) in zip(attempts, found, strict=True):
             self._engine.remote.report(record.attempt_id, UsageLedger(record.usage))
             self._session.remote[record.index] = record.progress
+            if record.has_begun:
+                self._was_accepted = True
+                self._refused.pop(record.index, None)
             state = states.get(attempt.flow_run_id)
             if record.is_over and (part is not None or not record.rows):
                 await self._handle_end(attempt, record, part)
@@ -222,12 +250,15 @@ class BatchCoordinator:
                 self._close(record)
             elif failure := attempt.failure_reason(record, state, now):
                 await self._handle_failure(attempt, record, failure)
+        self._note_refusals()
 
     async def _handle_end(self, attempt: Attempt, record: BatchRecord, part: Part | None) -> None:
         error = record.remote_error
-        if record.state is AttemptState.FAILED:
+        if record.state in (AttemptState.FAILED, AttemptState.REFUSED):
+            is_refusal = record.state is AttemptState.REFUSED
             reason = error.message if error else "it failed"
-            await self._handle_failure(attempt, record, AttemptFailure(reason))
+            failure = AttemptFailure(reason, is_refusal=is_refusal)
+            await self._handle_failure(attempt, record, failure)
             return
         if record.state is AttemptState.STOPPED and error is not None:
             if error.kind == "BudgetExhaustedError" and not self._is_stopping:
@@ -259,10 +290,31 @@ class BatchCoordinator:
         count = failures.add(failure)
         if self._engine.stopped_by is not None:
             return
-        if failures.allow_retry(self._config.batch_tries):
+        if not failures.allow_retry(self._config.batch_tries, was_accepted=self._was_accepted):
+            self._give_up(index, count, reason)
+        elif failure.is_refusal:
+            self._refused[index] = reason
+            get_run_logger().warning(
+                "batch %d: %s; it is offered to other machines in %.0f s",
+                index, reason, failures.pause,
+            )  # fmt: skip
+            self._waiting.pause(attempt.batch, time.monotonic() + failures.pause)
+        else:
             get_run_logger().warning("batch %d: %s; the batch is restarted", index, reason)
-            self._waiting.appendleft(attempt.batch)
+            self._waiting.add_first(attempt.batch)
+
+    def _note_refusals(self) -> None:
+        """Say in the state of the run which batches wait for a machine that accepts them."""
+        if not self._refused:
+            self._session.notices.pop(_REFUSED, None)
             return
+        *_, (index, reason) = self._refused.items()
+        others = f" and {len(self._refused) - 1} others" if len(self._refused) > 1 else ""
+        self._session.notices[_REFUSED] = (
+            f"waiting for another machine for batch {index}{others}: {reason}"
+        )
+
+    def _give_up(self, index: int, count: int, reason: str) -> None:
         get_run_logger().error("batch %d: %s; giving up after %d attempts", index, reason, count)
         # Other batches may fail for the same reason, so only the running ones are awaited.
         self._waiting.clear()
@@ -286,7 +338,7 @@ class BatchCoordinator:
         if not self._shares.start_round(spent):
             self._engine.stop(self._shares.make_error(None, spent))
             return False
-        self._waiting.extend(batch for batch, _ in self._exhausted.values())
+        self._waiting.add(batch for batch, _ in self._exhausted.values())
         self._exhausted.clear()
         return True
 

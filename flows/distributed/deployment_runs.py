@@ -30,13 +30,16 @@ from dd_core.retries import retry_async
 from dd_core.storage.batch import Batch
 
 from ..session import BATCH_TAG, DatasetRun
+from .obstacles import describe_missing, explain_waiting
 from .records import BatchRecord
 
 _PAGE = 200
 """Maximum number of flow runs in one response of Prefect."""
 _RETRY_SECONDS = 5.0
-_WAITING_WARNING_SECONDS = 60.0
-"""Seconds that all batches wait for a worker before a warning is logged."""
+_WAITING_NOTICE_SECONDS = 30.0
+"""Seconds that all batches wait for a worker before the run says so. A worker polls every 10 s."""
+_WAITING = "workers"
+_MISSING = "deployment"
 _PARAMETERS = {"dataset", "index", "start", "size", "folder", "attempt"}
 
 
@@ -65,14 +68,29 @@ class DeploymentRuns:
         self._label = session.add_version(dataset)
         self._tags = [BATCH_TAG, dataset]
         self._folder = session.address
+        self._notices = session.notices
         self._waiting_since: float | None = None
         self._is_unavailable = False
 
-    async def start(self, batch: Batch, record: BatchRecord) -> UUID:
+    @property
+    def is_missing(self) -> bool:
+        """Whether the deployment did not exist when a run was last started."""
+        return _MISSING in self._notices
+
+    async def start(self, batch: Batch, record: BatchRecord) -> UUID | None:
         """Start a run for this attempt, or return the run that was already started for it.
 
-        Retries until Prefect's server responds.
+        Retries until Prefect's server responds. Returns None if the deployment has been deleted.
         """
+        try:
+            run_id = await self._start(batch, record)
+        except ObjectNotFound:
+            self._notices[_MISSING] = describe_missing(self._deployment)
+            return None
+        self._notices.pop(_MISSING, None)
+        return run_id
+
+    async def _start(self, batch: Batch, record: BatchRecord) -> UUID:
         attempts = [f"try {record.attempt}"] if record.attempt > 1 else []
         errors = (httpx.TransportError, PrefectHTTPStatusError)
         async for request in retry_async(
@@ -104,18 +122,19 @@ class DeploymentRuns:
 
     async def states(self, ids: Sequence[UUID]) -> dict[UUID, State]:
         """The states of runs; empty if Prefect's server does not respond."""
-        found: dict[UUID, State] = {}
+        deleted = Crashed(name="Deleted", message="the flow run was deleted")
+        found: dict[UUID, State] = dict.fromkeys(ids, deleted)
         try:
             async with get_client() as client:
                 for first in range(0, len(ids), _PAGE):
                     chunk = FlowRunFilterId(any_=[*ids[first : first + _PAGE]])
                     runs = await client.read_flow_runs(flow_run_filter=FlowRunFilter(id=chunk))
                     found |= {run.id: run.state for run in runs if run.state is not None}
+                await self._note_waiting(client, found)
         except (httpx.TransportError, PrefectHTTPStatusError) as error:
             self._warn_unavailable(error)
             return {}
         self._is_unavailable = False
-        self._warn_if_waiting(found)
         return found
 
     async def mark_crashed(self, flow_run_id: UUID, reason: str) -> None:
@@ -133,7 +152,9 @@ class DeploymentRuns:
                 run = await client.read_flow_run(flow_run_id)
                 if run.state is not None and not run.state.is_final():
                     await client.set_flow_run_state(flow_run_id, state, force=True)
-        except (httpx.TransportError, PrefectHTTPStatusError, ObjectNotFound) as error:
+        except ObjectNotFound:
+            return  # somebody has deleted the run
+        except (httpx.TransportError, PrefectHTTPStatusError) as error:
             self._warn_unavailable(error)
 
     def _warn_unavailable(self, error: BaseException) -> None:
@@ -143,22 +164,18 @@ class DeploymentRuns:
                 "Prefect's server does not respond (%s); running batches continue", error
             )
 
-    def _warn_if_waiting(self, states: dict[UUID, State]) -> None:
+    async def _note_waiting(self, client: PrefectClient, states: dict[UUID, State]) -> None:
+        """Say why no batch is running, if all of them have waited for a worker for a while."""
         if not states or not all(state.is_scheduled() for state in states.values()):
             self._waiting_since = None
+            self._notices.pop(_WAITING, None)
             return
         now = time.monotonic()
         if self._waiting_since is None:
             self._waiting_since = now
-        elif now - self._waiting_since > _WAITING_WARNING_SECONDS:
-            # Repeat the warning after eleven minutes.
-            self._waiting_since = now + 10 * _WAITING_WARNING_SECONDS
-            get_run_logger().warning(
-                "no worker has picked up a batch for %.0f s; check that a worker is running for "
-                "the work pool of %r",
-                _WAITING_WARNING_SECONDS,
-                self._deployment,
-            )
+        elif now - self._waiting_since > _WAITING_NOTICE_SECONDS:
+            self._waiting_since = now  # the reason may change
+            self._notices[_WAITING] = await explain_waiting(client, self._deployment)
 
 
 async def cancel_batches(flow: Any, flow_run: FlowRun, state: State) -> None:

@@ -76,6 +76,8 @@ class AttemptState(StrEnum):
     STOPPED = "stopped"
     """Stopped early: complete rows are in the part, other finished cells in the journal."""
     FAILED = "failed"
+    REFUSED = "refused"
+    """The machine cannot generate batches of this dataset. Another one may be able to."""
 
 
 class RemoteError(BaseModel):
@@ -143,6 +145,11 @@ class BatchRecord(BaseModel):
     def attempt_id(self) -> tuple[int, int]:
         """Batch and number of the attempt."""
         return self.index, self.attempt
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether its process has accepted the batch and counted cells."""
+        return bool(self.columns)
 
     @property
     def is_done(self) -> bool:

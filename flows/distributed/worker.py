@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager, suppress
+import socket
+from collections.abc import AsyncGenerator, Generator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.plan import Plan
 from dd_core.errors import (
     ArtifactStorageError,
+    BatchRefusedError,
     BatchReplacedError,
     DataDesignerError,
     InvalidConfigError,
@@ -42,9 +44,14 @@ _MAX_EXAMPLES = 20
 
 @asynccontextmanager
 async def remote_batch(folder: str, batch: Batch, attempt: int) -> AsyncGenerator[DatasetRun]:
-    """Open a run of one batch; the attempt's record reports its progress and its result."""
-    directory = await _open_directory(folder)
-    run_spec = RunSpec.read(directory)
+    """Open a run of one batch; the attempt's record reports its progress and its result.
+
+    Raises `BatchRefusedError` if this machine cannot generate batches of the dataset.
+    """
+    _require_absolute(folder)
+    with _refuse_on_error():
+        directory = await _open_directory(folder)
+        run_spec = RunSpec.read(directory)
     _require_within(batch, run_spec, directory)
     ownership = BatchOwnership(directory, batch.index, attempt)
     previous = await ownership.acquire()
@@ -77,12 +84,23 @@ async def remote_batch(folder: str, batch: Batch, attempt: int) -> AsyncGenerato
         raise
 
 
+@contextmanager
+def _refuse_on_error() -> Generator[None]:
+    """Turn errors that this machine is to blame for, and not the batch, into a refusal."""
+    try:
+        yield
+    except Exception as error:
+        reason = str(error) if isinstance(error, DataDesignerError) else repr(error)
+        raise BatchRefusedError(f"{socket.gethostname()} refused it: {reason}") from error
+
+
 @asynccontextmanager
 async def _open_run(
     directory: DatasetDirectory, run_spec: RunSpec, batch: Batch, previous: BatchRecord
 ) -> AsyncGenerator[DatasetRun]:
-    providers = await load_providers(run_spec.model_providers)
-    plan = recompile_plan(directory, run_spec, providers)
+    with _refuse_on_error():
+        providers = await load_providers(run_spec.model_providers)
+        plan = recompile_plan(directory, run_spec, providers)
     # This process must stay within its own share of the budget. The dataset's run accounts for the
     # usage of the other batches, so only the earlier usage of this attempt counts here.
     directory.metadata.usage = previous.usage
@@ -93,7 +111,6 @@ async def _open_run(
 
 async def _open_directory(folder: str) -> DatasetDirectory:
     allowed = os.environ.get(DATASETS)
-    _require_absolute(folder)
     path = (await resolve_location(folder)).location
     if allowed and not _is_allowed(path, (await resolve_location(allowed)).location):
         raise ArtifactStorageError(
@@ -189,9 +206,10 @@ def _make_result(session: DatasetRun, batch: Batch) -> dict[str, Any]:
 
 async def _record_failure(ownership: BatchOwnership, error: Exception) -> None:
     """Write the error to the record, so that the dataset's run can report it."""
-    known = isinstance(error, DataDesignerError)
+    known = error if isinstance(error, DataDesignerError) else RuntimeError(repr(error))
+    is_refusal = isinstance(error, BatchRefusedError)
     with suppress(ArtifactStorageError, BatchReplacedError):
-        await ownership.finish(AttemptState.FAILED, error if known else RuntimeError(repr(error)))
+        await ownership.finish(AttemptState.REFUSED if is_refusal else AttemptState.FAILED, known)
 
 
 def _to_json_types(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ import asyncio
 import os
 import subprocess
 import sys
+from typing import Any
 from uuid import UUID, uuid4
 
 from prefect.client.orchestration import PrefectClient
@@ -30,11 +31,14 @@ def start_flow(code: str, *arguments: str) -> subprocess.Popen[bytes]:
     return subprocess.Popen([sys.executable, "-c", code, *arguments], env=environment() | own)
 
 
-async def start_worker(pool: str, *more: str) -> asyncio.subprocess.Process:
-    """A worker of a pool of processes, with further options."""
+async def start_worker(
+    pool: str, *more: str, environ: dict[str, str] | None = None
+) -> asyncio.subprocess.Process:
+    """A worker of a pool of processes, with further options and variables."""
     options = ["--type", "process", "--pool", pool, *more]
     return await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "prefect", "worker", "start", *options, env=environment()
+        *(sys.executable, "-m", "prefect", "worker", "start", *options),
+        env=environment() | (environ or {}),
     )
 
 
@@ -44,12 +48,19 @@ async def deploy(
     """Deploy a flow on a new pool of processes: the pool's name and the deployment's id."""
     pool = f"pool-{uuid4().hex[:8]}"
     await client.create_work_pool(WorkPoolCreate(name=pool, type="process"))
-    deployment = await client.create_deployment(
+    return pool, await redeploy(client, flow, entrypoint, pool)
+
+
+async def redeploy(
+    client: PrefectClient, flow: Flow[..., object], entrypoint: str, pool: str, **more: Any
+) -> UUID:
+    """Deploy a flow on a pool, by default under the pool's name: the deployment's id."""
+    given: dict[str, Any] = {"name": pool, **more}
+    return await client.create_deployment(
         flow_id=await client.create_flow(flow),
-        name=pool,
         work_pool_name=pool,
         entrypoint=entrypoint,
         parameter_openapi_schema=parameter_schema(flow).model_dump_for_openapi(),
         enforce_parameter_schema=True,
+        **given,
     )
-    return pool, deployment

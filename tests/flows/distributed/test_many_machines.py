@@ -90,6 +90,7 @@ async def _generate(run: FlowRun) -> None:
 @pytest.fixture
 async def deployed(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Deployed]:
     monkeypatch.setattr("flows.distributed.coordinator._POLL_SECONDS", 0.1)
+    monkeypatch.setattr("flows.distributed.attempt._MAX_PAUSE_SECONDS", 0.1)
     async with get_client() as client:
         pool, deployment_id = await deploy(client, generate_batch, "flows.batch.generate_batch")
         yield Deployed(client, pool, deployment_id)
@@ -182,7 +183,7 @@ async def test_batches_elsewhere_find_a_bucket_by_the_block_that_holds_its_keys(
 
         monkeypatch.setenv(DATASETS, "block:far-bucket//others")
         async with deployed.worker():
-            with pytest.raises(BatchLostError, match="this worker only generates datasets below"):
+            with pytest.raises(BatchLostError, match=r"3 attempts; .* only generates datasets"):
                 await _run(
                     config,
                     tmp_path,
@@ -190,6 +191,7 @@ async def test_batches_elsewhere_find_a_bucket_by_the_block_that_holds_its_keys(
                     artifact_path="block:far-bucket",
                     batches_on=deployed.name,
                     dataset_name="elsewhere",
+                    run_config={"batch_tries": 1},
                 )
 
 
@@ -220,6 +222,10 @@ async def test_a_run_that_crashed_is_made_again_a_few_times(
     ]
 
     async def crash(run: FlowRun) -> None:
+        dataset = DatasetDirectory(tmp_path / "never" / "far")
+        record = BatchRecord.read(dataset, 0, run.parameters["attempt"])
+        assert record is not None
+        record.model_copy(update={"owner": "a process"}).write(dataset)
         fate = Crashed(message="no space left")
         await deployed.client.set_flow_run_state(run.id, fate, force=True)
 
@@ -395,7 +401,7 @@ async def test_a_batch_by_itself_says_what_is_wrong_with_its_parameters(
         await batch(summary.path, attempt=3)
     record = BatchRecord.read(DatasetDirectory(Path(summary.path)), 0, 3)
     assert record is not None and record.remote_error is not None
-    assert (record.state, record.remote_error.kind) == (AttemptState.FAILED, "InvalidConfigError")
+    assert (record.state, record.remote_error.kind) == (AttemptState.REFUSED, "BatchRefusedError")
 
 
 async def test_a_deployment_that_is_none_is_named_before_anything_is_begun(
