@@ -212,9 +212,9 @@ def test_a_job_of_the_pool_fits_the_image() -> None:
 def _commands() -> list[str]:
     """Commands that compose, the image and the docs page run."""
     found = [service.get("command", []) for service in COMPOSE["services"].values()]
-    for line in _instructions():
-        if line.startswith("CMD "):
-            found.append(json.loads(line.removeprefix("CMD ")))
+    found += [
+        json.loads(line.removeprefix("CMD ")) for line in _instructions() if line.startswith("CMD ")
+    ]
     blocks = "\n".join(re.findall(r"```sh\n(.*?)```", PAGE, re.DOTALL)).replace("\\\n", " ")
     found += [shlex.split(line, comments=True) for line in blocks.splitlines() if line]
     ours = [words for words in found if words[:1] in (["prefect"], ["ddflows"])]

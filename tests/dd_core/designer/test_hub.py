@@ -13,8 +13,8 @@ import pytest
 import yaml
 
 from dd_core import DataDesigner
-from dd_core.errors import ArtifactStorageError
 from dd_core.designer.results import DatasetCreationResults
+from dd_core.errors import ArtifactStorageError
 from tests.hub import Hub, running_hub
 
 READERS = os.environ.get("READERS", "")
