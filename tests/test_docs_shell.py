@@ -30,7 +30,9 @@ PAGES = [
     "docs/results",
     "docs/storage",
 ]
-"""Pages in the order in which somebody would follow them, in the same folder."""
+"""Pages in the order in which somebody would follow them, in the same folder.
+
+`docs/containers.md` needs Docker; `tests/test_containers.py` checks that its commands exist."""
 
 NOT_RUN = (
     "make demo",  # sets up the environment that this test runs in

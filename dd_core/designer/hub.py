@@ -86,8 +86,13 @@ class HuggingFaceHubClient:
         return str(url)
 
     def _api(self) -> HfApi:
-        from huggingface_hub import HfApi
-
+        try:
+            from huggingface_hub import HfApi
+        except ImportError:
+            raise ArtifactStorageError(
+                "uploads to Hugging Face require huggingface-hub; "
+                "install prefect-data-designer[hub]"
+            ) from None
         try:
             token = default_resolver.resolve(self._token) if self._token else None
             register_secret(token or "")

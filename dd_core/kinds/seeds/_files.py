@@ -110,7 +110,13 @@ class RemoteFiles:
         if self.token is not None:
             register_secret(self.token.get_secret_value())
         if self.path.startswith("hf://"):
-            from huggingface_hub import HfFileSystem
+            try:
+                from huggingface_hub import HfFileSystem
+            except ImportError:
+                raise SeedDatasetError(
+                    "seed datasets of Hugging Face require huggingface-hub; "
+                    "install prefect-data-designer[hub]"
+                ) from None
 
             token = self.token.get_secret_value() if self.token else False
             system = HfFileSystem(endpoint=self.endpoint, token=token)
@@ -124,6 +130,8 @@ def open_table(files: LocalFiles | RemoteFiles, options: TextOptions | None = No
     """Open the files as one table. A process reads them once, as long as they do not change."""
     try:
         stamps = files.stamps()
+    except SeedDatasetError:
+        raise
     except Exception as error:  # each file system raises its own errors
         raise _unreadable(files.path, error) from error
     if not stamps:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ import yaml
 
 from dd_core import DataDesigner
 from dd_core.designer.results import DatasetCreationResults
+from dd_core.errors import ArtifactStorageError
 from tests.hub import Hub, running_hub
 
 READERS = os.environ.get("READERS", "")
@@ -127,3 +129,13 @@ def test_datasets_loads_what_was_uploaded_and_the_folder(tmp_path: Path, hub: Hu
             text=True, check=False, env={**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": "hf"},
         )  # fmt: skip
         assert done.stdout.strip() == f"['{column}'] 4", done.stderr
+
+
+def test_an_upload_without_the_extra_names_it(
+    tmp_path: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    results = create(tmp_path, 2)
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    with pytest.raises(ArtifactStorageError, match=r"install prefect-data-designer\[hub\]"):
+        push(results, hub)
+    assert hub.repositories == {}

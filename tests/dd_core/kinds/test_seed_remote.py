@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -140,3 +141,11 @@ def test_a_hub_that_knows_no_such_dataset_is_a_problem(hub: Hub) -> None:
 def test_paths_on_a_hub_have_four_parts(path: str) -> None:
     with pytest.raises(ValueError, match="must have the form datasets"):
         dd.HuggingFaceSeedSource(path=path)
+
+
+def test_a_hub_without_the_extra_names_it(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "huggingface_hub", None)
+    source = dd.HuggingFaceSeedSource(path="datasets/ann/words/x.jsonl", endpoint=hub.url)
+    with pytest.raises(InvalidConfigError, match=r"install prefect-data-designer\[hub\]") as found:
+        words(source)
+    assert "cannot read" not in str(found.value)
