@@ -7,7 +7,7 @@ PYTEST := $(BIN)/python -m pytest --dist worksteal
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
 
-.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators lock clean
+.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -55,6 +55,20 @@ bench-overhead: $(READY) ## Measure the overhead of Prefect
 
 bench-validators: $(READY) ## Compare validation columns with data-designer
 	$(BIN)/python -m benchmarks.validators
+
+bench-growth: $(READY) ## Measure what runs add to the database of the Prefect server, by table
+	$(BIN)/python -m benchmarks.growth
+	$(BIN)/python -m benchmarks.growth --postgres
+
+bench-fifty: $(READY) ## Generate fifty datasets at once, with SQLite and with PostgreSQL
+	$(BIN)/python -m benchmarks.fifty
+	$(BIN)/python -m benchmarks.fifty --postgres
+
+bench-scale: $(READY) ## Measure the load of up to 200 simulated workers on a Prefect server
+	$(BIN)/python -m benchmarks.scale
+
+bench-storage: $(READY) ## Generate batches on four workers that write to a slow, throttling bucket
+	$(BIN)/python -m benchmarks.slow_storage
 
 lock: $(READY) ## Update the locked requirements
 	$(BIN)/python -m pip install --quiet uv

@@ -28,7 +28,7 @@ _CONTENT = Path(__file__).resolve().parents[1]
 class PrefectProcesses:
     """`with PrefectProcesses(folder, port) as prefect: prefect.work_pool("batches")`."""
 
-    def __init__(self, folder: Path, port: int) -> None:
+    def __init__(self, folder: Path, port: int, **settings: str) -> None:
         self.api = f"http://127.0.0.1:{port}/api"
         self.folder = folder
         self.environment = {
@@ -37,6 +37,7 @@ class PrefectProcesses:
             "PREFECT_HOME": str(folder / "prefect"),
             "PREFECT_API_URL": self.api,
             "PYTHONPATH": str(_CONTENT),
+            **settings,
         }
         self._children: list[subprocess.Popen[bytes]] = []
         self._port = str(port)
@@ -119,13 +120,14 @@ class PrefectProcesses:
         child.send_signal(signal.SIGTERM)
         child.wait(timeout=60)
 
-    def ask(self, path: str, content: Any = None) -> Any:
+    def ask(self, path: str, content: Any = None, method: str | None = None) -> Any:
         """Send one request to the server's API and return the response."""
         data = None if content is None else json.dumps(content).encode()
         headers = {"Content-Type": "application/json"}
-        request = urllib.request.Request(self.api + path, data=data, headers=headers)
+        request = urllib.request.Request(self.api + path, data, headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as response:
-            return json.load(response)
+            text = response.read()
+        return json.loads(text) if text else None
 
     def _is_up(self) -> bool:
         try:

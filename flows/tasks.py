@@ -1,6 +1,7 @@
 """The Prefect tasks of a run: generate a column, write a batch, process and profile a dataset."""
 
 import logging
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import pyarrow as pa
@@ -21,7 +22,7 @@ from .artifacts.summary import list_processed_rows
 from .cache.column_table import make_column_table
 from .cache.results import ExplicitKey
 from .limits.tag_limits import make_tag
-from .process.task_tags import add_task_tags
+from .process.task_tags import tag_while_running
 from .session import DatasetRun
 
 RETRIES = 3
@@ -36,15 +37,17 @@ async def _is_retryable(task: Any, task_run: TaskRun, state: State[Any]) -> bool
     return isinstance(error, DataDesignerError) and error.retryable
 
 
-def _tag_with_models(task_run: TaskRun, state: ColumnState) -> None:
+def _tag_with_models(task_run: TaskRun, state: ColumnState) -> AbstractContextManager[None]:
     """Tag the running task run with the models that its column calls.
 
     If the task run had these tags from the start, Prefect would hold it back until it got a request
     slot of the model. The engine generates the column independently of its task run, and leases
     slots for the whole run.
     """
-    if aliases := state.planned.column.get_model_aliases():
-        add_task_tags(task_run, [*map(make_tag, aliases)])
+    aliases = state.planned.column.get_model_aliases()
+    tags = [make_tag(alias) for alias in aliases]
+    missing = [tag for tag in tags if tag not in task_run.tags]
+    return tag_while_running(task_run, missing) if missing else nullcontext()
 
 
 @task(
@@ -69,10 +72,10 @@ async def generate_column(column: str, batch: int, key: str, run: BatchRun) -> p
     state = run.states[column]
     context = TaskRunContext.get()
     attempt = context.task_run.run_count if context is not None else 1
-    if context is not None and attempt == 1:
-        _tag_with_models(context.task_run, state)
+    tagged = nullcontext() if context is None else _tag_with_models(context.task_run, state)
     try:
-        await run.column(column)
+        with tagged:
+            await run.column(column)
     except ColumnIncompleteError as error:
         if attempt <= RETRIES:
             logger.warning("%s", error)

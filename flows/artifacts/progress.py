@@ -27,6 +27,10 @@ if TYPE_CHECKING:
 
 
 _REFRESH_SECONDS = 3.0
+_MAX_REFRESH_SECONDS = 60.0
+_REFRESHES_PER_AGE = 100
+"""Prefect records an event for every update of an artifact. In a run of many hours, updates every
+three seconds would fill the database with tens of thousands of them, and nobody sees them all."""
 _SECONDS_BETWEEN_LOGS = 60.0
 
 
@@ -41,16 +45,17 @@ async def publish_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[
     finally:
         updating.cancel()
         await asyncio.gather(updating, return_exceptions=True)
-        await artifacts.update()
+        await artifacts.update(is_last=True)
 
 
 class _ProgressArtifacts:
-    """The two artifacts, which are updated every few seconds if anything has changed."""
+    """The two artifacts, which are updated in place if anything has changed."""
 
     def __init__(self, session: DatasetRun, dataset: str) -> None:
         self._session = session
         self._dataset = dataset
         self._columns: list[dict[str, Any]] = []
+        self._updated_at = -math.inf
         self._waits: list[str] = []
         self._waits_logged_at = -math.inf
 
@@ -70,27 +75,34 @@ class _ProgressArtifacts:
             await asyncio.sleep(_REFRESH_SECONDS)
             await self.update()
 
-    async def update(self) -> None:
-        rows = count_cells(self._session)
-        waits = self._session.describe_waits()
-        self._log_waits(waits)
-        if rows == self._columns and waits == self._waits:
-            return
+    async def update(self, *, is_last: bool = False) -> None:
         session = self._session
+        rows = count_cells(session)
+        waits = session.describe_waits()
+        self._log_waits(waits)
+        pause = choose_refresh_seconds(session.seconds)
+        is_due = is_last or time.monotonic() - self._updated_at >= pause
+        if waits == self._waits and (rows == self._columns or not is_due):
+            return
         try:
-            await aupdate_progress_artifact(
-                self._progress,
-                progress=round(100 * session.progress_fraction(), 1),
-                description=format_progress(session),
-            )
-            async with get_client() as client:
-                change = ArtifactUpdate(data=orjson.dumps(rows).decode())
-                await client.update_artifact(self._table, change)
-                if waits != self._waits:
-                    await _set_state_message(client, UUID(session.flow_run_id), "; ".join(waits))
-            self._columns, self._waits = rows, waits
+            await self._publish(rows, waits)
         except Exception as error:  # the run does not depend on its artifacts
             get_run_logger().debug("the artifacts could not be updated: %s", error)
+
+    async def _publish(self, rows: list[dict[str, Any]], waits: list[str]) -> None:
+        session = self._session
+        await aupdate_progress_artifact(
+            self._progress,
+            progress=round(100 * session.progress_fraction(), 1),
+            description=format_progress(session),
+        )
+        async with get_client() as client:
+            change = ArtifactUpdate(data=orjson.dumps(rows).decode())
+            await client.update_artifact(self._table, change)
+            if waits != self._waits:
+                await _set_state_message(client, UUID(session.flow_run_id), "; ".join(waits))
+        self._columns, self._waits = rows, waits
+        self._updated_at = time.monotonic()
 
     def _log_waits(self, waits: list[str]) -> None:
         """Log what the run waits for when it begins to wait, and then every minute."""
@@ -100,6 +112,11 @@ class _ProgressArtifacts:
             self._waits_logged_at = now
         elif not waits:
             self._waits_logged_at = -math.inf
+
+
+def choose_refresh_seconds(age: float) -> float:
+    """Time between two updates of a run's artifacts, given the seconds since it began."""
+    return min(_MAX_REFRESH_SECONDS, max(_REFRESH_SECONDS, age / _REFRESHES_PER_AGE))
 
 
 async def _set_state_message(client: PrefectClient, run_id: UUID, message: str) -> None:

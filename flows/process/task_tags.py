@@ -7,14 +7,31 @@ tag a running task run, or start a tagged task run without taking a slot of the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from prefect.client.schemas.objects import TaskRun
 from prefect.states import Running
 from prefect.utilities.engine import emit_task_run_state_change_event
 
+_DELAY_SECONDS = 30.0
 
-def add_task_tags(task_run: TaskRun, tags: Sequence[str]) -> None:
-    """Add tags to a running task run, in this process and on the server."""
+
+@contextmanager
+def tag_while_running(task_run: TaskRun, tags: Sequence[str]) -> Iterator[None]:
+    """Add tags to a running task run, in this process at once and on the server soon.
+
+    The event of the final state carries the tags. A further event costs as much of the server's
+    database as any other, so only a task run that takes some time gets one.
+    """
     task_run.tags = [*task_run.tags, *tags]
-    emit_task_run_state_change_event(task_run, task_run.state, Running())
+
+    def emit() -> None:
+        emit_task_run_state_change_event(task_run, task_run.state, Running())
+
+    emitting = asyncio.get_running_loop().call_later(_DELAY_SECONDS, emit)
+    try:
+        yield
+    finally:
+        emitting.cancel()
