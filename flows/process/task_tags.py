@@ -8,7 +8,7 @@ tag a running task run, or start a tagged task run without taking a slot of the 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 from prefect.client.schemas.objects import TaskRun
@@ -19,7 +19,7 @@ _DELAY_SECONDS = 30.0
 
 
 @contextmanager
-def tag_while_running(task_run: TaskRun, tags: Sequence[str]) -> Iterator[None]:
+def tag_while_running(task_run: TaskRun, tags: Sequence[str]) -> Generator[None]:
     """Add tags to a running task run, in this process at once and on the server soon.
 
     The event of the final state carries the tags. A further event costs as much of the server's
