@@ -50,8 +50,11 @@ async def main():
     while not os.path.exists(begin):
         await asyncio.sleep(0.05)
     numbers = range(int(first), int(first) + int(count))
-    for state in await asyncio.gather(*map(one, numbers)):
-        print(f"{state.name}: {state.message}" if not state.is_completed() else state.name)
+    for ended in await asyncio.gather(*map(one, numbers), return_exceptions=True):
+        if isinstance(ended, BaseException):  # Prefect could not create or end the flow run
+            print(" ".join(f"{type(ended).__name__}: {ended}".split())[:200])
+        else:
+            print(ended.name if ended.is_completed() else f"{ended.name}: {ended.message}")
 
 open(f"{begin}-{first}", "w").close()
 asyncio.run(main())
@@ -106,13 +109,16 @@ def run_all(prefect: PrefectProcesses, config: Path, datasets: int, processes: i
                 text=True,
             )
         )
-    while len([*prefect.folder.glob("begin-*")]) < len(running):
-        if any(process.poll() for process in running):
-            raise RuntimeError(f"a process failed; see {prefect.folder}")
-        time.sleep(0.1)
-    begin.touch()
-    printed = [line for process in running for line in process.communicate()[0].splitlines()]
-    return Counter(printed)
+    try:
+        while len([*prefect.folder.glob("begin-*")]) < len(running):
+            if any(process.poll() for process in running):
+                raise RuntimeError(f"a process failed; see {prefect.folder}")
+            time.sleep(0.1)
+        begin.touch()
+        return Counter(line for each in running for line in each.communicate()[0].splitlines())
+    finally:
+        for process in running:
+            process.kill()
 
 
 def count_rows(path: Path) -> str:

@@ -145,7 +145,10 @@ def make_script(exchanges: list[Exchange]) -> Script:
             if each.content.get("type") not in [other.content.get("type") for other in known]:
                 known.append(each)
     hello = _find(sockets, lambda each: each.content.get("type") == "worker.hello.v1")
-    static = _ids(windows[0]) & _ids(windows[1])
+    # A worker that polls sees a run before it takes it, so only what is older than the second batch
+    # can belong to both.
+    older = [each for each in windows[0] if each.at < begins[1]]
+    static = _ids(older) & _ids(windows[1])
     first = windows[1][0].at
     second = [replace(each, at=each.at - first) for each in windows[1]]
     lease = _find(second, lambda each: "increment-with-lease" in each.route)

@@ -66,7 +66,7 @@ class Steps:
         self._waits = waits
         self._seconds = seconds
 
-    def idle(self, seconds: float = 60.0) -> float:
+    def idle(self, seconds: float = 30.0) -> float:
         """CPU seconds per minute without any client."""
         before = self._cpu()
         time.sleep(seconds)

@@ -124,7 +124,7 @@ class SimulatedBatch:
             self._sockets[key] = socket
             self._readers.append(asyncio.create_task(_drain(socket)))
             # The worker greeted the server long before the recorded batch began.
-            if exchange.client == "worker":
+            if exchange.client == "worker" and exchange.content.get("type") != "auth":
                 greeting = self._script.greetings[exchange.path]
         for each in [*greeting, exchange]:
             await socket.send_json(self._fresh(each))
