@@ -6,6 +6,8 @@ PYTEST := $(BIN)/python -m pytest --dist worksteal
 
 export DO_NOT_TRACK := 1
 export PREFECT_SERVER_ANALYTICS_ENABLED := false
+# Tests start many processes, which load compiled modules faster.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage lock clean
 
@@ -16,7 +18,7 @@ demo: $(READY) ## Generate 20 product reviews with a small local model
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
 
 test: test-quick ## Run all tests: the quick ones first, then the slow ones
-	$(PYTEST) --numprocesses 3 -m slow  # they often wait for servers and processes
+	$(PYTEST) --numprocesses 4 -m slow
 
 test-quick: $(READY) ## Run the quick tests only (about a minute)
 	$(PYTEST) --numprocesses 2 -m "not slow" --timeout 120

@@ -84,7 +84,9 @@ def _prepare(folder: Path, url: str) -> None:
     """A folder with what a clone of the project holds, and a home whose models answer at once."""
     shutil.copytree(ROOT / "deployments", folder / "deployments")
     prefect = (ROOT / "prefect.yaml").read_text()
-    (folder / "prefect.yaml").write_text(re.sub("(num_records|min_rows): .*", r"\1: 4", prefect))
+    prefect = re.sub("(num_records|min_rows): .*", r"\1: 4", prefect)
+    prefect = re.sub("(max_duplicate_share|max_drift): [0-9.]+", r"\1: 1", prefect)  # of 4 rows
+    (folder / "prefect.yaml").write_text(prefect)
     home = folder / "home"
     home.mkdir()
     provider = {"name": "local", "endpoint": url, "provider_type": "openai"}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 
 _DEFAULT_TIMEOUT = 60.0
 _CHECK_TIMEOUT = 180.0
+_SKIP_CHECKS = "DATA_DESIGNER_SKIP_MODEL_HEALTH_CHECKS"
+"""Environment variable; with `1` or `true`, no model is checked."""
 
 
 class ModelPool(Mapping[str, Model]):
@@ -146,8 +149,11 @@ class ModelPool(Mapping[str, Model]):
         Each model gets one small request. Image models are checked only if `images` is true,
         because an image costs money. The aliases in `known` are not checked. After a retryable
         error, the check is repeated up to `attempts` times, after attempt number x `backoff`
-        seconds. A model whose server asks to wait for long is ready: its requests wait.
+        seconds. A model whose server asks to wait for long is ready: its requests wait. No model is
+        checked if the environment variable `DATA_DESIGNER_SKIP_MODEL_HEALTH_CHECKS` is set.
         """
+        if os.environ.get(_SKIP_CHECKS, "").lower() in ("1", "true"):
+            return
         unchecked = [
             model
             for model in self._models.values()

@@ -42,8 +42,8 @@ def test_bad_input_ends_in_a_sentence(name: str, count: int, tmp_path: Path) -> 
 
 
 @pytest.mark.slow
-def test_two_thousand_inputs() -> None:
-    command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "2000", "1000000"]
+def test_a_thousand_inputs() -> None:
+    command = [sys.executable, "-W", "ignore", "-m", "tests.fuzz", "1000", "1000000"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
 

@@ -265,6 +265,17 @@ def test_the_readiness_check_comes_before_everything_else() -> None:
     assert len(script.requests) == 1
 
 
+def test_the_readiness_check_can_be_skipped_for_all_models(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    script = ScriptedModel("tea", probes=True)
+    builder = topics(model("http://model.test/v1"))
+    builder.add_column(name="out", column_type="llm-text", model_alias="m", prompt="{{ id }}")
+    monkeypatch.setenv("DATA_DESIGNER_SKIP_MODEL_HEALTH_CHECKS", "1")
+    DataDesigner(transport=script).preview(builder, num_records=2)
+    assert len(script.requests) == 2
+
+
 class TestKeys:
     MARKER = "sk-marker-0123456789"
 

@@ -285,9 +285,10 @@ async def test_a_run_of_the_dataset_that_is_made_again_takes_over_what_is_at_wor
     flow_run = await deployed.client.read_flow_run(flow_run.id)
     async with deployed.worker():
         summary = await run_flow(generate_dataset, flow_run=flow_run, parameters=given)
-    assert (summary.rows_written, summary.requests) == (10, 10)
+    assert summary.rows_written == 10
     assert len(await deployed.runs()) == 2
     assert _rows(summary.path)["id"].is_unique
+    # Either attempt of the dataset's run may have counted the batch that was at work.
     [usage] = DatasetDirectory(tmp_path / "taken over").metadata.usage.values()
     assert usage["c0"]["requests"] == 10
 
