@@ -220,6 +220,7 @@ def test_a_configuration_fits_prefects_form(content: Fields) -> None:
         assert found.fingerprint() == config.fingerprint()
 
 
+@pytest.mark.slow
 @given(configs())
 @_settings
 def test_a_valid_configuration_has_no_problem_but_its_key(content: Fields) -> None:

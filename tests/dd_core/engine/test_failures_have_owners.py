@@ -150,6 +150,7 @@ def test_an_error_that_is_no_exception_ends_the_run(
     end_of(every_kind_of_work(), tmp_path, moody())
 
 
+@pytest.mark.slow
 def test_a_lost_cell_ends_the_run_with_what_is_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -101,6 +101,7 @@ print(json.dumps([found, len(shown), "secret" in "".join(shown)]))
 """
 
 
+@pytest.mark.slow
 def test_metrics_and_traces_follow_the_conventions_and_hold_no_content(tmp_path: Path) -> None:
     import json
 

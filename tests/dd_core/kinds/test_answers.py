@@ -25,6 +25,7 @@ JSON = st.recursive(
 )
 
 
+@pytest.mark.slow
 @given(st.dictionaries(st.text(max_size=8), JSON))
 def test_json_in_a_fence_with_prose_around_it_comes_back(value: dict[str, Any]) -> None:
     answer = f"Sure, here it is:\n\n```json\n{json.dumps(value)}\n```\n\nAnything else?"

@@ -195,6 +195,7 @@ def test_nobody_comes_twice_before_everybody_has_come(assets: Path) -> None:
     assert len(sample(assets, rows=50, select_field_values={"uuid": ["person-55"]})) == 50
 
 
+@pytest.mark.slow
 def test_people_do_not_depend_on_the_batches(assets: Path) -> None:
     def created(size: int, seed: int = 1) -> list[dict[str, Any]]:
         run_config = dd.RunConfig(seed=seed, buffer_size=size)
