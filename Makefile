@@ -18,7 +18,7 @@ demo: $(READY) ## Generate 20 product reviews with a small local model
 	$(BIN)/ddflows run deployments/product_reviews.yaml --num-records 20 --dataset-name product-reviews
 
 test: test-quick ## Run all tests: the quick ones first, then the slow ones
-	$(PYTEST) --numprocesses 4 -m slow
+	$(PYTEST) --numprocesses 3 -m slow
 
 test-quick: $(READY) ## Run the quick tests only (about a minute)
 	$(PYTEST) --numprocesses 2 -m "not slow" --timeout 120

@@ -12,6 +12,15 @@ from hypothesis import HealthCheck, settings
 from benchmarks.server import BenchServer
 
 ServerFactory = Callable[..., BenchServer]
+_LONGEST = (
+    "test_docs_shell.py",
+    "test_controls.py",
+    "test_no_key_leaks.py",
+    "test_worker_runs.py",
+    "test_obstacles.py",
+    "test_fuzz.py",
+)
+"""Files with tests that take a minute each."""
 
 # A property must not fail because the machine is busy.
 settings.register_profile(
@@ -46,5 +55,6 @@ def _own_home(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.Monk
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Begin with the longest test, so that the other processes do not wait for it at the end."""
-    items.sort(key=lambda item: item.path.name != "test_docs_shell.py")
+    """Begin with the longest tests, so that processes do not wait for one another at the end."""
+    order = {name: place for place, name in enumerate(_LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.name, len(order)))
