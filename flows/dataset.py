@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Annotated, Any, cast
 
+from prefect import tags
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed, Failed
@@ -26,7 +27,7 @@ from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location, list_paths
 
 from .approval import put_preview_first, require_approvable, require_approval
-from .artifacts.labels import RUN_NAME, label_run, list_aliases, tag_batch
+from .artifacts.labels import RUN_NAME, label_run
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress
@@ -45,7 +46,7 @@ from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
 from .process.keyless_flow import keyless_flow
 from .process.timeouts import cancel_once
-from .session import DatasetRun, get_run_id, notify_run_start, open_run
+from .session import BATCH_TAG, DatasetRun, get_run_id, notify_run_start, open_run
 from .tasks import process, profile
 from .versions import accept_or_fail, resolve_version
 
@@ -110,7 +111,7 @@ async def generate_dataset(
         version_name = await resolve_version(version)
         async with label_run(dataset_name, num_records, version_name) as aliases:
             loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
-            aliases |= list_aliases(loaded)
+            aliases |= loaded.get_model_aliases()
         await _require_workers(batches_on, loaded)
         async with _open_directory(
             loaded, providers, settings, storage.location, dataset_name,
@@ -299,11 +300,10 @@ async def _generate_one(session: DatasetRun, batch: Batch, dataset: str) -> None
     """Run a batch as a subflow. A batch that somebody cancels is only noted."""
     async with session.starting(batch.index):
         call = cast("Any", generate_batch)  # its types do not fit an awaited state
-        label = session.add_version(dataset)
-        with tag_batch(dataset):
-            state: State[Any] = await call(
-                label, batch.index, batch.start, batch.size, return_state=True
-            )
+        shown = session.add_version(dataset)
+        given = (shown, batch.index, batch.start, batch.size)
+        with tags(BATCH_TAG, dataset):
+            state: State[Any] = await call(*given, return_state=True)
     if state.is_cancelled():
         session.cancelled.add(batch.index)
         get_run_logger().warning("%s[%d] was cancelled", dataset, batch.index)

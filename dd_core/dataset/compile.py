@@ -64,9 +64,7 @@ def compile_plan(
     )
     problems.extend(_check_parts(config, scope))
     problems.extend(check_dataset(config, models))
-    aliases = {alias for column in config.columns for alias in column.get_model_aliases()}
-    aliases |= {profiler.model_alias for profiler in config.profilers or ()}
-    used = _select_models(models, aliases)
+    used = _select_models(models, config.get_model_aliases())
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
     graph = build_graph(config, producer)

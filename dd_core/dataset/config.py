@@ -99,6 +99,11 @@ class DataDesignerConfig(Exportable):
             raise ValueError(f"more than one model has the alias {repeated[0]!r}; rename one")
         return models
 
+    def get_model_aliases(self) -> set[str]:
+        """The aliases of the models that the columns and the profilers use."""
+        aliases = {alias for column in self.columns for alias in column.get_model_aliases()}
+        return aliases | {profiler.model_alias for profiler in self.profilers or ()}
+
     def fingerprint(self) -> dict[str, str | int]:
         """Hash everything that determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]

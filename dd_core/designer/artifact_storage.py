@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.arrow import to_frame
-from dd_core.storage.directory import VERSIONS, DatasetDirectory
+from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.files.metadata import METADATA
 from dd_core.storage.files.parquet import read_parquet
 from dd_core.storage.files.stored_files import DROPPED_FOLDER, PROCESSORS_FOLDER, ROWS_FOLDER
@@ -35,17 +35,17 @@ class ArtifactStorage:
     @property
     def artifact_path(self) -> Location:
         """The folder that contains the dataset's folder."""
-        return self._dataset_folder.parent
+        return self._directory.dataset_path.parent
 
     @property
     def dataset_name(self) -> str:
         """The name of the dataset's folder."""
-        return self._dataset_folder.name
+        return self._directory.dataset_path.name
 
     @property
     def resolved_dataset_name(self) -> str:
         """The name of the dataset's folder, with the time of creation if the name was taken."""
-        return self._dataset_folder.name
+        return self.dataset_name
 
     @property
     def final_dataset_path(self) -> Location:
@@ -101,8 +101,3 @@ class ArtifactStorage:
                 "dropped columns, because a processor removed rows; read both folders separately"
             )
         return frame.join(to_frame(table))
-
-    @property
-    def _dataset_folder(self) -> Location:
-        path = self._directory.path
-        return path.parent.parent if path.parent.name == VERSIONS else path

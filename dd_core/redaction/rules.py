@@ -20,12 +20,6 @@ BLOCK_PREFIX = "block:"
 WRITTEN_MASK = "(masked)"
 """What stands for a secret in a configuration that was written."""
 
-
-def _in_any_case(word: str) -> str:
-    """A pattern of the word in its usual spellings; JSON schemas cannot ignore the case."""
-    return f"{word}|{word.title()}|{word.upper()}"
-
-
 _SHORTEST_SECRET = 4
 _SHORTEST_TEXT = 8
 _NAME_PARTS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
@@ -48,6 +42,15 @@ _BASE64 = re.compile(r"[A-Za-z0-9+/_-]{8,}={0,2}")
 _PIECE = re.compile(r"[A-Za-z0-9]+")
 _LETTER_TO_DIGIT = re.compile(r"(?<=[A-Za-z])(?=\d)|(?<=\d)(?=[A-Za-z])")
 _LONG_PIECE = 20
+_USER = re.compile(r"(?:^|(?<=//))[^/?#\s]*@")
+_PAIR = re.compile(r"([^?&=#\s]+)=([^&#\s]+)")
+
+
+def _in_any_case(word: str) -> str:
+    """A pattern of the word in its usual spellings; JSON schemas cannot ignore the case."""
+    return f"{word}|{word.title()}|{word.upper()}"
+
+
 REFERENCE_PATTERN = rf"^({BLOCK_PREFIX}.+|[A-Z0-9_]*_[A-Z0-9_]*)$"
 """What `parse_key_reference` accepts, for JSON schemas."""
 ADDRESS_PATTERN = r"^(?!([^/?#]*//)?[^/?#]*@)"
@@ -57,8 +60,6 @@ SECRET_NAME_PATTERN = "^(?!.*({})).*({})$".format(
     "|".join(map(_in_any_case, ("authorization", "cookie", *_SECRET_ENDS))),
 )
 """The commonest names that `is_secret_name` recognizes, for JSON schemas."""
-_USER = re.compile(r"(?:^|(?<=//))[^/?#\s]*@")
-_PAIR = re.compile(r"([^?&=#\s]+)=([^&#\s]+)")
 
 
 def parse_key_reference(secret: str) -> str | None:

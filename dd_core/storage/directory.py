@@ -105,6 +105,11 @@ class DatasetDirectory(StoredFiles):
         return cls(path) if version is None else cls(path / VERSIONS / version, version)
 
     @property
+    def dataset_path(self) -> Location:
+        """The folder of the dataset; all of its versions are below it."""
+        return self.path if self.version is None else self.path.parent.parent
+
+    @property
     @report_own_storage_errors
     def has_content(self) -> bool:
         """Whether the directory exists and contains more than the claims of processes."""

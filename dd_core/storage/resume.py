@@ -194,7 +194,7 @@ def _alternative(directory: DatasetDirectory) -> str:
 
 
 def _require_no_unversioned_rows(version: DatasetDirectory) -> None:
-    dataset = version.path.parent.parent
+    dataset = version.dataset_path
     if (dataset / METADATA).exists():
         raise ArtifactStorageError(
             f"{dataset} holds a dataset without versions; choose another dataset_name, "

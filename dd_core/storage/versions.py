@@ -33,7 +33,7 @@ class Versions:
     @classmethod
     def around(cls, version: DatasetDirectory) -> Versions:
         """Return the versions of the dataset that a version belongs to."""
-        return cls(DatasetDirectory(version.path.parent.parent))
+        return cls(DatasetDirectory(version.dataset_path))
 
     def names(self) -> list[str]:
         """The names of the versions in order; numbers within names compare as numbers."""

@@ -39,6 +39,6 @@ def make_asset_key(directory: DatasetDirectory) -> str:
 
     Characters that Prefect does not allow in keys become underscores.
     """
-    folder = directory.path.parent.parent if directory.version else directory.path
+    folder = directory.dataset_path
     address = str(folder) if is_remote(folder) else f"file://{folder.absolute().as_posix()}"
     return _NOT_IN_KEYS.sub("_", address)[:_LONGEST_KEY]

@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager, contextmanager
 
-from prefect import tags
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext
 
-from dd_core.dataset.config import DataDesignerConfig
-
 from ..limits.tag_limits import make_tag
-from ..session import BATCH_TAG, DATASET_TAG, DatasetRun
+from ..session import DATASET_TAG, DatasetRun
 
 RUN_NAME = "{dataset_name} ({num_records} rows)"
 """The name that Prefect gives a dataset run when it starts."""
@@ -32,30 +29,19 @@ async def label_run(dataset: str, rows: int, version: str | None) -> AsyncGenera
         await _label(dataset, rows, version, aliases)
 
 
-def list_aliases(config: DataDesignerConfig) -> set[str]:
-    """The aliases of the models that the columns use."""
-    return {alias for column in config.columns for alias in column.get_model_aliases()}
-
-
 async def _label(dataset: str, rows: int, version: str | None, aliases: set[str]) -> None:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     flow_run = context.flow_run
     own = [DATASET_TAG, dataset, *map(make_tag, sorted(aliases))]
     has_own_name = flow_run.name != RUN_NAME.format(dataset_name=dataset, num_records=rows)
-    name = None if has_own_name or version is None else f"{dataset} {version} ({rows} rows)"
+    labelled = RUN_NAME.format(dataset_name=f"{dataset} {version}", num_records=rows)
+    name = None if has_own_name or version is None else labelled
     async with get_client() as client:
         existing = (await client.read_flow_run(flow_run.id)).tags
         await client.update_flow_run(
             flow_run.id, name=name, tags=[*dict.fromkeys([*existing, *own])]
         )
-
-
-@contextmanager
-def tag_batch(dataset: str) -> Generator[None]:
-    """Tag a batch that is started as a subflow."""
-    with tags(BATCH_TAG, dataset):
-        yield
 
 
 @contextmanager

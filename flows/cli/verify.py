@@ -42,7 +42,7 @@ def verify(dataset: str, repair: bool, providers: str | None) -> None:
     if not repair:
         click.echo(f"Repair them with `ddflows verify {dataset} --repair`.")
         sys.exit(1)
-    whole = directory.path if directory.version is None else directory.path.parent.parent
+    whole = directory.dataset_path
     designer = DataDesigner(whole.parent, model_providers=read_providers(providers))
     results = designer.repair(whole.name, directory.version)
     left = results.verify().problems

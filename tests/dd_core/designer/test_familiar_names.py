@@ -92,3 +92,9 @@ def test_a_version_belongs_to_its_dataset(tmp_path: Path) -> None:
     storage = designer.open("nights", "1").artifact_storage
     assert (storage.dataset_name, storage.base_dataset_path) == ("nights", folder)
     assert storage.artifact_path == tmp_path
+
+
+def test_a_folder_may_be_called_versions(tmp_path: Path) -> None:
+    storage = DataDesigner(tmp_path / "versions").create(_builder(), num_records=2).artifact_storage
+    assert storage.dataset_name == "dataset"
+    assert storage.artifact_path == tmp_path / "versions"
