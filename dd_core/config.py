@@ -18,12 +18,9 @@ if TYPE_CHECKING:
         load_model_configs as load_model_configs,
     )
     from dd_core.dataset.compatibility import (
-        LocalStdioMCPProvider as LocalStdioMCPProvider,
-        MCPProvider as MCPProvider,
         SchedulingMetadata as SchedulingMetadata,
         SchedulingMetadataError as SchedulingMetadataError,
         ThrottleConfig as ThrottleConfig,
-        ToolConfig as ToolConfig,
     )
     from dd_core.dataset.config import (
         BuilderConfig as BuilderConfig,
@@ -168,6 +165,11 @@ if TYPE_CHECKING:
         PlaintextResolver as PlaintextResolver,
         SecretResolver as SecretResolver,
         SecretsFileResolver as SecretsFileResolver,
+    )
+    from dd_core.models.tools.config import (
+        LocalStdioMCPProvider as LocalStdioMCPProvider,
+        MCPProvider as MCPProvider,
+        ToolConfig as ToolConfig,
     )
     from dd_core.models.usage import Budget as Budget
     from dd_core.storage.resume import ResumeMode as ResumeMode

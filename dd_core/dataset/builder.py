@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import TypeAdapter, ValidationError
 
-from dd_core.dataset.compatibility import ToolConfig
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig, JudgeScoreProfilerConfig
 from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.declaration.yaml_text import load_yaml_file
@@ -35,6 +34,7 @@ from dd_core.kinds.seeds.seed import (
 )
 from dd_core.models.config import ModelConfig
 from dd_core.models.providers import load_default_models
+from dd_core.models.tools.config import ToolConfig
 
 if TYPE_CHECKING:
     from dd_core.dataset.info import Info

@@ -27,12 +27,11 @@ import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import wraps
-from typing import Any, Literal, ParamSpec, Self, TypeVar
+from typing import Any, Literal, ParamSpec, TypeVar
 
-from pydantic import Field, model_validator
+from pydantic import Field
 
 from dd_core.declaration.kind import Declaration
-from dd_core.declaration.written import Address, Headers, Key
 from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
 
 _P = ParamSpec("_P")
@@ -93,57 +92,6 @@ def accept_keyword(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R
         return call
 
     return decorate
-
-
-class MCPProvider(Declaration):
-    """A tool server that is reached over HTTP."""
-
-    provider_type: Literal["sse", "streamable_http"] = "sse"
-    """Protocol of the server."""
-    name: str
-    """Name of the server in tool configurations."""
-    endpoint: Address
-    """URL of the server."""
-    api_key: Key | None = None
-    """Name of the environment variable with the bearer token; default: no token."""
-
-
-class LocalStdioMCPProvider(Declaration):
-    """A tool server that is started as a process."""
-
-    provider_type: Literal["stdio"] = "stdio"
-    """Protocol of the server."""
-    name: str
-    """Name of the server in tool configurations."""
-    command: str
-    """Program to start."""
-    args: list[str] = []
-    """Arguments of the program."""
-    env: Headers = {}
-    """Environment variables of the program."""
-
-
-class ToolConfig(Declaration):
-    """Tools that columns refer to by an alias."""
-
-    tool_alias: str = Field(min_length=1)
-    """Name of the tools in columns."""
-    providers: list[str]
-    """Names of the tool servers."""
-    allow_tools: list[str] | None = None
-    """Names of the tools that a model may call; default: all."""
-    max_tool_call_turns: int = Field(default=5, ge=1)
-    """Maximum number of turns with tool calls in a conversation; default: 5."""
-    timeout_sec: float | None = Field(default=None, gt=0)
-    """Timeout of a tool call in seconds; default: no timeout."""
-
-    @model_validator(mode="after")
-    def _tools_are_named_once(self) -> Self:
-        names = self.allow_tools or []
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"allow_tools lists {repeated[0]!r} more than once; list it once")
-        return self
 
 
 class SchedulingMetadataError(ValueError):

@@ -11,7 +11,6 @@ from typing import Any, Self, cast
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from dd_core.dataset.compatibility import ToolConfig
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
@@ -21,6 +20,7 @@ from dd_core.kinds.processors.processor import ProcessorConfig
 from dd_core.kinds.seeds.seed import SeedConfig
 from dd_core.models.config import ModelConfig
 from dd_core.models.parameters import LIMITS
+from dd_core.models.tools.config import ToolConfig
 
 _HASH_ALGORITHM = "sha256"
 _HASH_VERSION = 2

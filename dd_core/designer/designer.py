@@ -10,11 +10,7 @@ from typing import TYPE_CHECKING
 
 from dd_core.dataset.builder import DataDesignerConfigBuilder
 from dd_core.dataset.checks import check_row_counts
-from dd_core.dataset.compatibility import (
-    LocalStdioMCPProvider,
-    MCPProvider,
-    accept_keyword,
-)
+from dd_core.dataset.compatibility import accept_keyword
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
@@ -36,6 +32,7 @@ from dd_core.errors import BuilderConfigurationError, InvalidConfigError, conver
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.secrets import SecretResolver
+from dd_core.models.tools.config import LocalStdioMCPProvider, MCPProvider
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors

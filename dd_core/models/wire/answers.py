@@ -32,6 +32,18 @@ class Usage:
 
 
 @dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call that a model requests."""
+
+    id: str
+    """Identifies the call within its conversation."""
+    name: str
+    """Name of the tool, as the model wrote it."""
+    arguments: str
+    """The arguments as JSON text, as the model wrote them."""
+
+
+@dataclass(frozen=True, slots=True)
 class Reply:
     """One answer of a chat model."""
 

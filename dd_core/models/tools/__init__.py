@@ -1,0 +1,1 @@
+"""Tools that models call: their servers, their sessions and their results."""

@@ -1,0 +1,38 @@
+"""The result of a tool call, as the model receives it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from dd_core.models.wire.media import Block
+
+
+class ToolOutcome(StrEnum):
+    """What became of a tool call. The model is told about every outcome."""
+
+    DONE = "done"
+    ERROR = "error"
+    """The server says that the tool failed."""
+    UNKNOWN = "unknown"
+    """No server offers a tool of this name."""
+    NOT_ALLOWED = "not_allowed"
+    """A server offers it, but it is not among `allow_tools`."""
+    BAD_ARGUMENTS = "bad_arguments"
+    """The arguments are not a JSON object, or do not satisfy the tool's schema."""
+    TIMEOUT = "timeout"
+    UNAVAILABLE = "unavailable"
+    """The server could not be reached, or died during the call."""
+
+
+@dataclass(frozen=True, slots=True)
+class ToolResult:
+    """What is sent back to the model for one call."""
+
+    content: str | list[Block]
+    """Text, or blocks if the tool returned images."""
+    outcome: ToolOutcome
+    seconds: float
+    """Duration of the call, without the wait for a free session."""
+    is_repeatable: bool = False
+    """Whether the server says that the tool only reads or that repeating it changes nothing."""
