@@ -324,3 +324,7 @@ class ModelUnsupportedCapabilityError(ModelError):
 
 class ModelGenerationValidationFailureError(ModelError):
     """No answer had the required form within the allowed corrections and restarts."""
+
+
+class ToolTurnLimitError(ModelGenerationValidationFailureError):
+    """The model kept calling tools after the limit of turns."""

@@ -41,6 +41,21 @@ def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
             yield Problem(place, f"{message}; {fix}")
 
 
+def check_tools(config: DataDesignerConfig, providers: Sequence[Any]) -> Iterator[Problem]:
+    """Check that aliases of tools are unique, and that the tools of columns have known servers."""
+    tools = config.tool_configs or []
+    used = {alias for column in config.columns for alias in column.get_tool_aliases()}
+    names = [provider.name for provider in providers]
+    for number, each in enumerate(tools):
+        place = f"tool_configs.{each.tool_alias}"
+        if any(other.tool_alias == each.tool_alias for other in tools[:number]):
+            yield Problem(place, "the alias is used twice; rename one of the two")
+        for name in each.providers if each.tool_alias in used else ():
+            if name not in names:
+                message = f"no MCP provider has the name {name!r}; {list_known('providers', names)}"
+                yield Problem(f"{place}.providers", message)
+
+
 def check_texts(config: DataDesignerConfig) -> Iterator[Problem]:
     """Check that every text can be saved: half of a surrogate pair has no form in UTF-8."""
     for place, text in _list_texts(config, "", 0):

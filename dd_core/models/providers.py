@@ -107,8 +107,11 @@ class Providers:
         self,
         providers: Sequence[ModelProvider] | None = None,
         resolver: SecretResolver | None = None,
+        tool_providers: Sequence[Any] = (),
     ) -> None:
-        self._resolver = resolver
+        self.resolver = resolver
+        self.tool_providers = [*tool_providers]
+        """Servers of tools."""
         given = load_default_providers() if providers is None else [*providers]
         names = [provider.name for provider in given]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -176,7 +179,7 @@ class Providers:
             provider=provider.name,
             url=url,
             wire=provider.provider_type,
-            key=_key(model, provider, self._resolver),
+            key=_key(model, provider, self.resolver),
             extra_body=provider.extra_body or {},
             extra_headers=(provider.extra_headers or {}) if _same_host(model, provider) else {},
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
@@ -51,6 +51,15 @@ class ToolConfig(Declaration):
     """Maximum number of turns with tool calls in a conversation; default: 5."""
     timeout_sec: float | None = Field(default=None, gt=0)
     """Timeout of a tool call in seconds; default: no timeout."""
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the values of a column depend on; limits and timeouts are not part of it."""
+        allowed = None if self.allow_tools is None else sorted(self.allow_tools)
+        return {
+            "providers": [*self.providers],
+            "allow_tools": allowed,
+            "max_tool_call_turns": self.max_tool_call_turns,
+        }
 
     @model_validator(mode="after")
     def _tools_are_named_once(self) -> Self:
