@@ -68,7 +68,7 @@ def compile_plan(
     used = _select_models(models, config.get_model_aliases())
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
-    problems.extend(check_tools(config, providers.tool_providers))
+    problems.extend(check_tools(config, providers))
     graph = build_graph(config, producer)
     problems.extend(find_cycles(graph))
     if config.seed_config is not None and table is None:  # its columns are missing, not unknown
