@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -18,11 +19,14 @@ from mcp.types import (
 
 from dd_core.errors import MCPToolError
 from dd_core.models.tools.config import LocalStdioMCPProvider
+from dd_core.models.tools.http import HttpConnection
 from dd_core.models.tools.limit import CallLimit
 from dd_core.models.tools.process import ProcessConnection
 from dd_core.models.tools.providers import ToolServerAccess
 from dd_core.models.tools.session import Connection, SessionLostError, ToolSession
 from dd_core.retries import retry_async
+
+_logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _MOST_PAGES = 1000
@@ -199,6 +203,11 @@ class _SessionSlot:
 
     async def _open(self, seconds: float) -> ToolSession:
         if self._session is not None:
+            _logger.warning(
+                "the session with %s is replaced: %s",
+                self._access.label,
+                self._access.redactor.mask(self._session.end_reason),
+            )
             await self._session.close()
         # The first attempt fails at once, because the configuration is probably wrong.
         attempts = _REOPENING_ATTEMPTS if self._was_open else 1
@@ -226,7 +235,9 @@ class _SessionSlot:
 
 def make_connection(access: ToolServerAccess) -> Connection:
     """A new connection to a server."""
-    return ProcessConnection(access)
+    if isinstance(access.provider, LocalStdioMCPProvider):
+        return ProcessConnection(access)
+    return HttpConnection(access)
 
 
 def _advise(access: ToolServerAccess) -> str:

@@ -81,6 +81,8 @@ class ToolSession:
         self._lost: dict[int, asyncio.Future[SessionLostError]] = {}
         self._notices: set[asyncio.Task[None]] = set()
         self._is_over = False
+        self.end_reason = "it has ended"
+        """Why it cannot be used any more."""
         connection.report_lost = self._handle_lost
 
     async def open(self, seconds: float) -> None:
@@ -174,7 +176,8 @@ class ToolSession:
                 raise SessionLostError(self._explain(self._describe_end()), was_sent=True)
             raise TimeoutError
         except SessionLostError as error:
-            self._is_over = self._is_over or error.ends_session
+            if error.ends_session and not self._is_over:
+                self._is_over, self.end_reason = True, str(error)
             raise
         finally:
             for each in request:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
@@ -28,6 +29,8 @@ from dd_core.models.wire.answers import ToolCall
 if TYPE_CHECKING:
     from dd_core.models.tools.server import ToolServer
     from dd_core.models.tools.session import Connection
+
+_logger = logging.getLogger(__name__)
 
 UNKNOWN = "(unknown)"
 """Stands for all names in usage that no server offers: models invent them without end."""
@@ -113,12 +116,14 @@ class Toolbox:
             text = f"The tool {name!r} did not answer within {timeout:g} s, and was cancelled."
             return text + _warn_of_effects(tool), ToolOutcome.TIMEOUT
         except SessionLostError as error:
-            text = f"The call of tool {name!r} was lost: {error}."
-            text += _warn_of_effects(tool) if error.was_sent else " Continue without it."
-            return reader.limit_text(text), ToolOutcome.UNAVAILABLE
+            _logger.warning("a call of %s of %s failed: %s", name, server.access.label, error)
+            if error.was_sent:
+                text = f"The server of tool {name!r} failed during the call."
+                return text + _warn_of_effects(tool), ToolOutcome.UNAVAILABLE
+            return _say_unavailable(name), ToolOutcome.UNAVAILABLE
         except MCPToolError as error:
-            text = f"The tool {name!r} is not available: {error}. Continue without it."
-            return reader.limit_text(text), ToolOutcome.UNAVAILABLE
+            _logger.warning("%s", error)
+            return _say_unavailable(name), ToolOutcome.UNAVAILABLE
         except McpError as error:
             text = f"The server of tool {name!r} refused the call: {error}"
             return reader.limit_text(text), ToolOutcome.ERROR
@@ -288,6 +293,10 @@ def _require_sdk() -> None:
         raise MCPClientUnavailableError(
             "tools require the package mcp; install prefect-data-designer[tools]"
         )
+
+
+def _say_unavailable(name: str) -> str:
+    return f"The tool {name!r} is not available at the moment. Continue without it."
 
 
 def _warn_of_effects(tool: OfferedTool) -> str:
