@@ -104,25 +104,29 @@ async def converse(
     """
     outcome = _Outcome(request, answer_format)
     turns = _open_turns(request, opening)
-    for _ in range(1 + limits.restarts):
-        messages = [*opening] if turns is None else turns.checkpoint
-        for _ in range(1 + limits.corrections):
-            if turns is None:
-                reply = await _send(request, messages, answer_format)
-            else:
-                reply, messages = await turns.ask(messages, _make_sender(request))
-            message = write_answer(reply)
-            try:
-                conversation = outcome.read(reply, message, messages)
-            except ResponseParseError as error:
-                if not isinstance(error, _RejectedError):
-                    messages = [*messages, message, {"role": "user", "content": str(error)}]
-                conversation = None
-            if conversation is not None:
-                return conversation
-            if outcome.is_settled:
-                return outcome.settle()
-    return outcome.settle()
+    try:
+        for _ in range(1 + limits.restarts):
+            messages = [*opening] if turns is None else turns.checkpoint
+            for _ in range(1 + limits.corrections):
+                if turns is None:
+                    reply = await _send(request, messages, answer_format)
+                else:
+                    reply, messages = await turns.ask(messages, _make_sender(request))
+                message = write_answer(reply)
+                try:
+                    conversation = outcome.read(reply, message, messages)
+                except ResponseParseError as error:
+                    if not isinstance(error, _RejectedError):
+                        messages = [*messages, message, {"role": "user", "content": str(error)}]
+                    conversation = None
+                if conversation is not None:
+                    return conversation
+                if outcome.is_settled:
+                    return outcome.settle()
+        return outcome.settle()
+    finally:
+        if turns is not None:
+            turns.close()
 
 
 class _Outcome:

@@ -238,6 +238,8 @@ class BudgetTracker:
         """Usage of this run's answers."""
         self.spent = {"requests": 0.0, "tokens": 0.0, "dollars": 0.0, "tool_calls": 0.0}
         """Usage of the dataset; a slot that holds capacity for a request counts as one."""
+        self._conversations = 0
+        """Conversations with tool calls that have not ended."""
         self._needs_tool_calls = False
         """Whether a cell waits for tool calls that the budget does not allow."""
 
@@ -257,24 +259,42 @@ class BudgetTracker:
         name = self._exhausted()
         if name is None:
             return True
-        self._stop_when_idle(name)
+        self._stop_if_idle(name)
         return False
 
-    async def spend_tool_calls(self, count: int) -> None:
-        """Count tool calls that are about to be made.
+    def allows_new_cell(self) -> bool:
+        """Whether a cell may send its first request."""
+        if self._needs_tool_calls:
+            self._stop_if_idle("tool_calls")
+        return not self._needs_tool_calls
 
-        If the budget does not allow them, never returns: the run is told to stop as soon as no
-        request is in flight, which cancels the caller.
+    def open_conversation(self) -> None:
+        """Count a conversation that has tool calls, until it is closed."""
+        self._conversations += 1
+
+    def close_conversation(self) -> None:
+        """Count a conversation out."""
+        self._conversations -= 1
+        if self._needs_tool_calls:
+            self._stop_if_idle("tool_calls")
+
+    def spend_tool_calls(self, count: int) -> bool:
+        """Count tool calls that are about to be made; False if the budget does not allow them.
+
+        Then no further cells start, and the run is told to stop when all conversations have ended
+        or need more calls as well.
         """
         limit = self._budget.tool_calls
         if limit is not None and self.spent["tool_calls"] + count > limit:
             self._needs_tool_calls = True
-            self._stop_when_idle("tool_calls")
-            await asyncio.get_running_loop().create_future()
+            return False
         self.spent["tool_calls"] += count
+        return True
 
-    def _stop_when_idle(self, name: str) -> None:
-        if self._in_flight == 0:
+    def _stop_if_idle(self, name: str) -> None:
+        # Conversations may go on without tool calls, but not without requests.
+        goes_on = self._in_flight + (self._conversations if name == "tool_calls" else 0)
+        if not goes_on:
             limit = getattr(self._budget, name)
             reason = BudgetExhaustedError(
                 f"the budget of {limit:,g} {name.replace('_', ' ')} is used up "
@@ -309,12 +329,10 @@ class BudgetTracker:
         self._in_flight -= 1
         self.spent["requests"] -= not was_sent
         if self._needs_tool_calls:
-            self._stop_when_idle("tool_calls")
+            self._stop_if_idle("tool_calls")
 
     def _exhausted(self) -> str | None:
         """The limit that one more request would exceed."""
-        if self._needs_tool_calls:
-            return "tool_calls"
         for name, spent in self.spent.items():
             limit = getattr(self._budget, name)
             if limit is None or name == "tool_calls":

@@ -95,6 +95,8 @@ class ToolTurns:
         self._is_durable = True
         """Whether a later process may continue after these turns."""
         self._has_refused = False
+        self._is_counted = False
+        """Whether the budget knows that this conversation has not ended."""
         self.count = 0
         """Turns in which tools were called."""
         self.checkpoint: list[Message] = [*opening]
@@ -132,9 +134,24 @@ class ToolTurns:
             if may_call:
                 self._save(turn)
 
+    def close(self) -> None:
+        """Tell the budget that the conversation has ended."""
+        if self._is_counted:
+            self._is_counted = False
+            self._budget.close_conversation()
+
     async def _call(self, calls: Sequence[ToolCall]) -> list[Message]:
-        """Make the calls of one turn; returns the messages with their results, in order."""
-        await self._budget.spend_tool_calls(len(calls))
+        """Make the calls of one turn; returns the messages with their results, in order.
+
+        Never returns if the budget does not allow the calls: the run is about to stop, which
+        cancels the cell.
+        """
+        if not self._is_counted:
+            self._is_counted = True
+            self._budget.open_conversation()
+        if not self._budget.spend_tool_calls(len(calls)):
+            self.close()
+            await asyncio.get_running_loop().create_future()
         clock = asyncio.get_running_loop().time
         began = clock()
         made = (self._toolbox.call(call, self._column) for call in calls)

@@ -12,7 +12,6 @@ import pytest
 
 import dd_core.config as dd
 from dd_core.errors import (
-    BudgetExhaustedError,
     ResponseParseError,
     ToolTurnLimitError,
 )
@@ -28,7 +27,7 @@ from dd_core.models.conversation import (
 from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.tools.result import ToolOutcome, ToolResult
-from dd_core.models.usage import Budget, BudgetTracker, UsageCount, UsageLedger
+from dd_core.models.usage import UsageCount, UsageLedger
 from dd_core.models.wire.answers import ToolCall
 from dd_core.storage.batch import Batch
 from dd_core.storage.journal import Journal, TurnJournal, read_cells
@@ -82,7 +81,6 @@ def talk(
     *,
     limits: ConversationLimits | None = None,
     parse: Callable[[str], Any] = str,
-    budget: BudgetTracker | None = None,
     provider: str = "openai",
     turns: Any = None,
 ) -> tuple[Conversation, UsageCount]:
@@ -93,9 +91,7 @@ def talk(
         endpoint = "http://model.test/v1"
         named = dd.ModelProvider(name=provider, endpoint=endpoint, provider_type=provider)
         providers = Providers([named])
-        async with ModelPool(
-            configs, providers, CellLimit(8), transport=script, budget=budget
-        ) as pool:
+        async with ModelPool(configs, providers, CellLimit(8), transport=script) as pool:
             slot = RequestSlot(pool["m"].queue)
             given = {} if turns is None else {"saved_turns": turns}
             request = ModelRequest(pool["m"], slot, "text", toolbox=toolbox, **given)
@@ -288,27 +284,6 @@ def test_a_call_without_an_id_or_with_arguments_as_an_object_is_understood() -> 
     called, result = script.requests[1]["messages"][1:]
     assert called["tool_calls"][0]["id"] == result["tool_call_id"] != ""
     assert usage.tool_calls == 1
-
-
-def test_the_budget_bounds_the_calls() -> None:
-    reasons: list[BudgetExhaustedError] = []
-
-    async def hold() -> None:
-        stopped = asyncio.Event()
-
-        def stop(reason: BudgetExhaustedError) -> None:
-            reasons.append(reason)
-            stopped.set()
-
-        budget = BudgetTracker(Budget(tool_calls=3), stop)
-        await budget.spend_tool_calls(2)
-        too_many = asyncio.create_task(budget.spend_tool_calls(2))
-        await stopped.wait()
-        assert not too_many.done() and not budget.allows_request()
-        too_many.cancel()
-
-    asyncio.run(hold())
-    assert "the budget of 3 tool calls is used up (2 so far)" in str(reasons[0])
 
 
 def test_a_later_attempt_continues_after_the_last_turn(tmp_path: Any) -> None:
