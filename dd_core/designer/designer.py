@@ -32,7 +32,8 @@ from dd_core.errors import BuilderConfigurationError, InvalidConfigError, conver
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.secrets import SecretResolver
-from dd_core.models.tools.config import LocalStdioMCPProvider, MCPProvider
+from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
+from dd_core.models.tools.toolbox import ToolServers
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors
@@ -64,7 +65,7 @@ class DataDesigner:
     default, a key is the name of an environment variable or else the key itself.
     `managed_assets_path` is the folder of managed datasets; default: the environment variable
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
-    are stored for tools, which are not run yet. `trust_config` lets configurations from URLs import
+    replaces the default tool servers. `trust_config` lets configurations from URLs import
     code, read files and choose keys on this machine. `auto_configure_logging` has no effect,
     because the application configures logging.
     """
@@ -79,7 +80,7 @@ class DataDesigner:
         managed_assets_path: str | Path | None = None,
         seed_readers: None = None,
         person_reader: None = None,
-        mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
+        mcp_providers: Sequence[ToolProvider] | None = None,
         auto_configure_logging: bool = True,
         trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -93,7 +94,7 @@ class DataDesigner:
                 "seed_readers and person_reader are not used; declare your own seed source or "
                 "sampler, see docs/own-kinds.md"
             )
-        self.mcp_providers = [*(mcp_providers or ())]
+        self.mcp_providers = choose_tool_providers(mcp_providers)
         self._run_config = run_config or RunConfig()
         self._transport = transport
         self._trust_config = trust_config
@@ -155,6 +156,14 @@ class DataDesigner:
     def get_default_model_providers(self) -> list[ModelProvider]:
         """Return the providers that are used if a `DataDesigner` receives none."""
         return load_default_providers()
+
+    @mask_errors
+    def list_mcp_tool_names(
+        self, mcp_provider_name: str, *, timeout_sec: float = 10.0
+    ) -> list[str]:
+        """Ask a tool server for the names of its tools; raises `MCPError`."""
+        servers = ToolServers(self.mcp_providers, self.secret_resolver)
+        return run_blocking(lambda: servers.list_names(mcp_provider_name, timeout_sec))
 
     @property
     def model_provider_registry(self) -> Providers:
