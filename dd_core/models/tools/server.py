@@ -96,8 +96,8 @@ class ToolServer:
                 tools = await self._list_pages(seconds)
         except TimeoutError:
             raise MCPToolError(
-                f"{where} did not list its tools within {seconds:g} s; check the server, or raise "
-                "start_timeout_sec of the tool configuration"
+                f"{where} did not list its tools within {seconds:g} s; check the server, or allow "
+                "it more time (start_timeout_sec)"
             ) from None
         except (SessionLostError, McpError) as error:
             reason = self.access.redactor.mask(str(error))

@@ -67,7 +67,8 @@ class Toolbox:
 
         Later calls return at once, unless a server has said that its tools have changed.
         """
-        servers = [self._servers.get(name, self.alias) for name in self.config.providers]
+        who = f"the tools {self.alias!r} refer to"
+        servers = [self._servers.get(name, who) for name in self.config.providers]
         seconds = self.config.start_timeout_sec
         offered = await asyncio.gather(*(server.list_tools(seconds) for server in servers))
         listed = [*zip(servers, offered, strict=True)]
@@ -221,11 +222,11 @@ class ToolServers:
         self._connect = connect
         self._servers: dict[str, ToolServer] = {}
 
-    def get(self, name: str, alias: str) -> ToolServer:
-        """The server of this name, which the tools of an alias need."""
+    def get(self, name: str, who: str) -> ToolServer:
+        """The server of this name; `who` begins the message of an error."""
         if name in self._servers:
             return self._servers[name]
-        access = self.resolve(name, f"the tools {alias!r} refer to")
+        access = self.resolve(name, who)
         from dd_core.models.tools.server import ToolServer
 
         server = self._servers[name] = ToolServer(access, self._connect)
@@ -242,6 +243,14 @@ class ToolServers:
             )
         _require_sdk()
         return resolve_access(provider, self._resolver)
+
+    async def list_names(self, name: str, seconds: float) -> list[str]:
+        """The names of the tools that one server offers; all sessions end afterwards."""
+        try:
+            server = self.get(name, "list_mcp_tool_names was called with")
+            return [tool.name for tool in await server.list_tools(seconds)]
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """End all sessions and all processes."""
@@ -289,9 +298,13 @@ class Toolboxes(Mapping[str, Toolbox]):
 
 
 def _require_sdk() -> None:
-    if find_spec("mcp") is None:
+    try:
+        is_missing = find_spec("mcp") is None
+    except ValueError:  # somebody has put something else in its place
+        is_missing = True
+    if is_missing:
         raise MCPClientUnavailableError(
-            "tools require the package mcp; install prefect-data-designer[tools]"
+            "tools require the package mcp; run: pip install 'prefect-data-designer[tools]'"
         )
 
 

@@ -179,7 +179,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server() -> None:
             await task
         while not state["cancelled"]:
             state = json.loads(str((await call(toolbox, "say_state")).content))
-        assert toolboxes.servers.get("s0", "t").limit.in_flight == 0
+        assert toolboxes.servers.get("s0", "").limit.in_flight == 0
 
 
 async def test_calls_run_side_by_side_up_to_the_limit() -> None:
@@ -189,7 +189,7 @@ async def test_calls_run_side_by_side_up_to_the_limit() -> None:
         results = await asyncio.gather(*(call(toolbox, "meet", number=3) for _ in range(9)))
         assert {result.content for result in results} == {"met"}
         assert json.loads(str((await call(toolbox, "say_state")).content))["most"] == 3
-        toolboxes.servers.get("s0", "t").limit.maximum = 5
+        toolboxes.servers.get("s0", "").limit.maximum = 5
         await asyncio.gather(*(call(toolbox, "meet", number=5) for _ in range(9)))
         assert json.loads(str((await call(toolbox, "say_state")).content))["most"] == 5
 
@@ -290,7 +290,7 @@ async def test_many_callers_list_the_tools_once_and_unused_servers_are_not_conta
         impatient.cancel()
         await asyncio.gather(*others)
         assert opened == ["a"]
-        assert toolboxes.servers.get("a", "a").version == 1
+        assert toolboxes.servers.get("a", "").version == 1
 
 
 class SilentConnection(MemoryConnection):
