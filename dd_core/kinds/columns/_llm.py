@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
 
+TRACE_SUFFIX = "__trace"
+REASONING_SUFFIX = "__reasoning_content"
+
 
 class TraceType(StrEnum):
     """How much of the conversation is kept next to the value."""
@@ -76,9 +79,9 @@ class LLMColumn(Column):
         """Columns of the trace and of the reasoning, if they are kept."""
         names: list[str] = []
         if self.with_trace is not TraceType.NONE:
-            names.append(f"{self.name}__trace")
+            names.append(f"{self.name}{TRACE_SUFFIX}")
         if self.extract_reasoning_content:
-            names.append(f"{self.name}__reasoning_content")
+            names.append(f"{self.name}{REASONING_SUFFIX}")
         return names
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
@@ -128,8 +131,8 @@ class LLMColumn(Column):
         message = pa.struct([("role", pa.string()), ("content", pa.list_(block))])
         kinds: dict[str, Any] = {
             self.name: self.value_type(),
-            f"{self.name}__trace": pa.list_(message),
-            f"{self.name}__reasoning_content": pa.string(),
+            f"{self.name}{TRACE_SUFFIX}": pa.list_(message),
+            f"{self.name}{REASONING_SUFFIX}": pa.string(),
         }
         names = [self.name, *self.side_effect_columns]
         return {name: kinds[name] for name in names if kinds[name] is not None}
@@ -201,12 +204,12 @@ class ChatCells(CellColumn):
         last = conversation.messages[-1]
         if column.with_trace is TraceType.ALL_MESSAGES:
             messages = [_normalize_content(message) for message in conversation.messages]
-            values[f"{column.name}__trace"] = messages
+            values[f"{column.name}{TRACE_SUFFIX}"] = messages
         elif column.with_trace is TraceType.LAST_MESSAGE:
-            values[f"{column.name}__trace"] = [_normalize_content(last)]
+            values[f"{column.name}{TRACE_SUFFIX}"] = [_normalize_content(last)]
         if column.extract_reasoning_content:
             reasoning = (last.get("reasoning_content") or "").strip()
-            values[f"{column.name}__reasoning_content"] = reasoning or None
+            values[f"{column.name}{REASONING_SUFFIX}"] = reasoning or None
         return values
 
 
