@@ -5,10 +5,11 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import DataDesignerError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
@@ -149,7 +150,7 @@ class LLMColumn(Column):
 class LLMProseColumn(LLMColumn):
     """Untagged base of the kinds whose answers may be of use although they were cut off."""
 
-    on_truncated: TruncationPolicy = "retry"
+    on_truncated: Annotated[TruncationPolicy, OWN] = "retry"
     """What happens if a limit of tokens cuts off an answer: `retry` requests one more answer and
     keeps the truncated one if that is cut off, too; `keep` keeps it at once, `fail` fails the row
     (default: `retry`). Code without its closing fence is never kept."""
