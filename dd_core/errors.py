@@ -242,6 +242,32 @@ class SecretResolutionError(DataDesignerError):
     """An API key was not found where the configuration says it is."""
 
 
+class MCPError(DataDesignerError):
+    """Tools cannot be used."""
+
+
+class MCPConfigurationError(MCPError, ValueError):
+    """The configuration of tools does not match the tool servers."""
+
+    fatal = True
+
+
+class DuplicateToolNameError(MCPConfigurationError):
+    """Several servers behind one tool alias offer tools of the same name."""
+
+
+class MCPClientUnavailableError(MCPError):
+    """The package that connects to tool servers is not installed."""
+
+    fatal = True
+
+
+class MCPToolError(MCPError):
+    """A tool server cannot be reached, or did not list its tools."""
+
+    retryable = True
+
+
 class ModelError(DataDesignerError):
     """A request to a model failed, or its answer could not be used."""
 
@@ -344,3 +370,7 @@ class ModelUnsupportedCapabilityError(ModelError):
 
 class ModelGenerationValidationFailureError(ModelError):
     """No answer had the required form within the allowed corrections and restarts."""
+
+
+class ToolTurnLimitError(ModelGenerationValidationFailureError):
+    """The model kept calling tools after the limit of turns."""

@@ -43,6 +43,13 @@ if TYPE_CHECKING:
         JinjaRenderingEngine as JinjaRenderingEngine,
         RunConfig as RunConfig,
     )
+    from dd_core.declaration.secrets import (
+        CompositeResolver as CompositeResolver,
+        EnvironmentResolver as EnvironmentResolver,
+        PlaintextResolver as PlaintextResolver,
+        SecretResolver as SecretResolver,
+        SecretsFileResolver as SecretsFileResolver,
+    )
     from dd_core.kinds.code_lang import CodeLang as CodeLang
     from dd_core.kinds.columns._custom_function import (
         GenerationStrategy as GenerationStrategy,
@@ -164,13 +171,6 @@ if TYPE_CHECKING:
         ManualDistributionParams as ManualDistributionParams,
         UniformDistribution as UniformDistribution,
         UniformDistributionParams as UniformDistributionParams,
-    )
-    from dd_core.models.secrets import (
-        CompositeResolver as CompositeResolver,
-        EnvironmentResolver as EnvironmentResolver,
-        PlaintextResolver as PlaintextResolver,
-        SecretResolver as SecretResolver,
-        SecretsFileResolver as SecretsFileResolver,
     )
     from dd_core.models.tools.config import (
         LocalStdioMCPProvider as LocalStdioMCPProvider,

@@ -4,9 +4,6 @@ Accepted without effect:
 
 - `RunConfig`: the fields `display_tui`, `async_trace`, `write_scheduler_events` and
   `otel_metrics_port`;
-- `ToolConfig` and `tool_configs`, `MCPProvider`, `LocalStdioMCPProvider`, and the argument
-  `mcp_providers` of `DataDesigner`: tools are not supported yet, and a column with `tool_alias` is
-  an error;
 - `SchedulingMetadata`;
 - `ThrottleConfig.ceiling_overshoot`;
 - the argument `auto_configure_logging` of `DataDesigner`: the application configures logging.

@@ -16,6 +16,7 @@ from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
+from dd_core.declaration.secrets import SecretResolver
 from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
@@ -31,8 +32,8 @@ from dd_core.engine.run import open_dataset, require_ready, require_rows
 from dd_core.errors import BuilderConfigurationError, InvalidConfigError, convert_errors
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
-from dd_core.models.secrets import SecretResolver
 from dd_core.models.tools.config import LocalStdioMCPProvider, MCPProvider
+from dd_core.models.tools.providers import load_default_tool_providers
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors
@@ -64,9 +65,9 @@ class DataDesigner:
     default, a key is the name of an environment variable or else the key itself.
     `managed_assets_path` is the folder of managed datasets; default: the environment variable
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
-    are stored for tools, which are not run yet. `trust_config` lets configurations from URLs import
-    code, read files and choose keys on this machine. `auto_configure_logging` has no effect,
-    because the application configures logging.
+    are the servers of tools; default: those in the user's `mcp_providers.yaml`. `trust_config` lets
+    configurations from URLs import code, read files and choose keys on this machine.
+    `auto_configure_logging` has no effect, because the application configures logging.
     """
 
     def __init__(
@@ -86,14 +87,14 @@ class DataDesigner:
     ) -> None:
         self.artifact_path = artifact_path or "artifacts"
         self.secret_resolver = secret_resolver
-        self.providers = Providers(model_providers, secret_resolver)
+        tool_providers = load_default_tool_providers() if mcp_providers is None else mcp_providers
+        self.providers = Providers(model_providers, secret_resolver, tool_providers)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
         if seed_readers is not None or person_reader is not None:
             raise BuilderConfigurationError(
                 "seed_readers and person_reader are not used; declare your own seed source or "
                 "sampler, see docs/own-kinds.md"
             )
-        self.mcp_providers = [*(mcp_providers or ())]
         self._run_config = run_config or RunConfig()
         self._transport = transport
         self._trust_config = trust_config
@@ -125,7 +126,7 @@ class DataDesigner:
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
     ) -> None:
-        """Send one small request to every model that the columns use; raises the first error.
+        """Ask every model and every tool server that the columns use; raises the first error.
 
         Transient errors are retried, up to `max_attempts` attempts in total, after pauses of
         attempt x backoff seconds.
@@ -136,6 +137,7 @@ class DataDesigner:
 
         async def check() -> None:
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                await engine.check_tools()
                 await engine.models.check(
                     images=True, attempts=max_attempts, backoff=retry_backoff_seconds
                 )

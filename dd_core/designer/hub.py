@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dd_core.declaration.secrets import default_resolver
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.errors import ArtifactStorageError, DataDesignerError
-from dd_core.models.secrets import default_resolver
 from dd_core.redaction.registry import register_secret
 from dd_core.storage.directory import CONFIG, METADATA, DatasetDirectory
 from dd_core.storage.files.parquet import require_readable

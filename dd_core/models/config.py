@@ -12,10 +12,10 @@ from pydantic import (
 
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.own_fields import OWN
+from dd_core.declaration.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address, Fields, Headers, Key
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
-from dd_core.models.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -23,11 +23,13 @@ from dd_core.models.conversation import (
     converse,
 )
 from dd_core.models.model import Model
+from dd_core.models.tools.toolbox import Toolbox
 from dd_core.models.wire.media import Block
 
 _T = TypeVar("_T")
 _SAMPLING = ("temperature", "top_p", "max_tokens", "stop", "seed")
-_REQUEST_FIELDS = {*_SAMPLING, "response_format", "frequency_penalty", "presence_penalty"}
+_PENALTIES = ("frequency_penalty", "presence_penalty")
+_REQUEST_FIELDS = {*_SAMPLING, *_PENALTIES, "response_format", "tool_choice"}
 _MIN_DEADLINE = 60.0
 """Shortest time in seconds that a thread waits for an answer."""
 
@@ -46,7 +48,13 @@ class ChatMessage:
     @classmethod
     def of(cls, message: Message) -> ChatMessage:
         """Convert a message from its dictionary form."""
-        return cls(message["role"], message["content"], message.get("reasoning_content"))
+        return cls(
+            message["role"],
+            message["content"],
+            message.get("reasoning_content"),
+            message.get("tool_calls", []),
+            message.get("tool_call_id"),
+        )
 
 
 class ModelHandle:
@@ -56,10 +64,17 @@ class ModelHandle:
     threads.
     """
 
-    def __init__(self, model: Model, column: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        model: Model,
+        column: str,
+        loop: asyncio.AbstractEventLoop,
+        toolboxes: Mapping[str, Toolbox] | None = None,
+    ) -> None:
         self._model = model
         self._column = column
         self._loop = loop
+        self._toolboxes = toolboxes or {}
 
     @property
     def model_alias(self) -> str:
@@ -79,6 +94,7 @@ class ModelHandle:
         multi_modal_context: Sequence[Block] | None = None,
         max_correction_steps: int = 0,
         max_conversation_restarts: int = 0,
+        tool_alias: str | None = None,
         purpose: str | None = None,
         timeout: float | None = None,  # noqa: ASYNC109  (existing functions of users pass it)
         **request_fields: Any,
@@ -88,7 +104,7 @@ class ModelHandle:
         If `parser` raises an exception, its message is sent to the model as a correction request,
         at most `max_correction_steps` times per conversation. Then a new conversation starts, at
         most `max_conversation_restarts` times. `multi_modal_context` contains blocks that are sent
-        before the prompt.
+        before the prompt. With `tool_alias`, the model may call the tools with this alias.
         """
         opening: list[Message] = []
         if system_prompt:
@@ -99,7 +115,11 @@ class ModelHandle:
         extra: dict[str, Any] = request_fields.pop("extra_body", None) or {}
         fields = {name: request_fields[name] for name in request_fields if name in _REQUEST_FIELDS}
         request = ModelRequest(
-            self._model, RequestSlot(self._model.queue), self._column, {**fields, **extra}
+            self._model,
+            RequestSlot(self._model.queue),
+            self._column,
+            {**fields, **extra},
+            toolbox=self._find_toolbox(tool_alias),
         )
         limits = ConversationLimits(max_conversation_restarts, max_correction_steps)
         answer_format = AnswerFormat(_wrap_parser(parser))
@@ -114,6 +134,17 @@ class ModelHandle:
             request.slot.release()
         messages = [ChatMessage.of(message) for message in conversation.messages]
         return conversation.value, messages
+
+    def _find_toolbox(self, alias: str | None) -> Toolbox | None:
+        if alias is None:
+            return None
+        if alias not in self._toolboxes:
+            known = ", ".join(repr(name) for name in sorted(self._toolboxes)) or "none"
+            raise CustomColumnGenerationError(
+                f"no tool configuration has the alias {alias!r} (known: {known}); add it to the "
+                "dataset's tool_configs"
+            )
+        return self._toolboxes[alias]
 
     async def agenerate_text_embeddings(self, input_texts: Sequence[str]) -> list[list[float]]:
         """Embed strings; returns one vector for each."""

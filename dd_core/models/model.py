@@ -74,7 +74,7 @@ class Model:
         """Schemas refused since the last one that was accepted; None if none ever was."""
         self._evidence = StopEvidence()
         self._waits = LongWaits(config.alias, max_retry_after)
-        self._budget = budget
+        self.budget = budget
         self._parameters = config.inference_parameters
         self._rng = np.random.default_rng()
 
@@ -231,7 +231,7 @@ class Model:
             await asyncio.sleep(wait)
 
     def _count_answer(self, used: Usage) -> None:
-        self._budget.count_answer(used, self.config.price)
+        self.budget.count_answer(used, self.config.price)
         self._evidence.answered()
         self.answered_at = time.time()
 

@@ -9,10 +9,10 @@ from prefect.blocks.system import Secret
 from pydantic import SecretStr, ValidationError
 
 from dd_core.dataset.config import DataDesignerConfig
+from dd_core.declaration.secrets import BLOCK_PREFIX, SecretResolver, default_resolver
 from dd_core.errors import DataDesignerGenerationError, SecretResolutionError
 from dd_core.models.config import ModelProvider
 from dd_core.models.providers import Providers, load_default_providers
-from dd_core.models.secrets import BLOCK_PREFIX, SecretResolver, default_resolver
 from dd_core.redaction.registry import register_secret
 from dd_core.redaction.rules import is_masked
 

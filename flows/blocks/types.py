@@ -15,9 +15,9 @@ from prefect.blocks.core import Block
 from prefect.blocks.fields import SecretDict
 from pydantic import Field, SecretStr, field_validator
 
+from dd_core.declaration.secrets import BLOCK_PREFIX
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.config import ModelProvider
-from dd_core.models.secrets import BLOCK_PREFIX
 from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 from dd_core.storage.location import is_remote
 

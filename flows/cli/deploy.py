@@ -75,7 +75,7 @@ def deploy(
     configuration refers to.
     """
     from dd_core import DataDesigner
-    from dd_core.models.secrets import BLOCK_PREFIX
+    from dd_core.declaration.secrets import BLOCK_PREFIX
     from dd_core.storage.location import is_remote
 
     from ..blocks.providers import require_no_literal_keys, require_references

@@ -305,14 +305,16 @@ def validate(config: DataDesignerConfig, providers: str | None, portable: bool) 
 @add_config_argument
 @providers_option
 def check_models(config: DataDesignerConfig, providers: str | None) -> None:
-    """Send one request to every model of a configuration.
+    """Send one request to every model of a configuration, and connect to its tool servers.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
     """
     from dd_core import DataDesigner
 
     DataDesigner(model_providers=read_providers(providers)).check_models(config)
-    click.echo("All models answered.")
+    click.echo(
+        "All models and tool servers answered." if config.tool_configs else "All models answered."
+    )
 
 
 for _command in (backfill, deploy, report, export, push, verify, resume, cache, limits, local):

@@ -36,7 +36,7 @@ def run_here(**parameters: Any) -> bool:
 
 def locate_datasets(artifact_path: str) -> str | Location:
     """The location in a storage block; an address is returned as it is."""
-    from dd_core.models.secrets import BLOCK_PREFIX
+    from dd_core.declaration.secrets import BLOCK_PREFIX
 
     if not artifact_path.startswith(BLOCK_PREFIX):
         return artifact_path

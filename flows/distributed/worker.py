@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from dd_core.config import load_config
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.plan import Plan
+from dd_core.declaration.secrets import BLOCK_PREFIX
 from dd_core.errors import (
     ArtifactStorageError,
     BatchRefusedError,
@@ -24,7 +25,6 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.models.providers import Providers
-from dd_core.models.secrets import BLOCK_PREFIX
 from dd_core.models.usage import UsageLedger
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory

@@ -37,9 +37,12 @@ def _server_for_slow_tests(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("prefect_server")
 
 
-@pytest.fixture(scope="package")
+@pytest.fixture(scope="session")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One server and one result storage for all flow tests that are slow."""
+    """One server and one result storage for all flow tests that are slow.
+
+    A process that runs other tests in between keeps its server, because starting one takes long.
+    """
     os.environ.update(_SERVER)
     from prefect.settings import (
         PREFECT_API_URL,

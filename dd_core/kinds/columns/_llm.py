@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -14,7 +15,7 @@ from dd_core.errors import DataDesignerError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
-from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.kinds.scope import Scope, check_template, find_references, list_known
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import (
     AnswerFormat,
@@ -31,6 +32,10 @@ if TYPE_CHECKING:
 
 TRACE_SUFFIX = "__trace"
 REASONING_SUFFIX = "__reasoning_content"
+
+
+_NOT_TRACED = ("thoughts", "is_error")
+"""Parts of messages that are only meant for the server."""
 
 
 class TraceType(StrEnum):
@@ -59,7 +64,7 @@ class LLMColumn(Column):
     multi_modal_context: MediaContexts | None = None
     """Columns with images, audio and video to send before the prompt."""
     tool_alias: str | None = None
-    """Alias of the tools that the model may call. Not supported yet."""
+    """Alias of the tools that the model may call before it answers; default: no tools."""
 
     @field_validator("prompt", "system_prompt")
     @classmethod
@@ -92,9 +97,10 @@ class LLMColumn(Column):
             place = f"columns.{self.name}.{field}"
             yield from check_template(place, getattr(self, field), scope)
         yield from check_media(self.name, self.multi_modal_context, scope)
-        if self.tool_alias is not None:
-            message = "tools are not supported yet; remove tool_alias"
-            yield Problem(f"columns.{self.name}.tool_alias", message)
+        if self.tool_alias is not None and self.tool_alias not in scope.tools:
+            message = f"no tool configuration has the alias {self.tool_alias!r}"
+            known = list_known("aliases", scope.tools)
+            yield Problem(f"columns.{self.name}.tool_alias", f"{message}; {known}")
         place = f"columns.{self.name}.prompt"
         if not find_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
@@ -108,6 +114,10 @@ class LLMColumn(Column):
                 yield Problem(
                     place, f"has {{{name}}} in single braces; write {{{{ {name} }}}}", "warning"
                 )
+
+    def get_tool_aliases(self) -> list[str]:
+        """Return the alias of the tools, if there is one."""
+        return [] if self.tool_alias is None else [self.tool_alias]
 
     @abstractmethod
     def answer_format(self) -> AnswerFormat:
@@ -129,7 +139,13 @@ class LLMColumn(Column):
         import pyarrow as pa
 
         block = pa.struct([("type", pa.string()), ("text", pa.string())])
-        message = pa.struct([("role", pa.string()), ("content", pa.list_(block))])
+        parts = [("role", pa.string()), ("content", pa.list_(block))]
+        if self.tool_alias is not None:
+            function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+            call = [("id", pa.string()), ("type", pa.string()), ("function", function)]
+            parts.append(("tool_calls", pa.list_(pa.struct(call))))
+            parts.append(("tool_call_id", pa.string()))
+        message = pa.struct(parts)
         kinds: dict[str, Any] = {
             self.name: self.value_type(),
             f"{self.name}{TRACE_SUFFIX}": pa.list_(message),
@@ -184,6 +200,8 @@ class ChatCells(CellColumn):
         self._contexts = column.multi_modal_context or []
         self._folders = list_media_folders(binding.folder)
         self._limits = binding.conversation
+        self._toolbox = None if column.tool_alias is None else binding.toolboxes[column.tool_alias]
+        self._turns = binding.turns
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
         """Return the value of one row, with the trace and the reasoning if they are kept."""
@@ -195,7 +213,11 @@ class ChatCells(CellColumn):
         media = build_blocks(self._contexts, row, self._folders)
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         opening.append({"role": "user", "content": content})
-        request = ModelRequest(self._model, slot or RequestSlot(self._model.queue), column.name)
+        slot = slot or RequestSlot(self._model.queue)
+        request = ModelRequest(self._model, slot, column.name)
+        if self._toolbox is not None:
+            saved = self._turns.open(column.name, slot.row)
+            request = replace(request, toolbox=self._toolbox, saved_turns=saved)
         try:
             conversation = await converse(request, opening, self._format, self._limits)
         except DataDesignerError as error:
@@ -215,10 +237,11 @@ class ChatCells(CellColumn):
 
 
 def _normalize_content(message: Message) -> Message:
-    """Return a message whose content is a list of blocks.
+    """Return a message for a trace: its content is a list of blocks.
 
     Content may be text in one message and blocks in another, but a column has a single type.
     """
     content: Any = message["content"]
     blocks: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return message | {"content": blocks}
+    shown = {name: value for name, value in message.items() if name not in _NOT_TRACED}
+    return shown | {"content": blocks}

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import SecretStr, field_validator
 
+from dd_core.declaration.secrets import default_resolver
 from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address, Key
 from dd_core.errors import SecretResolutionError, SeedDatasetError
 from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
 from dd_core.kinds.seeds.seed import SeedTable
-from dd_core.models.secrets import default_resolver
 
 _HUB = "https://huggingface.co"
 

@@ -30,7 +30,6 @@ def test_deprecated_run_settings_are_translated_with_a_warning_at_the_caller() -
     "name",
     [
         *("display_tui", "async_trace", "write_scheduler_events", "otel_metrics_port"),
-        *("tool_configs", "ToolConfig", "MCPProvider", "LocalStdioMCPProvider", "mcp_providers"),
         *("SchedulingMetadata", "ceiling_overshoot", "auto_configure_logging"),
         *("seed_readers", "person_reader"),
     ],

@@ -1,4 +1,4 @@
-"""Resolves API keys, and masks them in output."""
+"""Resolves references to API keys."""
 
 from __future__ import annotations
 
