@@ -98,8 +98,20 @@ class InvalidConfigError(DataDesignerError):
         return type(self), (self.problems,)
 
 
-class MissingConfigError(InvalidConfigError, FileNotFoundError):
+class InvalidFilePathError(DataDesignerError):
+    """A path does not lead to a file."""
+
+
+class InvalidFileFormatError(DataDesignerError):
+    """A file does not have the expected format, or there is no such format."""
+
+
+class MissingConfigError(InvalidConfigError, InvalidFilePathError, FileNotFoundError):
     """The file that should contain the configuration does not exist."""
+
+
+class UnreadableConfigError(InvalidConfigError, InvalidFileFormatError):
+    """The file with the configuration is neither YAML nor JSON."""
 
 
 class BuilderConfigurationError(DataDesignerError):
@@ -134,6 +146,10 @@ class DataDesignerProfilingError(DataDesignerError):
     """An existing dataset could not be profiled."""
 
 
+class AnalysisReportError(DataDesignerError, ValueError):
+    """A report has no such section, or cannot be written in the format of the path."""
+
+
 class BatchReplacedError(DataDesignerGenerationError):
     """Another process has taken over the batch that this process was generating."""
 
@@ -161,6 +177,10 @@ class ArtifactStorageError(DataDesignerError):
 
     Errors of disks, of object storage and of credentials are raised as this class.
     """
+
+
+class UnknownFormatError(ArtifactStorageError, InvalidFileFormatError):
+    """A dataset cannot be exported in a format."""
 
 
 class DatasetInUseError(ArtifactStorageError):

@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import Fields, for_identity
 
 
@@ -110,16 +111,16 @@ class InferenceParams(Declaration):
     timeout: int | None = Field(default=None, ge=1)
     """Deadline in seconds for a request, from connecting to the last byte of its answer; default:
     60."""
-    max_response_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
+    max_response_bytes: Annotated[int, OWN] = Field(default=MAX_RESPONSE_BYTES, ge=1)
     """Longest response, and longest image behind an address in a response, in bytes after
     decompression; default: 134217728 (128 MiB). A longer one is not read to its end."""
-    requests_per_minute: int | None = Field(default=None, ge=1)
+    requests_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of requests started per minute; default: no limit."""
-    tokens_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of input and output tokens per minute; default: no limit."""
-    input_tokens_per_minute: int | None = Field(default=None, ge=1)
+    input_tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of input tokens per minute; default: no limit."""
-    output_tokens_per_minute: int | None = Field(default=None, ge=1)
+    output_tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of output tokens per minute; default: no limit."""
     extra_body: Fields | None = None
     """Additional fields of the request body. Keys among them are masked wherever the configuration

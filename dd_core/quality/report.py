@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 from rich.text import Text
 
+from dd_core.errors import AnalysisReportError
 from dd_core.kinds.statistics import (
     AnyStatistics,
     CategoricalDistribution,
@@ -28,9 +30,15 @@ from dd_core.kinds.statistics import (
 )
 from dd_core.storage.access.failures import report_storage_errors
 
-OVERVIEW, PROFILERS = "overview", "column_profilers"
 _BAR = 24
 _MOST_SHOWN = 8
+
+
+class ReportSection(StrEnum):
+    """Sections of a report besides those for the types of columns."""
+
+    OVERVIEW = "overview"
+    COLUMN_PROFILERS = "column_profilers"
 
 
 class DatasetProfilerResults(Result):
@@ -96,29 +104,31 @@ def show(
         with report_storage_errors(path):
             console.save_svg(str(path), title=title, theme=colors)
     else:
-        raise ValueError(f"save_path {str(save_path)!r} must end in .html or .svg")
+        raise AnalysisReportError(f"save_path {str(save_path)!r} must end in .html or .svg")
 
 
 def render_report(
     analysis: DatasetProfilerResults, include_sections: Collection[str] | None = None
 ) -> RenderableType:
     """Render the sections in the order overview, types of columns, profilers."""
-    known = {OVERVIEW, PROFILERS, *analysis.column_types}
+    known = {*ReportSection, *analysis.column_types}
     included = known if include_sections is None else {str(each) for each in include_sections}
     if unknown := sorted(included - known):
-        raise ValueError(f"section {unknown[0]!r} does not exist; choose from {sorted(known)}")
+        raise AnalysisReportError(
+            f"section {unknown[0]!r} does not exist; choose from {sorted(known)}"
+        )
     return Group(*_sections(analysis, included))
 
 
 def _sections(
     analysis: DatasetProfilerResults, included: Collection[str]
 ) -> Iterator[RenderableType]:
-    if OVERVIEW in included:
+    if ReportSection.OVERVIEW in included:
         yield _overview(analysis)
     for kind in analysis.column_types:
         if kind in included:
             yield _columns(kind, analysis.get_column_statistics_by_type(kind))
-    if PROFILERS in included:
+    if ReportSection.COLUMN_PROFILERS in included:
         for profile in analysis.column_profiles or ():
             yield _judge(profile)
     if any(isinstance(each, LLMColumnStatistics) for each in analysis.column_statistics):

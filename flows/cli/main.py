@@ -272,7 +272,12 @@ def estimate(
 @cli.command()
 @add_config_argument
 @providers_option
-def validate(config: DataDesignerConfig, providers: str | None) -> None:
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Also list what NeMo Data Designer could not read; exit code 1 if there is anything.",
+)
+def validate(config: DataDesignerConfig, providers: str | None, portable: bool) -> None:
     """Check a configuration and list all problems.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
@@ -286,6 +291,14 @@ def validate(config: DataDesignerConfig, providers: str | None) -> None:
     click.echo("The configuration is valid.")
     for use in list_uses():
         click.echo(f"It {use}.")
+    if portable:
+        from dd_core.dataset.portability import list_unportable
+
+        if found := list_unportable(config):
+            click.echo("NeMo Data Designer cannot read it:")
+            click.echo("\n".join(f"  - {problem}" for problem in found))
+            sys.exit(1)
+        click.echo("NeMo Data Designer can read it.")
 
 
 @cli.command("check-models")

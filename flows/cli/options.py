@@ -47,12 +47,14 @@ def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
 def _read_config(
     config: str, script_args: tuple[str, ...], providers: str | None, *, trust: bool
 ) -> DataDesignerConfig:
+    from dd_core import install_alias
     from dd_core.dataset.files import load_config, run_script
     from dd_core.dataset.source import is_address
     from dd_core.declaration.trust import observe_uses
     from dd_core.models.providers import Providers
 
     if config.endswith(".py") and not is_address(config):
+        install_alias(unless_installed=True)  # scripts for NeMo Data Designer run unchanged
         return run_script(Path(config), script_args)
     if script_args:
         raise click.UsageError(f"{config!r} does not accept ARGS; only a Python file does")

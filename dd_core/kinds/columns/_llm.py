@@ -6,10 +6,11 @@ from abc import abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, field_validator
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import DataDesignerError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
@@ -28,6 +29,9 @@ from dd_core.templates.template import Template, list_references
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
+
+TRACE_SUFFIX = "__trace"
+REASONING_SUFFIX = "__reasoning_content"
 
 
 _NOT_TRACED = ("thoughts", "is_error")
@@ -81,9 +85,9 @@ class LLMColumn(Column):
         """Columns of the trace and of the reasoning, if they are kept."""
         names: list[str] = []
         if self.with_trace is not TraceType.NONE:
-            names.append(f"{self.name}__trace")
+            names.append(f"{self.name}{TRACE_SUFFIX}")
         if self.extract_reasoning_content:
-            names.append(f"{self.name}__reasoning_content")
+            names.append(f"{self.name}{REASONING_SUFFIX}")
         return names
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
@@ -144,8 +148,8 @@ class LLMColumn(Column):
         message = pa.struct(parts)
         kinds: dict[str, Any] = {
             self.name: self.value_type(),
-            f"{self.name}__trace": pa.list_(message),
-            f"{self.name}__reasoning_content": pa.string(),
+            f"{self.name}{TRACE_SUFFIX}": pa.list_(message),
+            f"{self.name}{REASONING_SUFFIX}": pa.string(),
         }
         names = [self.name, *self.side_effect_columns]
         return {name: kinds[name] for name in names if kinds[name] is not None}
@@ -162,7 +166,7 @@ class LLMColumn(Column):
 class LLMProseColumn(LLMColumn):
     """Untagged base of the kinds whose answers may be of use although they were cut off."""
 
-    on_truncated: TruncationPolicy = "retry"
+    on_truncated: Annotated[TruncationPolicy, OWN] = "retry"
     """What happens if a limit of tokens cuts off an answer: `retry` requests one more answer and
     keeps the truncated one if that is cut off, too; `keep` keeps it at once, `fail` fails the row
     (default: `retry`). Code without its closing fence is never kept."""
@@ -223,12 +227,12 @@ class ChatCells(CellColumn):
         last = conversation.messages[-1]
         if column.with_trace is TraceType.ALL_MESSAGES:
             messages = [_normalize_content(message) for message in conversation.messages]
-            values[f"{column.name}__trace"] = messages
+            values[f"{column.name}{TRACE_SUFFIX}"] = messages
         elif column.with_trace is TraceType.LAST_MESSAGE:
-            values[f"{column.name}__trace"] = [_normalize_content(last)]
+            values[f"{column.name}{TRACE_SUFFIX}"] = [_normalize_content(last)]
         if column.extract_reasoning_content:
             reasoning = (last.get("reasoning_content") or "").strip()
-            values[f"{column.name}__reasoning_content"] = reasoning or None
+            values[f"{column.name}{REASONING_SUFFIX}"] = reasoning or None
         return values
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import field_validator
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem
 from dd_core.kinds.code_lang import CodeLang
 from dd_core.kinds.scope import Scope
@@ -26,7 +27,7 @@ class CodeValidatorParams(ValidatorParams):
     validator_type: Literal["code"] = "code"
     code_lang: CodeLang
     """Language of the code: `python`, or `sql:` followed by a dialect."""
-    sql_parser: Literal["sqlglot", "sqlfluff"] = "sqlglot"
+    sql_parser: Annotated[Literal["sqlglot", "sqlfluff"], OWN] = "sqlglot"
     """Parser for SQL. `sqlfluff` is ten times slower, gives different verdicts in some cases and
     requires the extra `sqlfluff`."""
 
