@@ -113,6 +113,7 @@ class Toolbox:
             result = await server.call(
                 tool.name, arguments, timeout, is_repeatable=tool.is_repeatable
             )
+            content = reader.read(result)
         except TimeoutError:
             text = f"The tool {name!r} did not answer within {timeout:g} s, and was cancelled."
             return text + _warn_of_effects(tool), ToolOutcome.TIMEOUT
@@ -128,7 +129,9 @@ class Toolbox:
         except McpError as error:
             text = f"The server of tool {name!r} refused the call: {error}"
             return reader.limit_text(text), ToolOutcome.ERROR
-        content = reader.read(result)
+        except Exception as error:  # a result may be of any form
+            _logger.warning("%s sent no valid result of %s: %s", server.access.label, name, error)
+            return f"The tool {name!r} returned no valid result.", ToolOutcome.ERROR
         if not result.isError:
             return content, ToolOutcome.DONE
         if isinstance(content, str):

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_client_server_memory_streams
+from mcp.types import CallToolRequest, EmptyResult, ListToolsRequest, ServerResult
 
 import dd_core.config as dd
 from dd_core.errors import (
@@ -309,3 +310,30 @@ async def test_a_server_that_says_nothing_does_not_hold_up_the_run() -> None:
     async with Toolboxes([config], [provider], None, lambda _: SilentConnection(server)) as tools:
         with pytest.raises(MCPToolError, match=r"tool server 's' .*within 0\.2 s"):
             await tools["t"].open()
+
+
+async def test_an_answer_of_the_wrong_form_is_no_reason_to_fail() -> None:
+    server = make_server()
+
+    async def answer_nonsense(request: Any) -> Any:
+        return ServerResult(EmptyResult.model_validate({"tools": 5, "content": 5}))
+
+    async with open_tools(server) as toolboxes:
+        toolbox = toolboxes["t"]
+        await toolbox.open()
+        server._mcp_server.request_handlers[CallToolRequest] = answer_nonsense
+        result = await call(toolbox, "echo", text="a")
+        assert result.outcome is ToolOutcome.ERROR
+        assert "returned no valid result" in str(result.content)
+    server._mcp_server.request_handlers[ListToolsRequest] = answer_nonsense
+    async with open_tools(server) as toolboxes:
+        with pytest.raises(MCPToolError, match="tool server 's0' did not list its tools"):
+            await toolboxes["t"].open()
+
+
+async def test_nothing_is_opened_after_the_end() -> None:
+    async with open_tools(make_server()) as toolboxes:
+        toolbox = toolboxes["t"]
+        await toolbox.open()
+    result = await call(toolbox, "echo", text="a")
+    assert result.outcome is ToolOutcome.UNAVAILABLE

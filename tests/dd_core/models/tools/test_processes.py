@@ -62,6 +62,11 @@ def is_running(pid: str) -> bool:
     return state != "Z"
 
 
+def read_parent(pid: int) -> int:
+    """The parent of a process."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+
+
 async def read_state(toolbox: Toolbox) -> dict[str, Any]:
     return json.loads(str((await call(toolbox, "say_state")).content))
 
@@ -128,12 +133,14 @@ async def hang_with_child(toolbox: Toolbox, path: str) -> tuple[asyncio.Task[Too
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("end", ["cancel", "raise", "kill", "terminate", "interrupt"])
+@pytest.mark.parametrize(
+    "end", ["cancel", "raise", "kill", "terminate", "interrupt", "kill parent of server"]
+)
 async def test_nothing_is_left_over_of_a_server_that_hangs_and_ignores_signals(
     end: str, tmp_path: Path
 ) -> None:
     path = str(tmp_path / "hangs")
-    if end in ("cancel", "raise"):
+    if end in ("cancel", "raise", "kill parent of server"):
         pids = await leave_in_process(end, path)
     else:
         pids = await asyncio.to_thread(leave_in_child, end, path)
@@ -149,7 +156,9 @@ async def leave_in_process(end: str, path: str) -> list[str]:
             hanging, *found = await hang_with_child(toolboxes["t"], path)
             pids.extend(found)
             assert all(map(is_running, found))
-            if end == "raise":
+            if end == "kill parent of server":
+                os.kill(read_parent(read_parent(int(found[0]))), signal.SIGKILL)
+            if end != "cancel":
                 hanging.cancel()
                 raise KeyError("expected")
             await hanging

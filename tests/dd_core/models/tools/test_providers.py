@@ -107,14 +107,14 @@ providers:
 
 def test_the_users_tool_servers_are_the_default(tmp_path: Path, monkeypatch: Any) -> None:
     monkeypatch.setenv("DATA_DESIGNER_HOME", str(tmp_path))
-    assert DataDesigner().mcp_providers == []
+    assert DataDesigner().providers.tool_providers == []
     path = tmp_path / "mcp_providers.yaml"
     path.write_text(FILE)
-    web, web2, here = DataDesigner().mcp_providers
+    web, web2, here = DataDesigner().providers.tool_providers
     assert (web.provider_type, web2.provider_type) == ("sse", "streamable_http")
     assert isinstance(here, dd.LocalStdioMCPProvider)
     assert here.processes == 2
-    assert DataDesigner(mcp_providers=[web]).mcp_providers == [web]
+    assert DataDesigner(mcp_providers=[web]).providers.tool_providers == [web]
     path.write_text("providers:\n  - provider_type: stdio\n    name: a\n")
     with pytest.raises(InvalidConfigError, match=r"mcp_providers\.yaml.*command: Field required"):
         DataDesigner()
