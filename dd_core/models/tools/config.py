@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import Address, Headers, Key
 
 _CALL_SECONDS = 60.0
@@ -73,10 +74,10 @@ class ToolConfig(Declaration):
     """Maximum number of turns with tool calls in a conversation; default: 5."""
     timeout_sec: float | None = Field(default=None, gt=0)
     """Timeout of a tool call in seconds, without the wait for its turn; default: 60 seconds."""
-    start_timeout_sec: float = Field(default=60.0, gt=0)
+    start_timeout_sec: Annotated[float, OWN] = Field(default=60.0, gt=0)
     """Timeout in seconds for connecting to a tool server and listing its tools; default: 60
     seconds."""
-    max_result_bytes: int = Field(default=100_000, ge=1)
+    max_result_bytes: Annotated[int, OWN] = Field(default=100_000, ge=1)
     """Maximum size of a result's text in bytes; the rest is cut off, and the model is told so;
     default: 100000 bytes. Images do not count."""
 
