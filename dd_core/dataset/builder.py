@@ -212,6 +212,11 @@ class DataDesignerConfigBuilder(ModelsBuilder):
                 processor_config = ProcessorConfig.read(given)
             except ValueError as error:
                 raise BuilderConfigurationError(str(error)) from None
+        if not isinstance(processor_config, ProcessorConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BuilderConfigurationError(
+                f"{type(processor_config).__name__!r} is not a processor; known processor types: "
+                f"{', '.join(sorted(ProcessorConfig.all_kinds()))}"
+            )
         self._processors.pop(processor_config.name, None)
         self._processors[processor_config.name] = processor_config
         return self
@@ -253,7 +258,13 @@ class DataDesignerConfigBuilder(ModelsBuilder):
                 constraint = adapter.validate_python(given)
             except ValidationError as error:
                 raise BuilderConfigurationError(str(error)) from None
-        self._constraints.append(constraint)  # pyright: ignore[reportArgumentType]
+        known = (ScalarInequalityConstraint, ColumnInequalityConstraint)
+        if not isinstance(constraint, known):
+            raise BuilderConfigurationError(
+                f"{type(constraint).__name__!r} is not a constraint; use "
+                f"{' or '.join(each.__name__ for each in known)}"
+            )
+        self._constraints.append(constraint)
         return self
 
     def delete_constraints(self, target_column: str) -> Self:

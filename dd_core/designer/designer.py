@@ -16,7 +16,7 @@ from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
-from dd_core.declaration.secrets import SecretResolver
+from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
@@ -85,8 +85,10 @@ class DataDesigner:
         trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
-        self.artifact_path = artifact_path or "artifacts"
-        self.secret_resolver = secret_resolver
+        given = artifact_path or "artifacts"
+        self.artifact_path = Path(given) if isinstance(given, str) and "://" not in given else given
+        """The folder as a `Path`; an address of object storage as it was given."""
+        self.secret_resolver = secret_resolver or default_resolver
         tool_providers = choose_tool_providers(mcp_providers)
         self.providers = Providers(model_providers, secret_resolver, tool_providers)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None

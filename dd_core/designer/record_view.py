@@ -13,6 +13,7 @@ from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
+from dd_core.kinds.code_lang import CodeLang
 from dd_core.storage.json_codec import dump_json
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def _parts(
     for name, language in code.items():
         shown = Syntax(
             str(record[name]),
-            language.parse_lang,
+            CodeLang.parse_lang(language),
             theme=style.syntax_highlighting_theme,
             background_color=style.background_color,
             word_wrap=True,

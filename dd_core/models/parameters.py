@@ -45,9 +45,9 @@ class UniformDistribution(Declaration):
     def extremes(self) -> tuple[float, float]:
         return self.params.low, self.params.high
 
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw."""
-        return float(rng.uniform(self.params.low, self.params.high))
+    def sample(self, rng: np.random.Generator | None = None) -> float:
+        """One draw; default: from a random seed."""
+        return float((rng or np.random.default_rng()).uniform(self.params.low, self.params.high))
 
 
 class ManualDistributionParams(Declaration):
@@ -80,10 +80,12 @@ class ManualDistribution(Declaration):
     def extremes(self) -> tuple[float, float]:
         return min(self.params.values), max(self.params.values)
 
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw."""
+    def sample(self, rng: np.random.Generator | None = None) -> float:
+        """One draw; default: from a random seed."""
         weights = np.asarray(self.params.weights or [1.0] * len(self.params.values))
-        return float(rng.choice(self.params.values, p=weights / weights.sum()))
+        return float(
+            (rng or np.random.default_rng()).choice(self.params.values, p=weights / weights.sum())
+        )
 
 
 Distribution = Annotated[
@@ -129,6 +131,13 @@ class InferenceParams(Declaration):
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
         """The fields of one request; distributions are drawn from."""
         return {}
+
+    @property
+    def generate_kwargs(self) -> dict[str, Any]:
+        """The parameters of one request by name; distributions are drawn from."""
+        found = self.request_fields(np.random.default_rng())
+        more = {"timeout": self.timeout, "extra_body": self.extra_body}
+        return found | {name: value for name, value in more.items() if value}
 
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""

@@ -80,9 +80,15 @@ class PartitionBlock(Declaration):
                 f"selection_strategy has {self.num_partitions} partitions, but the seed "
                 f"dataset has only {total} rows; use fewer partitions"
             )
-        size = total // self.num_partitions
-        last = self.index == self.num_partitions - 1
-        return range(self.index * size, total if last else (self.index + 1) * size)
+        chosen = self.to_index_range(total)
+        return range(chosen.start, chosen.end + 1)
+
+    def to_index_range(self, dataset_size: int) -> IndexRange:
+        """The block as a range of the rows of a seed dataset."""
+        size = dataset_size // self.num_partitions
+        is_last = self.index == self.num_partitions - 1
+        stop = dataset_size if is_last else (self.index + 1) * size
+        return IndexRange(start=self.index * size, end=stop - 1)
 
 
 class SeedTable(ABC):

@@ -34,7 +34,7 @@ class CodeValidatorParams(ValidatorParams):
     @field_validator("code_lang")
     @classmethod
     def _can_be_checked(cls, language: CodeLang) -> CodeLang:
-        if language.parse_lang not in ("python", "sql"):
+        if CodeLang.parse_lang(language) not in ("python", "sql"):
             raise ValueError(
                 f"{language.value!r} cannot be checked; use 'python' or a dialect of SQL"
             )
@@ -64,7 +64,7 @@ class CodeValidatorParams(ValidatorParams):
         import pyarrow as pa
 
         text = pa.string()
-        if self.code_lang.parse_dialect is None:
+        if CodeLang.parse_dialect(self.code_lang) is None:
             message = [("type", text), ("symbol", text), ("line", pa.int64())]
             message += [("column", pa.int64()), ("message", text)]
             own = [
@@ -106,7 +106,7 @@ class _CodeValidator(Validator):
         ]
 
     def _check(self, sources: Sequence[str]) -> list[dict[str, Any]]:
-        dialect = self._params.code_lang.parse_dialect
+        dialect = CodeLang.parse_dialect(self._params.code_lang)
         if dialect is None:
             return lint(sources)
         return check_sql(sources, dialect, self._params.sql_parser)
