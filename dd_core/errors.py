@@ -40,6 +40,14 @@ def describe_error(error: BaseException) -> str:
         return type(error).__name__
 
 
+class DataDesignerGenerationError(DataDesignerError):
+    """A dataset cannot be generated: the run could not start, could not go on, or made no rows.
+
+    What `preview` and `create` raise is of this class, except `DataDesignerProfilingError`, and
+    `ArtifactStorageError` if the dataset cannot be opened.
+    """
+
+
 @contextmanager
 def convert_errors(kind: type[DataDesignerError], message: str) -> Generator[None]:
     """Raise exceptions that are not of this package as `kind`, with the exception as the cause.
@@ -81,7 +89,7 @@ class Problem:
         return mask_secrets(text.encode(errors="backslashreplace").decode())
 
 
-class InvalidConfigError(DataDesignerError):
+class InvalidConfigError(DataDesignerGenerationError):
     """The configuration cannot run. `problems` lists all problems, not only the first."""
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
@@ -124,10 +132,6 @@ class BuilderSerializationError(DataDesignerError):
 
 class InvalidColumnTypeError(DataDesignerError):
     """`add_column` received an object that is not a column configuration."""
-
-
-class DataDesignerGenerationError(DataDesignerError):
-    """The run produced no usable rows, or could not continue."""
 
 
 class DataDesignerEarlyShutdownError(DataDesignerGenerationError):
@@ -187,6 +191,10 @@ class DatasetInUseError(ArtifactStorageError):
     """Another process generates the dataset. The message says which."""
 
 
+class StorageFailedError(ArtifactStorageError, DataDesignerGenerationError):
+    """The storage stopped a run that was generating rows. The message says what is kept."""
+
+
 class DatasetDamagedError(ArtifactStorageError):
     """A file of a dataset is missing, damaged, duplicated or from elsewhere.
 
@@ -194,35 +202,35 @@ class DatasetDamagedError(ArtifactStorageError):
     """
 
 
-class SeedDatasetError(DataDesignerError):
+class SeedDatasetError(DataDesignerGenerationError):
     """The seed dataset cannot be read, or does not contain what was selected."""
 
 
-class UserTemplateError(DataDesignerError, ValueError):
+class UserTemplateError(DataDesignerGenerationError, ValueError):
     """A user's template is not allowed, or failed to render."""
 
 
-class SamplerError(DataDesignerError):
+class SamplerError(DataDesignerGenerationError):
     """A sampler cannot draw the requested values."""
 
 
-class MediaError(DataDesignerError):
+class MediaError(DataDesignerGenerationError):
     """A cell lacks a usable image, audio or video, either as model input or as model output."""
 
 
-class ResponseParseError(DataDesignerError):
+class ResponseParseError(DataDesignerGenerationError):
     """A model's answer does not have the required form. The message says what to correct."""
 
 
-class CustomColumnGenerationError(DataDesignerError):
+class CustomColumnGenerationError(DataDesignerGenerationError):
     """A user's function failed, or did not return what its column declares."""
 
 
-class ValidationColumnError(DataDesignerError):
+class ValidationColumnError(DataDesignerGenerationError):
     """A validator failed, or did not return verdicts of the declared form."""
 
 
-class ValueNotStorableError(DataDesignerError):
+class ValueNotStorableError(DataDesignerGenerationError):
     """A generator returned a value that a dataset cannot contain. The message says why."""
 
 
@@ -230,19 +238,19 @@ class PluginError(DataDesignerError, ImportError):
     """A file or module with custom kinds cannot be imported."""
 
 
-class LocalModelError(DataDesignerError):
+class LocalModelError(DataDesignerGenerationError):
     """The embedded model is not installed or did not start."""
 
 
-class UnknownProviderError(DataDesignerError):
+class UnknownProviderError(DataDesignerGenerationError):
     """A model names a provider that is not registered."""
 
 
-class SecretResolutionError(DataDesignerError):
+class SecretResolutionError(DataDesignerGenerationError):
     """An API key was not found where the configuration says it is."""
 
 
-class MCPError(DataDesignerError):
+class MCPError(DataDesignerGenerationError):
     """Tools cannot be used."""
 
 
@@ -268,7 +276,7 @@ class MCPToolError(MCPError):
     retryable = True
 
 
-class ModelError(DataDesignerError):
+class ModelError(DataDesignerGenerationError):
     """A request to a model failed, or its answer could not be used."""
 
     status: int | None = None

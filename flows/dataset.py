@@ -114,7 +114,7 @@ async def generate_dataset(
             aliases |= loaded.get_model_aliases()
         await _require_workers(batches_on, loaded)
         async with _open_directory(
-            loaded, providers, settings, storage.location, dataset_name,
+            loaded.resolve_paths(), providers, settings, storage.location, dataset_name,
             num_records, resume, version_name,
         ) as (plan, directory):  # fmt: skip
             if directory.metadata.is_settled:

@@ -105,10 +105,18 @@ class DataDesignerConfig(Exportable):
         aliases = {alias for column in self.columns for alias in column.get_model_aliases()}
         return aliases | {profiler.model_alias for profiler in self.profilers or ()}
 
+    def resolve_paths(self) -> Self:
+        """Return the configuration with absolute paths, for processes in other directories."""
+        if self.seed_config is None:
+            return self
+        source = self.seed_config.source.resolve_paths()
+        seed = self.seed_config.model_copy(update={"source": source})
+        return self.model_copy(update={"seed_config": seed})
+
     def fingerprint(self) -> dict[str, str | int]:
         """Hash everything that determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
-        fields = self.model_dump(mode="json", context=for_identity)
+        fields = self.resolve_paths().model_dump(mode="json", context=for_identity)
         content = encode_canonical(_hashed({**fields, "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
         return {

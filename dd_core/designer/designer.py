@@ -29,7 +29,12 @@ from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
 from dd_core.engine.run import open_dataset, require_ready, require_rows
-from dd_core.errors import BuilderConfigurationError, InvalidConfigError, convert_errors
+from dd_core.errors import (
+    BuilderConfigurationError,
+    DataDesignerGenerationError,
+    InvalidConfigError,
+    convert_errors,
+)
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
@@ -52,6 +57,7 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
+_FAILED = "the dataset cannot be generated"
 
 Configured = DataDesignerConfigBuilder | ConfigSource
 """A builder, a configuration, or the place where a configuration is stored."""
@@ -183,26 +189,27 @@ class DataDesigner:
     @mask_errors
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
-        _require_counts(num_records=num_records)
-        seed = self._run_config.seed
-        plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
-        rendering = self._run_config.jinja_rendering_engine.value
-        async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-            await require_ready(engine)
-            outcome = await _generate_in_memory(engine, num_records)
-            require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
-            side = build_side_tables(outcome, plan, rendering)
-            table = process_in_memory(plan, build_output_table(outcome, plan))
-            return PreviewResults(
-                table=table,
-                plan=plan,
-                seed=plan.seed,
-                usage=engine.usage().to_dict(),
-                dropped=outcome.dropped_rows,
-                processor_artifacts={name: each.to_pylist() for name, each in side.items()},
-                num_requested=num_records,
-                profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
-            )
+        with convert_errors(DataDesignerGenerationError, _FAILED):
+            _require_counts(num_records=num_records)
+            seed = self._run_config.seed
+            plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
+            rendering = self._run_config.jinja_rendering_engine.value
+            async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                await require_ready(engine)
+                outcome = await _generate_in_memory(engine, num_records)
+                require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
+                side = build_side_tables(outcome, plan, rendering)
+                table = process_in_memory(plan, build_output_table(outcome, plan))
+                return PreviewResults(
+                    table=table,
+                    plan=plan,
+                    seed=plan.seed,
+                    usage=engine.usage().to_dict(),
+                    dropped=outcome.dropped_rows,
+                    processor_artifacts={name: each.to_pylist() for name, each in side.items()},
+                    num_requested=num_records,
+                    profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
+                )
 
     @accept_keyword(config_builder="config")
     @mask_errors
@@ -241,9 +248,9 @@ class DataDesigner:
         `on_batch_complete` is called with each written file.
 
         Raises `InvalidConfigError` before anything is spent, and so `DatasetInUseError` if another
-        process is generating the dataset. Raises `ArtifactStorageError` if the storage cannot be
-        used or becomes full, `DataDesignerGenerationError` if the run was stopped or produced no
-        rows, and `GatesFailedError` if the dataset failed its gates. Finished work is kept.
+        process is generating the dataset. Raises `ArtifactStorageError` if the dataset cannot be
+        opened, `DataDesignerProfilingError` if it cannot be profiled, and otherwise subclasses of
+        `DataDesignerGenerationError`, such as `GatesFailedError`. Finished work is kept.
         """
         return run_blocking(
             lambda: self.acreate(
@@ -271,32 +278,35 @@ class DataDesigner:
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Like `create`, for callers with a running event loop."""
-        _require_counts(num_records=num_records)
-        num_records = int(num_records)  # metadata cannot hold an integer of NumPy
-        settings = self._run_config
-        async with open_dataset(
-            self._config_of(config),
-            self.providers,
-            settings,
-            artifact_path=artifact_path or self.artifact_path,
-            dataset_name=dataset_name,
-            num_records=num_records,
-            resume=_parse_resume(resume),
-            managed_assets=self.managed_assets_path,
-        ) as (plan, directory):
-            batches = directory.missing(
-                num_records, settings.buffer_size, retry_failed=retry_failed
-            )
-            async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
-                steps = LibrarySteps(engine, directory, num_records, on_batch_complete)
-                result = await complete_run(steps, batches)
-                rows = result.rows_written
-                if rows < num_records:
-                    _logger.warning("%d of %d rows were generated", rows, num_records)
-                require_passed(directory, result.gates)
-                return DatasetCreationResults(
-                    directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+        with convert_errors(DataDesignerGenerationError, _FAILED):
+            _require_counts(num_records=num_records)
+            num_records = int(num_records)  # metadata cannot hold an integer of NumPy
+            settings = self._run_config
+            async with open_dataset(
+                self._config_of(config),
+                self.providers,
+                settings,
+                artifact_path=artifact_path or self.artifact_path,
+                dataset_name=dataset_name,
+                num_records=num_records,
+                resume=_parse_resume(resume),
+                managed_assets=self.managed_assets_path,
+            ) as (plan, directory):
+                batches = directory.missing(
+                    num_records, settings.buffer_size, retry_failed=retry_failed
                 )
+                async with Engine(
+                    plan, self.providers, settings, self._transport, directory
+                ) as engine:
+                    steps = LibrarySteps(engine, directory, num_records, on_batch_complete)
+                    result = await complete_run(steps, batches)
+                    rows = result.rows_written
+                    if rows < num_records:
+                        _logger.warning("%d of %d rows were generated", rows, num_records)
+                    require_passed(directory, result.gates)
+                    return DatasetCreationResults(
+                        directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+                    )
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
         """Open the results of an existing dataset, whichever run created it.
@@ -374,7 +384,8 @@ class DataDesigner:
 
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
-            return config.build()
+            with convert_errors(InvalidConfigError, "it cannot be built"):
+                return config.build()
         return load_config(
             config, self.providers, self.managed_assets_path, trust=self._trust_config
         )

@@ -236,7 +236,7 @@ def _open_turns(request: ModelRequest, opening: list[Message]) -> ToolTurns | No
         return None
     model, column = request.model, request.column
     usage = model.usage.setdefault(column, UsageCount())
-    return ToolTurns(request.toolbox, opening, column, usage, model.budget, request.saved_turns)
+    return ToolTurns(request.toolbox, opening, usage, model.budget, request.saved_turns)
 
 
 def _make_sender(request: ModelRequest) -> ChatRequest:

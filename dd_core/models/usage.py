@@ -45,12 +45,15 @@ class ToolCount:
     """The calls of one tool for one column; every field is a running total."""
 
     calls: int = 0
+    """Calls that were sent to a server."""
     errors: int = 0
-    """Calls that ended with an error, whether the tool, its server or the model caused it."""
+    """Those of them that failed."""
     refused: int = 0
-    """Calls that were not made, because the limit of turns was reached."""
+    """Calls that were not sent, because of their name, their arguments or the limit of turns."""
     seconds: float = 0.0
-    """Duration of the calls."""
+    """Duration, summed over calls."""
+    result_bytes: int = 0
+    """Size of what the model received."""
 
 
 @dataclass
@@ -83,7 +86,9 @@ class UsageCount:
     tool_turns: int = 0
     """Answers in which the model called tools."""
     tool_calls: int = 0
+    """Calls that were sent to a server."""
     tool_errors: int = 0
+    """Those of them that failed."""
     tool_seconds: float = 0.0
     """Time that cells waited for tools; the calls of one turn overlap."""
     tools: dict[str, ToolCount] = field(default_factory=dict[str, ToolCount])
@@ -107,17 +112,18 @@ class UsageCount:
         for name in _SUMS:
             setattr(self, name, getattr(self, name) + other.get(name, 0))
 
-    def count_tool_call(self, tool: str, seconds: float, *, is_error: bool) -> None:
-        """Count a call that was made."""
+    def count_tool_call(self, tool: str, seconds: float, size: int, *, is_error: bool) -> None:
+        """Count a call that was sent to a server; `size` is that of its result, in bytes."""
         count = self.tools.setdefault(tool, ToolCount())
         count.calls += 1
         count.errors += is_error
         count.seconds += seconds
+        count.result_bytes += size
         self.tool_calls += 1
         self.tool_errors += is_error
 
     def count_refused_tool_call(self, tool: str) -> None:
-        """Count a call that was not made, because the limit of turns was reached."""
+        """Count a call that was not sent."""
         self.tools.setdefault(tool, ToolCount()).refused += 1
 
     def to_counts(self) -> dict[str, float]:
@@ -290,6 +296,10 @@ class BudgetTracker:
             return False
         self.spent["tool_calls"] += count
         return True
+
+    def return_tool_call(self) -> None:
+        """Count out a call that was not sent to a server."""
+        self.spent["tool_calls"] -= 1
 
     def _stop_if_idle(self, name: str) -> None:
         # Conversations may go on without tool calls, but not without requests.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 import orjson
 
 from dd_core.dataset.plan import Plan
-from dd_core.errors import ArtifactStorageError, DataDesignerProfilingError
+from dd_core.errors import ArtifactStorageError, DataDesignerProfilingError, convert_errors
 from dd_core.kinds.statistics import (
     AnyStatistics,
     CategoricalDistribution,
@@ -39,6 +39,7 @@ _FILE = "analysis.json"
 _MOST_CATEGORIES = 10
 
 
+@convert_errors(DataDesignerProfilingError, "the dataset cannot be profiled")
 def analyze(
     source: Sequence[Location] | pa.Table,
     plan: Plan,

@@ -31,6 +31,7 @@ from dd_core.templates.filters import (
     measure_replaced,
     require_few_steps,
 )
+from dd_core.templates.functions import TemplateFunction, bind_functions, build_functions
 from dd_core.templates.meter import (
     ITEM,
     LONGEST_TEXT,
@@ -153,6 +154,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
         super().__init__(undefined=StrictUndefined, autoescape=False, finalize=finalize)
         self.globals.clear()
         self.filters, self.tests = build_filters(), build_tests()
+        vars(self).update(build_functions())
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:
@@ -160,6 +162,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         texts = parts if isinstance(parts, list) else [*parts]
         _check_work(sum(map(len, texts)))
         return "".join(texts)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return bind_functions(super()._parse(source, name, filename))
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         tree = _Rewriter(source).visit(source)
@@ -173,7 +178,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Allow methods of plain values only: `array.tofile(path)` would write a file."""
-        if isinstance(obj, Formatting):
+        if isinstance(obj, Formatting | TemplateFunction):
             return True
         owner = getattr(obj, "__self__", obj)
         kind: type = owner if isinstance(owner, type) and owner is not obj else type(owner)

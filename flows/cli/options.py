@@ -55,13 +55,13 @@ def _read_config(
 
     if config.endswith(".py") and not is_address(config):
         install_alias(unless_installed=True)  # scripts for NeMo Data Designer run unchanged
-        return run_script(Path(config), script_args)
+        return run_script(Path(config), script_args).resolve_paths()
     if script_args:
         raise click.UsageError(f"{config!r} does not accept ARGS; only a Python file does")
     with observe_uses(trusted=True) as reading:
         loaded = load_config(config, Providers(read_providers(providers)), trust=trust)
     click.get_current_context().meta[_USES] = reading.uses
-    return loaded
+    return loaded.resolve_paths()  # runs may continue in processes in other directories
 
 
 def list_uses() -> list[str]:

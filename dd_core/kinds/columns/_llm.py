@@ -8,10 +8,10 @@ from dataclasses import replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
 from dd_core.declaration.own_fields import OWN
-from dd_core.errors import DataDesignerError, Problem
+from dd_core.errors import DataDesignerError, MediaError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
@@ -51,8 +51,9 @@ class LLMColumn(Column):
 
     model_types: ClassVar[tuple[str, ...]] = ("chat-completion",)
 
-    prompt: str = Field(min_length=1)
-    """Jinja template of the user message; `{{ name }}` inserts a column of the same row."""
+    prompt: str
+    """Jinja template of the user message; `{{ name }}` inserts a column of the same row. With
+    `multi_modal_context`, it may be empty."""
     model_alias: str
     """Alias of the model that generates the values."""
     system_prompt: str | None = None
@@ -102,7 +103,9 @@ class LLMColumn(Column):
             known = list_known("aliases", scope.tools)
             yield Problem(f"columns.{self.name}.tool_alias", f"{message}; {known}")
         place = f"columns.{self.name}.prompt"
-        if not find_references(self.prompt) and not self.multi_modal_context:
+        if not self.multi_modal_context and not self.prompt.strip():
+            yield Problem(place, "is empty; write a prompt, or add multi_modal_context")
+        elif not find_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
                 place,
                 "refers to no column, so every row sends the same prompt; "
@@ -127,7 +130,8 @@ class LLMColumn(Column):
         """Return the general statistics, and tokens per cell."""
         from dd_core.kinds.statistics import LLMColumnStatistics
 
-        tokens = view.tokens([self.prompt, *([self.system_prompt] if self.system_prompt else [])])
+        prompts = [each for each in (self.prompt, self.system_prompt) if each and each.strip()]
+        tokens = view.tokens(prompts)
         return LLMColumnStatistics(**view.general(), **tokens)
 
     def value_type(self) -> Any:
@@ -190,12 +194,10 @@ class ChatCells(CellColumn):
         self.model = binding.models[column.model_alias]
         self._model = self.model
         self._column = column
-        self._prompt = Template.compile(column.prompt, mode=mode)
-        self._system = (
-            Template.compile(column.system_prompt, mode=mode) if column.system_prompt else None
-        )
-        appended = column.instructions()
-        self._appended = f"\n\n{appended}" if appended else ""
+        prompt, system = column.prompt, column.system_prompt
+        self._prompt = Template.compile(prompt, mode=mode) if prompt.strip() else None
+        self._system = Template.compile(system, mode=mode) if system else None
+        self._appended = column.instructions()
         self._format = column.answer_format()
         self._contexts = column.multi_modal_context or []
         self._folders = list_media_folders(binding.folder)
@@ -209,10 +211,13 @@ class ChatCells(CellColumn):
         opening: list[Message] = []
         if self._system is not None:
             opening.append({"role": "system", "content": self._system.render(row)})
-        prompt = self._prompt.render(row) + self._appended
+        rendered = "" if self._prompt is None else self._prompt.render(row)
+        prompt = "\n\n".join(each for each in (rendered, self._appended) if each)
         media = build_blocks(self._contexts, row, self._folders)
-        content = [*media, {"type": "text", "text": prompt}] if media else prompt
-        opening.append({"role": "user", "content": content})
+        texts = [{"type": "text", "text": prompt}] if prompt else []  # servers refuse empty texts
+        if not media and not texts:
+            raise MediaError("the prompt is empty and the row has no media, so there is no message")
+        opening.append({"role": "user", "content": [*media, *texts] if media else prompt})
         slot = slot or RequestSlot(self._model.queue)
         request = ModelRequest(self._model, slot, column.name)
         if self._toolbox is not None:

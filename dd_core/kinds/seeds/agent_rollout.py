@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from dd_core.declaration.trust import require_trust
 from dd_core.errors import Problem, SeedDatasetError
+from dd_core.kinds.seeds.directory import is_folder
 from dd_core.kinds.seeds.rollouts.atif import Atif
 from dd_core.kinds.seeds.rollouts.claude_code import ClaudeCode
 from dd_core.kinds.seeds.rollouts.codex import Codex
@@ -55,7 +56,8 @@ class AgentRolloutSeedSource(SeedSource):
     """Format of the session files: `atif`, `claude_code`, `codex`, `hermes_agent` or
     `pi_coding_agent`."""
     path: str | None = None
-    """Folder with the session files; default: the folder in which the agent stores them."""
+    """Folder with the session files, relative to the working directory; default: the folder in
+    which the agent stores them."""
     file_pattern: str | None = None
     """Pattern for file names, with `*` and `?`; default: the pattern of the format."""
     recursive: bool = True
@@ -63,15 +65,14 @@ class AgentRolloutSeedSource(SeedSource):
 
     @model_validator(mode="before")
     @classmethod
-    def _make_path_absolute(cls, given: Any) -> Any:
+    def _accept_paths(cls, given: Any) -> Any:
         require_trust("reads the conversations of coding agents on this machine")
-        if isinstance(given, dict) and given.get("path") is not None:  # pyright: ignore
-            path = Path(str(given["path"])).expanduser().absolute()  # pyright: ignore
-            return {**given, "path": str(path)}  # pyright: ignore
+        if isinstance(given, dict) and isinstance(given.get("path"), Path):  # pyright: ignore
+            return {**given, "path": str(given["path"])}  # pyright: ignore
         return given  # pyright: ignore
 
     @model_validator(mode="after")
-    def _exists(self) -> Self:
+    def _is_complete(self) -> Self:
         if self.path is None and self.reader.default_path is None:
             raise ValueError(f"path is required for the format {self.format.value!r}")
         if self.file_pattern is not None and ("/" in self.file_pattern or not self.file_pattern):
@@ -79,8 +80,6 @@ class AgentRolloutSeedSource(SeedSource):
                 f"file_pattern {self.file_pattern!r} must be a pattern for file names, "
                 "not empty and without a slash"
             )
-        if self.path is not None and not Path(self.path).is_dir():
-            raise ValueError(f"there is no folder {self.path!r}; check the path")
         return self
 
     @property
@@ -91,15 +90,21 @@ class AgentRolloutSeedSource(SeedSource):
     @property
     def root(self) -> Path:
         """The folder with the session files."""
-        return Path(self.path or self.reader.default_path or "").expanduser().resolve()
+        return self.locate(self.path or self.reader.default_path or "").resolve()
 
     def problems(self, place: str) -> Iterator[Problem]:
         """A missing folder, or a folder without matching files."""
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             yield Problem(f"{place}.path", f"there is no folder {str(self.root)!r}; set path")
         elif not self.files():
             message = f"no {self.format.value} file in {str(self.root)!r} matches {self._pattern!r}"
             yield Problem(f"{place}.file_pattern", message)
+
+    def resolve_paths(self) -> Self:
+        """Return the source with an absolute path; the agent's own folder stays open."""
+        if self.path is None:
+            return self
+        return self.model_copy(update={"path": str(self.locate(self.path))})
 
     @property
     def _pattern(self) -> str:

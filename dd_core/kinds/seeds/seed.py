@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from dd_core.declaration.kind import Declaration, Kind
 from dd_core.errors import Problem, SeedDatasetError
@@ -110,8 +111,33 @@ class SeedTable(ABC):
         """Hex digest of the table's content; equal content gives equal digests."""
 
 
+def _read_working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # it has been removed
+        return "/"
+
+
 class SeedSource(Kind, tag="seed_type"):
-    """Base class of all seed sources."""
+    """Base class of all seed sources.
+
+    Paths are written as they were declared, because configurations are read on other machines.
+    Files and folders need not exist before the source is opened.
+    """
+
+    _declared_in: str = PrivateAttr(default_factory=_read_working_directory)
+
+    def locate(self, path: str) -> Path:
+        """Return the absolute path of a path in this source.
+
+        A relative path is relative to the directory in which the process was when the source was
+        declared or loaded.
+        """
+        return Path(self._declared_in, Path(path).expanduser())
+
+    def resolve_paths(self) -> Self:
+        """Return the source with absolute paths, for processes in other directories."""
+        return self
 
     def problems(self, place: str) -> Iterator[Problem]:
         """Yield what keeps the source from being opened, before a run."""

@@ -118,18 +118,6 @@ class ContentReader:
         return {"type": "image", "source": source}
 
 
-def measure_content(content: str | list[Block]) -> int:
-    """Size of a result in bytes, images as base64."""
-    if isinstance(content, str):
-        return len(content.encode(errors="replace"))
-    return sum(
-        len(block["text"].encode(errors="replace"))
-        if block["type"] == "text"
-        else len(block["source"]["data"])
-        for block in content
-    )
-
-
 def _describe_media(name: str, media_type: str | None, data: str) -> str:
     size = len(data) * 3 // 4 - data[-2:].count("=")
     return f"[{name} that cannot be shown: {media_type or 'unknown type'}, {size} bytes]"

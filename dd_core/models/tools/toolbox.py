@@ -23,7 +23,6 @@ from dd_core.models.tools.config import ToolConfig
 from dd_core.models.tools.definitions import OfferedTool, make_shown_name
 from dd_core.models.tools.providers import ToolProvider, ToolServerAccess, resolve_access
 from dd_core.models.tools.result import ToolOutcome, ToolResult
-from dd_core.models.tools.usage import ToolCount
 from dd_core.models.wire.answers import ToolCall
 
 if TYPE_CHECKING:
@@ -32,8 +31,6 @@ if TYPE_CHECKING:
 
 _logger = logging.getLogger(__name__)
 
-UNKNOWN = "(unknown)"
-"""Stands for all names in usage that no server offers: models invent them without end."""
 _QUOTED_LENGTH = 100
 
 
@@ -42,8 +39,6 @@ class Toolbox:
 
     def __init__(self, config: ToolConfig, servers: ToolServers) -> None:
         self.config = config
-        self.usage: dict[str, dict[str, ToolCount]] = {}
-        """By column, then by name of the tool."""
         self._servers = servers
         self._tools: dict[str, OfferedTool] = {}
         """By the names that models use."""
@@ -78,11 +73,11 @@ class Toolbox:
             self._offer(listed)
             self._versions = versions
 
-    async def call(self, call: ToolCall, column: str) -> ToolResult:
+    async def call(self, call: ToolCall) -> ToolResult:
         """Call a tool. Whatever goes wrong is described in the result, for the model."""
         tool = self._tools.get(call.name) or self._find(call.name)
         if tool is None:
-            return self._refuse_name(call.name, column)
+            return self._refuse_name(call.name)
         try:
             arguments = tool.parse_arguments(call.arguments)
         except ValueError as error:
@@ -90,14 +85,12 @@ class Toolbox:
                 f"The arguments of tool {call.name!r} are not valid: {error}. Correct them, and "
                 "call the tool again."
             )
-            result = ToolResult(text, ToolOutcome.BAD_ARGUMENTS, 0.0, tool.is_repeatable)
-            return self._count(result, tool.name, column)
+            return ToolResult(text, ToolOutcome.BAD_ARGUMENTS, 0.0, tool.is_repeatable, tool.name)
         async with tool.server.limit.hold():
             started = time.monotonic()
             content, outcome = await self._send(tool, arguments)
         seconds = time.monotonic() - started
-        result = ToolResult(content, outcome, seconds, tool.is_repeatable)
-        return self._count(result, tool.name, column)
+        return ToolResult(content, outcome, seconds, tool.is_repeatable, tool.name)
 
     async def _send(self, tool: OfferedTool, arguments: dict[str, Any]) -> tuple[Any, ToolOutcome]:
         """The content for the model, and what became of the call."""
@@ -138,21 +131,14 @@ class Toolbox:
             content = f"The tool failed: {content or 'it gave no reason'}"
         return content, ToolOutcome.ERROR
 
-    def _refuse_name(self, name: str, column: str) -> ToolResult:
+    def _refuse_name(self, name: str) -> ToolResult:
         shown = name if len(name) <= _QUOTED_LENGTH else name[:_QUOTED_LENGTH] + "..."
         names = ", ".join(self._tools)
         if name in self._refused:
             text = f"You may not call the tool {shown!r}. Call one of these, or none: {names}."
-            return self._count(ToolResult(text, ToolOutcome.NOT_ALLOWED, 0.0), name, column)
+            return ToolResult(text, ToolOutcome.NOT_ALLOWED, 0.0, tool=name)
         text = f"There is no tool {shown!r}. Call one of these, or none: {names}."
-        return self._count(ToolResult(text, ToolOutcome.UNKNOWN, 0.0), UNKNOWN, column)
-
-    def _count(self, result: ToolResult, tool: str, column: str) -> ToolResult:
-        from dd_core.models.tools.content import measure_content
-
-        count = self.usage.setdefault(column, {}).setdefault(tool, ToolCount())
-        count.count(result.outcome, result.seconds, measure_content(result.content))
-        return result
+        return ToolResult(text, ToolOutcome.UNKNOWN, 0.0)
 
     def _find(self, name: str) -> OfferedTool | None:
         """A tool by the name that its server uses."""

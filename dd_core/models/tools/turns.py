@@ -80,13 +80,11 @@ class ToolTurns:
         self,
         toolbox: Toolbox,
         opening: Sequence[Message],
-        column: str,
         usage: UsageCount,
         budget: BudgetTracker,
         saved: SavedTurns,
     ) -> None:
         self._toolbox = toolbox
-        self._column = column
         self._usage = usage
         self._budget = budget
         self._saved = saved
@@ -154,19 +152,21 @@ class ToolTurns:
             await asyncio.get_running_loop().create_future()
         clock = asyncio.get_running_loop().time
         began = clock()
-        made = (self._toolbox.call(call, self._column) for call in calls)
+        made = (self._toolbox.call(call) for call in calls)
         results = await asyncio.gather(*made)
         self._usage.tool_turns += 1
         self._usage.tool_seconds += clock() - began
         messages: list[Message] = []
         for call, result in zip(calls, results, strict=True):
             is_error = result.outcome is not ToolOutcome.DONE
-            # Models invent names, and there is no end to them.
-            name = "(unknown)" if result.outcome is ToolOutcome.UNKNOWN else call.name
-            self._usage.count_tool_call(name, result.seconds, is_error=is_error)
-            self._is_durable = self._is_durable and (
-                result.is_repeatable or result.outcome in _NEVER_SENT
-            )
+            if result.was_sent:
+                self._usage.count_tool_call(
+                    result.tool, result.seconds, result.size, is_error=is_error
+                )
+                self._is_durable = self._is_durable and result.is_repeatable
+            else:
+                self._usage.count_refused_tool_call(result.tool)
+                self._budget.return_tool_call()
             messages.append(_write_result(call, result.content, is_error=is_error))
         return messages
 
@@ -188,9 +188,6 @@ class ToolTurns:
         )
         error.answer, error.attempts = reply.text, 1
         return error
-
-
-_NEVER_SENT = (ToolOutcome.UNKNOWN, ToolOutcome.NOT_ALLOWED, ToolOutcome.BAD_ARGUMENTS)
 
 
 def write_answer(reply: Reply) -> Message:

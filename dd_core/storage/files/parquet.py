@@ -46,8 +46,8 @@ def decode_parquet(content: bytes, columns: Sequence[str] | None = None) -> pa.T
     names = None if columns is None else [*columns]
     check_content(content)
     try:
-        # Without threads, and not with `read_table`, which has some of its own: a process that exits
-        # while one of Arrow's threads starts is aborted. A part is decoded as fast without them.
+        # Without threads, and not with `read_table`, which has some of its own: a process that
+        # exits while one of Arrow's threads starts is aborted. A part is decoded as fast.
         with parquet.ParquetFile(
             arrow.BufferReader(content), page_checksum_verification=True
         ) as file:

@@ -21,9 +21,9 @@ from dd_core.errors import (
     MCPConfigurationError,
     MCPToolError,
 )
-from dd_core.models.tools.result import ToolOutcome, ToolResult
+from dd_core.models.tools.result import UNKNOWN, ToolOutcome, ToolResult
 from dd_core.models.tools.session import Streams
-from dd_core.models.tools.toolbox import UNKNOWN, Toolbox, Toolboxes
+from dd_core.models.tools.toolbox import Toolbox, Toolboxes
 from dd_core.models.wire.answers import ToolCall
 from tests.tool_servers import PIXEL, MemoryConnection, make_server
 
@@ -41,7 +41,7 @@ def open_tools(*servers: FastMCP, limits: dict[str, Any] | None = None, **fields
 
 
 async def call(toolbox: Toolbox, name: str, **arguments: Any) -> ToolResult:
-    return await toolbox.call(ToolCall("1", name, json.dumps(arguments)), "column")
+    return await toolbox.call(ToolCall("1", name, json.dumps(arguments)))
 
 
 async def call_raw(toolbox: Toolbox, kind: str) -> str:
@@ -58,10 +58,8 @@ async def test_a_tool_is_called_and_counted() -> None:
         assert (result.content, result.outcome) == ("grüß dich", ToolOutcome.DONE)
         assert not result.is_repeatable
         assert (await call(toolbox, "slow", seconds=0)).is_repeatable
-        count = toolbox.usage["column"]["echo"]
-        assert (count.calls, count.errors, count.refused) == (1, 0, 0)
-        assert count.result_bytes == len("grüß dich".encode())
-        assert 0 < count.seconds < 60
+        assert (result.tool, result.size, result.was_sent) == ("echo", 11, True)
+        assert 0 < result.seconds < 60
 
 
 async def test_all_pages_of_tools_are_offered_under_names_that_models_accept() -> None:
@@ -72,8 +70,8 @@ async def test_all_pages_of_tools_are_offered_under_names_that_models_accept() -
         assert {"extra_0", "extra_24", "maths_add"} <= {*names}
         assert len(names) == len({*names})
         for name in ("maths_add", "maths.add"):
-            assert (await call(toolbox, name, a=1, b=2)).content == "3"
-        assert toolbox.usage["column"]["maths.add"].calls == 2
+            result = await call(toolbox, name, a=1, b=2)
+            assert (result.content, result.tool) == ("3", "maths.add")
 
 
 async def test_definitions_do_not_refer_to_others() -> None:
@@ -108,22 +106,21 @@ async def test_the_model_is_told_what_is_wrong_with_its_arguments(
     async with open_tools(make_server()) as toolboxes:
         toolbox = toolboxes["t"]
         await toolbox.open()
-        result = await toolbox.call(ToolCall("1", "echo", arguments), "column")
+        result = await toolbox.call(ToolCall("1", "echo", arguments))
         assert result.outcome is ToolOutcome.BAD_ARGUMENTS
         assert reason in str(result.content)
         assert "call the tool again" in str(result.content)
         assert json.loads(str((await call(toolbox, "say_state")).content))["calls"] == 0
-        count = toolbox.usage["column"]["echo"]
-        assert (count.calls, count.refused) == (0, 1)
+        assert (result.tool, result.was_sent) == ("echo", False)
 
 
 async def test_no_arguments_and_half_characters_are_no_problem() -> None:
     async with open_tools(make_server()) as toolboxes:
         toolbox = toolboxes["t"]
         await toolbox.open()
-        done = await toolbox.call(ToolCall("1", "say_state", ""), "column")
+        done = await toolbox.call(ToolCall("1", "say_state", ""))
         assert done.outcome is ToolOutcome.DONE
-        done = await toolbox.call(ToolCall("1", "echo", '{"text": "a\\ud800b"}'), "column")
+        done = await toolbox.call(ToolCall("1", "echo", '{"text": "a\\ud800b"}'))
         assert done.content == "a\ufffdb"
 
 
@@ -140,7 +137,7 @@ async def test_only_allowed_tools_are_called() -> None:
         assert result.outcome is ToolOutcome.UNKNOWN
         assert "There is no tool 'invented" in str(result.content)
         assert len(str(result.content)) < 300
-        assert {*toolbox.usage["column"]} == {"fail", UNKNOWN}
+        assert (result.tool, result.was_sent) == (UNKNOWN, False)
 
 
 async def test_the_model_learns_of_errors_and_timeouts() -> None:
@@ -164,7 +161,6 @@ async def test_the_model_learns_of_errors_and_timeouts() -> None:
         while not state.get("cancelled"):  # the server was told
             state = json.loads(str((await call(patient, "say_state")).content))
         assert state["running"] == 0
-        assert hasty.usage["column"]["slow"].errors == 1
 
 
 async def test_a_cancelled_call_is_cancelled_at_the_server() -> None:

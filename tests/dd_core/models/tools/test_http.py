@@ -167,7 +167,7 @@ async def test_keys_are_sent_and_masked_in_results(monkeypatch: pytest.MonkeyPat
         options: dict[str, Any] = {"api_key": "TOOL_TEST_KEY", "headers": headers}
         async with connect("streamable_http", port, **options) as toolboxes:
             await toolboxes["t"].open()
-            result = await toolboxes["t"].call(ToolCall("1", "quote_headers", ""), "column")
+            result = await toolboxes["t"].call(ToolCall("1", "quote_headers", ""))
     assert received[0]["authorization"] == f"Bearer {KEY}"
     assert received[0]["x-secret"] == KEY
     assert received[0]["x-team"] == f"{KEY}-a"

@@ -51,6 +51,9 @@ def calling(*calls: tuple[str, Any], text: str | None = None, **fields: Any) -> 
     return httpx.Response(200, json={"choices": [choice], "usage": {}})
 
 
+REFUSED = (ToolOutcome.UNKNOWN, ToolOutcome.NOT_ALLOWED, ToolOutcome.BAD_ARGUMENTS)
+
+
 class Toolbox:
     """Tools without a server."""
 
@@ -65,14 +68,15 @@ class Toolbox:
     async def open(self) -> None:
         pass
 
-    async def call(self, call: ToolCall, column: str) -> ToolResult:
-        assert column == "text"
+    async def call(self, call: ToolCall) -> ToolResult:
         self.calls.append(call)
         await asyncio.sleep(0)
         result = self._result(call)
         if isinstance(result, ToolResult):
             return result
-        return ToolResult(result, ToolOutcome.DONE, 0.5, is_repeatable=call.name == "find")
+        return ToolResult(
+            result, ToolOutcome.DONE, 0.5, is_repeatable=call.name == "find", tool=call.name
+        )
 
 
 def talk(
@@ -131,7 +135,9 @@ def test_the_results_of_a_turn_go_back_to_the_model_in_the_order_of_the_calls() 
     ]
     assert (usage.tool_turns, usage.tool_calls, usage.tool_errors) == (1, 2, 0)
     assert UsageLedger.of({"m": {"text": usage}}).by_tool() == {
-        "text": {"find": {"calls": 2, "errors": 0, "refused": 0, "seconds": 1.0}}
+        "text": {
+            "find": {"calls": 2, "errors": 0, "refused": 0, "seconds": 1.0, "result_bytes": 28}
+        }
     }
 
 
@@ -202,7 +208,7 @@ def test_the_model_is_told_what_went_wrong(outcome: ToolOutcome) -> None:
     assert script.requests[1]["messages"][-1] == {
         "role": "tool", "tool_call_id": "c0", "content": "It did not work.",
     }  # fmt: skip
-    assert usage.tool_errors == 1
+    assert usage.tool_errors == usage.tool_calls == (outcome not in REFUSED)
 
 
 def test_reasoning_is_sent_back_only_with_the_calls_that_it_led_to() -> None:
