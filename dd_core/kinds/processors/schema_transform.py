@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
@@ -26,6 +27,10 @@ class SchemaTransformProcessorConfig(ProcessorConfig):
     def _compiles(cls, template: dict[str, Any]) -> dict[str, Any]:
         for source in _find_strings(template):
             list_references(source)
+        try:
+            json.dumps(template)
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"template must contain only JSON values: {error}") from None
         return template
 
     @property
