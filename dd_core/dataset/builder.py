@@ -349,7 +349,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
     def __repr__(self) -> str:
         if not self._columns and self._seed is None:
             return "DataDesignerConfigBuilder()"
-        lines = [f"    seed_dataset: {self._seed.source.kind}"] if self._seed else []
+        lines = [f"    seed_dataset: {self._seed.source.kind} seed"] if self._seed else []
         for kind in Column.all_kinds():
             names = [column.name for column in self.get_columns_of_type(kind)]
             if names:
@@ -357,8 +357,10 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return "DataDesignerConfigBuilder(\n" + "\n".join(lines) + "\n)"
 
 
-def load_model_configs(source: str | Path) -> list[ModelConfig]:
-    """Load models from a YAML or JSON file with a `model_configs` list at its top level."""
+def load_model_configs(source: list[ModelConfig] | str | Path) -> list[ModelConfig]:
+    """Load models from a YAML or JSON file with a `model_configs` list, or return a given list."""
+    if isinstance(source, list):
+        return source
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no model config file {str(source)!r}")

@@ -50,7 +50,7 @@ def analyze(
     """Compute the statistics of a dataset that has rows; blocks while the files are read."""
     with DatasetView(source) as view:
         present: list[str] = view.schema.names
-        profiled = _profiled(plan, present)
+        profiled = [column for column in plan.config.columns if column.name in present]
         used = usage.by_column()
         figures = [view.statistics_of(column, used.get(column.name, {})) for column in profiled]
         names = {column.name for column in profiled}
@@ -59,15 +59,9 @@ def analyze(
             num_records=view.ask("SELECT count(*) FROM records")[0][0],
             target_num_records=target,
             column_statistics=figures,
-            side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])] or None,
+            side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])],
             column_profiles=[*profiles] or None,
         )
-
-
-def _profiled(plan: Plan, present: Sequence[str]) -> list[Column]:
-    columns = [column for column in plan.config.columns if column.name in present]
-    generated = [each for each in columns if not each.is_seed]
-    return generated or columns  # a dataset may consist of seed columns only
 
 
 class RunInThread(Protocol):

@@ -17,6 +17,7 @@ from jinja2.utils import Cycler, Joiner, Namespace
 from jinja2.visitor import NodeTransformer
 
 from dd_core.templates.meter import ITEM, LONGEST_TEXT, RenderContext, measure
+from dd_core.templates.numbers import read_items
 
 _LONGEST_RANGE = 100_000
 _LONGEST_WORD = 12
@@ -48,7 +49,7 @@ def bind_functions(tree: nodes.Template) -> nodes.Template:
     return bound
 
 
-def calls_lipsum(tree: nodes.Template) -> bool:
+def is_lipsum_called(tree: nodes.Template) -> bool:
     """Whether a template calls `lipsum`, which draws its words at random."""
     found = tree.find_all(nodes.EnvironmentAttribute)
     return any(each.name == _PREFIX + "lipsum" for each in found)
@@ -70,7 +71,7 @@ class _Binder(NodeTransformer):
 
 def _make_range(context: RenderContext, /, *bounds: int) -> list[int]:
     """A list, because templates print and add lists."""
-    numbers = range(*bounds)
+    numbers = range(*read_items(bounds))
     try:
         size = len(numbers)
     except OverflowError:

@@ -13,7 +13,7 @@ from jinja2 import nodes
 from jinja2.nativetypes import native_concat
 
 from dd_core.errors import UserTemplateError
-from dd_core.templates.functions import calls_lipsum
+from dd_core.templates.functions import is_lipsum_called
 from dd_core.templates.meter import LONGEST_TEXT, MOST_WORK
 from dd_core.templates.sandbox import LONGEST_LITERAL, NativeSandbox
 
@@ -112,7 +112,7 @@ def has_loop(tree: nodes.Template) -> bool:
 
 def is_random(tree: nodes.Template) -> bool:
     """Whether the template may choose at random, through `map` or `lipsum` too."""
-    if calls_lipsum(tree):
+    if is_lipsum_called(tree):
         return True
     for used in tree.find_all(nodes.Filter):
         if used.name == "random" or used.dyn_args is not None:

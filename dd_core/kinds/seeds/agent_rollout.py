@@ -75,7 +75,9 @@ class AgentRolloutSeedSource(SeedSource):
     def _is_complete(self) -> Self:
         if self.path is None and self.reader.default_path is None:
             raise ValueError(f"path is required for the format {self.format.value!r}")
-        if self.file_pattern is not None and ("/" in self.file_pattern or not self.file_pattern):
+        if self.file_pattern is not None and (
+            not self.file_pattern.strip() or {"/", "\\"} & {*self.file_pattern}
+        ):
             raise ValueError(
                 f"file_pattern {self.file_pattern!r} must be a pattern for file names, "
                 "not empty and without a slash"

@@ -117,3 +117,14 @@ def test_a_dictionary_column_has_the_type_of_its_values() -> None:
 def test_rows_without_columns_are_counted() -> None:
     table = cast("Any", pa).table({"x": pa.array([1, 2])}).select([])
     assert to_frame(table).shape == (2, 0)
+
+
+def test_the_profile_has_all_columns_of_the_dataset(
+    tmp_path: Path, builder: dd.DataDesignerConfigBuilder
+) -> None:
+    builder.add_column(name="more", column_type="expression", expr="{{ whole }}!")
+    designer = DataDesigner(tmp_path)
+    results = designer.create(builder, num_records=3)
+    for analysis in (designer.preview(builder, num_records=3).analysis, results.load_analysis()):
+        assert [each.column_name for each in analysis.column_statistics] == [*ROWS, "more"]
+        assert analysis.side_effect_column_names == []

@@ -173,6 +173,8 @@ def test_patterns_and_folders_choose_files() -> None:
     [
         ({"format": "atif"}, "path is required"),
         ({"format": "codex", "path": "/", "file_pattern": "a/*.jsonl"}, "without a slash"),
+        ({"format": "codex", "path": "/", "file_pattern": "a\\*.jsonl"}, "without a slash"),
+        ({"format": "codex", "path": "/", "file_pattern": " "}, "not empty"),
         ({"format": "other", "path": "/"}, "atif"),
     ],
 )
