@@ -15,9 +15,9 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Trace,
     compute_span,
     drop_duplicates,
+    drop_repeated,
     extract_text,
     get_text,
-    keep_first,
     make_message,
     make_record,
     make_records,
@@ -62,10 +62,10 @@ class PiCodingAgent:
                 source_meta={
                     "record_count": len(entries) + 1,
                     "entry_types": drop_duplicates(entry.get("type") for entry in entries),
-                    "stop_reasons": keep_first(each.get("stopReason") for each in contents),
+                    "stop_reasons": drop_repeated(each.get("stopReason") for each in contents),
                     "session_version": head.get("version"),
                     "parent_session": head.get("parentSession"),
-                    "models_used": keep_first(models),
+                    "models_used": drop_repeated(models),
                     "has_branches": any(count > 1 for count in children.values()) or None,
                     "bash_execution_count": sum(
                         each.get("role") == "bashExecution" for each in contents

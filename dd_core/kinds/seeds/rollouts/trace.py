@@ -205,10 +205,10 @@ def get_first_text(records: Iterable[Mapping[str, Any]], key: str) -> str | None
 
 def drop_duplicates(values: Iterable[Any]) -> list[str]:
     """The distinct non-empty strings among the values, sorted."""
-    return sorted(keep_first(values))
+    return sorted(drop_repeated(values))
 
 
-def keep_first(values: Iterable[Any]) -> list[str]:
+def drop_repeated(values: Iterable[Any]) -> list[str]:
     """The distinct non-empty strings among the values, in order."""
     return [*dict.fromkeys(value for value in values if isinstance(value, str) and value)]
 
