@@ -13,6 +13,7 @@ import threading
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -104,6 +105,13 @@ def make_server(*, more_tools: int = 0, port: int = 8000) -> FastMCP:
         return str(os.getpid())
 
     @server.tool()
+    def hang(path: str) -> str:
+        """Create a file, then block the whole server for good."""
+        Path(path).touch()
+        while True:
+            time.sleep(1)
+
+    @server.tool()
     def die() -> str:
         """End the process."""
         os.write(2, b"goodbye\n")
@@ -129,9 +137,9 @@ def make_server(*, more_tools: int = 0, port: int = 8000) -> FastMCP:
         return {**state, "pid": os.getpid()}
 
     @server.tool()
-    def say_variable(name: str) -> str:
+    def say_variable(variable: str) -> str:
         """An environment variable of this server."""
-        return os.environ.get(name, "(not set)")
+        return os.environ.get(variable, "(not set)")
 
     @server.tool()
     def big() -> str:

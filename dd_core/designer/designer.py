@@ -32,8 +32,8 @@ from dd_core.engine.run import open_dataset, require_ready, require_rows
 from dd_core.errors import BuilderConfigurationError, InvalidConfigError, convert_errors
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
-from dd_core.models.tools.config import LocalStdioMCPProvider, MCPProvider
-from dd_core.models.tools.providers import load_default_tool_providers
+from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
+from dd_core.models.tools.toolbox import ToolServers
 from dd_core.quality.acceptance import require_passed
 from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors
@@ -80,7 +80,7 @@ class DataDesigner:
         managed_assets_path: str | Path | None = None,
         seed_readers: None = None,
         person_reader: None = None,
-        mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
+        mcp_providers: Sequence[ToolProvider] | None = None,
         auto_configure_logging: bool = True,
         trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
@@ -89,7 +89,7 @@ class DataDesigner:
         self.artifact_path = Path(given) if isinstance(given, str) and "://" not in given else given
         """The folder as a `Path`; an address of object storage as it was given."""
         self.secret_resolver = secret_resolver or default_resolver
-        tool_providers = load_default_tool_providers() if mcp_providers is None else mcp_providers
+        tool_providers = choose_tool_providers(mcp_providers)
         self.providers = Providers(model_providers, secret_resolver, tool_providers)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
         if seed_readers is not None or person_reader is not None:
@@ -159,6 +159,14 @@ class DataDesigner:
     def get_default_model_providers(self) -> list[ModelProvider]:
         """Return the providers that are used if a `DataDesigner` receives none."""
         return load_default_providers()
+
+    @mask_errors
+    def list_mcp_tool_names(
+        self, mcp_provider_name: str, *, timeout_sec: float = 10.0
+    ) -> list[str]:
+        """Ask a tool server for the names of its tools; raises `MCPError`."""
+        servers = ToolServers(self.providers.tool_providers, self.secret_resolver)
+        return run_blocking(lambda: servers.list_names(mcp_provider_name, timeout_sec))
 
     @property
     def model_provider_registry(self) -> Providers:

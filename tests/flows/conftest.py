@@ -84,9 +84,12 @@ def _serve_api() -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Prefect's own API clients leave sockets to the garbage collector; ours are tested in core."""
+    """Prefect's own API clients leave sockets to the garbage collector; ours are tested in core.
+
+    Other slow tests run in the same processes, and may be the ones during which it collects them.
+    """
     for item in items:
-        if "flows" in item.path.parts:
+        if "flows" in item.path.parts or item.get_closest_marker("slow"):
             item.add_marker(
                 pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
             )

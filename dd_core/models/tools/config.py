@@ -17,9 +17,9 @@ _CALL_SECONDS = 60.0
 class _ToolServerLimits(Declaration):
     """Limits on the calls of one server."""
 
-    max_parallel_calls: int = Field(default=16, ge=1)
+    max_parallel_calls: Annotated[int, OWN] = Field(default=16, ge=1)
     """Maximum number of calls that run at the same time; default: 16."""
-    calls_per_minute: int | None = Field(default=None, ge=1)
+    calls_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of calls that start per minute; default: no limit."""
 
 
@@ -34,7 +34,7 @@ class MCPProvider(_ToolServerLimits):
     """URL of the server."""
     api_key: Key | None = None
     """Name of the environment variable with the bearer token; default: no token."""
-    headers: Headers = {}
+    headers: Annotated[Headers, OWN] = {}
     """HTTP headers of every request. `${NAME}` stands for an environment variable; under a name
     such as `x-api-key`, so does the variable's name alone."""
 
@@ -54,9 +54,9 @@ class LocalStdioMCPProvider(_ToolServerLimits):
     """Environment variables of the program, which inherits only HOME, LOGNAME, PATH, SHELL, TERM
     and USER. `${NAME}` stands for a variable of this process; under a name such as `API_KEY`, so
     does the variable's name alone."""
-    cwd: str | None = None
+    cwd: Annotated[str | None, OWN] = None
     """Working directory of the program; default: that of this process."""
-    processes: int = Field(default=1, ge=1)
+    processes: Annotated[int, OWN] = Field(default=1, ge=1)
     """Number of processes that share the calls; default: 1. More help if the program runs one call
     at a time."""
 

@@ -6,6 +6,8 @@ standard input when the process on its other side ends, even if that was killed.
 ignores this, or is stuck in a tool, is killed. With the server, or after it, everything ends that
 it has started in its process group.
 
+The guard itself is a second process: libraries kill the one that they have started.
+
 This is a script that imports nothing of this package, so that it starts within milliseconds.
 """
 
@@ -23,8 +25,17 @@ _NOT_STARTED = 127
 
 
 def main() -> None:
+    """Start the guard, and exit with its status."""
+    guard = os.fork()
+    if guard == 0:
+        _run(sys.argv[1:])
+    signal.signal(signal.SIGTERM, lambda kind, frame: os.kill(guard, kind))
+    _leave_output()
+    os._exit(_wait(guard))
+
+
+def _run(command: list[str]) -> None:
     """Run the command, and exit with its status."""
-    command = sys.argv[1:]
     try:
         # Python ignores these signals, and the server would inherit that.
         restored = [signal.SIGPIPE, signal.SIGXFSZ]
@@ -33,14 +44,24 @@ def main() -> None:
         os.write(2, f"{command[0]} cannot be started: {error.strerror}\n".encode())
         os._exit(_NOT_STARTED)
     signal.signal(signal.SIGTERM, lambda kind, frame: _kill_group(server, signal.SIGKILL))
-    # The server's output has to end when the server ends.
+    _leave_output()
+    _thread.start_new_thread(_watch_input, (server,))
+    status = _wait(server)
+    _kill_group(server, signal.SIGKILL)
+    os._exit(status)
+
+
+def _leave_output() -> None:
+    """Close the server's output here, so that it ends when the server ends."""
     nothing = os.open(os.devnull, os.O_RDWR)
     os.dup2(nothing, 1)
     os.dup2(nothing, 2)
-    _thread.start_new_thread(_watch_input, (server,))
-    _, status = os.waitpid(server, 0)
-    _kill_group(server, signal.SIGKILL)
-    os._exit(os.waitstatus_to_exitcode(status) % 256)
+
+
+def _wait(process: int) -> int:
+    """Wait for a process; returns its exit status."""
+    _, status = os.waitpid(process, 0)
+    return os.waitstatus_to_exitcode(status) % 256
 
 
 def _watch_input(server: int) -> None:

@@ -72,7 +72,7 @@ class HttpConnection(Connection):
             async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
                 if request.method != "POST":
                     return await super().send(request, **options)
-                number = _read_id(request.content)
+                number = _read_id(await request.aread())
                 try:
                     response = await super().send(request, **options)
                 except httpx.TransportError as error:

@@ -182,3 +182,6 @@ async def _stop(process: asyncio.subprocess.Process) -> None:
     finally:
         if process.returncode is None:
             process.terminate()  # the guard kills the server and ends
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                    await process.wait()

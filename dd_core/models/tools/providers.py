@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeAlias
@@ -36,6 +36,11 @@ _INHERITED = ("HOME", "LOGNAME", "PATH", "SHELL", "TERM", "USER")
 def load_default_tool_providers() -> list[ToolProvider]:
     """Load the tool servers in the user's `mcp_providers.yaml`; default: none."""
     return load_home_list("mcp_providers.yaml", "providers", parse_tool_provider) or []
+
+
+def choose_tool_providers(given: Sequence[ToolProvider] | None) -> list[ToolProvider]:
+    """The given tool servers; the default ones for None."""
+    return load_default_tool_providers() if given is None else [*given]
 
 
 def parse_tool_provider(item: Any) -> ToolProvider:
@@ -107,10 +112,10 @@ def _resolve_headers(
         raise MCPConfigurationError(f"endpoint of {owner} {error}") from None
     values = _resolve_values(provider.headers, "headers", resolver, owner)
     check_headers(values, "headers", owner)
-    if provider.api_key is not None and provider.api_key.get_secret_value():
+    if provider.api_key is not None and (written := provider.api_key.get_secret_value()):
         field = f"the key of {owner}"
         try:
-            key = (resolver or default_resolver).resolve(provider.api_key.get_secret_value())
+            key = _resolve(written, resolver, is_secret=True)
         except SecretResolutionError as error:
             raise SecretResolutionError(f"{field}: {error}") from None
         values["Authorization"] = f"Bearer {strip_key(key, field)}"
@@ -120,24 +125,29 @@ def _resolve_headers(
 def _resolve_values(
     given: Mapping[str, str], field: str, resolver: SecretResolver | None, owner: str
 ) -> dict[str, str]:
-    """The values with `${NAME}` expanded. Under the name of a secret, a name is a reference."""
-
-    def look_up(found: re.Match[str]) -> str:
-        return (resolver or EnvironmentResolver()).resolve(found[1])
-
     resolved: dict[str, str] = {}
     for name, value in given.items():
         if is_masked(value):
             raise SecretResolutionError(
                 f"{name!r} in {field} of {owner} contains {WRITTEN_MASK} in place of a key, which "
-                "is left out when a configuration is written; use ${NAME of the variable}"
+                "is left out when a configuration is written; use the name of an environment "
+                "variable"
             )
         is_reference = is_secret_name(name) and parse_key_reference(value) is not None
+        is_secret = is_reference or value.startswith(BLOCK_PREFIX)
         try:
-            if is_reference or value.startswith(BLOCK_PREFIX):
-                resolved[name] = (resolver or default_resolver).resolve(value)
-            else:
-                resolved[name] = _VARIABLE.sub(look_up, value)
+            resolved[name] = _resolve(value, resolver, is_secret=is_secret)
         except SecretResolutionError as error:
             raise SecretResolutionError(f"{name!r} in {field} of {owner}: {error}") from None
     return resolved
+
+
+def _resolve(value: str, resolver: SecretResolver | None, *, is_secret: bool) -> str:
+    """The value with `${NAME}` expanded. A secret without that is a reference, or the key."""
+
+    def look_up(found: re.Match[str]) -> str:
+        return (resolver or EnvironmentResolver()).resolve(found[1])
+
+    if is_secret and _VARIABLE.search(value) is None:
+        return (resolver or default_resolver).resolve(value)
+    return _VARIABLE.sub(look_up, value)

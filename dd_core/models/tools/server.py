@@ -53,6 +53,7 @@ class ToolServer:
             for _ in range(processes)
         ]
         self._tools: _Shared[list[Tool]] = _Shared()
+        self._start_seconds = 0.0
 
     async def list_tools(self, seconds: float) -> list[Tool]:
         """The tools that the server offers; raises `MCPToolError`.
@@ -60,6 +61,7 @@ class ToolServer:
         The server is asked once, however many callers there are, until it says that its tools have
         changed.
         """
+        self._start_seconds = max(self._start_seconds, seconds)
         return await self._tools.get(lambda: self._list_tools(seconds))
 
     async def call(
@@ -77,16 +79,11 @@ class ToolServer:
             # Not `call_tool`, which rejects results that the server did not declare correctly.
             return client.send_request(request, CallToolResult)
 
-        try:
-            return await self._use_session(send, seconds)
-        except SessionLostError as error:
-            if error.was_sent and not is_repeatable:
-                raise
-        return await self._use_session(send, seconds)
+        return await self._ask(send, seconds, is_repeatable=is_repeatable)
 
     async def close(self) -> None:
         """End all sessions and all processes."""
-        self._tools.forget()
+        await self._tools.cancel()
         await asyncio.gather(*(slot.close() for slot in self._slots))
 
     async def _list_tools(self, seconds: float) -> list[Tool]:
@@ -96,14 +93,17 @@ class ToolServer:
                 tools = await self._list_pages(seconds)
         except TimeoutError:
             raise MCPToolError(
-                f"{where} did not list its tools within {seconds:g} s; check the server, or raise "
-                "start_timeout_sec of the tool configuration"
+                f"{where} did not list its tools within {seconds:g} s; check the server, or allow "
+                "it more time (start_timeout_sec)"
             ) from None
-        except (SessionLostError, McpError) as error:
+        except MCPToolError:
+            raise
+        except Exception as error:  # the answer may be of any form
             reason = self.access.redactor.mask(str(error))
-            raise MCPToolError(f"{where} did not list its tools: {reason}") from None
-        self.version += 1
-        return tools
+        else:
+            self.version += 1
+            return tools
+        raise MCPToolError(f"{where} did not list its tools: {reason}")
 
     async def _list_pages(self, seconds: float) -> list[Tool]:
         tools: list[Tool] = []
@@ -117,7 +117,7 @@ class ToolServer:
             ) -> Awaitable[Any]:
                 return client.list_tools(params=parameters)
 
-            page = await self._use_session(send, seconds)
+            page = await self._ask(send, seconds, is_repeatable=True)
             tools += page.tools
             cursor = page.nextCursor
             if not cursor or cursor in cursors:
@@ -125,13 +125,27 @@ class ToolServer:
             cursors.add(cursor)
         return tools
 
+    async def _ask(
+        self,
+        send: Callable[[ClientSession], Awaitable[_T]],
+        seconds: float,
+        *,
+        is_repeatable: bool,
+    ) -> _T:
+        try:
+            return await self._use_session(send, seconds)
+        except SessionLostError as error:
+            if error.was_sent and not is_repeatable:
+                raise
+        return await self._use_session(send, seconds)
+
     async def _use_session(
         self, send: Callable[[ClientSession], Awaitable[_T]], seconds: float
     ) -> _T:
         slot = min(self._slots, key=lambda each: each.in_flight)
         slot.in_flight += 1
         try:
-            session = await slot.get(seconds)
+            session = await slot.get(self._start_seconds)
             return await session.request(send, seconds)
         finally:
             slot.in_flight -= 1
@@ -158,10 +172,15 @@ class _Shared(Generic[_T]):
             task.add_done_callback(self._forget_failure)
         return await asyncio.shield(self._task)
 
-    def forget(self) -> asyncio.Task[_T] | None:
-        """Do the work again for the next caller; returns the work that is not finished."""
-        task, self._task = self._task, None
-        return task if task is not None and not task.done() else None
+    def forget(self) -> None:
+        """Do the work again for the next caller."""
+        self._task = None
+
+    async def cancel(self) -> None:
+        """Cancel the work, and wait for its end."""
+        if self._task is not None and not self._task.done():
+            self._task.cancel()
+            await asyncio.wait({self._task})
 
     def _forget_failure(self, task: asyncio.Task[_T]) -> None:
         if (task.cancelled() or task.exception() is not None) and self._task is task:
@@ -184,9 +203,12 @@ class _SessionSlot:
         self._session: ToolSession | None = None
         self._opening: _Shared[ToolSession] = _Shared()
         self._was_open = False
+        self._is_closed = False
 
     async def get(self, seconds: float) -> ToolSession:
         """The session of this slot, which is opened if there is none; raises `MCPToolError`."""
+        if self._is_closed:
+            raise MCPToolError(f"the run has ended its sessions with {self._access.label}")
         if self._session is not None and self._session.is_usable:
             return self._session
         if self._opening.is_done:
@@ -195,9 +217,8 @@ class _SessionSlot:
 
     async def close(self) -> None:
         """End the session."""
-        if opening := self._opening.forget():
-            opening.cancel()
-            await asyncio.wait({opening})
+        self._is_closed = True
+        await self._opening.cancel()
         if self._session is not None:
             await self._session.close()
 

@@ -67,7 +67,8 @@ class Toolbox:
 
         Later calls return at once, unless a server has said that its tools have changed.
         """
-        servers = [self._servers.get(name, self.alias) for name in self.config.providers]
+        who = f"the tools {self.alias!r} refer to"
+        servers = [self._servers.get(name, who) for name in self.config.providers]
         seconds = self.config.start_timeout_sec
         offered = await asyncio.gather(*(server.list_tools(seconds) for server in servers))
         listed = [*zip(servers, offered, strict=True)]
@@ -112,6 +113,7 @@ class Toolbox:
             result = await server.call(
                 tool.name, arguments, timeout, is_repeatable=tool.is_repeatable
             )
+            content = reader.read(result)
         except TimeoutError:
             text = f"The tool {name!r} did not answer within {timeout:g} s, and was cancelled."
             return text + _warn_of_effects(tool), ToolOutcome.TIMEOUT
@@ -127,7 +129,9 @@ class Toolbox:
         except McpError as error:
             text = f"The server of tool {name!r} refused the call: {error}"
             return reader.limit_text(text), ToolOutcome.ERROR
-        content = reader.read(result)
+        except Exception as error:  # a result may be of any form
+            _logger.warning("%s sent no valid result of %s: %s", server.access.label, name, error)
+            return f"The tool {name!r} returned no valid result.", ToolOutcome.ERROR
         if not result.isError:
             return content, ToolOutcome.DONE
         if isinstance(content, str):
@@ -221,11 +225,11 @@ class ToolServers:
         self._connect = connect
         self._servers: dict[str, ToolServer] = {}
 
-    def get(self, name: str, alias: str) -> ToolServer:
-        """The server of this name, which the tools of an alias need."""
+    def get(self, name: str, who: str) -> ToolServer:
+        """The server of this name; `who` begins the message of an error."""
         if name in self._servers:
             return self._servers[name]
-        access = self.resolve(name, f"the tools {alias!r} refer to")
+        access = self.resolve(name, who)
         from dd_core.models.tools.server import ToolServer
 
         server = self._servers[name] = ToolServer(access, self._connect)
@@ -242,6 +246,14 @@ class ToolServers:
             )
         _require_sdk()
         return resolve_access(provider, self._resolver)
+
+    async def list_names(self, name: str, seconds: float) -> list[str]:
+        """The names of the tools that one server offers; all sessions end afterwards."""
+        try:
+            server = self.get(name, "list_mcp_tool_names was called with")
+            return [tool.name for tool in await server.list_tools(seconds)]
+        finally:
+            await self.close()
 
     async def close(self) -> None:
         """End all sessions and all processes."""
@@ -289,9 +301,13 @@ class Toolboxes(Mapping[str, Toolbox]):
 
 
 def _require_sdk() -> None:
-    if find_spec("mcp") is None:
+    try:
+        is_missing = find_spec("mcp") is None
+    except ValueError:  # somebody has put something else in its place
+        is_missing = True
+    if is_missing:
         raise MCPClientUnavailableError(
-            "tools require the package mcp; install prefect-data-designer[tools]"
+            "tools require the package mcp; run: pip install 'prefect-data-designer[tools]'"
         )
 
 

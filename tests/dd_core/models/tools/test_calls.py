@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from mcp.server.fastmcp import FastMCP
 from mcp.shared.memory import create_client_server_memory_streams
+from mcp.types import CallToolRequest, EmptyResult, ListToolsRequest, ServerResult
 
 import dd_core.config as dd
 from dd_core.errors import (
@@ -179,7 +180,7 @@ async def test_a_cancelled_call_is_cancelled_at_the_server() -> None:
             await task
         while not state["cancelled"]:
             state = json.loads(str((await call(toolbox, "say_state")).content))
-        assert toolboxes.servers.get("s0", "t").limit.in_flight == 0
+        assert toolboxes.servers.get("s0", "").limit.in_flight == 0
 
 
 async def test_calls_run_side_by_side_up_to_the_limit() -> None:
@@ -189,7 +190,7 @@ async def test_calls_run_side_by_side_up_to_the_limit() -> None:
         results = await asyncio.gather(*(call(toolbox, "meet", number=3) for _ in range(9)))
         assert {result.content for result in results} == {"met"}
         assert json.loads(str((await call(toolbox, "say_state")).content))["most"] == 3
-        toolboxes.servers.get("s0", "t").limit.maximum = 5
+        toolboxes.servers.get("s0", "").limit.maximum = 5
         await asyncio.gather(*(call(toolbox, "meet", number=5) for _ in range(9)))
         assert json.loads(str((await call(toolbox, "say_state")).content))["most"] == 5
 
@@ -290,7 +291,7 @@ async def test_many_callers_list_the_tools_once_and_unused_servers_are_not_conta
         impatient.cancel()
         await asyncio.gather(*others)
         assert opened == ["a"]
-        assert toolboxes.servers.get("a", "a").version == 1
+        assert toolboxes.servers.get("a", "").version == 1
 
 
 class SilentConnection(MemoryConnection):
@@ -309,3 +310,30 @@ async def test_a_server_that_says_nothing_does_not_hold_up_the_run() -> None:
     async with Toolboxes([config], [provider], None, lambda _: SilentConnection(server)) as tools:
         with pytest.raises(MCPToolError, match=r"tool server 's' .*within 0\.2 s"):
             await tools["t"].open()
+
+
+async def test_an_answer_of_the_wrong_form_is_no_reason_to_fail() -> None:
+    server = make_server()
+
+    async def answer_nonsense(request: Any) -> Any:
+        return ServerResult(EmptyResult.model_validate({"tools": 5, "content": 5}))
+
+    async with open_tools(server) as toolboxes:
+        toolbox = toolboxes["t"]
+        await toolbox.open()
+        server._mcp_server.request_handlers[CallToolRequest] = answer_nonsense
+        result = await call(toolbox, "echo", text="a")
+        assert result.outcome is ToolOutcome.ERROR
+        assert "returned no valid result" in str(result.content)
+    server._mcp_server.request_handlers[ListToolsRequest] = answer_nonsense
+    async with open_tools(server) as toolboxes:
+        with pytest.raises(MCPToolError, match="tool server 's0' did not list its tools"):
+            await toolboxes["t"].open()
+
+
+async def test_nothing_is_opened_after_the_end() -> None:
+    async with open_tools(make_server()) as toolboxes:
+        toolbox = toolboxes["t"]
+        await toolbox.open()
+    result = await call(toolbox, "echo", text="a")
+    assert result.outcome is ToolOutcome.UNAVAILABLE

@@ -46,6 +46,14 @@ async def test_tools_are_called_over_http(kind: Kind) -> None:
             assert "[The result is cut off" in str((await call(toolbox, "big")).content)
 
 
+async def test_a_redirect_within_the_server_is_followed() -> None:
+    port = find_free_port()
+    with serving_tools(make_server(), "streamable_http", port):
+        async with connect("streamable_http", port, "mcp/") as toolboxes:
+            await toolboxes["t"].open()
+            assert (await call(toolboxes["t"], "echo", text="a")).content == "a"
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 async def test_a_server_that_is_killed_loses_its_calls_and_gets_a_new_session(
@@ -99,6 +107,7 @@ class Refusing(BaseHTTPRequestHandler):
     def answer(self) -> None:
         self.send_response(self.status)
         self.send_header("content-type", "text/html")
+        self.send_header("location", "http://elsewhere.invalid/mcp")
         self.end_headers()
         self.wfile.write(str(self.headers).encode())
 
@@ -125,7 +134,8 @@ def refusing() -> Iterator[Callable[[int], int]]:
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("status", "reason"), [(401, "401"), (404, "404"), (500, "500"), (200, "text/html|Unexpected")]
+    ("status", "reason"),
+    [(401, "401"), (404, "404"), (500, "500"), (307, "[Rr]edirect"), (200, "text/html|Unexpected")],
 )
 async def test_the_error_says_what_the_server_answered_without_the_key(
     kind: Kind, status: int, reason: str, refusing: Callable[[int], int]
