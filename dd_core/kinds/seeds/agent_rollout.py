@@ -27,6 +27,8 @@ from dd_core.kinds.seeds.rollouts.trace import MalformedRolloutError, Reader, Re
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 _logger = logging.getLogger(__name__)
+_MOST_SHOWN = 5
+"""Skipped files that are named in the log."""
 
 
 class AgentRolloutFormat(StrEnum):
@@ -114,6 +116,9 @@ class AgentRolloutSeedSource(SeedSource):
 
     def files(self) -> list[Path]:
         """The format's files, sorted by path; links that lead out of the folder are skipped."""
+        return [path for path in self._matching() if self.reader.wants(path, self.root)]
+
+    def _matching(self) -> list[Path]:
         root = self.root
         paths = root.rglob("*") if self.recursive else root.glob("*")
         return sorted(
@@ -122,13 +127,22 @@ class AgentRolloutSeedSource(SeedSource):
             if fnmatchcase(path.name, self._pattern)
             and path.is_file()
             and path.resolve().is_relative_to(root)
-            and self.reader.wants(path, root)
         )
 
     def open(self) -> SeedTable:
         """The table of all conversations; malformed files are skipped with a warning."""
         rows: list[Record] = []
-        for path in self.files():
+        files = self.files()
+        others = sorted({*self._matching()} - {*files})
+        if self.format is AgentRolloutFormat.HERMES_AGENT:  # which writes other JSON files, too
+            others = [path for path in others if path.suffix != ".json"]
+        if others:
+            _logger.warning(
+                "seed files that are no %s sessions are skipped: %s",
+                self.format.value,
+                ", ".join(repr(str(path)) for path in others[:_MOST_SHOWN]),
+            )
+        for path in files:
             rows += [trace.row(self.format.value, path) for trace in self._traces(path)]
         if not rows:
             raise SeedDatasetError(
