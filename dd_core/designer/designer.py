@@ -20,6 +20,7 @@ from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
 from dd_core.designer.library_steps import LibrarySteps
+from dd_core.designer.progress import RunProgress
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset, verify_dataset
 from dd_core.designer.workbench import Workbench
@@ -381,8 +382,11 @@ def _require_counts(**counts: int) -> None:
 async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
     run = engine.batch_run(Batch(0, 0, rows))
     run.start()
-    try:
-        await finish_columns(run)
-    finally:
-        await run.close()
+    progress = RunProgress(engine, rows)
+    async with progress.shown():
+        try:
+            await finish_columns(run)
+        finally:
+            progress.count(run)
+            await run.close()
     return run.outcome()
