@@ -13,7 +13,7 @@ from dd_core.storage.json_codec import dump_json
 
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 """Characters that move the cursor, change colours or reverse the direction of text."""
-_LONGEST_VECTOR = 8
+_LONGEST_VECTOR, _NUMBERS_SHOWN = 8, 4
 _LONGEST_ADDRESS = 200
 
 
@@ -50,7 +50,7 @@ def shorten_vectors(value: Any) -> Any:
         return value
     items = cast("list[Any]", value)
     if len(items) > _LONGEST_VECTOR and all(isinstance(each, float) for each in items):
-        first = ", ".join(f"{each:.4g}" for each in items[:_LONGEST_VECTOR])
+        first = ", ".join(f"{each:.4g}" for each in items[:_NUMBERS_SHOWN])
         return f"[{first}, ...] ({len(items)} numbers)"
     return [shorten_vectors(each) for each in items]
 
