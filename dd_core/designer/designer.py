@@ -23,6 +23,7 @@ from dd_core.designer.library_steps import LibrarySteps
 from dd_core.designer.progress import RunProgress
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset, verify_dataset
+from dd_core.designer.view.log_handler import add_log_handler
 from dd_core.designer.workbench import Workbench
 from dd_core.engine.batches import finish_columns
 from dd_core.engine.engine import Engine
@@ -66,8 +67,8 @@ class DataDesigner:
     `managed_assets_path` is the folder of managed datasets; default: the environment variable
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
     are stored for tools, which are not run yet. `trust_config` lets configurations from URLs import
-    code, read files and choose keys on this machine. `auto_configure_logging` has no effect,
-    because the application configures logging.
+    code, read files and choose keys on this machine. `auto_configure_logging` writes log records to
+    stderr if the program has not configured logging; by default, logging is left to the program.
     """
 
     def __init__(
@@ -81,10 +82,12 @@ class DataDesigner:
         seed_readers: None = None,
         person_reader: None = None,
         mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
-        auto_configure_logging: bool = True,
+        auto_configure_logging: bool = False,
         trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        if auto_configure_logging:
+            add_log_handler()
         self.artifact_path = artifact_path or "artifacts"
         self.secret_resolver = secret_resolver
         self.providers = Providers(model_providers, secret_resolver)

@@ -9,7 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
-from dd_core.designer.progress_display import display_progress, repeat_lines
+from dd_core.designer.view.progress_bars import display_progress, repeat_lines
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
 from dd_core.models.admission.long_waits import LONG_WAIT, format_time

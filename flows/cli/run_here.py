@@ -86,7 +86,7 @@ async def _ask_in_terminal(session: DatasetRun) -> bool:
     """Show the preview, and ask in the terminal whether to generate the rest."""
     import click
 
-    from dd_core.designer.progress_display import pause_bars
+    from dd_core.designer.view.progress_bars import pause_bars
 
     from .terminal import show_rows
 

@@ -9,7 +9,7 @@ from rich.console import Console
 from rich.table import Table
 
 from dd_core.dataset.plan import Plan
-from dd_core.designer.progress_display import display_progress
+from dd_core.designer.view.progress_bars import display_progress
 
 if TYPE_CHECKING:
     from dd_core.designer.estimate import Estimate

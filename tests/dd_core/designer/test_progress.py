@@ -18,7 +18,7 @@ from rich.console import Console
 
 import dd_core.config as dd
 from dd_core import DataDesigner
-from dd_core.designer.progress_display import render_bars
+from dd_core.designer.view.progress_bars import render_bars
 from tests.scripted import ScriptedModel
 
 QUICK = 0.01
