@@ -2,14 +2,19 @@
 
 Accepted without effect:
 
-- `RunConfig`: the fields `display_tui`, `async_trace`, `write_scheduler_events` and
-  `otel_metrics_port`;
 - `SchedulingMetadata`;
-- `ThrottleConfig.ceiling_overshoot`;
-- the argument `auto_configure_logging` of `DataDesigner`: the application configures logging.
+- `ThrottleConfig.ceiling_overshoot`.
 
-Not accepted: the arguments `seed_readers` and `person_reader` of `DataDesigner` raise an error that
-refers to custom seed sources and samplers.
+Not accepted, with an error that says what to use instead:
+
+- the arguments `seed_readers` and `person_reader` of `DataDesigner`: custom seed sources and
+  samplers;
+- `RunConfig.async_trace` and `RunConfig.write_scheduler_events`, unless they are false: the spans
+  of OpenTelemetry. The environment variable `DATA_DESIGNER_ASYNC_TRACE` only causes a warning,
+  because it may be meant for another program.
+
+Off by default: the argument `auto_configure_logging` of `DataDesigner`, because a library leaves
+logging to the program, and `RunConfig.otel_metrics_port`, because a run opens no port unasked.
 
 Accepted under a second name: the arguments `config_builder` and `model_aliases` of the methods of
 `DataDesigner`, which are called `config` and `aliases` here.
@@ -20,6 +25,7 @@ Deprecated, with a warning: `translate_deprecated` gives the fields `progress_ba
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -33,6 +39,13 @@ from dd_core.models.admission.limiter import RequestAdmissionTuningConfig
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
+
+
+NO_TRACES = (
+    "{name} is not supported, because there are no traces of single cells; remove it. Requests are "
+    "traced with OpenTelemetry, and metadata.json contains the times of each column"
+)
+_TRACE_VARIABLE = "DATA_DESIGNER_ASYNC_TRACE"
 
 
 class ThrottleConfig(Declaration):
@@ -71,6 +84,12 @@ def translate_deprecated(fields: Mapping[str, Any]) -> dict[str, Any]:
         throttle = ThrottleConfig.model_validate(fields.pop("throttle"))
         fields["request_admission"] = throttle.to_request_admission_tuning()
     return fields
+
+
+def warn_of_variables() -> None:
+    """Warn of environment variables that have an effect only in NeMo Data Designer."""
+    if os.environ.get(_TRACE_VARIABLE, "").lower() in ("1", "true", "yes"):
+        warnings.warn(NO_TRACES.format(name=_TRACE_VARIABLE), stacklevel=4)
 
 
 def accept_keyword(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R]]:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
-from dd_core.dataset.compatibility import translate_deprecated
+from dd_core.dataset.compatibility import NO_TRACES, translate_deprecated, warn_of_variables
 from dd_core.dataset.gates import Gates
 from dd_core.declaration.kind import Declaration
 from dd_core.models.admission.limiter import (
@@ -88,22 +88,33 @@ class RunConfig(Declaration):
     """How the number of parallel requests adapts to the server; default: AIMD with default
     settings."""
     progress_interval: float = Field(default=5.0, gt=0)
-    """Seconds between progress lines if the output is not a terminal; default: 5. The library logs
-    them at level INFO."""
+    """Seconds between progress lines; default: 5. The library logs them at level INFO unless
+    `display_tui` is set."""
     display_tui: bool = False
-    """Accepted for compatibility, without effect."""
+    """Whether the library shows the progress as bars on a terminal or in a notebook, and elsewhere
+    as lines on stderr; default: no. `ddflows` always does."""
     async_trace: bool = False
-    """Accepted for compatibility, without effect."""
+    """Must be false: there are no traces of single cells. Requests are traced with
+    OpenTelemetry."""
     write_scheduler_events: bool = False
-    """Accepted for compatibility, without effect."""
-    otel_metrics_port: int | None = Field(default=9464, ge=1, le=65535)
-    """Accepted for compatibility, without effect."""
+    """Must be false: there are no scheduler events."""
+    otel_metrics_port: int | None = Field(default=None, ge=1, le=65535)
+    """Port on which the metrics of a run are served for Prometheus, such as 9464; default: none.
+    Needs the extra `prometheus`."""
+
+    @field_validator("async_trace", "write_scheduler_events")
+    @classmethod
+    def _has_no_counterpart(cls, wanted: bool, info: ValidationInfo) -> bool:
+        if wanted:
+            raise ValueError(NO_TRACES.format(name=info.field_name))
+        return wanted
 
     @model_validator(mode="before")
     @classmethod
     def _translate(cls, given: Any) -> Any:
         if not isinstance(given, dict):
             return given
+        warn_of_variables()
         return translate_deprecated(given)  # pyright: ignore[reportUnknownArgumentType]
 
     @property

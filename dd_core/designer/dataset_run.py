@@ -19,6 +19,7 @@ from dd_core.engine.run import (
     require_rows,
 )
 from dd_core.errors import ArtifactStorageError
+from dd_core.models.telemetry import serve_metrics
 from dd_core.quality.acceptance import GateResult, evaluate_gates
 from dd_core.quality.analysis import profile_in_run
 from dd_core.storage.access.failures import report_storage_errors
@@ -89,8 +90,9 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
     engine, directory = steps.engine, steps.directory
     if directory.metadata.is_settled and not batches:
         return RunResult(directory.metadata.generated_num_records, [])
-    await _generate(steps, batches)
-    await steps.profile()
+    with serve_metrics(engine.run_config.otel_metrics_port):
+        await _generate(steps, batches)
+        await steps.profile()
     written = record_outcome(directory, engine)
     await steps.recorded(written)
     require_rows(engine, written > 0, steps.dropped)

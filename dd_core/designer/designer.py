@@ -21,6 +21,8 @@ from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
 from dd_core.designer.library_steps import LibrarySteps
+from dd_core.designer.logging_setup import ensure_logging
+from dd_core.designer.progress import RunProgress
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset, verify_dataset
 from dd_core.designer.workbench import Workbench
@@ -73,7 +75,8 @@ class DataDesigner:
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
     are the servers of tools; default: those in the user's `mcp_providers.yaml`. `trust_config` lets
     configurations from URLs import code, read files and choose keys on this machine.
-    `auto_configure_logging` has no effect, because the application configures logging.
+    `auto_configure_logging` writes log records to stderr if the program has not configured logging;
+    by default, logging is left to the program.
     """
 
     def __init__(
@@ -87,10 +90,12 @@ class DataDesigner:
         seed_readers: None = None,
         person_reader: None = None,
         mcp_providers: Sequence[ToolProvider] | None = None,
-        auto_configure_logging: bool = True,
+        auto_configure_logging: bool = False,
         trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
+        if auto_configure_logging:
+            ensure_logging()
         given = artifact_path or "artifacts"
         self.artifact_path = Path(given) if isinstance(given, str) and "://" not in given else given
         """The folder as a `Path`; an address of object storage as it was given."""
@@ -404,8 +409,11 @@ def _require_counts(**counts: int) -> None:
 async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
     run = engine.batch_run(Batch(0, 0, rows))
     run.start()
-    try:
-        await finish_columns(run)
-    finally:
-        await run.close()
+    progress = RunProgress(engine, rows)
+    async with progress.shown():
+        try:
+            await finish_columns(run)
+        finally:
+            progress.count(run)
+            await run.close()
     return run.outcome()

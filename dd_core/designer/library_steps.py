@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dd_core.designer.dataset_run import RunSteps
-from dd_core.designer.progress import ProgressLog
+from dd_core.designer.progress import RunProgress
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import generate_batches
 from dd_core.engine.engine import Engine
@@ -17,7 +17,7 @@ from dd_core.storage.location import Location
 
 
 class LibrarySteps(RunSteps):
-    """Generates batches in this process and logs the progress."""
+    """Generates batches in this process and shows the progress."""
 
     def __init__(
         self,
@@ -29,15 +29,15 @@ class LibrarySteps(RunSteps):
         super().__init__(engine, directory, requested)
         self._on_batch_complete = on_batch_complete
         self._dropped: list[DroppedRow] = []
-        self._progress = ProgressLog(engine, requested)
+        self._progress = RunProgress(engine, requested)
 
     @property
     def dropped(self) -> Sequence[DroppedRow]:
         return self._dropped
 
     async def generate(self, batches: Sequence[Batch]) -> None:
-        self._progress = ProgressLog(self.engine, sum(batch.size for batch in batches))
-        async with self._progress.log_regularly():
+        self._progress = RunProgress(self.engine, sum(batch.size for batch in batches))
+        async with self._progress.shown():
             await generate_batches(self.engine, self.directory, batches, self._written)
 
     def _written(self, run: BatchRun, path: Location | None) -> None:

@@ -1,6 +1,6 @@
 """Sets up the standard library's logging for scripts that have no logging of their own.
 
-`dd_core` only logs; it never calls this by itself, because handlers belong to the application.
+By itself, `dd_core` only logs, because handlers belong to the application.
 """
 
 from __future__ import annotations
@@ -73,6 +73,12 @@ def configure_logging(config: LoggingConfig | None = None) -> None:
         logging.getLogger(name).setLevel(each.level)
     for name in config.to_silence:
         quiet_noisy_logger(name)
+
+
+def ensure_logging() -> None:
+    """Configure logging, unless the program has done so: the root logger has a handler then."""
+    if not logging.getLogger().handlers:
+        configure_logging()
 
 
 def is_logging_configured() -> bool:

@@ -1,66 +1,89 @@
-"""Logs the progress of a run that nobody watches, and what the run waits for."""
+"""Counts the settled cells of a run in this process, and tells them while it runs."""
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import time
 from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 
+from dd_core.designer.view.progress_bars import display_progress, repeat_lines
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
 from dd_core.models.admission.long_waits import LONG_WAIT, format_time
+from dd_core.models.usage import UsageCount
 
 _logger = logging.getLogger(__name__)
-_LONGEST_SILENCE = 60.0
-"""Seconds after which a line is logged even if nothing has changed."""
 
 
-class ProgressLog:
-    """Counts the settled cells of a run and logs them."""
+@dataclass(frozen=True)
+class CellCount:
+    """Settled cells of one column."""
+
+    settled: int
+    dropped: int
+    total: int
+
+
+class RunProgress:
+    """The progress of a run in this process."""
 
     def __init__(self, engine: Engine, rows: int) -> None:
-        self._engine = engine
+        self.engine = engine
         self._rows = rows
         self._finished: Counter[str] = Counter()
+        self._dropped: Counter[str] = Counter()
+        self._latest: dict[str, CellCount] = {}
         self._began = time.monotonic()
 
     def count(self, run: BatchRun) -> None:
         """Count the cells of a finished batch."""
         self._finished.update({name: len(it.status) for name, it in run.states.items()})
+        self._dropped.update({name: it.dropped for name, it in run.states.items()})
 
     @asynccontextmanager
-    async def log_regularly(self) -> AsyncGenerator[None]:
-        """Log a line every `RunConfig.progress_interval` seconds while the context is open."""
-        logging_task = asyncio.create_task(self._log_forever())
-        try:
+    async def shown(self) -> AsyncGenerator[None]:
+        """Show the progress while the context is open: as bars if `display_tui`, else in the log.
+
+        The pause between lines is `RunConfig.progress_interval`.
+        """
+        settings = self.engine.run_config
+        if settings.display_tui:
+            showing = display_progress(lambda: self, settings.progress_interval)
+        else:
+            showing = repeat_lines(lambda: self, settings.progress_interval, _logger.info)
+        async with showing:
             yield
-        finally:
-            logging_task.cancel()
-            await asyncio.gather(logging_task, return_exceptions=True)
 
-    async def _log_forever(self) -> None:
-        shown, shown_at = "", 0.0
-        while True:
-            await asyncio.sleep(self._engine.run_config.progress_interval)
-            line, now = self.describe(), time.monotonic()
-            if line != shown or now - shown_at > _LONGEST_SILENCE:
-                _logger.info("after %.0f s: %s", now - self._began, line)
-                shown, shown_at = line, now
-
-    def describe(self) -> str:
-        """Settled cells of the columns that take long, requests, and models that are waited for."""
-        settled = self._finished.copy()
-        for run in self._engine.running_batches():
+    def progress(self) -> dict[str, CellCount]:
+        """Settled cells by column. A count never falls, even while a batch is being written."""
+        settled, dropped = self._finished.copy(), self._dropped.copy()
+        for run in self.engine.running_batches():
             settled.update({name: len(it.status) - it.open for name, it in run.states.items()})
-        columns = self._engine.plan.columns
-        slow = [name for name in columns if columns[name].column.get_model_aliases()]
-        facts = [f"{name} {settled[name]:,}/{self._rows:,}" for name in slow or columns]
-        facts.append(f"{self._engine.local_usage().total().requests:,} requests")
-        facts += describe_waits(self._engine)
-        return ", ".join(facts)
+            dropped.update({name: it.dropped for name, it in run.states.items()})
+        for name in self.engine.plan.columns:
+            known = self._latest.get(name, CellCount(0, 0, self._rows))
+            self._latest[name] = CellCount(
+                min(self._rows, max(known.settled, settled[name])),
+                max(known.dropped, dropped[name]),
+                self._rows,
+            )
+        return self._latest
+
+    def usage(self) -> UsageCount:
+        """Requests and tokens of this run."""
+        return self.engine.local_usage().total()
+
+    def describe_waits(self) -> list[str]:
+        """What the run waits for."""
+        return describe_waits(self.engine)
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since the run started."""
+        return time.monotonic() - self._began
 
 
 def describe_waits(engine: Engine) -> list[str]:

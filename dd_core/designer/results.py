@@ -93,7 +93,7 @@ class _Results:
         Without `index`, each call shows the next row, and the first row follows the last. Raises
         `IndexError` if there is no such row.
         """
-        from dd_core.designer.record_view import RecordStyle, render_record
+        from dd_core.designer.view.record import RecordStyle, render_record
         from dd_core.quality.report import show
 
         total = self._records()

@@ -141,9 +141,13 @@ class Providers:
         """The names of all providers, sorted."""
         return sorted(self._by_name)
 
+    def name_for(self, model: ModelConfig) -> str | None:
+        """The name of a model's provider, whether it is known or not."""
+        return model.provider or ("openai" if model.base_url else self._default)
+
     def provider_of(self, model: ModelConfig) -> ModelProvider:
         """The provider of a model; raises `UnknownProviderError`."""
-        name = model.provider or ("openai" if model.base_url else self._default)
+        name = self.name_for(model)
         if name is None or name not in self._by_name:
             known = ", ".join(repr(known) for known in sorted(self._by_name))
             raise UnknownProviderError(

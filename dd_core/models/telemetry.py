@@ -1,7 +1,7 @@
 """Metrics and traces of requests, after OpenTelemetry's conventions for generative AI.
 
 Nothing is exported unless the process configures OpenTelemetry, for example through its environment
-variables. Prompts and answers are never exported.
+variables, or a run serves its metrics on a port. Prompts and answers are never exported.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from opentelemetry import metrics, trace
 from opentelemetry.trace import Span, SpanKind, StatusCode
 
+from dd_core.errors import InvalidConfigError, Problem
 from dd_core.models.wire.answers import Usage
 
 _tracer = trace.get_tracer("dd_core")
@@ -78,3 +79,59 @@ def count_rows(generated: int, dropped: int) -> None:
     _rows.add(generated, {"record.result": "generated"})
     if dropped:
         _rows.add(dropped, {"record.result": "dropped"})
+
+
+_exporting: list[metrics.MeterProvider] = []
+"""The provider of this module, once there is one: a process can only have one provider."""
+
+
+@contextmanager
+def serve_metrics(port: int | None) -> Generator[None]:
+    """Serve the metrics for Prometheus at `http://<host>:<port>/metrics` in this context.
+
+    Does nothing without a port. Raises `InvalidConfigError` if the port or OpenTelemetry cannot be
+    used.
+    """
+    if port is None:
+        yield
+        return
+    _export_to_prometheus()
+    from prometheus_client import start_http_server
+
+    try:
+        server, thread = start_http_server(port)
+    except OSError as error:
+        raise _refuse_port(
+            f"port {port} cannot be used: {error.strerror}; choose another one"
+        ) from None
+    try:
+        yield
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join()
+
+
+def _export_to_prometheus() -> None:
+    try:
+        from opentelemetry.exporter.prometheus import PrometheusMetricReader  # pyright: ignore
+        from opentelemetry.sdk.metrics import MeterProvider
+    except ImportError:
+        raise _refuse_port(
+            "needs the extra `prometheus`; install it with `pip install "
+            "'prefect-data-designer[prometheus]'`, or remove the field"
+        ) from None
+    present = metrics.get_meter_provider()
+    if present in _exporting:
+        return
+    if isinstance(present, MeterProvider):
+        raise _refuse_port(
+            "cannot be used, because this process exports metrics already; remove the field"
+        )
+    provider = MeterProvider([PrometheusMetricReader()])  # pyright: ignore
+    _exporting.append(provider)
+    metrics.set_meter_provider(provider)
+
+
+def _refuse_port(message: str) -> InvalidConfigError:
+    return InvalidConfigError([Problem("otel_metrics_port", message)])

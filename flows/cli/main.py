@@ -16,6 +16,7 @@ from .datasets import export, push, report
 from .deploy import deploy
 from .limits import limits
 from .local import local
+from .lookup import kinds, models, schema
 from .options import (
     ROW_COUNT,
     add_config_argument,
@@ -41,20 +42,21 @@ if TYPE_CHECKING:
 @click.version_option(package_name="prefect-data-designer")
 @click.option(
     "--kinds",
+    "kind_files",
     multiple=True,
     metavar="FILE",
     help="Python file or module that declares custom kinds of columns, samplers, seed sources, "
     "validators or processors. Can be repeated.",
 )
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
-def cli(kinds: tuple[str, ...], debug: bool) -> None:
+def cli(kind_files: tuple[str, ...], debug: bool) -> None:
     """Generate synthetic datasets with Prefect."""
     # Configurations may refer to functions in modules of the current folder.
     if (here := str(Path.cwd())) not in sys.path:
         sys.path.append(here)
-    if kinds:  # an environment variable, so that child processes load them too
+    if kind_files:  # an environment variable, so that child processes load them too
         existing = os.environ.get("DD_KINDS")
-        os.environ["DD_KINDS"] = ",".join([*([existing] if existing else []), *kinds])
+        os.environ["DD_KINDS"] = ",".join([*([existing] if existing else []), *kind_files])
 
 
 @cli.command()
@@ -317,5 +319,9 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     )
 
 
-for _command in (backfill, deploy, report, export, push, verify, resume, cache, limits, local):
+_COMMANDS = (
+    *(backfill, deploy, report, export, push, verify, resume, cache, limits, local),
+    *(kinds, schema, models),
+)
+for _command in _COMMANDS:
     cli.add_command(_command)

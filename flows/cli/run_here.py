@@ -86,7 +86,9 @@ async def _ask_in_terminal(session: DatasetRun) -> bool:
     """Show the preview, and ask in the terminal whether to generate the rest."""
     import click
 
-    from .terminal import pause_bars, show_rows
+    from dd_core.designer.view.progress_bars import pause_bars
+
+    from .terminal import show_rows
 
     with pause_bars():
         show_rows(session.preview)

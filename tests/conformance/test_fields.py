@@ -24,6 +24,7 @@ OTHERWISE = {
     ("ModelConfig", "provider"),  # not required: `base_url` or the first provider will do
     ("ModelConfig", "inference_parameters"),  # has limits of our own
     ("ValidationColumnConfig", "validator_type"),  # may stand in the parameters instead
+    ("RunConfig", "otel_metrics_port"),  # no port is opened unasked
     ("ModalityContext", "modality"),  # a base class here, each kind of which has its modality
 }
 _BOUNDS = ("ge", "gt", "le", "lt", "min_length", "max_length")

@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
@@ -135,6 +135,10 @@ class Column(Kind, tag="column_type"):
     is_drawn: ClassVar[bool] = False
     """Whether the values are sampled or come from the seed dataset. `before_batch` processors
     receive these columns."""
+
+    shown_as: ClassVar[Literal["value", "verdict", "images"]] = "value"
+    """How a record shows the values: as text or JSON, as the verdict of a validator with the field
+    `is_valid`, or as a list of images."""
 
     name: str = Field(min_length=1)
     """Name of the column in the dataset and in templates."""

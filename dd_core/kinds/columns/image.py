@@ -38,6 +38,7 @@ class ImageColumnConfig(Column):
     model_types: ClassVar[tuple[str, ...]] = ("image", "chat-completion")
     writes_files: ClassVar[bool] = True
     supported_gates: ClassVar[tuple[str, ...]] = ("max_null_share",)
+    shown_as: ClassVar[Literal["value", "verdict", "images"]] = "images"
 
     column_type: Literal["image"] = "image"
     prompt: str = Field(min_length=1)

@@ -25,6 +25,7 @@ class ValidationColumnConfig(Column):
     """
 
     supported_gates: ClassVar[tuple[str, ...]] = ("max_null_share", "min_valid_share")
+    shown_as: ClassVar[Literal["value", "verdict", "images"]] = "verdict"
 
     column_type: Literal["validation"] = "validation"
     target_columns: list[str] = Field(min_length=1)

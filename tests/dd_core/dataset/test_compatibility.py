@@ -29,12 +29,31 @@ def test_deprecated_run_settings_are_translated_with_a_warning_at_the_caller() -
 @pytest.mark.parametrize(
     "name",
     [
-        *("display_tui", "async_trace", "write_scheduler_events", "otel_metrics_port"),
-        *("SchedulingMetadata", "ceiling_overshoot", "auto_configure_logging"),
+        *("async_trace", "write_scheduler_events", "DATA_DESIGNER_ASYNC_TRACE"),
+        *("otel_metrics_port", "auto_configure_logging"),
+        *("SchedulingMetadata", "ceiling_overshoot"),
         *("seed_readers", "person_reader"),
     ],
 )
-def test_what_has_no_effect_is_documented(name: str) -> None:
-    assert f"{name}`" in str(compatibility.__doc__)
-    section = (ROOT / "docs" / "concepts.md").read_text().split("## Accepted without effect")[1]
+def test_what_differs_is_documented(name: str) -> None:
+    assert name in str(compatibility.__doc__)
+    section = (
+        (ROOT / "docs" / "concepts.md")
+        .read_text()
+        .split("## Differences from NeMo Data Designer")[1]
+    )
     assert f"{name}`" in section
+
+
+@pytest.mark.parametrize("name", ["async_trace", "write_scheduler_events"])
+def test_settings_without_a_counterpart_are_refused_unless_they_are_off(name: str) -> None:
+    dd.RunConfig.model_validate({name: False})
+    with pytest.raises(ValueError, match=f"{name} is not supported, because .*; remove it"):
+        dd.RunConfig.model_validate({name: True})
+
+
+def test_a_variable_without_effect_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATA_DESIGNER_ASYNC_TRACE", "1")
+    with pytest.warns(UserWarning, match="DATA_DESIGNER_ASYNC_TRACE is not supported") as warned:
+        dd.RunConfig()
+    assert warned[0].filename == __file__

@@ -371,13 +371,13 @@ def test_a_record_is_shown_by_what_its_columns_are(
         "[bold]really[/bold]",
         "x = (",
         "Processor chat",
-        "Traces",
+        "review__trace",
     ):
         assert text in shown
     results.display_sample_record(1, hide_seed_columns=True, include_traces=False)
     shown = capsys.readouterr().out
     assert "Seed columns" not in shown
-    assert "Traces" not in shown
+    assert "review__trace" not in shown
     for name in ("record.html", "record.svg"):
         results.display_sample_record(0, save_path=tmp_path / name, theme="light")
         assert "kettle" in (tmp_path / name).read_text()

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import dd_core.config as dd
-from dd_core import DataDesigner
+from dd_core import DataDesigner, InvalidConfigError
 from dd_core.engine.accounting import ColumnTimings
 from tests.scripted import ScriptedModel, asking, chat_response, refusal
 
@@ -83,7 +83,7 @@ metrics.set_meter_provider(MeterProvider([reader]))
 trace.set_tracer_provider(TracerProvider())
 trace.get_tracer_provider().add_span_processor(SimpleSpanProcessor(spans))
 
-from dd_core import DataDesigner
+from dd_core import DataDesigner, InvalidConfigError
 from tests.scripted import ScriptedModel, asking, refusal
 
 script = ScriptedModel([refusal(500), "secret answer", "x"])
@@ -120,3 +120,61 @@ def test_metrics_and_traces_follow_the_conventions_and_hold_no_content(tmp_path:
     assert found["data_designer.model.request.active:"] == 0
     assert found["data_designer.dataset.records:"] == 2
     assert (spans, tells) == (4, False)
+
+
+SERVED = """
+import sys, urllib.request
+import dd_core.config as dd
+from dd_core import DataDesigner, InvalidConfigError
+from tests.scripted import ScriptedModel, asking
+from tests.serving import find_free_port
+
+port, found = find_free_port(), []
+
+def scrape(path):
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
+        found.append(answer.read().decode())
+
+settings = dd.RunConfig(otel_metrics_port=port)
+designer = DataDesigner(sys.argv[1], transport=ScriptedModel("x"), run_config=settings)
+for number in (1, 2):
+    designer.create(asking("A secret prompt"), num_records=3, on_batch_complete=scrape)
+    name = "gen_ai_client_operation_duration_seconds_count"
+    [line] = [line for line in found[-1].splitlines() if line.startswith(name)]
+    print(line.rpartition(" ")[2], "secret" in found[-1])
+    try:
+        scrape(None)
+    except OSError:
+        print("closed")
+"""
+
+
+def _run_program(program: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", program, str(folder)],
+        capture_output=True,
+        text=True,
+        cwd=Path(__file__).parents[3],
+        check=False,
+    )
+
+
+@pytest.mark.slow
+def test_metrics_are_served_for_prometheus_during_a_run(tmp_path: Path) -> None:
+    pytest.importorskip("opentelemetry.exporter.prometheus")
+    done = _run_program(SERVED, tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == ["4.0 False", "closed", "8.0 False", "closed"]
+
+
+def test_a_port_for_metrics_that_cannot_be_used_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    script = ScriptedModel("x")
+    designer = DataDesigner(
+        tmp_path, transport=script, run_config=dd.RunConfig(otel_metrics_port=9464)
+    )
+    monkeypatch.setitem(sys.modules, "opentelemetry.exporter.prometheus", None)
+    with pytest.raises(InvalidConfigError, match=r"otel_metrics_port: needs the extra"):
+        designer.create(asking(), num_records=2)
+    assert script.requests == []
