@@ -20,17 +20,14 @@ from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
+from dd_core.designer.in_memory import generate_in_memory, generate_preview
 from dd_core.designer.library_steps import LibrarySteps
 from dd_core.designer.logging_setup import ensure_logging
-from dd_core.designer.progress import RunProgress
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset, verify_dataset
 from dd_core.designer.workbench import Workbench
-from dd_core.engine.batches import finish_columns
 from dd_core.engine.engine import Engine
-from dd_core.engine.outcome import BatchOutcome
-from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
-from dd_core.engine.run import open_dataset, require_ready, require_rows
+from dd_core.engine.run import open_dataset
 from dd_core.errors import (
     BuilderConfigurationError,
     DataDesignerGenerationError,
@@ -42,10 +39,8 @@ from dd_core.models.providers import Providers, load_default_models, load_defaul
 from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
 from dd_core.models.tools.toolbox import ToolServers
 from dd_core.quality.acceptance import require_passed
-from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors
 from dd_core.storage.access.failures import report_storage_errors
-from dd_core.storage.batch import Batch
 from dd_core.storage.directory import JOURNAL, DatasetDirectory
 from dd_core.storage.journal import list_segments, remove_unreadable
 from dd_core.storage.location import Location
@@ -198,23 +193,8 @@ class DataDesigner:
             _require_counts(num_records=num_records)
             seed = self._run_config.seed
             plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
-            rendering = self._run_config.jinja_rendering_engine.value
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await require_ready(engine)
-                outcome = await _generate_in_memory(engine, num_records)
-                require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
-                side = build_side_tables(outcome, plan, rendering)
-                table = process_in_memory(plan, build_output_table(outcome, plan))
-                return PreviewResults(
-                    table=table,
-                    plan=plan,
-                    seed=plan.seed,
-                    usage=engine.usage().to_dict(),
-                    dropped=outcome.dropped_rows,
-                    processor_artifacts={name: each.to_pylist() for name, each in side.items()},
-                    num_requested=num_records,
-                    profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
-                )
+                return await generate_preview(engine, num_records)
 
     @accept_keyword(config_builder="config")
     @mask_errors
@@ -225,9 +205,7 @@ class DataDesigner:
         async def probe() -> Estimate:
             plan = self._plan(config, seed=0)
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await require_ready(engine)
-                outcome = await _generate_in_memory(engine, probe_rows)
-                require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
+                await generate_in_memory(engine, probe_rows)
                 return make_estimate(engine, probe_rows, num_records)
 
         return run_blocking(probe)
@@ -404,16 +382,3 @@ def _parse_resume(resume: ResumeMode | str) -> ResumeMode:
 def _require_counts(**counts: int) -> None:
     if problems := check_row_counts(**counts):
         raise InvalidConfigError(problems)
-
-
-async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
-    run = engine.batch_run(Batch(0, 0, rows))
-    run.start()
-    progress = RunProgress(engine, rows)
-    async with progress.shown():
-        try:
-            await finish_columns(run)
-        finally:
-            progress.count(run)
-            await run.close()
-    return run.outcome()

@@ -84,9 +84,8 @@ class _Record:
         if column is None or value is None or column.is_seed:
             return
         if column.code_language is not None:
-            yield Panel(
-                self._code(str(value), CodeLang.parse_lang(column.code_language)), title=Text(name)
-            )
+            language = CodeLang.parse_lang(column.code_language)
+            yield Panel(self._code(str(value), language), title=Text(name))
         elif column.scores_by_name and isinstance(value, Mapping):
             yield _scores(name, cast("Mapping[str, Any]", value))
         elif column.shown_as == "verdict" and isinstance(value, Mapping):
