@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self, TextIO
 
+from dd_core.redaction.registry import mask_secrets
+
 _LOGGER = "dd_core"
 _OTHER_NAME = "data_designer"
 """Name of the logger of NeMo Data Designer; in settings, it stands for ours."""
@@ -112,10 +114,18 @@ def _make_handler(output: OutputConfig) -> logging.Handler:
         if isinstance(target, Path)
         else logging.StreamHandler(target)
     )
-    text = logging.Formatter("[%(asctime)s] [%(levelname)s] %(message)s", "%H:%M:%S")
+    text = _Text("[%(asctime)s] [%(levelname)s] %(message)s", "%H:%M:%S")
     handler.setFormatter(_JsonLines() if output.structured else text)
     setattr(handler, _OWNED, True)
     return handler
+
+
+class _Text(logging.Formatter):
+    """Text without keys, also those that were registered after the record was made."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """The record as text."""
+        return mask_secrets(super().format(record))
 
 
 class _JsonLines(logging.Formatter):
@@ -132,4 +142,4 @@ class _JsonLines(logging.Formatter):
         if record.exc_info:
             found["exc_info"] = self.formatException(record.exc_info)
         found |= {key: each for key, each in vars(record).items() if key not in _FACTS}
-        return json.dumps(found, ensure_ascii=False, default=str)
+        return mask_secrets(json.dumps(found, ensure_ascii=False, default=str))

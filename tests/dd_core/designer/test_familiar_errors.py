@@ -19,6 +19,8 @@ NOT_OF_A_RUN = {
     *("DataDesignerError", "BuilderConfigurationError", "BuilderSerializationError"),
     *("InvalidColumnTypeError", "DataDesignerProfilingError", "PluginError"),
     *("ArtifactStorageError", "DatasetInUseError", "DatasetDamagedError"),
+    *("UnknownFormatError", "AnalysisReportError"),
+    *("InvalidFilePathError", "InvalidFileFormatError"),
 }
 Builder = dd.DataDesignerConfigBuilder
 
