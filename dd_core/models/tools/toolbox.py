@@ -62,6 +62,11 @@ class Toolbox:
         """The tools in OpenAI's format, known after `open`."""
         return self._definitions
 
+    @property
+    def names(self) -> list[str]:
+        """The names of the tools that models may call, known after `open`."""
+        return [*self._tools]
+
     async def open(self) -> None:
         """Connect to the servers and list their tools; raises `MCPError`, `SecretResolutionError`.
 
