@@ -35,7 +35,7 @@ from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location
 
 from .approval import put_preview_first, require_approvable, require_approval
-from .artifacts.labels import RUN_NAME, label_run
+from .artifacts.labels import RUN_NAME, label_run, list_tags
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress
@@ -130,9 +130,9 @@ async def generate_dataset(
         providers = await load_providers(servers)
         storage = await resolve_location(artifact_path)
         version_name = await resolve_version(version)
-        async with label_run(dataset_name, num_records, version_name) as aliases:
+        async with label_run(dataset_name, num_records, version_name) as labels:
             loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
-            aliases |= loaded.get_model_aliases()
+            labels |= list_tags(loaded)
         await _require_workers(batches_on, loaded)
         async with _open_directory(
             loaded, providers, settings, storage.location, dataset_name,
