@@ -98,3 +98,10 @@ class DefaultResolver:
 
 
 default_resolver = DefaultResolver()
+
+
+def resolve_variable(name: str, resolver: SecretResolver | None) -> str:
+    """The value of the variable `${NAME}`, which is never a literal key."""
+    if resolver is None or isinstance(resolver, DefaultResolver):
+        return EnvironmentResolver().resolve(name)
+    return resolver.resolve(name)

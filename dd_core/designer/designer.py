@@ -133,24 +133,21 @@ class DataDesigner:
     @mask_errors
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
-    ) -> None:
+    ) -> dict[str, list[str]]:
         """Ask every model and every tool server that the columns use; raises the first error.
 
-        Transient errors are retried, up to `max_attempts` attempts in total, after pauses of
-        attempt x backoff seconds.
+        Returns the names of the tools by alias. Transient errors of models are retried, up to
+        `max_attempts` attempts in total, after pauses of attempt x backoff seconds.
         """
         if max_attempts < 1 or retry_backoff_seconds < 0:
             raise ValueError("max_attempts must be at least 1 and retry_backoff_seconds at least 0")
         plan = self._plan(config, seed=0)
 
-        async def check() -> None:
+        async def check() -> dict[str, list[str]]:
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await engine.check_tools()
-                await engine.models.check(
-                    images=True, attempts=max_attempts, backoff=retry_backoff_seconds
-                )
+                return await engine.check_all(max_attempts, retry_backoff_seconds)
 
-        run_blocking(check)
+        return run_blocking(check)
 
     @accept_keyword(model_aliases="aliases")
     def get_models(self, aliases: Sequence[str]) -> Workbench:

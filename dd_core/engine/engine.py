@@ -170,13 +170,19 @@ class Engine:
                 raise
             raise self.stopped_by from None
 
-    async def check_tools(self) -> None:
+    async def check_all(self, attempts: int, backoff: float) -> dict[str, list[str]]:
+        """Ask all models, those for images too; returns the names of the tools by alias."""
+        await self._check_tools()
+        await self.models.check(images=True, attempts=attempts, backoff=backoff)
+        return {alias: self.toolboxes[alias].names for alias in self.plan.tool_aliases}
+
+    async def _check_tools(self) -> None:
         """Connect to the servers of the tools that columns use, and list their tools."""
         for alias in self.plan.tool_aliases:
             await self.toolboxes[alias].open()
 
     async def _check_readiness(self) -> None:
-        await self.check_tools()
+        await self._check_tools()
         if self.run_config.budget is None or self.run_config.budget.requests is None:
             recent = time.time() - _RECENTLY
             known = {alias for alias, when in self._answered_at.items() if when > recent}

@@ -237,3 +237,14 @@ def explain_missing_rows(session: DatasetRun, written: int, requested: int) -> t
         f"{short}: {stopped}. Finished work is kept in {session.directory.path}; "
         "run again with resume='if_possible' to continue"
     )
+
+
+def describe_cancelled(session: DatasetRun) -> str:
+    """Message of the state of a run some of whose batches were cancelled."""
+    batches = ", ".join(map(str, sorted(session.cancelled)))
+    rows = sum(part.rows for part in session.directory.parts())
+    return (
+        f"batches were cancelled: {batches}. The other batches are finished: {rows:,} rows are "
+        f"kept in {session.directory.path}. To continue, retry the run, or use "
+        f"`ddflows resume {session.flow_run_id}`"
+    )

@@ -24,7 +24,7 @@ from .options import (
     dataset_option,
     list_uses,
     providers_option,
-    read_providers,
+    read_servers,
     read_settings,
     run_config_option,
     seed_option,
@@ -125,7 +125,7 @@ def run(
         batches_on=batches_on,
         approve_after_preview=approve,
         run_config=read_settings(run_config, seed, wait),
-        model_providers=read_providers(providers),
+        **read_servers(providers),
     )
     sys.exit(0 if is_complete else 1)
 
@@ -168,7 +168,7 @@ def retry_failed(
         retry_failed=True,
         version=version,
         run_config=read_settings(run_config, None, wait),
-        model_providers=read_providers(providers),
+        **read_servers(providers),
     )
     sys.exit(0 if is_complete else 1)
 
@@ -215,9 +215,7 @@ def preview(
         if Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
             raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
         require_target(output)
-    designer = DataDesigner(
-        model_providers=read_providers(providers), run_config=read_settings(run_config, seed)
-    )
+    designer = DataDesigner(**read_servers(providers), run_config=read_settings(run_config, seed))
     results = designer.preview(config, num_records=num_records)
     show_rows(results.records())
     for dropped in results.dropped:
@@ -265,9 +263,7 @@ def estimate(
 
     from .terminal import show_estimate
 
-    designer = DataDesigner(
-        model_providers=read_providers(providers), run_config=read_settings(run_config, None)
-    )
+    designer = DataDesigner(**read_servers(providers), run_config=read_settings(run_config, None))
     show_estimate(designer.estimate(config, num_records=num_records, probe_rows=probe_rows))
 
 
@@ -289,7 +285,7 @@ def validate(config: DataDesignerConfig, providers: str | None, portable: bool) 
     """
     from dd_core import DataDesigner
 
-    DataDesigner(model_providers=read_providers(providers)).validate(config)
+    DataDesigner(**read_servers(providers)).validate(config)
     click.echo("The configuration is valid.")
     for use in list_uses():
         click.echo(f"It {use}.")
@@ -313,10 +309,10 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     """
     from dd_core import DataDesigner
 
-    DataDesigner(model_providers=read_providers(providers)).check_models(config)
-    click.echo(
-        "All models and tool servers answered." if config.tool_configs else "All models answered."
-    )
+    tools = DataDesigner(**read_servers(providers)).check_models(config)
+    click.echo("All models and tool servers answered." if tools else "All models answered.")
+    for alias, names in tools.items():
+        click.echo(f"Tools {alias!r}: {', '.join(names)}")
 
 
 _COMMANDS = (

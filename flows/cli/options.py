@@ -72,7 +72,7 @@ def list_uses() -> list[str]:
 providers_option = click.option(
     "--providers",
     type=click.Path(exists=True, dir_okay=False),
-    help="YAML file with model providers.",
+    help="YAML file with model providers (`providers`) and tool servers (`mcp_providers`).",
 )
 run_config_option = click.option(
     "-c",
@@ -131,20 +131,40 @@ def read_settings(
     return _validate(RunConfig, given, path or "--seed")
 
 
+def read_servers(path: str | None) -> dict[str, Any]:
+    """Read `model_providers` and `mcp_providers` from a YAML file.
+
+    Each is None if the file does not contain it, which stands for the user's defaults.
+    """
+    from dd_core.models.tools.providers import choose_declaration
+
+    tools = _read_list(path, "mcp_providers")
+    given = None if tools is None else [_validate(choose_declaration(e), e, path) for e in tools]
+    return {"model_providers": read_providers(path), "mcp_providers": given}
+
+
 def read_providers(path: str | None) -> list[Any] | None:
     """Read model providers from a YAML file."""
-    if path is None:
-        return None
     from dd_core.models.config import ModelProvider
 
+    models = _read_list(path, "providers")
+    return None if models is None else [_validate(ModelProvider, each, path) for each in models]
+
+
+def _read_list(path: str | None, key: str) -> list[Any] | None:
+    """The list under a key; a file that is a list contains model providers only."""
+    if path is None:
+        return None
     loaded = _read_yaml(path)
-    listed: Any = loaded.get("providers", []) if isinstance(loaded, dict) else loaded  # pyright: ignore
-    if not isinstance(listed, list):
-        raise click.ClickException(f"{path!r} has no top-level list `providers`; add it")
-    return [_validate(ModelProvider, item, path) for item in listed]  # pyright: ignore
+    content = cast("dict[str, Any]", loaded if isinstance(loaded, dict) else {"providers": loaded})
+    if key not in content:
+        return None
+    if not isinstance(content[key], list):
+        raise click.ClickException(f"{path!r} has no top-level list `{key}`; add it")
+    return content[key]
 
 
-def _validate(declaration: type[_T], given: Any, place: str) -> _T:
+def _validate(declaration: type[_T], given: Any, place: str | None) -> _T:
     from pydantic import TypeAdapter, ValidationError
 
     from dd_core.dataset.files import find_config_problems

@@ -59,13 +59,14 @@ async def _run(parameters: dict[str, Any]) -> bool:
 
     from ..approval import require_ui, set_approver
     from ..artifacts.summary import RunSummary
-    from ..blocks.providers import make_placeholder_providers
+    from ..blocks.providers import GivenServers, make_placeholder_providers
     from ..dataset import generate_dataset
     from ..session import on_run_start
     from .terminal import show_progress, show_summary
 
     # Problems of the configuration are reported before a server is started.
-    providers = make_placeholder_providers(parameters["model_providers"])
+    given = {name: parameters[name] for name in GivenServers.model_fields}
+    providers = make_placeholder_providers(GivenServers(**given))
     config, settings, rows = (parameters[name] for name in ("config", "run_config", "num_records"))
     check_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
     sessions: list[DatasetRun] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import providers_option, read_providers
+from .options import providers_option, read_servers
 
 if TYPE_CHECKING:
     from dd_core.storage.directory import DatasetDirectory
@@ -43,7 +43,7 @@ def verify(dataset: str, repair: bool, providers: str | None) -> None:
         click.echo(f"Repair them with `ddflows verify {dataset} --repair`.")
         sys.exit(1)
     whole = directory.dataset_path
-    designer = DataDesigner(whole.parent, model_providers=read_providers(providers))
+    designer = DataDesigner(whole.parent, **read_servers(providers))
     results = designer.repair(whole.name, directory.version)
     left = results.verify().problems
     for line in left:

@@ -99,7 +99,7 @@ async def _open_run(
     directory: DatasetDirectory, run_spec: RunSpec, batch: Batch, previous: BatchRecord
 ) -> AsyncGenerator[DatasetRun]:
     with _refuse_on_error():
-        providers = await load_providers(run_spec.model_providers)
+        providers = await load_providers(run_spec)
         plan = recompile_plan(directory, run_spec, providers)
     # This process must stay within its own share of the budget. The dataset's run accounts for the
     # usage of the other batches, so only the earlier usage of this attempt counts here.

@@ -9,7 +9,7 @@ from pydantic import Field, model_validator
 
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.own_fields import OWN
-from dd_core.declaration.written import Address, Headers, Key
+from dd_core.declaration.written import Address, Arguments, Headers, Key
 
 _CALL_SECONDS = 60.0
 
@@ -48,8 +48,8 @@ class LocalStdioMCPProvider(_ToolServerLimits):
     """Name of the server in tool configurations."""
     command: str
     """Program to start."""
-    args: list[str] = []
-    """Arguments of the program."""
+    args: Arguments = []
+    """Arguments of the program. Keys belong into `env`."""
     env: Headers = {}
     """Environment variables of the program, which inherits only HOME, LOGNAME, PATH, SHELL, TERM
     and USER. `${NAME}` stands for a variable of this process; under a name such as `API_KEY`, so

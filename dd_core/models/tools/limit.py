@@ -25,6 +25,10 @@ class CallLimit:
         self._waiting: deque[asyncio.Future[None]] = deque()
         self._wake_up: asyncio.TimerHandle | None = None
         self.in_flight = 0
+        self.allowed_by = ""
+        """What sets `maximum`, for people who wonder what a run waits for."""
+        self.on_shortage: Callable[[], None] | None = None
+        """Called when `maximum` holds calls back, by whoever sets it."""
 
     @property
     def maximum(self) -> int:
@@ -40,6 +44,11 @@ class CallLimit:
     def waiting(self) -> int:
         """Number of calls that have not started yet."""
         return sum(not turn.done() for turn in self._waiting)
+
+    @property
+    def is_held_back(self) -> bool:
+        """Whether no call is running only because none is allowed."""
+        return self._maximum == 0 == self.in_flight and self.waiting > 0
 
     @asynccontextmanager
     async def hold(self) -> AsyncGenerator[None]:
@@ -74,6 +83,8 @@ class CallLimit:
             self._next_start = self._clock() + self._interval
             self.in_flight += 1
             turn.set_result(None)
+        if self._waiting and self.on_shortage is not None:
+            self.on_shortage()
 
     def _wake_after(self, delay: float) -> None:
         if self._wake_up is None:

@@ -10,7 +10,7 @@ from functools import cached_property
 from typing import Any, TypeAlias
 from urllib.request import getproxies
 
-from dd_core.declaration.secrets import EnvironmentResolver, SecretResolver, default_resolver
+from dd_core.declaration.secrets import SecretResolver, default_resolver, resolve_variable
 from dd_core.errors import MCPConfigurationError, SecretResolutionError
 from dd_core.models.address import parse_address
 from dd_core.models.providers import check_headers, load_home_list, strip_key
@@ -44,11 +44,14 @@ def choose_tool_providers(given: Sequence[ToolProvider] | None) -> list[ToolProv
 
 
 def parse_tool_provider(item: Any) -> ToolProvider:
-    """Parse the declaration of a tool server, whose `provider_type` says which class it has."""
+    """Parse the declaration of a tool server."""
+    return choose_declaration(item).model_validate(item)
+
+
+def choose_declaration(item: Any) -> type[ToolProvider]:
+    """The class that `provider_type` stands for."""
     kind: Any = item.get("provider_type") if isinstance(item, Mapping) else None  # pyright: ignore
-    if kind == "stdio":
-        return LocalStdioMCPProvider.model_validate(item)
-    return MCPProvider.model_validate(item)
+    return LocalStdioMCPProvider if kind == "stdio" else MCPProvider
 
 
 @dataclass(frozen=True)
@@ -146,7 +149,7 @@ def _resolve(value: str, resolver: SecretResolver | None, *, is_secret: bool) ->
     """The value with `${NAME}` expanded. A secret without that is a reference, or the key."""
 
     def look_up(found: re.Match[str]) -> str:
-        return (resolver or EnvironmentResolver()).resolve(found[1])
+        return resolve_variable(found[1], resolver)
 
     if is_secret and _VARIABLE.search(value) is None:
         return (resolver or default_resolver).resolve(value)

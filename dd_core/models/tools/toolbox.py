@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
@@ -21,6 +22,7 @@ from dd_core.errors import (
 )
 from dd_core.models.tools.config import ToolConfig
 from dd_core.models.tools.definitions import OfferedTool, make_shown_name
+from dd_core.models.tools.limit import CallLimit
 from dd_core.models.tools.providers import ToolProvider, ToolServerAccess, resolve_access
 from dd_core.models.tools.result import ToolOutcome, ToolResult
 from dd_core.models.wire.answers import ToolCall
@@ -39,6 +41,8 @@ class Toolbox:
 
     def __init__(self, config: ToolConfig, servers: ToolServers) -> None:
         self.config = config
+        self.limit = CallLimit(sys.maxsize)
+        """Limits the calls of this alias, in addition to the limits of the servers."""
         self._servers = servers
         self._tools: dict[str, OfferedTool] = {}
         """By the names that models use."""
@@ -56,6 +60,11 @@ class Toolbox:
     def definitions(self) -> list[dict[str, Any]]:
         """The tools in OpenAI's format, known after `open`."""
         return self._definitions
+
+    @property
+    def names(self) -> list[str]:
+        """The names of the tools that models may call, known after `open`."""
+        return [*self._tools]
 
     async def open(self) -> None:
         """Connect to the servers and list their tools; raises `MCPError`, `SecretResolutionError`.
@@ -86,7 +95,8 @@ class Toolbox:
                 "call the tool again."
             )
             return ToolResult(text, ToolOutcome.BAD_ARGUMENTS, 0.0, tool.is_repeatable, tool.name)
-        async with tool.server.limit.hold():
+        # In this order: a call that the alias holds back takes no other's place at the server.
+        async with self.limit.hold(), tool.server.limit.hold():
             started = time.monotonic()
             content, outcome = await self._send(tool, arguments)
         seconds = time.monotonic() - started
