@@ -22,7 +22,7 @@ from dd_core.kinds.statistics import (
 from dd_core.models.model import Model
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.judge_scores import profile_scores, summarize
-from dd_core.quality.report import DatasetProfilerResults
+from dd_core.quality.report import DatasetProfilerResults, list_tool_use
 from dd_core.quality.view import DatasetView
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location, read_content
@@ -61,6 +61,7 @@ def analyze(
             column_statistics=figures,
             side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])],
             column_profiles=[*profiles] or None,
+            tool_use=list_tool_use(usage) or None,
         )
 
 

@@ -28,6 +28,7 @@ from dd_core.kinds.statistics import (
     ValidationColumnStatistics,
     compute_percent,
 )
+from dd_core.models.usage import UsageLedger
 from dd_core.storage.access.failures import report_storage_errors
 
 _BAR = 24
@@ -41,6 +42,37 @@ class ReportSection(StrEnum):
     COLUMN_PROFILERS = "column_profilers"
 
 
+class ToolUse(Result):
+    """The calls of one tool for one column."""
+
+    column: str
+    tool: str
+    calls: int
+    errors: int
+    """Calls that ended with an error, whether the tool, its server or the model caused it."""
+    refused: int
+    """Calls that were not made, because the limit of turns was reached."""
+    seconds: float
+    """Duration of the calls."""
+
+
+def list_tool_use(usage: UsageLedger) -> list[ToolUse]:
+    """The calls by column and tool, the tools that were called most often first."""
+    found = [
+        ToolUse(
+            column=column,
+            tool=tool,
+            calls=int(count.get("calls", 0)),
+            errors=int(count.get("errors", 0)),
+            refused=int(count.get("refused", 0)),
+            seconds=round(count.get("seconds", 0.0), 3),
+        )
+        for column, tools in usage.by_tool().items()
+        for tool, count in tools.items()
+    ]
+    return sorted(found, key=lambda use: (use.column, -use.calls, use.tool))
+
+
 class DatasetProfilerResults(Result):
     """The profile of a dataset."""
 
@@ -51,6 +83,7 @@ class DatasetProfilerResults(Result):
     side_effect_column_names: list[str] | None = None
     """All other columns: traces, reasoning, seed columns and preserved dropped columns."""
     column_profiles: list[JudgeProfile] | None = None
+    tool_use: list[ToolUse] | None = None
 
     @property
     def percent_complete(self) -> Figure:
@@ -125,6 +158,8 @@ def _sections(
 ) -> Iterator[RenderableType]:
     if ReportSection.OVERVIEW in included:
         yield _overview(analysis)
+        if analysis.tool_use:
+            yield _tools(analysis.tool_use)
     for kind in analysis.column_types:
         if kind in included:
             yield _columns(kind, analysis.get_column_statistics_by_type(kind))
@@ -144,6 +179,14 @@ def _overview(analysis: DatasetProfilerResults) -> Table:
     table.add_row("columns", str(len(analysis.column_statistics)))
     if analysis.side_effect_column_names:
         table.add_row("other columns", ", ".join(analysis.side_effect_column_names))
+    return table
+
+
+def _tools(uses: Sequence[ToolUse]) -> Table:
+    table = Table("column", "tool", "calls", "errors", "refused", "seconds", title="Tools")
+    for use in uses:
+        figures = [use.calls, use.errors, use.refused, use.seconds]
+        table.add_row(Text(use.column), Text(use.tool), *map(_number, figures))
     return table
 
 

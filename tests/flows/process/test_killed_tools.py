@@ -14,6 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterKey
 
 from dd_core.storage.directory import DatasetDirectory
 from flows.cli.resume import find_interrupted_runs, resume_run
@@ -108,6 +109,9 @@ async def test_a_killed_run_with_tools_continues_after_its_turns(
                 if run.name == f"killed-tools ({_ROWS} rows)"
             ]
             summary = await resume_run(client, flow_run.id)
+            shown = await client.read_artifacts(
+                artifact_filter=ArtifactFilter(key=ArtifactFilterKey(any_=["killed-tools-summary"]))
+            )
 
     assert summary.rows_written == _ROWS
     await _until(lambda: not any(map(_is_alive, _read_lines(pids))))
@@ -121,5 +125,9 @@ async def test_a_killed_run_with_tools_continues_after_its_turns(
     assert len(frame) == _ROWS
     assert frame["id"].is_unique
     assert all(frame["text"] == "I found: all about On " + frame["id"])
+    page = str(shown[0].data)
+    assert "| column | tool | calls | errors | refused | seconds |" in page
+    assert "| text | look\\_up |" in page
+    assert "in flight | tools | retries" in page
     usage = directory.metadata.usage["m"]["text"]
     assert usage["tool/look_up/calls"] >= _ROWS - before
