@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import json
+import re
 from collections.abc import Callable
 from urllib.parse import quote, quote_plus
 
@@ -13,12 +14,15 @@ from hypothesis import given, strategies as st
 
 from dd_core.redaction.redactor import MASK, Redactor
 from dd_core.redaction.rules import (
+    REFERENCE_PATTERN,
     Secrets,
+    is_key_reference,
     is_masked,
     is_random,
     is_secret_name,
     is_unmistakable,
     mask_address,
+    mask_arguments,
     mask_fields,
 )
 
@@ -170,6 +174,41 @@ def test_what_is_written_has_no_secrets_and_keeps_the_rest() -> None:
     } | {"named": "MY_API_KEY"}  # fmt: skip
     assert written["notes"] == ["see (masked)", 7, None]
     assert is_masked(written) and not is_masked(fields)
+
+
+def test_a_reference_is_no_key_but_what_surrounds_it_may_be_one() -> None:
+    for value in ("MY_API_KEY", "block:x", "${TOKEN}", "Bearer ${TOKEN}"):
+        assert is_key_reference(value)
+        assert mask_fields({"authorization": value}) == {"authorization": value}
+        assert re.search(REFERENCE_PATTERN, value)
+    for value in (
+        PLAIN,
+        "Bearer abcd",
+        f"{PLAIN} ${{TOKEN}}",
+        f"${{TOKEN}}{PLAIN}",
+        "${} and more",
+        "two $x",
+    ):
+        assert not is_key_reference(value)
+        assert mask_fields({"authorization": value}) == {"authorization": "(masked)"}
+        assert not re.search(REFERENCE_PATTERN, value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "written"),
+    [
+        (["-m", "server", "--port=8000", "/data/in"], None),
+        (["--api-key", "hunter22", "more"], ["--api-key", "(masked)", "more"]),
+        (["--password=hunter22"], ["--password=(masked)"]),
+        ([f"run {PLAIN}"], ["run (masked)"]),
+        (["--token", "MY_TOKEN", "--url", "https://me:pw@a.test"],
+         ["--token", "MY_TOKEN", "--url", "https://(masked)@a.test"]),
+    ],
+)  # fmt: skip
+def test_arguments_are_written_without_keys(
+    arguments: list[str], written: list[str] | None
+) -> None:
+    assert mask_arguments(arguments) == (arguments if written is None else written)
 
 
 @pytest.mark.parametrize(
