@@ -45,9 +45,9 @@ _VERBS = """
     inspect install is join judge label lease leave lint list load locate main make map mark mask
     measure merge normalize notify observe on open parse pause permute pick preview process profile
     prune publish push put quote read reap recompile record register release remove render renew
-    repair replace report request require reseed reset resolve restore resume retry run sanitize say
-    seal select serve set settle show simplify size split stage stamp strip sum summarize sync tag
-    take to translate unify untag update validate verify wait widen write
+    repair repeat replace report request require reseed reset resolve restore resume retry run sanitize say
+    seal select serve set settle shorten show simplify size split stage stamp strip sum summarize sync tag
+    take to translate unify untag update validate verify wait warn widen write
 """
 VERBS = frozenset(_VERBS.split())
 
@@ -64,8 +64,11 @@ NOT_VERBS = {
     # Groups and options of the command line
     "cache",
     "cli",
+    "kinds",
     "limits",
     "local",
+    "models",
+    "schema",
 }
 
 
