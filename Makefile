@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Tests start many processes, which load compiled modules faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage lock clean
+.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage bench-tools lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -71,6 +71,9 @@ bench-scale: $(READY) ## Measure the load of up to 200 simulated workers on a Pr
 
 bench-storage: $(READY) ## Generate batches on four workers that write to a slow, throttling bucket
 	$(BIN)/python -m benchmarks.slow_storage
+
+bench-tools: $(READY) ## Measure rows with a slow tool, and with a tool server that dies
+	$(BIN)/python -m benchmarks.tools
 
 lock: $(READY) ## Update the locked requirements
 	$(BIN)/python -m pip install --quiet uv

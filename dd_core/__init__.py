@@ -12,8 +12,18 @@ from typing import TYPE_CHECKING
 from dd_core.declaration.loading import export_lazily, set_loader
 
 if TYPE_CHECKING:
+    from dd_core.config.alias import install_alias as install_alias
     from dd_core.designer.designer import DataDesigner as DataDesigner
     from dd_core.designer.hub import HuggingFaceHubClient as HuggingFaceHubClient
+    from dd_core.designer.logging_setup import (
+        LoggerConfig as LoggerConfig,
+        LoggingConfig as LoggingConfig,
+        OutputConfig as OutputConfig,
+        configure_logging as configure_logging,
+        is_logging_configured as is_logging_configured,
+        quiet_noisy_logger as quiet_noisy_logger,
+        reset_logging as reset_logging,
+    )
     from dd_core.designer.results import (
         DatasetCreationResults as DatasetCreationResults,
         PreviewResults as PreviewResults,

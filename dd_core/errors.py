@@ -40,6 +40,14 @@ def describe_error(error: BaseException) -> str:
         return type(error).__name__
 
 
+class DataDesignerGenerationError(DataDesignerError):
+    """A dataset cannot be generated: the run could not start, could not go on, or made no rows.
+
+    What `preview` and `create` raise is of this class, except `DataDesignerProfilingError`, and
+    `ArtifactStorageError` if the dataset cannot be opened.
+    """
+
+
 @contextmanager
 def convert_errors(kind: type[DataDesignerError], message: str) -> Generator[None]:
     """Raise exceptions that are not of this package as `kind`, with the exception as the cause.
@@ -81,7 +89,7 @@ class Problem:
         return mask_secrets(text.encode(errors="backslashreplace").decode())
 
 
-class InvalidConfigError(DataDesignerError):
+class InvalidConfigError(DataDesignerGenerationError):
     """The configuration cannot run. `problems` lists all problems, not only the first."""
 
     def __init__(self, problems: Iterable[Problem] | str) -> None:
@@ -98,8 +106,20 @@ class InvalidConfigError(DataDesignerError):
         return type(self), (self.problems,)
 
 
-class MissingConfigError(InvalidConfigError, FileNotFoundError):
+class InvalidFilePathError(DataDesignerError):
+    """A path does not lead to a file."""
+
+
+class InvalidFileFormatError(DataDesignerError):
+    """A file does not have the expected format, or there is no such format."""
+
+
+class MissingConfigError(InvalidConfigError, InvalidFilePathError, FileNotFoundError):
     """The file that should contain the configuration does not exist."""
+
+
+class UnreadableConfigError(InvalidConfigError, InvalidFileFormatError):
+    """The file with the configuration is neither YAML nor JSON."""
 
 
 class BuilderConfigurationError(DataDesignerError):
@@ -112,10 +132,6 @@ class BuilderSerializationError(DataDesignerError):
 
 class InvalidColumnTypeError(DataDesignerError):
     """`add_column` received an object that is not a column configuration."""
-
-
-class DataDesignerGenerationError(DataDesignerError):
-    """The run produced no usable rows, or could not continue."""
 
 
 class DataDesignerEarlyShutdownError(DataDesignerGenerationError):
@@ -132,6 +148,10 @@ class GatesFailedError(DataDesignerGenerationError):
 
 class DataDesignerProfilingError(DataDesignerError):
     """An existing dataset could not be profiled."""
+
+
+class AnalysisReportError(DataDesignerError, ValueError):
+    """A report has no such section, or cannot be written in the format of the path."""
 
 
 class BatchReplacedError(DataDesignerGenerationError):
@@ -163,8 +183,16 @@ class ArtifactStorageError(DataDesignerError):
     """
 
 
+class UnknownFormatError(ArtifactStorageError, InvalidFileFormatError):
+    """A dataset cannot be exported in a format."""
+
+
 class DatasetInUseError(ArtifactStorageError):
     """Another process generates the dataset. The message says which."""
+
+
+class StorageFailedError(ArtifactStorageError, DataDesignerGenerationError):
+    """The storage stopped a run that was generating rows. The message says what is kept."""
 
 
 class DatasetDamagedError(ArtifactStorageError):
@@ -174,35 +202,35 @@ class DatasetDamagedError(ArtifactStorageError):
     """
 
 
-class SeedDatasetError(DataDesignerError):
+class SeedDatasetError(DataDesignerGenerationError):
     """The seed dataset cannot be read, or does not contain what was selected."""
 
 
-class UserTemplateError(DataDesignerError, ValueError):
+class UserTemplateError(DataDesignerGenerationError, ValueError):
     """A user's template is not allowed, or failed to render."""
 
 
-class SamplerError(DataDesignerError):
+class SamplerError(DataDesignerGenerationError):
     """A sampler cannot draw the requested values."""
 
 
-class MediaError(DataDesignerError):
+class MediaError(DataDesignerGenerationError):
     """A cell lacks a usable image, audio or video, either as model input or as model output."""
 
 
-class ResponseParseError(DataDesignerError):
+class ResponseParseError(DataDesignerGenerationError):
     """A model's answer does not have the required form. The message says what to correct."""
 
 
-class CustomColumnGenerationError(DataDesignerError):
+class CustomColumnGenerationError(DataDesignerGenerationError):
     """A user's function failed, or did not return what its column declares."""
 
 
-class ValidationColumnError(DataDesignerError):
+class ValidationColumnError(DataDesignerGenerationError):
     """A validator failed, or did not return verdicts of the declared form."""
 
 
-class ValueNotStorableError(DataDesignerError):
+class ValueNotStorableError(DataDesignerGenerationError):
     """A generator returned a value that a dataset cannot contain. The message says why."""
 
 
@@ -210,19 +238,45 @@ class PluginError(DataDesignerError, ImportError):
     """A file or module with custom kinds cannot be imported."""
 
 
-class LocalModelError(DataDesignerError):
+class LocalModelError(DataDesignerGenerationError):
     """The embedded model is not installed or did not start."""
 
 
-class UnknownProviderError(DataDesignerError):
+class UnknownProviderError(DataDesignerGenerationError):
     """A model names a provider that is not registered."""
 
 
-class SecretResolutionError(DataDesignerError):
+class SecretResolutionError(DataDesignerGenerationError):
     """An API key was not found where the configuration says it is."""
 
 
-class ModelError(DataDesignerError):
+class MCPError(DataDesignerGenerationError):
+    """Tools cannot be used."""
+
+
+class MCPConfigurationError(MCPError, ValueError):
+    """The configuration of tools does not match the tool servers."""
+
+    fatal = True
+
+
+class DuplicateToolNameError(MCPConfigurationError):
+    """Several servers behind one tool alias offer tools of the same name."""
+
+
+class MCPClientUnavailableError(MCPError):
+    """The package that connects to tool servers is not installed."""
+
+    fatal = True
+
+
+class MCPToolError(MCPError):
+    """A tool server cannot be reached, or did not list its tools."""
+
+    retryable = True
+
+
+class ModelError(DataDesignerGenerationError):
     """A request to a model failed, or its answer could not be used."""
 
     status: int | None = None
@@ -324,3 +378,7 @@ class ModelUnsupportedCapabilityError(ModelError):
 
 class ModelGenerationValidationFailureError(ModelError):
     """No answer had the required form within the allowed corrections and restarts."""
+
+
+class ToolTurnLimitError(ModelGenerationValidationFailureError):
+    """The model kept calling tools after the limit of turns."""

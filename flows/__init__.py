@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from .batch import generate_batch as generate_batch
     from .blocks.types import (
         DataDesignerProvider as DataDesignerProvider,
+        DataDesignerToolServer as DataDesignerToolServer,
         DatasetStorage as DatasetStorage,
     )
     from .dataset import generate_dataset as generate_dataset

@@ -13,26 +13,35 @@ from prefect.utilities.annotations import quote
 from pydantic import Field
 
 # Imported from the facade, which declares every kind before the parameter schema is created.
-from dd_core.config import DataDesignerConfig, ModelProvider, ResumeMode, RunConfig, load_config
+from dd_core.config import (
+    DataDesignerConfig,
+    LocalStdioMCPProvider,
+    MCPProvider,
+    ModelProvider,
+    ResumeMode,
+    RunConfig,
+    load_config,
+)
 from dd_core.dataset.checks import MOST_ROWS
 from dd_core.dataset.plan import Plan
 from dd_core.designer.dataset_run import RunSteps, complete_run
 from dd_core.engine.run import open_dataset, record_progress_sometimes
-from dd_core.errors import ArtifactStorageError, BatchCancelledError
+from dd_core.errors import BatchCancelledError
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.models.providers import Providers
 from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
-from dd_core.storage.location import Location, list_paths
+from dd_core.storage.location import Location
 
 from .approval import put_preview_first, require_approvable, require_approval
-from .artifacts.labels import RUN_NAME, label_run
+from .artifacts.labels import RUN_NAME, label_run, list_tags
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
 from .artifacts.progress import publish_progress
 from .artifacts.summary import (
     RunSummary,
+    describe_cancelled,
     explain_missing_rows,
     show_preview,
     show_summary,
@@ -40,13 +49,21 @@ from .artifacts.summary import (
     summarize_unchanged,
 )
 from .batch import generate_batch, write_lost_part
-from .blocks.providers import load_providers, require_no_literal_keys, require_references
+from .blocks.providers import GivenServers, load_providers, require_no_literal_keys
 from .blocks.storage import resolve_location
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
 from .process.keyless_flow import keyless_flow
 from .process.timeouts import cancel_once
-from .session import BATCH_TAG, DatasetRun, get_run_id, notify_run_start, open_run
+from .session import (
+    BATCH_TAG,
+    DatasetRun,
+    find_own_directory,
+    get_run_id,
+    notify_run_start,
+    open_run,
+    record_batches,
+)
 from .tasks import process, profile
 from .versions import accept_or_fail, resolve_version
 
@@ -65,6 +82,7 @@ async def generate_dataset(
     artifact_path: str = "artifacts",
     run_config: RunConfig | None = None,
     model_providers: list[ModelProvider | str] | None = None,
+    mcp_providers: list[MCPProvider | LocalStdioMCPProvider | str] | None = None,
     resume: ResumeMode = ResumeMode.NEVER,
     retry_failed: bool = False,
     version: str | None = None,
@@ -86,6 +104,9 @@ async def generate_dataset(
         model_providers: Model servers; default: the configured or built-in providers. For API keys,
             enter the name of an environment variable, not the key itself. `block:<name>` uses a
             provider block.
+        mcp_providers: Tool servers; default: those in `mcp_providers.yaml` on the machine that
+            generates the rows. Keys as in `model_providers`. `block:<name>` uses a block of the
+            type Data Designer Tool Server.
         resume: What to do if the dataset already exists. `never` creates a new dataset next to it.
             `if_possible` continues it, or creates a new one if its configuration differs. `always`
             continues it, or fails if that is not possible.
@@ -105,16 +126,16 @@ async def generate_dataset(
     async def generate() -> Any:
         require_approvable(approve_after_preview, batches_on)
         settings = run_config or RunConfig()
-        require_references(model_providers or [])
-        providers = await load_providers(model_providers)
+        servers = GivenServers(model_providers=model_providers, mcp_providers=mcp_providers)
+        providers = await load_providers(servers)
         storage = await resolve_location(artifact_path)
         version_name = await resolve_version(version)
-        async with label_run(dataset_name, num_records, version_name) as aliases:
+        async with label_run(dataset_name, num_records, version_name) as labels:
             loaded = await asyncio.to_thread(load_config, config, providers, trust=trust_config)
-            aliases |= loaded.get_model_aliases()
+            labels |= list_tags(loaded)
         await _require_workers(batches_on, loaded)
         async with _open_directory(
-            loaded, providers, settings, storage.location, dataset_name,
+            loaded.resolve_paths(), providers, settings, storage.location, dataset_name,
             num_records, resume, version_name,
         ) as (plan, directory):  # fmt: skip
             if directory.metadata.is_settled:
@@ -126,8 +147,7 @@ async def generate_dataset(
             async with open_run(plan, providers, settings, directory, batches) as session:
                 if batches_on is not None:
                     session.address = storage.address_of(directory.path)
-                    publish_run(session, providers, num_records, model_providers,
-                                retry_failed=retry_failed)  # fmt: skip
+                    publish_run(session, providers, num_records, servers, retry_failed=retry_failed)
                 steps = _FlowSteps(
                     session, num_records, dataset_name, batches_on=batches_on,
                     needs_approval=approve_after_preview, retry_failed=retry_failed,
@@ -227,7 +247,7 @@ def _open_directory(
     dataset if it did not look for the one that its earlier attempt created.
     """
     # A version is found by its name and always continued.
-    earlier = None if version else _directory_of_this_run(artifact_path, dataset_name)
+    earlier = None if version else find_own_directory(artifact_path, dataset_name)
     return open_dataset(
         config,
         providers,
@@ -293,7 +313,7 @@ async def _generate(
         if failure is not None and failure is not session.engine.stopped_by:
             raise failure
     if session.cancelled:
-        raise BatchCancelledError(_describe_cancelled(session))
+        raise BatchCancelledError(describe_cancelled(session))
 
 
 async def _generate_one(session: DatasetRun, batch: Batch, dataset: str) -> None:
@@ -316,16 +336,6 @@ async def _generate_one(session: DatasetRun, batch: Batch, dataset: str) -> None
         await write_lost_part(session, batch)
     record_progress_sometimes(session.directory, session.engine)
     await show_preview(session, dataset)
-
-
-def _describe_cancelled(session: DatasetRun) -> str:
-    batches = ", ".join(map(str, sorted(session.cancelled)))
-    rows = sum(part.rows for part in session.directory.parts())
-    return (
-        f"batches were cancelled: {batches}. The other batches are finished: {rows:,} rows are "
-        f"kept in {session.directory.path}. To continue, retry the run, or use "
-        f"`ddflows resume {session.flow_run_id}`"
-    )
 
 
 def _report_nothing_to_do(directory: DatasetDirectory, requested: int) -> Any:
@@ -358,19 +368,6 @@ async def _complete(
     return state
 
 
-def _directory_of_this_run(artifact_path: Location, name: str) -> DatasetDirectory | None:
-    """The directory that an earlier attempt of this flow run created, if there is one."""
-    placed = DatasetDirectory.place(artifact_path, name)
-    for path in list_paths(placed.path.parent, f"{placed.path.name}*"):
-        try:
-            directory = DatasetDirectory(path)
-        except (ArtifactStorageError, NotADirectoryError):
-            continue
-        if str(get_run_id()) in directory.metadata.flow_runs:
-            return directory
-    return None
-
-
 def _find_missing_batches(
     directory: DatasetDirectory, rows: int, size: int, retry_failed: bool, *, preview: bool
 ) -> list[Batch]:
@@ -388,13 +385,6 @@ def _find_missing_batches(
             for lost in directory.missing(rows, size)
             if not any(lost.start < each.stop and lost.stop > each.start for each in batches)
         ]
-        return _remember_batches(directory, batches)
+        return record_batches(directory, batches)
     batches = directory.missing(rows, size, retry_failed=retry_failed)
-    return _remember_batches(directory, put_preview_first(batches) if preview else batches)
-
-
-def _remember_batches(directory: DatasetDirectory, batches: list[Batch]) -> list[Batch]:
-    """Store the batches of this flow run with the dataset, and return them."""
-    latest = {str(get_run_id()): [[each.index, each.start, each.size] for each in batches]}
-    directory.write_metadata(flow_runs={**directory.metadata.flow_runs, **latest})
-    return batches
+    return record_batches(directory, put_preview_first(batches) if preview else batches)

@@ -21,13 +21,14 @@ from dd_core.designer.progress import describe_waits
 from dd_core.designer.results import DroppedRow
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
-from dd_core.errors import DataDesignerGenerationError
+from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
 from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
 from dd_core.storage.journal import merge_cells
+from dd_core.storage.location import Location, list_paths
 from dd_core.storage.resume import find_kept_cells
 
 from .cache.store import ColumnCache, StoredColumn, collect_cells
@@ -272,6 +273,26 @@ def get_run_id() -> UUID:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     return context.flow_run.id
+
+
+def find_own_directory(artifact_path: Location, dataset: str) -> DatasetDirectory | None:
+    """The directory that an earlier attempt of this flow run created, if there is one."""
+    placed = DatasetDirectory.place(artifact_path, dataset)
+    for path in list_paths(placed.path.parent, f"{placed.path.name}*"):
+        try:
+            directory = DatasetDirectory(path)
+        except (ArtifactStorageError, NotADirectoryError):
+            continue
+        if str(get_run_id()) in directory.metadata.flow_runs:
+            return directory
+    return None
+
+
+def record_batches(directory: DatasetDirectory, batches: list[Batch]) -> list[Batch]:
+    """Store the batches of this flow run with the dataset, and return them."""
+    latest = {str(get_run_id()): [[each.index, each.start, each.size] for each in batches]}
+    directory.write_metadata(flow_runs={**directory.metadata.flow_runs, **latest})
+    return batches
 
 
 def is_deployed() -> bool:

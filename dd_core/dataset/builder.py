@@ -212,6 +212,11 @@ class DataDesignerConfigBuilder(ModelsBuilder):
                 processor_config = ProcessorConfig.read(given)
             except ValueError as error:
                 raise BuilderConfigurationError(str(error)) from None
+        if not isinstance(processor_config, ProcessorConfig):  # pyright: ignore[reportUnnecessaryIsInstance]
+            raise BuilderConfigurationError(
+                f"{type(processor_config).__name__!r} is not a processor; known processor types: "
+                f"{', '.join(sorted(ProcessorConfig.all_kinds()))}"
+            )
         self._processors.pop(processor_config.name, None)
         self._processors[processor_config.name] = processor_config
         return self
@@ -253,7 +258,13 @@ class DataDesignerConfigBuilder(ModelsBuilder):
                 constraint = adapter.validate_python(given)
             except ValidationError as error:
                 raise BuilderConfigurationError(str(error)) from None
-        self._constraints.append(constraint)  # pyright: ignore[reportArgumentType]
+        known = (ScalarInequalityConstraint, ColumnInequalityConstraint)
+        if not isinstance(constraint, known):
+            raise BuilderConfigurationError(
+                f"{type(constraint).__name__!r} is not a constraint; use "
+                f"{' or '.join(each.__name__ for each in known)}"
+            )
+        self._constraints.append(constraint)
         return self
 
     def delete_constraints(self, target_column: str) -> Self:
@@ -338,7 +349,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
     def __repr__(self) -> str:
         if not self._columns and self._seed is None:
             return "DataDesignerConfigBuilder()"
-        lines = [f"    seed_dataset: {self._seed.source.kind}"] if self._seed else []
+        lines = [f"    seed_dataset: {self._seed.source.kind} seed"] if self._seed else []
         for kind in Column.all_kinds():
             names = [column.name for column in self.get_columns_of_type(kind)]
             if names:
@@ -346,8 +357,10 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return "DataDesignerConfigBuilder(\n" + "\n".join(lines) + "\n)"
 
 
-def load_model_configs(source: str | Path) -> list[ModelConfig]:
-    """Load models from a YAML or JSON file with a `model_configs` list at its top level."""
+def load_model_configs(source: list[ModelConfig] | str | Path) -> list[ModelConfig]:
+    """Load models from a YAML or JSON file with a `model_configs` list, or return a given list."""
+    if isinstance(source, list):
+        return source
     path = Path(source).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no model config file {str(source)!r}")

@@ -16,6 +16,8 @@ from dd_core.kinds.columns.column import Column
 from dd_core.kinds.processors.processor import select_stage
 from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.models.config import ModelConfig
+from dd_core.models.providers import Providers
+from dd_core.models.tools.toolbox import Toolboxes
 from dd_core.storage.values import is_encodable
 
 _GATES = "run_config.gates"
@@ -39,6 +41,19 @@ def check_fallbacks(models: Sequence[ModelConfig]) -> Iterator[Problem]:
             message = f"{model.fallback!r} has generation_type {kinds[model.fallback].value!r}"
             fix = f"name a model of type {model.generation_type.value!r}"
             yield Problem(place, f"{message}; {fix}")
+
+
+def check_tools(config: DataDesignerConfig, providers: Providers) -> Iterator[Problem]:
+    """Check that aliases of tools are unique, and that the servers of used tools can be used."""
+    tools = config.tool_configs or []
+    used = {alias for column in config.columns for alias in column.get_tool_aliases()}
+    toolboxes = Toolboxes(tools, providers.tool_providers, providers.resolver)
+    for number, each in enumerate(tools):
+        if any(other.tool_alias == each.tool_alias for other in tools[:number]):
+            place = f"tool_configs.{each.tool_alias}"
+            yield Problem(place, "the alias is used twice; rename one of the two")
+        elif each.tool_alias in used and (problem := toolboxes.problem(each.tool_alias)):
+            yield problem
 
 
 def check_texts(config: DataDesignerConfig) -> Iterator[Problem]:

@@ -2,9 +2,6 @@
 
 Accepted without effect:
 
-- `ToolConfig` and `tool_configs`, `MCPProvider`, `LocalStdioMCPProvider`, and the argument
-  `mcp_providers` of `DataDesigner`: tools are not supported yet, and a column with `tool_alias` is
-  an error;
 - `SchedulingMetadata`;
 - `ThrottleConfig.ceiling_overshoot`.
 
@@ -61,7 +58,7 @@ class ThrottleConfig(Declaration):
     ceiling_overshoot: float = Field(default=0.1, ge=0)
     rampup_seconds: float = Field(default=0.0, ge=0)
 
-    def translated(self) -> RequestAdmissionTuningConfig:
+    def to_request_admission_tuning(self) -> RequestAdmissionTuningConfig:
         """The same settings under their present names; `ceiling_overshoot` has no counterpart."""
         return RequestAdmissionTuningConfig(
             multiplicative_decrease_factor=self.reduce_factor,
@@ -85,7 +82,7 @@ def translate_deprecated(fields: Mapping[str, Any]) -> dict[str, Any]:
             raise ValueError("give either request_admission or throttle (deprecated), not both")
         warnings.warn("throttle is now request_admission", DeprecationWarning, stacklevel=4)
         throttle = ThrottleConfig.model_validate(fields.pop("throttle"))
-        fields["request_admission"] = throttle.translated()
+        fields["request_admission"] = throttle.to_request_admission_tuning()
     return fields
 
 
@@ -116,6 +113,20 @@ def accept_keyword(**names: str) -> Callable[[Callable[_P, _R]], Callable[_P, _R
 class SchedulingMetadataError(ValueError):
     """`SchedulingMetadata` has invalid values."""
 
+    def __init__(
+        self,
+        message: str,
+        *,
+        code: str = "invalid",
+        fallback: SchedulingMetadata | None = None,
+        diagnostics: dict[str, object] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.code = code
+        self.fallback = fallback
+        self.diagnostics = diagnostics or {}
+
 
 @dataclass(frozen=True)
 class SchedulingMetadata:
@@ -126,12 +137,56 @@ class SchedulingMetadata:
     weight: int = 1
     diagnostics: dict[str, object] = field(default_factory=dict[str, object])
 
+    @classmethod
+    def local(cls, resource_name: str = "default", *, weight: int = 1) -> SchedulingMetadata:
+        """This machine."""
+        return cls("local", ("local", resource_name), weight)
+
+    @classmethod
+    def model(
+        cls,
+        provider_name: str,
+        model_id: str,
+        generation_kind: str,
+        *,
+        weight: int,
+        diagnostics: dict[str, object] | None = None,
+    ) -> SchedulingMetadata:
+        """A model of a provider."""
+        identity = ("model", provider_name, model_id, generation_kind)
+        return cls("model", identity, weight, diagnostics or {})
+
+    @classmethod
+    def custom_model(
+        cls,
+        plugin_namespace: str,
+        resource_name: str,
+        version: str,
+        *,
+        weight: int = 1,
+        diagnostics: dict[str, object] | None = None,
+    ) -> SchedulingMetadata:
+        """A model that a plugin calls by itself."""
+        identity = ("custom_model", plugin_namespace, resource_name, version)
+        return cls("custom_model", identity, weight, diagnostics or {})
+
     def __post_init__(self) -> None:
         if self.kind not in ("local", "model", "custom_model"):
             raise SchedulingMetadataError(
-                f"kind {self.kind!r} is unknown; use 'local', 'model' or 'custom_model'"
+                f"kind {self.kind!r} is unknown; use 'local', 'model' or 'custom_model'",
+                code="invalid_kind",
             )
         if not self.identity or not all(self.identity):
-            raise SchedulingMetadataError("identity must be a tuple of non-empty strings")
+            raise SchedulingMetadataError(
+                "identity must be a tuple of non-empty strings", code="invalid_identity"
+            )
+        parts = 2 if self.kind == "local" else 4
+        if self.identity[0] != self.kind or len(self.identity) != parts:
+            raise SchedulingMetadataError(
+                f"identity must have {parts} parts, of which the first is {self.kind!r}",
+                code="invalid_identity",
+            )
         if self.weight < 1:
-            raise SchedulingMetadataError(f"weight must be at least 1, not {self.weight}")
+            raise SchedulingMetadataError(
+                f"weight must be at least 1, not {self.weight}", code="invalid_weight"
+            )

@@ -14,7 +14,7 @@ from typing import Any
 
 import networkx as nx
 
-from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts
+from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts, check_tools
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.graph import build_graph, compute_ranks, find_cycles, find_producers
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
@@ -59,6 +59,7 @@ def compile_plan(
         columns=columns,
         names=frozenset([*producer, *taken]),
         models={model.alias: model for model in models},
+        tools=[tools.tool_alias for tools in config.tool_configs or ()],
         constraints=config.constraints or (),
         rendering=rendering,
     )
@@ -67,6 +68,7 @@ def compile_plan(
     used = _select_models(models, config.get_model_aliases())
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
+    problems.extend(check_tools(config, providers))
     graph = build_graph(config, producer)
     problems.extend(find_cycles(graph))
     if config.seed_config is not None and table is None:  # its columns are missing, not unknown
@@ -77,6 +79,7 @@ def compile_plan(
         config=config,
         columns=_plan_columns(config, graph, producer, used, table, seed),
         models=used,
+        tools=tuple(config.tool_configs or ()),
         seed=seed,
         warnings=tuple(problems),
         seed_table=table,
@@ -163,6 +166,7 @@ def _plan_columns(
     model_columns = {name for name in order if columns[name].get_model_aliases()}
     ranks = compute_ranks(graph, order, model_columns)
     identities = {model.alias: model.identity() for model in models}
+    tools = {each.tool_alias: each.identity() for each in config.tool_configs or ()}
     drawn_together = _identify_drawn_columns(config)
     constraints = config.constraints or ()
     planned: dict[str, PlannedColumn] = {}
@@ -176,6 +180,8 @@ def _plan_columns(
             "inputs": {parent: planned[parent].fingerprint for parent in producers},
             "seed": seed,
         }
+        if aliases := column.get_tool_aliases():
+            content["tools"] = {alias: tools[alias] for alias in aliases}
         content |= column.fingerprint_parts(constraints, config.seed_config, table)
         if column.is_drawn and drawn_together:
             content["before_batch"] = drawn_together

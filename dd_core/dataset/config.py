@@ -12,6 +12,7 @@ import orjson
 from pydantic import Field, field_validator, model_validator
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.own_fields import drop_unset
 from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.kinds.columns.column import Column
@@ -32,8 +33,8 @@ class Exportable(Declaration):
     """Base class of configurations that can be written to YAML and JSON and read back."""
 
     def to_dict(self) -> dict[str, Any]:
-        """Return all fields as JSON types."""
-        return self.model_dump(mode="json")
+        """Return the fields as JSON types; those that only we have are left out if unset."""
+        return drop_unset(self, self.model_dump(mode="json"))
 
     def to_yaml(self, path: str | Path | None = None, *, indent: int = 2) -> str | None:
         """Return YAML text, or write it to `path` and return None."""
@@ -104,10 +105,18 @@ class DataDesignerConfig(Exportable):
         aliases = {alias for column in self.columns for alias in column.get_model_aliases()}
         return aliases | {profiler.model_alias for profiler in self.profilers or ()}
 
+    def resolve_paths(self) -> Self:
+        """Return the configuration with absolute paths, for processes in other directories."""
+        if self.seed_config is None:
+            return self
+        source = self.seed_config.source.resolve_paths()
+        seed = self.seed_config.model_copy(update={"source": source})
+        return self.model_copy(update={"seed_config": seed})
+
     def fingerprint(self) -> dict[str, str | int]:
         """Hash everything that determines the data; limits and timeouts are not part of it."""
         columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
-        fields = self.model_dump(mode="json", context=for_identity)
+        fields = self.resolve_paths().model_dump(mode="json", context=for_identity)
         content = encode_canonical(_hashed({**fields, "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
         return {

@@ -21,6 +21,9 @@ from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig, Price
 from dd_core.models.conversation import ConversationLimits
 from dd_core.models.model import Model
+from dd_core.models.tools.config import ToolConfig
+from dd_core.models.tools.toolbox import Toolbox
+from dd_core.models.tools.turns import TurnStore
 from dd_core.storage.arrow import ColumnTypes
 from dd_core.storage.files.stored_files import GENERATED_FOLDER, ROWS_FOLDER
 from dd_core.storage.location import Location
@@ -66,6 +69,8 @@ class Plan:
     seed: int
     warnings: tuple[Problem, ...]
     seed_table: SeedTable | None = None
+    tools: tuple[ToolConfig, ...] = ()
+    """All tool configurations. Custom columns may use any of them."""
 
     @property
     def output_columns(self) -> list[str]:
@@ -110,6 +115,12 @@ class Plan:
         return {model.alias: model.price for model in self.models}
 
     @property
+    def tool_aliases(self) -> list[str]:
+        """Aliases of the tools that columns declare, sorted."""
+        columns = self.columns.values()
+        return sorted({alias for each in columns for alias in each.column.get_tool_aliases()})
+
+    @property
     def shareable_fingerprints(self) -> set[str]:
         """Fingerprints of the columns whose values other datasets can reuse."""
         columns = self.columns.values()
@@ -130,7 +141,13 @@ class Plan:
         return digest([sorted(parts), self.stored_columns, *content])
 
     def bind(
-        self, models: Mapping[str, Model], run_config: RunConfig, folder: Location | None = None
+        self,
+        models: Mapping[str, Model],
+        run_config: RunConfig,
+        folder: Location | None = None,
+        *,
+        toolboxes: Mapping[str, Toolbox],
+        turns: TurnStore,
     ) -> dict[str, Generator]:
         """Create the generator of each column; `folder` is the dataset's, or None in a preview."""
         seed_rows = None
@@ -146,6 +163,8 @@ class Plan:
             max_calls=run_config.max_in_flight_tasks,
             threads=run_config.non_inference_max_parallel_workers,
             models=models,
+            toolboxes=toolboxes,
+            turns=turns,
             constraints=self.config.constraints or (),
             seed_rows=seed_rows,
             columns={name: planned.column for name, planned in self.columns.items()},

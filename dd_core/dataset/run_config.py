@@ -115,7 +115,9 @@ class RunConfig(Declaration):
         if not isinstance(given, dict):
             return given
         warn_of_variables()
-        fields = translate_deprecated(given)  # pyright: ignore[reportUnknownArgumentType]
-        if fields.get("disable_early_shutdown") is True:
-            fields["shutdown_error_rate"] = 1.0
-        return fields
+        return translate_deprecated(given)  # pyright: ignore[reportUnknownArgumentType]
+
+    @property
+    def effective_shutdown_error_rate(self) -> float:
+        """The error rate at which a run stops early: 1.0 if it never does."""
+        return 1.0 if self.disable_early_shutdown else self.shutdown_error_rate

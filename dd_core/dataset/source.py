@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from dd_core.declaration.yaml_text import load_yaml
-from dd_core.errors import InvalidConfigError, MissingConfigError
+from dd_core.errors import InvalidConfigError, MissingConfigError, UnreadableConfigError
 from dd_core.models.wire.download import DownloadError, read_address
 from dd_core.redaction.registry import register_address
 from dd_core.redaction.rules import mask_address
@@ -53,7 +53,7 @@ def read_mapping(source: Mapping[str, Any] | str | Path) -> Mapping[str, Any]:
     except RecursionError:
         raise InvalidConfigError(f"{name} cannot be read: it is nested too deeply") from None
     except ValueError as error:
-        raise InvalidConfigError(f"{name} cannot be read: {error}") from None
+        raise UnreadableConfigError(f"{name} cannot be read: {error}") from None
     if loaded is None:
         raise InvalidConfigError(f"{name} is empty; it must contain a mapping with `columns`")
     if not isinstance(loaded, Mapping):

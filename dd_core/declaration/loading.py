@@ -9,11 +9,11 @@ import ast
 import sys
 from collections.abc import Callable
 from importlib import import_module
-from importlib.abc import InspectLoader, Loader, MetaPathFinder
 from importlib.machinery import ModuleSpec
 from importlib.util import find_spec, spec_from_loader
 from threading import RLock
 from types import ModuleType
+from typing import Any, cast
 
 from dd_core.declaration.syntax import parse
 
@@ -71,14 +71,19 @@ def register_alias(alias: str, package: str) -> None:
     sys.meta_path.insert(0, _AliasedModules(alias, package))
 
 
-class _AliasedModules(MetaPathFinder, Loader):
-    """Finds the modules of a package by the package's second name."""
+class _AliasedModules:
+    """Finds the modules of a package by the package's second name.
+
+    It has no base class, because `importlib.abc` takes a third of the time to import a facade.
+    """
 
     def __init__(self, alias: str, package: str) -> None:
         self._alias = f"{alias}."
         self._package = f"{package}."
 
-    def find_spec(self, fullname: str, path: object, target: object = None) -> ModuleSpec | None:
+    def find_spec(
+        self, fullname: str, path: object = None, target: object = None, /
+    ) -> ModuleSpec | None:
         """The specification of a module below the second name; None for all others."""
         if not fullname.startswith(self._alias):
             return None
@@ -86,8 +91,11 @@ class _AliasedModules(MetaPathFinder, Loader):
         if original is None:
             return None
         return spec_from_loader(
-            fullname, self, is_package=original.submodule_search_locations is not None
+            fullname, cast("Any", self), is_package=original.submodule_search_locations is not None
         )
+
+    def create_module(self, spec: ModuleSpec) -> None:
+        """Let Python create the module."""
 
     def exec_module(self, module: ModuleType) -> None:
         """Put the module that the package itself imports in place of the new one."""
@@ -98,8 +106,8 @@ class _AliasedModules(MetaPathFinder, Loader):
 def _exports_of(module: str) -> dict[str, tuple[str, str | None]]:
     """The exported names, each with its module and the package that a relative import starts at."""
     spec = sys.modules[module].__spec__
-    loader = spec.loader if spec is not None else None
-    source = loader.get_source(module) if isinstance(loader, InspectLoader) else None
+    read = getattr(spec.loader, "get_source", None) if spec is not None else None
+    source: str | None = read(module) if read is not None else None
     if spec is None or source is None:
         raise ImportError(f"{module} cannot be loaded without its source file")
     blocks = [node for node in parse(source).body if isinstance(node, ast.If)]

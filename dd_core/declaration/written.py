@@ -1,4 +1,4 @@
-"""Fields that may hold secrets: keys, addresses, headers and bodies.
+"""Fields that may hold secrets: keys, addresses, headers, bodies and arguments of programs.
 
 They are written without their secrets to JSON, which files, Prefect and reports receive.
 `for_identity` turns this off for fingerprints, which are hashes: two keys must not count as the
@@ -21,10 +21,11 @@ from dd_core.redaction.rules import (
     REFERENCE_PATTERN,
     SECRET_NAME_PATTERN,
     WRITTEN_MASK,
+    is_key_reference,
     is_masked,
     mask_address,
+    mask_arguments,
     mask_fields,
-    parse_key_reference,
 )
 
 for_identity = {"with_secrets": True}
@@ -44,7 +45,12 @@ def _write_fields(value: dict[str, Any], info: SerializationInfo) -> dict[str, A
 
 
 def _write_key(value: SecretStr) -> str:
-    return parse_key_reference(value.get_secret_value()) or str(value)
+    written = value.get_secret_value()
+    return written if is_key_reference(written) else str(value)
+
+
+def _write_arguments(value: list[str], info: SerializationInfo) -> list[str]:
+    return value if _is_exempt(info) else mask_arguments(value)
 
 
 _FIELDS_SCHEMA: dict[str, Any] = {
@@ -75,6 +81,9 @@ Headers = Annotated[
     Field(json_schema_extra=_FIELDS_SCHEMA),
 ]
 """Headers of a request, written without keys."""
+
+Arguments = Annotated[list[str], PlainSerializer(_write_arguments, when_used="json")]
+"""Arguments of a program, written without keys."""
 
 
 def check_key(where: str, address: str) -> Iterator[Problem]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.errors import ArtifactStorageError
 from dd_core.storage.access.failures import report_storage_errors
-from dd_core.storage.arrow import to_frame
+from dd_core.storage.arrow import DtypeBackend, to_frame
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.files.metadata import METADATA
 from dd_core.storage.files.parquet import read_parquet
@@ -75,20 +75,25 @@ class ArtifactStorage:
         """Names of the processors that made a table."""
         return [*self._directory.processor_files()]
 
-    def load_dataset(self) -> pd.DataFrame:
-        """Load all rows; raises `ArtifactStorageError` if there are none."""
+    def load_dataset(self, *, dtype_backend: DtypeBackend = "numpy") -> pd.DataFrame:
+        """Load all rows; raises `ArtifactStorageError` if there are none.
+
+        With `dtype_backend="pyarrow"`, the DataFrame has the Arrow types of the files.
+        """
         tables = [*self._directory.tables()]
         if not tables:
             raise ArtifactStorageError(f"{self.base_dataset_path} has no rows")
-        return to_frame(concatenate(tables))
+        return to_frame(concatenate(tables), dtype_backend)
 
-    def load_dataset_with_dropped_columns(self) -> pd.DataFrame:
+    def load_dataset_with_dropped_columns(
+        self, *, dtype_backend: DtypeBackend = "numpy"
+    ) -> pd.DataFrame:
         """Load all rows, with the columns that processors dropped at the end.
 
         Raises `ArtifactStorageError` if later processors removed rows, because the dropped columns
         then belong to other rows.
         """
-        frame = self.load_dataset()
+        frame = self.load_dataset(dtype_backend=dtype_backend)
         with report_storage_errors(self.base_dataset_path):
             files = list_paths(self.dropped_columns_dataset_path, "batch_*.parquet")
             dropped = [read_parquet(path) for path in files]
@@ -100,4 +105,4 @@ class ArtifactStorage:
                 f"{self.base_dataset_path} has {len(frame)} rows but {table.num_rows} rows of "
                 "dropped columns, because a processor removed rows; read both folders separately"
             )
-        return frame.join(to_frame(table))
+        return frame.join(to_frame(table, dtype_backend))

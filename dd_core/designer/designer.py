@@ -16,30 +16,31 @@ from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
+from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
+from dd_core.designer.in_memory import generate_in_memory, generate_preview
 from dd_core.designer.library_steps import LibrarySteps
-from dd_core.designer.progress import RunProgress
+from dd_core.designer.logging_setup import ensure_logging
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset, verify_dataset
-from dd_core.designer.view.log_handler import add_log_handler
 from dd_core.designer.workbench import Workbench
-from dd_core.engine.batches import finish_columns
 from dd_core.engine.engine import Engine
-from dd_core.engine.outcome import BatchOutcome
-from dd_core.engine.processing import build_output_table, build_side_tables, process_in_memory
-from dd_core.engine.run import open_dataset, require_ready, require_rows
-from dd_core.errors import BuilderConfigurationError, InvalidConfigError, convert_errors
+from dd_core.engine.run import open_dataset
+from dd_core.errors import (
+    BuilderConfigurationError,
+    DataDesignerGenerationError,
+    InvalidConfigError,
+    convert_errors,
+)
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
-from dd_core.models.secrets import SecretResolver
-from dd_core.models.tools.config import LocalStdioMCPProvider, MCPProvider
+from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
+from dd_core.models.tools.toolbox import ToolServers
 from dd_core.quality.acceptance import require_passed
-from dd_core.quality.analysis import profile_judges
 from dd_core.redaction.registry import mask_errors
 from dd_core.storage.access.failures import report_storage_errors
-from dd_core.storage.batch import Batch
 from dd_core.storage.directory import JOURNAL, DatasetDirectory
 from dd_core.storage.journal import list_segments, remove_unreadable
 from dd_core.storage.location import Location
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 
 
 _logger = logging.getLogger(__name__)
+_FAILED = "the dataset cannot be generated"
 
 Configured = DataDesignerConfigBuilder | ConfigSource
 """A builder, a configuration, or the place where a configuration is stored."""
@@ -66,9 +68,10 @@ class DataDesigner:
     default, a key is the name of an environment variable or else the key itself.
     `managed_assets_path` is the folder of managed datasets; default: the environment variable
     `DATA_DESIGNER_MANAGED_ASSETS_PATH`. `transport` replaces the network in tests. `mcp_providers`
-    are stored for tools, which are not run yet. `trust_config` lets configurations from URLs import
-    code, read files and choose keys on this machine. `auto_configure_logging` writes log records to
-    stderr if the program has not configured logging; by default, logging is left to the program.
+    are the servers of tools; default: those in the user's `mcp_providers.yaml`. `trust_config` lets
+    configurations from URLs import code, read files and choose keys on this machine.
+    `auto_configure_logging` writes log records to stderr if the program has not configured logging;
+    by default, logging is left to the program.
     """
 
     def __init__(
@@ -81,23 +84,25 @@ class DataDesigner:
         managed_assets_path: str | Path | None = None,
         seed_readers: None = None,
         person_reader: None = None,
-        mcp_providers: Sequence[MCPProvider | LocalStdioMCPProvider] | None = None,
+        mcp_providers: Sequence[ToolProvider] | None = None,
         auto_configure_logging: bool = False,
         trust_config: bool = False,
         transport: httpx.AsyncBaseTransport | None = None,
     ) -> None:
         if auto_configure_logging:
-            add_log_handler()
-        self.artifact_path = artifact_path or "artifacts"
-        self.secret_resolver = secret_resolver
-        self.providers = Providers(model_providers, secret_resolver)
+            ensure_logging()
+        given = artifact_path or "artifacts"
+        self.artifact_path = Path(given) if isinstance(given, str) and "://" not in given else given
+        """The folder as a `Path`; an address of object storage as it was given."""
+        self.secret_resolver = secret_resolver or default_resolver
+        tool_providers = choose_tool_providers(mcp_providers)
+        self.providers = Providers(model_providers, secret_resolver, tool_providers)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
         if seed_readers is not None or person_reader is not None:
             raise BuilderConfigurationError(
                 "seed_readers and person_reader are not used; declare your own seed source or "
                 "sampler, see docs/own-kinds.md"
             )
-        self.mcp_providers = [*(mcp_providers or ())]
         self._run_config = run_config or RunConfig()
         self._transport = transport
         self._trust_config = trust_config
@@ -128,23 +133,21 @@ class DataDesigner:
     @mask_errors
     def check_models(
         self, config: Configured, *, max_attempts: int = 1, retry_backoff_seconds: float = 0.0
-    ) -> None:
-        """Send one small request to every model that the columns use; raises the first error.
+    ) -> dict[str, list[str]]:
+        """Ask every model and every tool server that the columns use; raises the first error.
 
-        Transient errors are retried, up to `max_attempts` attempts in total, after pauses of
-        attempt x backoff seconds.
+        Returns the names of the tools by alias. Transient errors of models are retried, up to
+        `max_attempts` attempts in total, after pauses of attempt x backoff seconds.
         """
         if max_attempts < 1 or retry_backoff_seconds < 0:
             raise ValueError("max_attempts must be at least 1 and retry_backoff_seconds at least 0")
         plan = self._plan(config, seed=0)
 
-        async def check() -> None:
+        async def check() -> dict[str, list[str]]:
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await engine.models.check(
-                    images=True, attempts=max_attempts, backoff=retry_backoff_seconds
-                )
+                return await engine.check_all(max_attempts, retry_backoff_seconds)
 
-        run_blocking(check)
+        return run_blocking(check)
 
     @accept_keyword(model_aliases="aliases")
     def get_models(self, aliases: Sequence[str]) -> Workbench:
@@ -159,6 +162,14 @@ class DataDesigner:
     def get_default_model_providers(self) -> list[ModelProvider]:
         """Return the providers that are used if a `DataDesigner` receives none."""
         return load_default_providers()
+
+    @mask_errors
+    def list_mcp_tool_names(
+        self, mcp_provider_name: str, *, timeout_sec: float = 10.0
+    ) -> list[str]:
+        """Ask a tool server for the names of its tools; raises `MCPError`."""
+        servers = ToolServers(self.providers.tool_providers, self.secret_resolver)
+        return run_blocking(lambda: servers.list_names(mcp_provider_name, timeout_sec))
 
     @property
     def model_provider_registry(self) -> Providers:
@@ -175,26 +186,12 @@ class DataDesigner:
     @mask_errors
     async def apreview(self, config: Configured, *, num_records: int = 10) -> PreviewResults:
         """Like `preview`, for callers with a running event loop."""
-        _require_counts(num_records=num_records)
-        seed = self._run_config.seed
-        plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
-        rendering = self._run_config.jinja_rendering_engine.value
-        async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-            await require_ready(engine)
-            outcome = await _generate_in_memory(engine, num_records)
-            require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
-            side = build_side_tables(outcome, plan, rendering)
-            table = process_in_memory(plan, build_output_table(outcome, plan))
-            return PreviewResults(
-                table=table,
-                plan=plan,
-                seed=plan.seed,
-                usage=engine.usage().to_dict(),
-                dropped=outcome.dropped_rows,
-                processor_artifacts={name: each.to_pylist() for name, each in side.items()},
-                num_requested=num_records,
-                profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
-            )
+        with convert_errors(DataDesignerGenerationError, _FAILED):
+            _require_counts(num_records=num_records)
+            seed = self._run_config.seed
+            plan = self._plan(config, secrets.randbits(32) if seed is None else seed)
+            async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
+                return await generate_preview(engine, num_records)
 
     @accept_keyword(config_builder="config")
     @mask_errors
@@ -205,9 +202,7 @@ class DataDesigner:
         async def probe() -> Estimate:
             plan = self._plan(config, seed=0)
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await require_ready(engine)
-                outcome = await _generate_in_memory(engine, probe_rows)
-                require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
+                await generate_in_memory(engine, probe_rows)
                 return make_estimate(engine, probe_rows, num_records)
 
         return run_blocking(probe)
@@ -233,9 +228,9 @@ class DataDesigner:
         `on_batch_complete` is called with each written file.
 
         Raises `InvalidConfigError` before anything is spent, and so `DatasetInUseError` if another
-        process is generating the dataset. Raises `ArtifactStorageError` if the storage cannot be
-        used or becomes full, `DataDesignerGenerationError` if the run was stopped or produced no
-        rows, and `GatesFailedError` if the dataset failed its gates. Finished work is kept.
+        process is generating the dataset. Raises `ArtifactStorageError` if the dataset cannot be
+        opened, `DataDesignerProfilingError` if it cannot be profiled, and otherwise subclasses of
+        `DataDesignerGenerationError`, such as `GatesFailedError`. Finished work is kept.
         """
         return run_blocking(
             lambda: self.acreate(
@@ -263,32 +258,35 @@ class DataDesigner:
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
         """Like `create`, for callers with a running event loop."""
-        _require_counts(num_records=num_records)
-        num_records = int(num_records)  # metadata cannot hold an integer of NumPy
-        settings = self._run_config
-        async with open_dataset(
-            self._config_of(config),
-            self.providers,
-            settings,
-            artifact_path=artifact_path or self.artifact_path,
-            dataset_name=dataset_name,
-            num_records=num_records,
-            resume=_parse_resume(resume),
-            managed_assets=self.managed_assets_path,
-        ) as (plan, directory):
-            batches = directory.missing(
-                num_records, settings.buffer_size, retry_failed=retry_failed
-            )
-            async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
-                steps = LibrarySteps(engine, directory, num_records, on_batch_complete)
-                result = await complete_run(steps, batches)
-                rows = result.rows_written
-                if rows < num_records:
-                    _logger.warning("%d of %d rows were generated", rows, num_records)
-                require_passed(directory, result.gates)
-                return DatasetCreationResults(
-                    directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+        with convert_errors(DataDesignerGenerationError, _FAILED):
+            _require_counts(num_records=num_records)
+            num_records = int(num_records)  # metadata cannot hold an integer of NumPy
+            settings = self._run_config
+            async with open_dataset(
+                self._config_of(config),
+                self.providers,
+                settings,
+                artifact_path=artifact_path or self.artifact_path,
+                dataset_name=dataset_name,
+                num_records=num_records,
+                resume=_parse_resume(resume),
+                managed_assets=self.managed_assets_path,
+            ) as (plan, directory):
+                batches = directory.missing(
+                    num_records, settings.buffer_size, retry_failed=retry_failed
                 )
+                async with Engine(
+                    plan, self.providers, settings, self._transport, directory
+                ) as engine:
+                    steps = LibrarySteps(engine, directory, num_records, on_batch_complete)
+                    result = await complete_run(steps, batches)
+                    rows = result.rows_written
+                    if rows < num_records:
+                        _logger.warning("%d of %d rows were generated", rows, num_records)
+                    require_passed(directory, result.gates)
+                    return DatasetCreationResults(
+                        directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
+                    )
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
         """Open the results of an existing dataset, whichever run created it.
@@ -366,7 +364,8 @@ class DataDesigner:
 
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
-            return config.build()
+            with convert_errors(InvalidConfigError, "it cannot be built"):
+                return config.build()
         return load_config(
             config, self.providers, self.managed_assets_path, trust=self._trust_config
         )
@@ -380,16 +379,3 @@ def _parse_resume(resume: ResumeMode | str) -> ResumeMode:
 def _require_counts(**counts: int) -> None:
     if problems := check_row_counts(**counts):
         raise InvalidConfigError(problems)
-
-
-async def _generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
-    run = engine.batch_run(Batch(0, 0, rows))
-    run.start()
-    progress = RunProgress(engine, rows)
-    async with progress.shown():
-        try:
-            await finish_columns(run)
-        finally:
-            progress.count(run)
-            await run.close()
-    return run.outcome()

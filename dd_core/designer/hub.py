@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import orjson
 
+from dd_core.declaration.secrets import default_resolver
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.errors import ArtifactStorageError, DataDesignerError
-from dd_core.models.secrets import default_resolver
 from dd_core.redaction.registry import register_secret
 from dd_core.storage.directory import CONFIG, METADATA, DatasetDirectory
 from dd_core.storage.files.parquet import require_readable
@@ -44,11 +45,36 @@ class HuggingFaceHubClient:
     def __init__(self, token: str | None = None, endpoint: str | None = None) -> None:
         self._token = token
         self._endpoint = endpoint
+        # Called on a client, it uses the client's token and endpoint.
+        self.push_to_hub_from_folder = partial(  # pyright: ignore[reportAttributeAccessIssue]
+            type(self).push_to_hub_from_folder, token=token, endpoint=endpoint
+        )
 
+    @classmethod
     def push_to_hub_from_folder(
-        self,
+        cls,
         dataset_path: str | Location,
         repo_id: str,
+        description: str,
+        *,
+        token: str | None = None,
+        private: bool = False,
+        tags: Sequence[str] | None = None,
+        endpoint: str | None = None,
+    ) -> str:
+        """Like `upload_dataset`, without a client."""
+        client = cls(token, endpoint)
+        return client.upload_dataset(repo_id, dataset_path, description, private=private, tags=tags)
+
+    @property
+    def has_token(self) -> bool:
+        """Whether the client was given a token."""
+        return self._token is not None
+
+    def upload_dataset(
+        self,
+        repo_id: str,
+        base_dataset_path: str | Location,
         description: str,
         *,
         private: bool = False,
@@ -61,10 +87,10 @@ class HuggingFaceHubClient:
         other files in the repository stay. Raises `ArtifactStorageError` if there is nothing to
         upload or the hub rejects the upload.
         """
-        directory = DatasetDirectory(parse_location(dataset_path))
+        directory = DatasetDirectory(parse_location(base_dataset_path))
         tables = [directory.processor_files_of(name) for name in directory.processor_files()]
         if not (files := directory.files()):
-            raise ArtifactStorageError(f"{dataset_path} has no rows to upload")
+            raise ArtifactStorageError(f"{base_dataset_path} has no rows to upload")
         for path in chain(files, *tables):
             require_readable(path)
         if repo_id.count("/") != 1 or not all(repo_id.split("/")):

@@ -10,6 +10,7 @@ from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import generate_batches
 from dd_core.engine.engine import Engine
 from dd_core.engine.run import record_progress_sometimes
+from dd_core.errors import DataDesignerGenerationError, convert_errors
 from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location
@@ -44,4 +45,5 @@ class LibrarySteps(RunSteps):
         self._progress.count(run)
         record_progress_sometimes(self.directory, self.engine)
         if self._on_batch_complete is not None and path is not None:
-            self._on_batch_complete(path)
+            with convert_errors(DataDesignerGenerationError, "on_batch_complete failed"):
+                self._on_batch_complete(path)

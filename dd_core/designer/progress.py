@@ -13,6 +13,8 @@ from dd_core.designer.view.progress_bars import display_progress, repeat_lines
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.engine import Engine
 from dd_core.models.admission.long_waits import LONG_WAIT, format_time
+from dd_core.models.admission.request_queue import RequestQueue
+from dd_core.models.tools.limit import CallLimit
 from dd_core.models.usage import UsageCount
 
 _logger = logging.getLogger(__name__)
@@ -87,13 +89,14 @@ class RunProgress:
 
 
 def describe_waits(engine: Engine) -> list[str]:
-    """What each model that does nothing waits for: its server's Retry-After, or request slots."""
+    """What models and tools that do nothing wait for: a server's Retry-After, or slots."""
     waits = [
         f"model {alias!r} waits until {format_time(round(time.time() + model.pause))} (Retry-After)"
         for alias, model in engine.models.items()
         if model.pause >= LONG_WAIT
     ]
-    queues = [model.queue for model in engine.models.values()]
+    limits: list[RequestQueue | CallLimit] = [model.queue for model in engine.models.values()]
+    limits += [toolbox.limit for toolbox in engine.toolboxes.values()]
     return waits + [
-        f"waiting for slots of {each.allowed_by}" for each in queues if each.is_held_back
+        f"waiting for slots of {each.allowed_by}" for each in limits if each.is_held_back
     ]

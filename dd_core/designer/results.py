@@ -20,7 +20,7 @@ from dd_core.kinds.statistics import JudgeProfile
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.report import DatasetProfilerResults
 from dd_core.storage.access.failures import report_storage_errors
-from dd_core.storage.arrow import to_frame
+from dd_core.storage.arrow import DtypeBackend, to_frame
 from dd_core.storage.batch import DroppedRow
 from dd_core.storage.directory import CONFIG, DatasetDirectory
 from dd_core.storage.files.parquet import read_parquet, read_parquet_facts
@@ -121,7 +121,10 @@ class _Results:
         return render_record(self.plan, self._record(index), made, style, index)
 
     def _builder(self) -> DataDesignerConfigBuilder:
-        return DataDesignerConfigBuilder([*(self.plan.config.model_configs or ())])
+        config = self.plan.config
+        return DataDesignerConfigBuilder(
+            [*(config.model_configs or ())], [*(config.tool_configs or ())]
+        )
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,8 +146,12 @@ class PreviewResults(_Results):
 
     @cached_property
     def dataset(self) -> pd.DataFrame:
-        """The rows as a DataFrame with Arrow types."""
-        return to_frame(self.table)
+        """The rows as a DataFrame with the types of plain pandas."""
+        return self.load_dataset()
+
+    def load_dataset(self, *, dtype_backend: DtypeBackend = "numpy") -> pd.DataFrame:
+        """Return the rows as a new DataFrame; with Arrow types for `dtype_backend="pyarrow"`."""
+        return to_frame(self.table, dtype_backend)
 
     @cached_property
     def analysis(self) -> DatasetProfilerResults:
@@ -156,12 +163,11 @@ class PreviewResults(_Results):
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as dictionaries."""
-        rows: Any = self.dataset.to_dict("records")
-        return rows
+        return self.table.to_pylist()
 
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
         """A builder with the same models, seeded with these rows or with some of their columns."""
-        return _seeded(self._builder(), self.dataset, columns)
+        return _seeded(self._builder(), self.load_dataset(dtype_backend="pyarrow"), columns)
 
     def _records(self) -> int:
         return self.table.num_rows
@@ -222,11 +228,13 @@ class DatasetCreationResults(_Results):
             )
         return made[processor_name][0].parent
 
-    def load_processor_dataset(self, processor_name: str) -> pd.DataFrame:
-        """Load the additional table that a processor made, as a DataFrame."""
+    def load_processor_dataset(
+        self, processor_name: str, *, dtype_backend: DtypeBackend = "numpy"
+    ) -> pd.DataFrame:
+        """Load the additional table that a processor made; `dtype_backend` as in `load_dataset`."""
         files = self._files_of(processor_name)
         with report_storage_errors(self.dataset_path):
-            return to_frame(concatenate([read_parquet(path) for path in files]))
+            return to_frame(concatenate([read_parquet(path) for path in files]), dtype_backend)
 
     def count_records(self) -> int:
         """Count the rows in the dataset that can be read, from the files' footers.
@@ -235,12 +243,16 @@ class DatasetCreationResults(_Results):
         """
         return self.directory.count_rows()
 
-    def load_dataset(self) -> pd.DataFrame:
-        """Load all rows, in row order, as a DataFrame with Arrow types."""
+    def load_dataset(self, *, dtype_backend: DtypeBackend = "numpy") -> pd.DataFrame:
+        """Load all rows, in row order, as a DataFrame with the types of plain pandas.
+
+        With `dtype_backend="pyarrow"`, the DataFrame has the Arrow types of the files: integers
+        with missing values stay integers, and nested values take much less memory.
+        """
         tables = [*self.directory.tables()]
         if not tables:
             raise DataDesignerGenerationError(f"{self.dataset_path} has no rows")
-        return to_frame(concatenate(tables))
+        return to_frame(concatenate(tables), dtype_backend)
 
     def load_analysis(self) -> DatasetProfilerResults:
         """Load the profile of the dataset, or compute it from the files if none is up to date."""
@@ -288,7 +300,8 @@ class DatasetCreationResults(_Results):
     def to_config_builder(self, columns: Sequence[str] | None = None) -> DataDesignerConfigBuilder:
         """A builder with the same models, seeded with this dataset or with some of its columns."""
         if columns is not None:
-            return _seeded(self._builder(), self.load_dataset(), columns)
+            frame = self.load_dataset(dtype_backend="pyarrow")
+            return _seeded(self._builder(), frame, columns)
         self.directory.files()  # raises if one of them is damaged
         files = self.dataset_path / "parquet-files" / "*.parquet"
         return self._builder().with_seed_dataset(LocalFileSeedSource(path=str(files)))

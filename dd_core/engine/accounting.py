@@ -27,6 +27,8 @@ class ColumnTimings:
     """Waiting for the model's answer."""
     retries: float = 0.0
     """Waiting between the requests of one cell: back-off, and slots for further requests."""
+    tools: float = 0.0
+    """Waiting for tools that the model called."""
     computing: float = 0.0
     """Rendering prompts, parsing answers, and waiting for the event loop."""
 
@@ -54,6 +56,8 @@ class ColumnTimings:
                 return "the server rejects requests: it is the bottleneck"
             case "in_flight":
                 return "the model is busy all the time"
+            case "tools":
+                return "waits for tools; allow more parallel calls if their servers have capacity"
             case "retries":
                 return "requests fail or answers cannot be parsed; see failed and retried requests"
             case _:

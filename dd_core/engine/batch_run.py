@@ -59,10 +59,12 @@ class BatchRun:
         for state, row, values in select_trusted_cells(self.states, cells, self.batch):
             self._store(state, row, values)
             state.restored += 1
+        self._context.turns.restore(cells)
 
     def start(self) -> None:
         """Start all columns."""
         self._context.running.add(self)
+        self._context.turns.attach(self.batch, self._journal)
         if self._journal is not None and any(each.is_recorded for each in self.states.values()):
             self._journal.open()
         if self._context.stopped_by is not None:  # between the decision to start and this step
@@ -133,6 +135,7 @@ class BatchRun:
     async def close(self) -> None:
         """End all tasks and close the journal, which stays in storage."""
         self._context.running.discard(self)
+        self._context.turns.detach(self.batch)
         async with AsyncExitStack() as steps:  # each is done whatever becomes of the others
             steps.push_async_callback(self._close_journal)
             steps.push_async_callback(self._dispatcher.end)

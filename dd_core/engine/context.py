@@ -24,6 +24,7 @@ from dd_core.errors import (
 )
 from dd_core.kinds.generators import Generator as ColumnGenerator
 from dd_core.models.admission.request_queue import CellLimit, RequestQueue
+from dd_core.storage.journal import TurnJournal
 from dd_core.templates.template import RenderingMode
 
 _logger = logging.getLogger(__name__)
@@ -50,6 +51,8 @@ class RunContext:
         self.plan = plan
         self.rendering: RenderingMode = run_config.jinja_rendering_engine.value
         self.error_rates = ErrorRates(run_config)
+        with_tools = (each for each in plan.columns.values() if each.column.get_tool_aliases())
+        self.turns = TurnJournal({each.name: each.fingerprint for each in with_tools})
         self.generators: dict[str, ColumnGenerator] = {}
         """Each column's generator; filled when the models are ready."""
         self.queues: Sequence[RequestQueue] = ()

@@ -22,6 +22,7 @@ from dd_core.errors import DataDesignerError, DataDesignerGenerationError, conve
 from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.telemetry import count_rows
+from dd_core.models.tools.toolbox import Toolboxes
 from dd_core.models.usage import BudgetTracker, UsageLedger
 from dd_core.storage.batch import Batch, BatchTables, Part
 from dd_core.storage.directory import DatasetDirectory
@@ -76,6 +77,7 @@ class Engine:
             max_retry_after=run_config.max_retry_after,
             tuning=run_config.request_admission,
         )
+        self.toolboxes = Toolboxes(plan.tools, providers.tool_providers, providers.resolver)
         self.budget.add_earlier(self.earlier_usage, plan.prices)
         self._check: asyncio.Task[None] | None = None
         # In a folder, one thread writes: the memory that each writing thread claims stays claimed.
@@ -90,9 +92,16 @@ class Engine:
                 self._directory.ownership.on_loss(self.stop)
         with convert_errors(DataDesignerGenerationError, "the run cannot start"):
             await self.models.__aenter__()
+            await self.toolboxes.__aenter__()
             self._context.queues = [model.queue for model in self.models.values()]
             self._context.watchdog.queues = self._context.queues
-            self._context.generators = self.plan.bind(self.models, self.run_config, self.folder)
+            self._context.generators = self.plan.bind(
+                self.models,
+                self.run_config,
+                self.folder,
+                toolboxes=self.toolboxes,
+                turns=self._context.turns,
+            )
         self._gc_freeze.freeze()
         self._context.submit(self._load)  # while the readiness check waits for the models
         return self
@@ -108,6 +117,7 @@ class Engine:
         self._writers.shutdown(wait=False, cancel_futures=True)
         if self._directory is not None:
             self._directory.release()
+        await self.toolboxes.__aexit__(*exc)
         await self.models.__aexit__(*exc)
 
     def running_batches(self) -> list[BatchRun]:
@@ -146,22 +156,37 @@ class Engine:
         self._context.stop(reason)
 
     async def check_models(self) -> None:
-        """Send every model one small request; raises what is wrong, an empty budget included.
+        """Connect to the servers of tools, and send every model one small request.
 
-        Nothing is sent if the budget limits requests: the first cells are the check then. A model
-        that answered an earlier run of the dataset a few minutes ago is not asked either.
+        Raises what is wrong, an empty budget included. No model is asked if the budget limits
+        requests: the first cells are the check then. Nor is a model that answered an earlier run of
+        the dataset a few minutes ago.
         """
-        if self.run_config.budget is not None and self.run_config.budget.requests is not None:
-            return
-        recent = time.time() - _RECENTLY
-        known = {alias for alias, when in self._answered_at.items() if when > recent}
-        self._check = asyncio.create_task(self.models.check(known=known))
+        self._check = asyncio.create_task(self._check_readiness())
         try:
             await self._check
         except asyncio.CancelledError:
             if self.stopped_by is None:
                 raise
             raise self.stopped_by from None
+
+    async def check_all(self, attempts: int, backoff: float) -> dict[str, list[str]]:
+        """Ask all models, those for images too; returns the names of the tools by alias."""
+        await self._check_tools()
+        await self.models.check(images=True, attempts=attempts, backoff=backoff)
+        return {alias: self.toolboxes[alias].names for alias in self.plan.tool_aliases}
+
+    async def _check_tools(self) -> None:
+        """Connect to the servers of the tools that columns use, and list their tools."""
+        for alias in self.plan.tool_aliases:
+            await self.toolboxes[alias].open()
+
+    async def _check_readiness(self) -> None:
+        await self._check_tools()
+        if self.run_config.budget is None or self.run_config.budget.requests is None:
+            recent = time.time() - _RECENTLY
+            known = {alias for alias, when in self._answered_at.items() if when > recent}
+            await self.models.check(known=known)
 
     def _cancel_check(self) -> None:
         if self._check is not None:
@@ -212,10 +237,11 @@ class Engine:
             ]
             in_flight = sum(count.seconds for count in counts)
             waiting = sum(count.waiting for count in counts)
-            computing = max(0.0, timings.computing - in_flight - waiting)
+            tools = sum(count.tool_seconds for count in counts)
+            computing = max(0.0, timings.computing - in_flight - waiting - tools)
             if counts:
                 found[column] = replace(
-                    timings, in_flight=in_flight, retries=waiting, computing=computing
+                    timings, in_flight=in_flight, retries=waiting, tools=tools, computing=computing
                 )
         for column, timings in self.remote.timings.items():
             found.setdefault(column, ColumnTimings()).add(timings)

@@ -27,6 +27,7 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     DatasetInUseError,
     InvalidConfigError,
+    StorageFailedError,
     convert_errors,
 )
 from dd_core.models.providers import Providers
@@ -272,7 +273,7 @@ def explain_storage_failure(
     target = directory.metadata.target_num_records
     rows = "" if written is None else f"{written} of {target} rows, and "
     lost = f", except {engine.lost_cells} cells" if engine.lost_cells else ""
-    return ArtifactStorageError(
+    return StorageFailedError(
         f"the run was stopped: {error}. {directory.path} keeps {rows}the finished cells of all "
         f"unfinished rows{lost}. Run again with resume='if_possible' to continue"
     )

@@ -30,12 +30,23 @@ class CodeLang(StrEnum):
     SQL_POSTGRES = "sql:postgres"
     SQL_ANSI = "sql:ansi"
 
-    @property
-    def parse_lang(self) -> str:
-        """Language without its dialect, as it appears in code fences."""
-        return self.value.partition(":")[0]
+    @staticmethod
+    def parse(value: str) -> tuple[str, str | None]:
+        """Split `sql:postgres` into language and dialect; other languages have no dialect."""
+        language, _, dialect = str(value).partition(":")
+        return language, dialect or None
 
-    @property
-    def parse_dialect(self) -> str | None:
+    @staticmethod
+    def parse_lang(value: str) -> str:
+        """Language without its dialect, as it appears in code fences."""
+        return CodeLang.parse(value)[0]
+
+    @staticmethod
+    def parse_dialect(value: str) -> str | None:
         """Dialect of SQL; None for other languages."""
-        return self.value.partition(":")[2] or None
+        return CodeLang.parse(value)[1]
+
+    @staticmethod
+    def supported_values() -> set[str]:
+        """All languages and dialects."""
+        return {lang.value for lang in CodeLang}

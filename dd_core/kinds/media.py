@@ -100,6 +100,16 @@ class ModalityContext(Kind, tag="modality"):
     def format(self) -> StrEnum | None:
         """Format that the configuration declares, if any."""
 
+    def get_contexts(
+        self, record: Mapping[str, Any], *, base_path: str | Path | None = None
+    ) -> list[Block]:
+        """Return the content blocks for a record, to pass as `multi_modal_context`.
+
+        Files are only read from `base_path`. Raises `MediaError` if an item is not valid.
+        """
+        folders = [] if base_path is None else [Path(base_path).resolve()]
+        return self.blocks(record[self.column_name], folders)
+
     def blocks(self, value: Any, folders: Sequence[Location]) -> list[Block]:
         """Return a content block for each item in a cell's value.
 

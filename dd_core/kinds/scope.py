@@ -32,6 +32,8 @@ class Scope:
     """All names that templates may use: columns and their side effects."""
     models: Mapping[str, ModelConfig]
     """Models by alias."""
+    tools: Collection[str] = ()
+    """Aliases of tool configurations."""
     constraints: Sequence[Constraint] = ()
     """Constraints on sampler columns."""
     rendering: RenderingMode = "secure"

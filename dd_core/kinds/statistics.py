@@ -7,6 +7,7 @@ column's values and returns a `ColumnStatistics` or a subclass.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from enum import StrEnum
 from typing import Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -17,8 +18,24 @@ NOT_COMPUTED = "--"
 Figure = float | Literal["--"]
 Count = int | Literal["--"]
 
-
 DistributionType = Literal["categorical", "numerical", "text", "other", "unknown"]
+
+
+class ColumnDistributionType(StrEnum):
+    """Names for the values of `distribution_type`, to compare with."""
+
+    CATEGORICAL = "categorical"
+    NUMERICAL = "numerical"
+    TEXT = "text"
+    OTHER = "other"
+    UNKNOWN = "unknown"
+
+
+class MissingValue(StrEnum):
+    """Names for what stands in the place of a statistic, to compare with."""
+
+    CALCULATION_FAILED = NOT_COMPUTED
+    OUTPUT_FORMAT_ERROR = "output_format_error"
 
 
 class Result(BaseModel):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     Field,
@@ -11,10 +11,11 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.own_fields import OWN
+from dd_core.declaration.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address, Fields, Headers, Key
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
-from dd_core.models.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 
 
@@ -157,19 +158,19 @@ class ModelConfig(Declaration):
     """Name of the provider; default: the first registered one."""
     skip_health_check: bool = False
     """Whether to skip the readiness check of this model before a run; default: no."""
-    structured_output: Literal["auto", "provider", "prompt"] = "auto"
+    structured_output: Annotated[Literal["auto", "provider", "prompt"], OWN] = "auto"
     """How to make responses follow a JSON schema. `auto` (default) asks the server to enforce the
     schema, until the server rejects this. `provider` always asks the server to enforce it. `prompt`
     only describes the schema in the prompt."""
-    base_url: Address | None = None
+    base_url: Annotated[Address | None, OWN] = None
     """Base URL for this model only. If it is set, `provider` only determines the wire format."""
-    api_key_env_var: str | None = None
+    api_key_env_var: Annotated[str | None, OWN] = None
     """Name of the environment variable that holds the API key for this model only."""
-    endpoints: list[Endpoint] | None = Field(default=None, min_length=1)
+    endpoints: Annotated[list[Endpoint] | None, OWN] = Field(default=None, min_length=1)
     """Servers that share the requests. A server that keeps failing is paused and retried later."""
-    price: Price | None = None
+    price: Annotated[Price | None, OWN] = None
     """Price of the model's tokens. Without it, costs are reported as unknown."""
-    fallback: str | None = None
+    fallback: Annotated[str | None, OWN] = None
     """Alias of the model to use instead if no server offers this one any longer (status 404)."""
 
     @field_validator("base_url")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
@@ -13,13 +13,22 @@ from dd_core.errors import (
 )
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.model import Model
+from dd_core.models.tools.toolbox import Toolbox
+from dd_core.models.tools.turns import (
+    ChatRequest,
+    Message,
+    NoSavedTurns,
+    SavedTurns,
+    ToolTurns,
+    convert_message,
+    write_answer,
+)
+from dd_core.models.usage import UsageCount
 from dd_core.models.wire.answers import Reply
 from dd_core.models.wire.judgement import Judgement, Verdict, judge_reply
-from dd_core.models.wire.reasoning import strip_reasoning
 
 _T = TypeVar("_T")
 
-Message = dict[str, Any]
 TruncationPolicy: TypeAlias = Literal["retry", "keep", "fail"]
 """What happens to an answer that a limit of tokens cut off."""
 
@@ -35,6 +44,10 @@ class ModelRequest:
     """Name of the column, for usage statistics."""
     fields: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Additional fields of the request body."""
+    toolbox: Toolbox | None = None
+    """Tools that the model may call before it answers."""
+    saved_turns: SavedTurns = field(default_factory=NoSavedTurns)
+    """Keeps the turns with tool calls."""
 
 
 @dataclass(frozen=True)
@@ -85,24 +98,35 @@ async def converse(
     then by a new conversation. An answer that is not usable is requested again as it was. After
     (1 + restarts) x (1 + corrections) answers, raises `ModelGenerationValidationFailureError`.
     Errors of the server are passed on.
+
+    Tools may be called before each answer. A new conversation begins after the last turn with tool
+    calls, so that no call is repeated.
     """
     outcome = _Outcome(request, answer_format)
-    for _ in range(1 + limits.restarts):
-        messages = [*opening]
-        for _ in range(1 + limits.corrections):
-            reply = await _send(request, messages, answer_format)
-            message = _to_message(reply)
-            try:
-                conversation = outcome.read(reply, message, messages)
-            except ResponseParseError as error:
-                if not isinstance(error, _RejectedError):
-                    messages = [*messages, message, {"role": "user", "content": str(error)}]
-                conversation = None
-            if conversation is not None:
-                return conversation
-            if outcome.is_settled:
-                return outcome.settle()
-    return outcome.settle()
+    turns = _open_turns(request, opening)
+    try:
+        for _ in range(1 + limits.restarts):
+            messages = [*opening] if turns is None else turns.checkpoint
+            for _ in range(1 + limits.corrections):
+                if turns is None:
+                    reply = await _send(request, messages, answer_format)
+                else:
+                    reply, messages = await turns.ask(messages, _make_sender(request))
+                message = write_answer(reply)
+                try:
+                    conversation = outcome.read(reply, message, messages)
+                except ResponseParseError as error:
+                    if not isinstance(error, _RejectedError):
+                        messages = [*messages, message, {"role": "user", "content": str(error)}]
+                    conversation = None
+                if conversation is not None:
+                    return conversation
+                if outcome.is_settled:
+                    return outcome.settle()
+        return outcome.settle()
+    finally:
+        if turns is not None:
+            turns.close()
 
 
 class _Outcome:
@@ -200,7 +224,6 @@ async def retry_rejected(ask: Callable[[], Awaitable[_T]], limits: ConversationL
 async def _send(
     request: ModelRequest, messages: list[Message], answer_format: AnswerFormat
 ) -> Reply:
-    # Reasoning stays in the conversation for the user, but is not sent back to the server.
     sent = [{"role": message["role"], "content": message["content"]} for message in messages]
     model, slot, column = request.model, request.slot, request.column
     if answer_format.schema is None:
@@ -208,9 +231,26 @@ async def _send(
     return await model.ask_in_schema(slot, sent, column, answer_format.schema)
 
 
-def _to_message(reply: Reply) -> Message:
-    text, reasoning = strip_reasoning(reply.text)
-    message: Message = {"role": "assistant", "content": text}
-    if reply.reasoning or reasoning:
-        message["reasoning_content"] = reply.reasoning or reasoning
-    return message
+def _open_turns(request: ModelRequest, opening: list[Message]) -> ToolTurns | None:
+    if request.toolbox is None:
+        return None
+    model, column = request.model, request.column
+    usage = model.usage.setdefault(column, UsageCount())
+    return ToolTurns(request.toolbox, opening, usage, model.budget, request.saved_turns)
+
+
+def _make_sender(request: ModelRequest) -> ChatRequest:
+    """A function that sends messages with tools.
+
+    Servers that enforce a schema let the model write nothing else, tool calls included. With tools,
+    the schema is therefore only described in the prompt.
+    """
+
+    async def send(messages: Sequence[Message], /, **fields: Any) -> Reply:
+        sent = [convert_message(message) for message in messages]
+        chosen = {**request.fields}
+        if any(message["role"] == "tool" for message in messages):
+            chosen.pop("tool_choice", None)  # a call that is demanded each time never ends
+        return await request.model.ask(request.slot, sent, request.column, **{**chosen, **fields})
+
+    return send

@@ -29,7 +29,7 @@ from dd_core.models.admission.rate_limit import Tokens
 from dd_core.models.admission.request_queue import CellLimit, RequestQueue
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.admission.stop_evidence import StopEvidence
-from dd_core.models.config import ModelConfig
+from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.telemetry import observe
 from dd_core.models.usage import BudgetTracker, UsageCount
 from dd_core.models.wire.answers import Images, Reply, Usage, Vectors
@@ -60,6 +60,10 @@ class Model:
         parallel = config.inference_parameters.max_parallel_requests
         self.queue = RequestQueue(backends, parallel, cell_limit, budget)
         self.config = config
+        self.provider: ModelProvider | None = None
+        """The provider that the configuration names, or the default one."""
+        self.ignored_fields: set[str] = set()
+        """Fields of custom functions' requests that were left out, with a warning."""
         self.max_retries = max_retries
         """Maximum number of retries per answer after failures of the server or connection."""
         self.fallback: Model | None = None
@@ -74,7 +78,7 @@ class Model:
         """Schemas refused since the last one that was accepted; None if none ever was."""
         self._evidence = StopEvidence()
         self._waits = LongWaits(config.alias, max_retry_after)
-        self._budget = budget
+        self.budget = budget
         self._parameters = config.inference_parameters
         self._rng = np.random.default_rng()
 
@@ -145,6 +149,7 @@ class Model:
         *,
         max_retries: int | None = None,
         max_retry_after: float = math.inf,
+        fields: Mapping[str, Any] | None = None,
     ) -> list[bytes]:
         """Request images for a prompt. Raises a `ModelError`.
 
@@ -154,7 +159,8 @@ class Model:
         by_chat = self.config.draws_by_chat
         content = [*media, {"type": "text", "text": prompt}] if media else prompt
         message = {"role": "user", "content": content}
-        body = self._body({"messages": [message]} if by_chat else {"prompt": prompt})
+        asked = {"messages": [message]} if by_chat else {"prompt": prompt}
+        body = self._body({**asked, **(fields or {})})
 
         async def send(client: Client) -> Images:
             answer = await client.draw(body, by_chat=by_chat)
@@ -231,7 +237,7 @@ class Model:
             await asyncio.sleep(wait)
 
     def _count_answer(self, used: Usage) -> None:
-        self._budget.count_answer(used, self.config.price)
+        self.budget.count_answer(used, self.config.price)
         self._evidence.answered()
         self.answered_at = time.time()
 

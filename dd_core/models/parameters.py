@@ -15,6 +15,7 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
+from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import Fields, for_identity
 
 
@@ -44,9 +45,9 @@ class UniformDistribution(Declaration):
     def extremes(self) -> tuple[float, float]:
         return self.params.low, self.params.high
 
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw."""
-        return float(rng.uniform(self.params.low, self.params.high))
+    def sample(self, rng: np.random.Generator | None = None) -> float:
+        """One draw; default: from a random seed."""
+        return float((rng or np.random.default_rng()).uniform(self.params.low, self.params.high))
 
 
 class ManualDistributionParams(Declaration):
@@ -79,10 +80,12 @@ class ManualDistribution(Declaration):
     def extremes(self) -> tuple[float, float]:
         return min(self.params.values), max(self.params.values)
 
-    def sample(self, rng: np.random.Generator) -> float:
-        """One draw."""
+    def sample(self, rng: np.random.Generator | None = None) -> float:
+        """One draw; default: from a random seed."""
         weights = np.asarray(self.params.weights or [1.0] * len(self.params.values))
-        return float(rng.choice(self.params.values, p=weights / weights.sum()))
+        return float(
+            (rng or np.random.default_rng()).choice(self.params.values, p=weights / weights.sum())
+        )
 
 
 Distribution = Annotated[
@@ -110,16 +113,16 @@ class InferenceParams(Declaration):
     timeout: int | None = Field(default=None, ge=1)
     """Deadline in seconds for a request, from connecting to the last byte of its answer; default:
     60."""
-    max_response_bytes: int = Field(default=MAX_RESPONSE_BYTES, ge=1)
+    max_response_bytes: Annotated[int, OWN] = Field(default=MAX_RESPONSE_BYTES, ge=1)
     """Longest response, and longest image behind an address in a response, in bytes after
     decompression; default: 134217728 (128 MiB). A longer one is not read to its end."""
-    requests_per_minute: int | None = Field(default=None, ge=1)
+    requests_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of requests started per minute; default: no limit."""
-    tokens_per_minute: int | None = Field(default=None, ge=1)
+    tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of input and output tokens per minute; default: no limit."""
-    input_tokens_per_minute: int | None = Field(default=None, ge=1)
+    input_tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of input tokens per minute; default: no limit."""
-    output_tokens_per_minute: int | None = Field(default=None, ge=1)
+    output_tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of output tokens per minute; default: no limit."""
     extra_body: Fields | None = None
     """Additional fields of the request body. Keys among them are masked wherever the configuration
@@ -128,6 +131,13 @@ class InferenceParams(Declaration):
     def request_fields(self, rng: np.random.Generator) -> dict[str, Any]:
         """The fields of one request; distributions are drawn from."""
         return {}
+
+    @property
+    def generate_kwargs(self) -> dict[str, Any]:
+        """The parameters of one request by name; distributions are drawn from."""
+        found = self.request_fields(np.random.default_rng())
+        more = {"timeout": self.timeout, "extra_body": self.extra_body}
+        return found | {name: value for name, value in more.items() if value}
 
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""

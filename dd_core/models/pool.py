@@ -84,6 +84,7 @@ class ModelPool(Mapping[str, Model]):
                 self._max_retries,
                 self._max_retry_after,
             )
+            self._models[alias].provider = self._providers.provider_of(config)
         for alias, config in self._configs.items():
             self._models[alias].fallback = self._models.get(config.fallback or "")
         return self

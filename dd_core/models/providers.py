@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar, cast
 from urllib.request import getproxies
 
 from pydantic import SecretStr
 
+from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import (
     DataDesignerError,
@@ -24,9 +25,10 @@ from dd_core.errors import (
 )
 from dd_core.models.address import parse_address
 from dd_core.models.config import ModelConfig, ModelProvider
-from dd_core.models.secrets import SecretResolver, default_resolver
 from dd_core.redaction.registry import register_secrets
 from dd_core.redaction.rules import WRITTEN_MASK, Secrets, is_masked
+
+_T = TypeVar("_T")
 
 
 @cache
@@ -56,20 +58,21 @@ def get_home_directory() -> Path:
 
 def load_default_providers() -> list[ModelProvider]:
     """Load the providers in the user's `model_providers.yaml`; default: the built-in ones."""
-    path = get_home_directory() / "model_providers.yaml"
+    loaded = load_home_list("model_providers.yaml", "providers", ModelProvider.model_validate)
+    return [*get_built_in_providers()] if loaded is None else loaded
+
+
+def load_home_list(file: str, key: str, parse: Callable[[Any], _T]) -> list[_T] | None:
+    """Load the list under a key of one of the user's YAML files; None if the file is missing."""
+    path = get_home_directory() / file
     if not path.is_file():
-        return [*get_built_in_providers()]
+        return None
     with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
-        return [ModelProvider.model_validate(item) for item in _load_list(path, "providers")]
-
-
-def _load_list(path: Path, name: str) -> list[Any]:
-    """The list of this name in one of the user's YAML files."""
-    loaded: Any = load_yaml_file(path) or {}
-    listed: Any = loaded.get(name, []) if isinstance(loaded, dict) else None  # pyright: ignore
-    if not isinstance(listed, list):
-        raise InvalidConfigError(f"{str(path)!r} has no top-level list `{name}`; add it")
-    return listed  # pyright: ignore[reportUnknownVariableType]
+        loaded: Any = load_yaml_file(path) or {}
+        listed: Any = loaded.get(key, []) if isinstance(loaded, dict) else None  # pyright: ignore
+        if not isinstance(listed, list):
+            raise InvalidConfigError(f"{str(path)!r} has no top-level list `{key}`; add it")
+        return [parse(item) for item in cast("list[Any]", listed)]
 
 
 class AddressError(DataDesignerError):
@@ -107,8 +110,11 @@ class Providers:
         self,
         providers: Sequence[ModelProvider] | None = None,
         resolver: SecretResolver | None = None,
+        tool_providers: Sequence[Any] = (),
     ) -> None:
-        self._resolver = resolver
+        self.resolver = resolver
+        self.tool_providers = [*tool_providers]
+        """Servers of tools."""
         given = load_default_providers() if providers is None else [*providers]
         names = [provider.name for provider in given]
         repeated = sorted({name for name in names if names.count(name) > 1})
@@ -171,7 +177,7 @@ class Providers:
         Its secrets are registered, so that nothing shows them from now on.
         """
         provider = self.provider_of(model)
-        _check_headers(provider)
+        check_headers(provider.extra_headers, "extra_headers", f"provider {provider.name!r}")
         _check_bodies(provider, model)
         url = model.base_url or provider.endpoint
         if provider.provider_type != "local":
@@ -180,7 +186,7 @@ class Providers:
             provider=provider.name,
             url=url,
             wire=provider.provider_type,
-            key=_key(model, provider, self._resolver),
+            key=_key(model, provider, self.resolver),
             extra_body=provider.extra_body or {},
             extra_headers=(provider.extra_headers or {}) if _same_host(model, provider) else {},
         )
@@ -199,7 +205,7 @@ def _key(
                 "which is not set; set it or remove the field"
             )
         variable = f"environment variable {model.api_key_env_var!r}"
-        return SecretStr(_clean_key(value, f"the key in {variable}"))
+        return SecretStr(strip_key(value, f"the key in {variable}"))
     if provider.api_key is None or not _same_host(model, provider):
         return None  # never send the key of a provider to another host
     owner = f"the key of provider {provider.name!r}"
@@ -207,10 +213,10 @@ def _key(
         key = (resolver or default_resolver).resolve(provider.api_key.get_secret_value())
     except SecretResolutionError as error:
         raise SecretResolutionError(f"{owner}: {error}") from None
-    return SecretStr(_clean_key(key, owner))
+    return SecretStr(strip_key(key, owner))
 
 
-def _clean_key(key: str, owner: str) -> str:
+def strip_key(key: str, owner: str) -> str:
     """The key without white space around it; raises if an HTTP header cannot hold it."""
     cleaned = key.strip().strip("\ufeff").strip()
     if not cleaned:
@@ -224,17 +230,17 @@ def _clean_key(key: str, owner: str) -> str:
     return cleaned
 
 
-def _check_headers(provider: ModelProvider) -> None:
-    """Raise if a header of a provider cannot be sent. Never quotes a value."""
-    for name, value in (provider.extra_headers or {}).items():
+def check_headers(headers: Mapping[str, str] | None, field: str, owner: str) -> None:
+    """Raise if a header cannot be sent. Never quotes a value."""
+    for name, value in (headers or {}).items():
         if not re.fullmatch(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", name):
             raise SecretResolutionError(
-                f"extra_headers of provider {provider.name!r} contain a name that HTTP does not "
+                f"{field} of {owner} contain a name that HTTP does not "
                 f"allow, {name!r}; use letters, digits and hyphens"
             )
         if found := re.search(r"[\x00-\x08\x0a-\x1f\x7f]", value):
             raise SecretResolutionError(
-                f"header {name!r} of provider {provider.name!r} contains {_describe(found[0])}, "
+                f"header {name!r} of {owner} contains {_describe(found[0])}, "
                 "which an HTTP header cannot hold; remove it"
             )
 
@@ -307,10 +313,9 @@ _BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {
 
 def load_default_models() -> list[ModelConfig]:
     """Load the models in the user's `model_configs.yaml`; default: the built-in ones."""
-    path = get_home_directory() / "model_configs.yaml"
-    if path.is_file():
-        with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
-            return [ModelConfig.model_validate(item) for item in _load_list(path, "model_configs")]
+    loaded = load_home_list("model_configs.yaml", "model_configs", ModelConfig.model_validate)
+    if loaded is not None:
+        return loaded
     return [
         ModelConfig.model_validate(
             {

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, fields
 
 from pydantic import Field
 
@@ -36,6 +36,24 @@ class Budget(Declaration):
     requests: int | None = Field(default=None, gt=0)
     """Maximum number of requests, including failed requests. If it is set, the readiness of models
     is not checked before the run."""
+    tool_calls: int | None = Field(default=None, gt=0)
+    """Maximum number of tool calls, including failed calls."""
+
+
+@dataclass
+class ToolCount:
+    """The calls of one tool for one column; every field is a running total."""
+
+    calls: int = 0
+    """Calls that were sent to a server."""
+    errors: int = 0
+    """Those of them that failed."""
+    refused: int = 0
+    """Calls that were not sent, because of their name, their arguments or the limit of turns."""
+    seconds: float = 0.0
+    """Duration, summed over calls."""
+    result_bytes: int = 0
+    """Size of what the model received."""
 
 
 @dataclass
@@ -65,6 +83,16 @@ class UsageCount:
     """Time in flight, summed over requests."""
     waiting: float = 0.0
     """Time between the requests of one cell: back-off, and slots for further requests."""
+    tool_turns: int = 0
+    """Answers in which the model called tools."""
+    tool_calls: int = 0
+    """Calls that were sent to a server."""
+    tool_errors: int = 0
+    """Those of them that failed."""
+    tool_seconds: float = 0.0
+    """Time that cells waited for tools; the calls of one turn overlap."""
+    tools: dict[str, ToolCount] = field(default_factory=dict[str, ToolCount])
+    """The calls by tool."""
 
     def count(self, usage: Usage) -> None:
         """Add the tokens of one answer."""
@@ -81,8 +109,33 @@ class UsageCount:
 
     def add(self, other: Mapping[str, float]) -> None:
         """Add another count, given as a mapping of the same fields."""
-        for name, value in asdict(self).items():
-            setattr(self, name, value + other.get(name, 0))
+        for name in _SUMS:
+            setattr(self, name, getattr(self, name) + other.get(name, 0))
+
+    def count_tool_call(self, tool: str, seconds: float, size: int, *, is_error: bool) -> None:
+        """Count a call that was sent to a server; `size` is that of its result, in bytes."""
+        count = self.tools.setdefault(tool, ToolCount())
+        count.calls += 1
+        count.errors += is_error
+        count.seconds += seconds
+        count.result_bytes += size
+        self.tool_calls += 1
+        self.tool_errors += is_error
+
+    def count_refused_tool_call(self, tool: str) -> None:
+        """Count a call that was not sent."""
+        self.tools.setdefault(tool, ToolCount()).refused += 1
+
+    def to_counts(self) -> dict[str, float]:
+        """All totals by name, those of a tool as `tool/<name of the tool>/<field>`."""
+        counts: dict[str, float] = {name: getattr(self, name) for name in _SUMS}
+        for tool, each in self.tools.items():
+            counts |= {f"{_TOOL}{tool}/{name}": n for name, n in asdict(each).items()}
+        return counts
+
+
+_SUMS = tuple(each.name for each in fields(UsageCount) if each.name != "tools")
+_TOOL = "tool/"
 
 
 class UsageLedger:
@@ -103,7 +156,7 @@ class UsageLedger:
         """The ledger of live counts, as they are now."""
         return cls(
             {
-                alias: {column: asdict(count) for column, count in columns.items()}
+                alias: {column: count.to_counts() for column, count in columns.items()}
                 for alias, columns in counts.items()
             }
         )
@@ -149,6 +202,16 @@ class UsageLedger:
                 known[name] = known.get(name, 0.0) + value
         return columns
 
+    def by_tool(self) -> dict[str, dict[str, dict[str, float]]]:
+        """The fields of `ToolCount` by column and by tool."""
+        found: dict[str, dict[str, dict[str, float]]] = {}
+        for column, count in self.by_column().items():
+            for name, value in count.items():
+                if name.startswith(_TOOL):
+                    tool, _, total = name.removeprefix(_TOOL).rpartition("/")
+                    found.setdefault(column, {}).setdefault(tool, {})[total] = value
+        return found
+
     def costs(self, prices: Prices) -> dict[str, float | None]:
         """Dollars by model alias; None where the price is unknown."""
         found: dict[str, float | None] = {}
@@ -179,13 +242,18 @@ class BudgetTracker:
         self._answers = 0
         self._answered = {"tokens": 0.0, "dollars": 0.0}
         """Usage of this run's answers."""
-        self.spent = {"requests": 0.0, "tokens": 0.0, "dollars": 0.0}
+        self.spent = {"requests": 0.0, "tokens": 0.0, "dollars": 0.0, "tool_calls": 0.0}
         """Usage of the dataset; a slot that holds capacity for a request counts as one."""
+        self._conversations = 0
+        """Conversations with tool calls that have not ended."""
+        self._needs_tool_calls = False
+        """Whether a cell waits for tool calls that the budget does not allow."""
 
     def add_earlier(self, usage: UsageLedger, prices: Prices) -> None:
         """Count the usage of earlier runs or of other processes."""
         for alias, _, count in usage:
             self.spent["requests"] += count.get("requests", 0)
+            self.spent["tool_calls"] += count.get("tool_calls", 0)
             self.spent["tokens"] += count.get("input_tokens", 0) + count.get("output_tokens", 0)
             self.spent["dollars"] += compute_cost(count, prices.get(alias)) or 0.0
 
@@ -197,15 +265,53 @@ class BudgetTracker:
         name = self._exhausted()
         if name is None:
             return True
-        if self._in_flight == 0:
+        self._stop_if_idle(name)
+        return False
+
+    def allows_new_cell(self) -> bool:
+        """Whether a cell may send its first request."""
+        if self._needs_tool_calls:
+            self._stop_if_idle("tool_calls")
+        return not self._needs_tool_calls
+
+    def open_conversation(self) -> None:
+        """Count a conversation that has tool calls, until it is closed."""
+        self._conversations += 1
+
+    def close_conversation(self) -> None:
+        """Count a conversation out."""
+        self._conversations -= 1
+        if self._needs_tool_calls:
+            self._stop_if_idle("tool_calls")
+
+    def spend_tool_calls(self, count: int) -> bool:
+        """Count tool calls that are about to be made; False if the budget does not allow them.
+
+        Then no further cells start, and the run is told to stop when all conversations have ended
+        or need more calls as well.
+        """
+        limit = self._budget.tool_calls
+        if limit is not None and self.spent["tool_calls"] + count > limit:
+            self._needs_tool_calls = True
+            return False
+        self.spent["tool_calls"] += count
+        return True
+
+    def return_tool_call(self) -> None:
+        """Count out a call that was not sent to a server."""
+        self.spent["tool_calls"] -= 1
+
+    def _stop_if_idle(self, name: str) -> None:
+        # Conversations may go on without tool calls, but not without requests.
+        goes_on = self._in_flight + (self._conversations if name == "tool_calls" else 0)
+        if not goes_on:
             limit = getattr(self._budget, name)
             reason = BudgetExhaustedError(
-                f"the budget of {limit:,g} {name} is used up ({self.spent[name]:,.6g} so far); "
-                "raise RunConfig.budget and resume to continue"
+                f"the budget of {limit:,g} {name.replace('_', ' ')} is used up "
+                f"({self.spent[name]:,.6g} so far); raise RunConfig.budget and resume to continue"
             )
             # Not now: the cell whose request has just ended still has to be stored.
             asyncio.get_running_loop().call_soon(self._on_exhausted, reason)
-        return False
 
     def start(self) -> None:
         """Count a slot that was granted for a request."""
@@ -232,12 +338,14 @@ class BudgetTracker:
         """Count a slot out, whether or not its request was sent."""
         self._in_flight -= 1
         self.spent["requests"] -= not was_sent
+        if self._needs_tool_calls:
+            self._stop_if_idle("tool_calls")
 
     def _exhausted(self) -> str | None:
         """The limit that one more request would exceed."""
         for name, spent in self.spent.items():
             limit = getattr(self._budget, name)
-            if limit is None:
+            if limit is None or name == "tool_calls":
                 continue
             expected = spent + 1
             if name != "requests":

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
 import orjson
 
 from dd_core.dataset.plan import Plan
-from dd_core.errors import ArtifactStorageError, DataDesignerProfilingError
+from dd_core.errors import ArtifactStorageError, DataDesignerProfilingError, convert_errors
 from dd_core.kinds.statistics import (
     AnyStatistics,
     CategoricalDistribution,
@@ -22,7 +22,7 @@ from dd_core.kinds.statistics import (
 from dd_core.models.model import Model
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.judge_scores import profile_scores, summarize
-from dd_core.quality.report import DatasetProfilerResults
+from dd_core.quality.report import DatasetProfilerResults, list_tool_use
 from dd_core.quality.view import DatasetView
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location, read_content
@@ -39,6 +39,7 @@ _FILE = "analysis.json"
 _MOST_CATEGORIES = 10
 
 
+@convert_errors(DataDesignerProfilingError, "the dataset cannot be profiled")
 def analyze(
     source: Sequence[Location] | pa.Table,
     plan: Plan,
@@ -49,7 +50,7 @@ def analyze(
     """Compute the statistics of a dataset that has rows; blocks while the files are read."""
     with DatasetView(source) as view:
         present: list[str] = view.schema.names
-        profiled = _profiled(plan, present)
+        profiled = [column for column in plan.config.columns if column.name in present]
         used = usage.by_column()
         figures = [view.statistics_of(column, used.get(column.name, {})) for column in profiled]
         names = {column.name for column in profiled}
@@ -58,15 +59,10 @@ def analyze(
             num_records=view.ask("SELECT count(*) FROM records")[0][0],
             target_num_records=target,
             column_statistics=figures,
-            side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])] or None,
+            side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])],
             column_profiles=[*profiles] or None,
+            tool_use=list_tool_use(usage) or None,
         )
-
-
-def _profiled(plan: Plan, present: Sequence[str]) -> list[Column]:
-    columns = [column for column in plan.config.columns if column.name in present]
-    generated = [each for each in columns if not each.is_seed]
-    return generated or columns  # a dataset may consist of seed columns only
 
 
 class RunInThread(Protocol):

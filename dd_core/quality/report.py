@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Sequence
+from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ from rich.table import Table
 from rich.terminal_theme import DEFAULT_TERMINAL_THEME, MONOKAI
 from rich.text import Text
 
+from dd_core.errors import AnalysisReportError
 from dd_core.kinds.statistics import (
     AnyStatistics,
     CategoricalDistribution,
@@ -26,12 +28,50 @@ from dd_core.kinds.statistics import (
     ValidationColumnStatistics,
     compute_percent,
 )
+from dd_core.models.usage import UsageLedger
 from dd_core.quality.printable import make_printable
 from dd_core.storage.access.failures import report_storage_errors
 
-OVERVIEW, PROFILERS = "overview", "column_profilers"
 _BAR = 24
 _MOST_SHOWN = 8
+
+
+class ReportSection(StrEnum):
+    """Sections of a report besides those for the types of columns."""
+
+    OVERVIEW = "overview"
+    COLUMN_PROFILERS = "column_profilers"
+
+
+class ToolUse(Result):
+    """The calls of one tool for one column."""
+
+    column: str
+    tool: str
+    calls: int
+    errors: int
+    """Calls that ended with an error, whether the tool, its server or the model caused it."""
+    refused: int
+    """Calls that were not made, because the limit of turns was reached."""
+    seconds: float
+    """Duration of the calls."""
+
+
+def list_tool_use(usage: UsageLedger) -> list[ToolUse]:
+    """The calls by column and tool, the tools that were called most often first."""
+    found = [
+        ToolUse(
+            column=column,
+            tool=tool,
+            calls=int(count.get("calls", 0)),
+            errors=int(count.get("errors", 0)),
+            refused=int(count.get("refused", 0)),
+            seconds=round(count.get("seconds", 0.0), 3),
+        )
+        for column, tools in usage.by_tool().items()
+        for tool, count in tools.items()
+    ]
+    return sorted(found, key=lambda use: (use.column, -use.calls, use.tool))
 
 
 class DatasetProfilerResults(Result):
@@ -44,6 +84,7 @@ class DatasetProfilerResults(Result):
     side_effect_column_names: list[str] | None = None
     """All other columns: traces, reasoning, seed columns and preserved dropped columns."""
     column_profiles: list[JudgeProfile] | None = None
+    tool_use: list[ToolUse] | None = None
 
     @property
     def percent_complete(self) -> Figure:
@@ -97,29 +138,33 @@ def show(
         with report_storage_errors(path):
             console.save_svg(str(path), title=title, theme=colors)
     else:
-        raise ValueError(f"save_path {str(save_path)!r} must end in .html or .svg")
+        raise AnalysisReportError(f"save_path {str(save_path)!r} must end in .html or .svg")
 
 
 def render_report(
     analysis: DatasetProfilerResults, include_sections: Collection[str] | None = None
 ) -> RenderableType:
     """Render the sections in the order overview, types of columns, profilers."""
-    known = {OVERVIEW, PROFILERS, *analysis.column_types}
+    known = {*ReportSection, *analysis.column_types}
     included = known if include_sections is None else {str(each) for each in include_sections}
     if unknown := sorted(included - known):
-        raise ValueError(f"section {unknown[0]!r} does not exist; choose from {sorted(known)}")
+        raise AnalysisReportError(
+            f"section {unknown[0]!r} does not exist; choose from {sorted(known)}"
+        )
     return Group(*_sections(analysis, included))
 
 
 def _sections(
     analysis: DatasetProfilerResults, included: Collection[str]
 ) -> Iterator[RenderableType]:
-    if OVERVIEW in included:
+    if ReportSection.OVERVIEW in included:
         yield _overview(analysis)
+        if analysis.tool_use:
+            yield _tools(analysis.tool_use)
     for kind in analysis.column_types:
         if kind in included:
             yield _columns(kind, analysis.get_column_statistics_by_type(kind))
-    if PROFILERS in included:
+    if ReportSection.COLUMN_PROFILERS in included:
         for profile in analysis.column_profiles or ():
             yield _judge(profile)
     if any(isinstance(each, LLMColumnStatistics) for each in analysis.column_statistics):
@@ -135,6 +180,14 @@ def _overview(analysis: DatasetProfilerResults) -> Table:
     table.add_row("columns", str(len(analysis.column_statistics)))
     if analysis.side_effect_column_names:
         table.add_row("other columns", _literal(", ".join(analysis.side_effect_column_names)))
+    return table
+
+
+def _tools(uses: Sequence[ToolUse]) -> Table:
+    table = Table("column", "tool", "calls", "errors", "refused", "seconds", title="Tools")
+    for use in uses:
+        figures = [use.calls, use.errors, use.refused, use.seconds]
+        table.add_row(Text(use.column), Text(use.tool), *map(_number, figures))
     return table
 
 

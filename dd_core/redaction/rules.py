@@ -51,8 +51,10 @@ def _in_any_case(word: str) -> str:
     return f"{word}|{word.title()}|{word.upper()}"
 
 
-REFERENCE_PATTERN = rf"^({BLOCK_PREFIX}.+|[A-Z0-9_]*_[A-Z0-9_]*)$"
-"""What `parse_key_reference` accepts, for JSON schemas."""
+_VARIABLE = r"([A-Za-z]+ )?\$\{[A-Za-z_][A-Za-z0-9_]*\}"
+"""`${NAME}`, perhaps after a scheme such as `Bearer`."""
+REFERENCE_PATTERN = rf"^({BLOCK_PREFIX}.+|[A-Z0-9_]*_[A-Z0-9_]*|{_VARIABLE})$"
+"""What `is_key_reference` accepts, for JSON schemas."""
 ADDRESS_PATTERN = r"^(?!([^/?#]*//)?[^/?#]*@)"
 """An address without a user or a password, for JSON schemas."""
 SECRET_NAME_PATTERN = "^(?!.*({})).*({})$".format(
@@ -66,6 +68,11 @@ def parse_key_reference(secret: str) -> str | None:
     """Return the text if it names a variable or a block; None for a literal key or nothing."""
     is_variable = secret.isupper() and "_" in secret
     return secret if is_variable or secret.startswith(BLOCK_PREFIX) else None
+
+
+def is_key_reference(value: str) -> bool:
+    """Whether a value only refers to a key: to a variable or a block, or as in `Bearer ${NAME}`."""
+    return parse_key_reference(value) is not None or re.fullmatch(_VARIABLE, value) is not None
 
 
 def is_secret_name(name: str) -> bool:
@@ -199,7 +206,7 @@ def mask_fields(value: Any, name: str = "") -> Any:
         }
     if isinstance(value, list | tuple):
         return [mask_fields(member, name) for member in cast("Iterable[Any]", value)]
-    if not isinstance(value, str) or parse_key_reference(value):
+    if not isinstance(value, str) or is_key_reference(value):
         return value
     if is_secret_name(name) and len(value) >= _SHORTEST_SECRET:
         return WRITTEN_MASK
@@ -209,6 +216,20 @@ def mask_fields(value: Any, name: str = "") -> Any:
         if is_random(word) or _decode_credentials(word):
             value = value.replace(word, WRITTEN_MASK)
     return value
+
+
+def mask_arguments(arguments: Iterable[str]) -> list[str]:
+    """Arguments of a program as they may be written: without keys, as in `--api-key KEY`."""
+    masked: list[str] = []
+    option = ""
+    for argument in arguments:
+        name, equals, value = argument.partition("=")
+        if argument.startswith("-") and equals:
+            masked.append(f"{name}={mask_fields(value, name)}")
+        else:
+            masked.append(mask_fields(argument, option))
+        option = argument if argument.startswith("-") and not equals else ""
+    return masked
 
 
 def is_masked(value: Any) -> bool:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from datetime import datetime, time, timedelta
 from decimal import Decimal
 from itertools import chain
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import numpy as np
 
@@ -251,12 +251,52 @@ def combine_chunks(column: Any) -> Any:
     return column.combine_chunks()
 
 
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Convert a table to a DataFrame with Arrow types."""
+DtypeBackend: TypeAlias = Literal["numpy", "pyarrow"]
+"""Types of a DataFrame: those of plain pandas, or those of Arrow, which are those of the files."""
+
+_EXACT = 2**53
+"""Integers up to this size are exact as floats."""
+
+
+def to_frame(table: pa.Table, dtype_backend: DtypeBackend = "numpy") -> pd.DataFrame:
+    """Convert a table to a DataFrame with the types of plain pandas, or with Arrow types."""
     import pandas as pd
 
     source: Any = table
-    return source.to_pandas(types_mapper=pd.ArrowDtype)
+    if dtype_backend == "pyarrow":
+        return source.to_pandas(types_mapper=pd.ArrowDtype)
+    if dtype_backend != "numpy":  # pyright: ignore[reportUnnecessaryComparison]
+        raise ValueError(f"dtype_backend must be 'numpy' or 'pyarrow', not {dtype_backend!r}")
+    columns: dict[str, Any] = {
+        name: _to_series(column)
+        for name, column in zip(source.column_names, source.columns, strict=True)
+    }
+    return pd.DataFrame(columns, index=pd.RangeIndex(source.num_rows))
+
+
+def _to_series(column: Any) -> Any:
+    """A column of a table as plain pandas has it; lists and objects as those of Python."""
+    import pandas as pd
+    import pyarrow as pa
+
+    types: Any = pa.types
+    kind = column.type
+    if types.is_dictionary(kind):
+        return _to_series(column.cast(kind.value_type))
+    if types.is_nested(kind) or (column.null_count and _would_round(column)):
+        return pd.Series(column.to_pylist(), dtype=object)
+    return column.to_pandas()
+
+
+def _would_round(column: Any) -> bool:
+    """Whether integers would change as floats, which is how pandas has integers with gaps."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not cast("Any", pa).types.is_integer(column.type):
+        return False
+    bounds = cast("Any", pc).min_max(column).as_py()
+    return any(value is not None and abs(value) > _EXACT for value in bounds.values())
 
 
 def convert_column(column: Any, target: Any) -> Any:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import orjson
 
-from dd_core.errors import ArtifactStorageError, convert_errors
+from dd_core.errors import ArtifactStorageError, UnknownFormatError, convert_errors
 from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.access.trial import write_trial
 from dd_core.storage.files.parquet import open_parquet_writer
@@ -59,7 +59,7 @@ def require_target(path: str | Path, format: str | None = None) -> tuple[Path, s
     target = Path(path).expanduser()
     name = (format or target.suffix.removeprefix(".")).lower()
     if name not in _WRITERS:
-        raise ArtifactStorageError(
+        raise UnknownFormatError(
             f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
         )
     require_writable(target)

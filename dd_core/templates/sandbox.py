@@ -31,6 +31,7 @@ from dd_core.templates.filters import (
     measure_replaced,
     require_few_steps,
 )
+from dd_core.templates.functions import TemplateFunction, bind_functions, build_functions
 from dd_core.templates.meter import (
     ITEM,
     LONGEST_TEXT,
@@ -42,6 +43,15 @@ from dd_core.templates.meter import (
     TooMuchWorkError,
     measure,
     require_text,
+)
+from dd_core.templates.numbers import (
+    INTERNAL as NUMBER_FILTERS,
+    NUMBER,
+    NumberText,
+    mark_reference,
+    read_listed,
+    replace_comparison,
+    resolve_numbers,
 )
 
 _WIDE = re.compile(r"\d{5}")
@@ -115,6 +125,27 @@ class _Rewriter(NodeTransformer):
         node.iter = _filtered(node.iter, LOOP)
         return node
 
+    def _visit_calculation(self, node: Any) -> nodes.Node:
+        node.left, node.right = mark_reference(node.left), mark_reference(node.right)
+        self.generic_visit(node)
+        return node
+
+    visit_Add = visit_Sub = visit_Mul = visit_Div = _visit_calculation  # noqa: N815
+    visit_FloorDiv = visit_Mod = visit_Pow = _visit_calculation  # noqa: N815
+
+    def visit_Compare(self, node: nodes.Compare) -> nodes.Node:  # noqa: N802
+        compared = replace_comparison(node)
+        self.generic_visit(compared)
+        return compared
+
+    def visit_Filter(self, node: nodes.Filter) -> nodes.Node:  # noqa: N802
+        if node.node is not None and node.name in ("max", "min", "sum"):
+            node.node = read_listed(node.node)
+        elif node.node is not None and node.name in ("abs", "round"):
+            node.node = mark_reference(node.node, NUMBER)
+        self.generic_visit(node)
+        return node
+
     def visit_Concat(self, node: nodes.Concat) -> nodes.Node:  # noqa: N802
         self.generic_visit(node)
         place: Any = {"lineno": node.lineno, "environment": node.environment}
@@ -145,14 +176,15 @@ def _filtered(node: Any, name: str) -> nodes.Expr:
 class Sandbox(ImmutableSandboxedEnvironment):
     """Jinja without access to Python internals; it refuses operations with huge results."""
 
-    intercepted_binops = frozenset(["+", "-", "*", "**", "%"])
+    intercepted_binops = frozenset(["+", "-", "*", "**", "%", "/", "//"])
     context_class = RenderContext
 
     def __init__(self, *, json: bool = False) -> None:
         finalize = _finish_json if json else _finish
         super().__init__(undefined=StrictUndefined, autoescape=False, finalize=finalize)
         self.globals.clear()
-        self.filters, self.tests = build_filters(), build_tests()
+        self.filters, self.tests = build_filters() | NUMBER_FILTERS, build_tests()
+        vars(self).update(build_functions())
 
     @staticmethod
     def concat(parts: Iterable[str]) -> str:
@@ -160,6 +192,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         texts = parts if isinstance(parts, list) else [*parts]
         _check_work(sum(map(len, texts)))
         return "".join(texts)
+
+    def _parse(self, source: str, name: str | None, filename: str | None) -> nodes.Template:
+        return bind_functions(super()._parse(source, name, filename))
 
     def _generate(self, source: nodes.Template, *args: Any, **kwargs: Any) -> str:
         tree = _Rewriter(source).visit(source)
@@ -173,7 +208,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
 
     def is_safe_callable(self, obj: Any) -> bool:
         """Allow methods of plain values only: `array.tofile(path)` would write a file."""
-        if isinstance(obj, Formatting):
+        if isinstance(obj, Formatting | TemplateFunction):
             return True
         owner = getattr(obj, "__self__", obj)
         kind: type = owner if isinstance(owner, type) and owner is not obj else type(owner)
@@ -181,7 +216,9 @@ class Sandbox(ImmutableSandboxedEnvironment):
         return plain and kind not in _NEVER_CALLED and super().is_safe_callable(obj)
 
     def call_binop(self, context: Any, operator: str, left: Any, right: Any) -> Any:
-        """Refuse operations whose result could exhaust memory."""
+        """Calculate with numbers in text; refuse results that could exhaust memory."""
+        if type(left) is NumberText or type(right) is NumberText:
+            left, right = resolve_numbers(left, right)
         numbers = type(left) in _NUMBERS and type(right) in _NUMBERS
         if operator == "+":
             if not numbers:

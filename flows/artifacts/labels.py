@@ -8,7 +8,9 @@ from contextlib import asynccontextmanager, contextmanager
 from prefect.client.orchestration import get_client
 from prefect.context import FlowRunContext, TagsContext
 
-from ..limits.tag_limits import make_tag
+from dd_core.dataset.config import DataDesignerConfig
+
+from ..limits.tag_limits import make_tag, make_tool_tag
 from ..session import DATASET_TAG, DatasetRun
 
 RUN_NAME = "{dataset_name} ({num_records} rows)"
@@ -17,23 +19,29 @@ RUN_NAME = "{dataset_name} ({num_records} rows)"
 
 @asynccontextmanager
 async def label_run(dataset: str, rows: int, version: str | None) -> AsyncGenerator[set[str]]:
-    """Label a dataset run with its dataset, its version, and the aliases of its models.
+    """Label a dataset run with its dataset, its version, and the tags of its models and tools.
 
-    The block loads the configuration and adds the aliases. If it fails, the run can still be found
-    by its dataset.
+    The block loads the configuration and adds the tags. If it fails, the run can still be found by
+    its dataset.
     """
-    aliases: set[str] = set()
+    tags: set[str] = set()
     try:
-        yield aliases
+        yield tags
     finally:
-        await _label(dataset, rows, version, aliases)
+        await _label(dataset, rows, version, tags)
 
 
-async def _label(dataset: str, rows: int, version: str | None, aliases: set[str]) -> None:
+def list_tags(config: DataDesignerConfig) -> set[str]:
+    """The tags of the models and the tools that columns use."""
+    tools = [alias for column in config.columns for alias in column.get_tool_aliases()]
+    return {*map(make_tag, config.get_model_aliases()), *map(make_tool_tag, tools)}
+
+
+async def _label(dataset: str, rows: int, version: str | None, tags: set[str]) -> None:
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
     flow_run = context.flow_run
-    own = [DATASET_TAG, dataset, *map(make_tag, sorted(aliases))]
+    own = [DATASET_TAG, dataset, *sorted(tags)]
     has_own_name = flow_run.name != RUN_NAME.format(dataset_name=dataset, num_records=rows)
     labelled = RUN_NAME.format(dataset_name=f"{dataset} {version}", num_records=rows)
     name = None if has_own_name or version is None else labelled

@@ -8,6 +8,7 @@ from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import BaseModel
 
 from dd_core.models.usage import compute_cost, describe_rejected
+from dd_core.quality.report import list_tool_use
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.versions import Versions
 
@@ -108,7 +109,7 @@ async def show_summary(session: DatasetRun, dataset: str, summary: RunSummary) -
             "",
         ]
     lines += format_table(["", ""], facts)
-    lines += [*_format_models(session), *_format_timings(session)]
+    lines += [*_format_models(session), *_format_tools(session), *_format_timings(session)]
     await acreate_markdown_artifact(
         "\n".join(lines),
         key=make_artifact_key(dataset, "summary"),
@@ -186,12 +187,26 @@ def _format_models(session: DatasetRun) -> list[str]:
     return ["", "## Models", "", *format_table(heads, rows)] if rows else []
 
 
+def _format_tools(session: DatasetRun) -> list[str]:
+    """Tool calls by column and tool, including earlier runs of the dataset."""
+    rows = [
+        [escape(use.column), escape(use.tool), f"{use.calls:,}", f"{use.errors:,}",
+         f"{use.refused:,}", f"{use.seconds:,.1f}"]
+        for use in list_tool_use(session.engine.usage_of_all_runs())
+    ]  # fmt: skip
+    heads = ["column", "tool", "calls", "errors", "refused", "seconds"]
+    return ["", "## Tools", "", *format_table(heads, rows)] if rows else []
+
+
 def _format_timings(session: DatasetRun) -> list[str]:
     """What the cells of each column spent their time on, and what limits the column."""
     rows: list[list[str]] = []
     bottlenecks: list[str] = []
-    heads = ["inputs", "slot", "cooldown", "in_flight", "retries", "computing"]
-    for column, timings in session.engine.timings().items():
+    heads = ["inputs", "slot", "cooldown", "in_flight", "tools", "retries", "computing"]
+    found = session.engine.timings()
+    if not any(timings.tools for timings in found.values()):
+        heads.remove("tools")
+    for column, timings in found.items():
         shares = timings.shares()
         rows.append([column, *(f"{shares[head]:.0%}" for head in heads)])
         bottlenecks.append(f"- {escape(column)}: {escape(timings.bottleneck)}")
@@ -236,4 +251,15 @@ def explain_missing_rows(session: DatasetRun, written: int, requested: int) -> t
     return "Stopped early", (
         f"{short}: {stopped}. Finished work is kept in {session.directory.path}; "
         "run again with resume='if_possible' to continue"
+    )
+
+
+def describe_cancelled(session: DatasetRun) -> str:
+    """Message of the state of a run some of whose batches were cancelled."""
+    batches = ", ".join(map(str, sorted(session.cancelled)))
+    rows = sum(part.rows for part in session.directory.parts())
+    return (
+        f"batches were cancelled: {batches}. The other batches are finished: {rows:,} rows are "
+        f"kept in {session.directory.path}. To continue, retry the run, or use "
+        f"`ddflows resume {session.flow_run_id}`"
     )

@@ -16,8 +16,8 @@ from prefect.blocks.core import Block
 from prefect.filesystems import LocalFileSystem
 from pydantic import ValidationError
 
+from dd_core.declaration.secrets import BLOCK_PREFIX
 from dd_core.errors import ArtifactStorageError
-from dd_core.models.secrets import BLOCK_PREFIX
 from dd_core.redaction.registry import register_secrets
 from dd_core.redaction.rules import Secrets
 from dd_core.storage.location import Location, is_below, parse_location, resolve_within

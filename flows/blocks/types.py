@@ -1,6 +1,6 @@
 """Prefect block types for what configurations should not contain: keys and storage credentials.
 
-A server in whose environment the package is installed registers both types when it starts. On
+A server in whose environment the package is installed registers the types when it starts. On
 other servers, `prefect block register -m prefect_data_designer` does.
 """
 
@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
 from prefect.blocks.fields import SecretDict
 from pydantic import Field, SecretStr, field_validator
 
+from dd_core.declaration.secrets import BLOCK_PREFIX
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.config import ModelProvider
-from dd_core.models.secrets import BLOCK_PREFIX
+from dd_core.models.tools.config import MCPProvider
 from dd_core.redaction.rules import is_masked, mask_address, mask_fields
 from dd_core.storage.location import is_remote
 
@@ -81,6 +82,10 @@ class DataDesignerProvider(Block):
             raise ValueError(f"contains a key; {_HIDDEN_FIELDS}")
         return value
 
+    def list_secrets(self, reference: str) -> dict[str, str]:
+        """The key, by the reference that stands for it."""
+        return {} if self.api_key is None else {reference: self.api_key.get_secret_value()}
+
     def provider(self, name: str, reference: str) -> ModelProvider:
         """The provider under this name, with a reference in place of the key."""
         headers = {key: str(value) for key, value in self.extra_headers.get_secret_value().items()}
@@ -91,6 +96,58 @@ class DataDesignerProvider(Block):
             api_key=SecretStr(reference) if self.api_key is not None else None,
             extra_headers=headers or None,
             extra_body=self.extra_body,
+        )
+
+
+class DataDesignerToolServer(Block):
+    """Tool server with its API key. Use it with `mcp_providers=["block:<name>"]`."""
+
+    _block_type_name = "Data Designer Tool Server"
+    _block_type_slug = "data-designer-tool-server"
+    _code_example = """
+        ```python
+        from prefect_data_designer import generate_dataset
+
+        await generate_dataset("questions.yaml", mcp_providers=["block:my-tools"])
+        ```
+    """
+
+    endpoint: str = Field(description="URL, for example https://search.example.com/mcp.")
+    provider_type: Literal["streamable_http", "sse"] = Field(description="Protocol of the server.")
+    api_key: SecretStr | None = Field(
+        default=None, description="Key that is sent as a bearer token (the key itself)."
+    )
+    headers: SecretDict = Field(
+        default_factory=lambda: SecretDict({}),
+        description="Headers that are added to every request.",
+    )
+
+    @field_validator("endpoint")
+    @classmethod
+    def _check_endpoint(cls, value: str) -> str:
+        if mask_address(value) != value:
+            raise ValueError(
+                "contains a key; use api_key or headers, which Prefect encrypts and does not show "
+                "in events"
+            )
+        return value
+
+    def list_secrets(self, reference: str) -> dict[str, str]:
+        """The key and the headers, by the references that stand for them."""
+        headers = self.headers.get_secret_value()
+        secrets = {f"{reference}/{name}": str(value) for name, value in headers.items()}
+        if self.api_key is not None:
+            secrets[reference] = self.api_key.get_secret_value()
+        return secrets
+
+    def provider(self, name: str, reference: str) -> MCPProvider:
+        """The tool server under this name, with references in place of the key and the headers."""
+        return MCPProvider(
+            name=name,
+            endpoint=self.endpoint,
+            provider_type=self.provider_type,
+            api_key=SecretStr(reference) if self.api_key is not None else None,
+            headers={each: f"{reference}/{each}" for each in self.headers.get_secret_value()},
         )
 
 

@@ -14,7 +14,7 @@ from .options import (
     artifacts_option,
     dataset_option,
     providers_option,
-    read_providers,
+    read_servers,
     read_settings,
     run_config_option,
 )
@@ -83,7 +83,7 @@ def backfill(
                 artifact_path=artifact_path,
                 version=day,
                 run_config=read_settings(run_config),
-                model_providers=read_providers(providers),
+                **read_servers(providers),
             )
         except GatesFailedError as error:
             click.echo(str(error), err=True)

@@ -14,7 +14,7 @@ from .options import (
     artifacts_option,
     dataset_option,
     providers_option,
-    read_providers,
+    read_servers,
     read_settings,
     run_config_option,
     version_option,
@@ -75,15 +75,15 @@ def deploy(
     configuration refers to.
     """
     from dd_core import DataDesigner
-    from dd_core.models.secrets import BLOCK_PREFIX
+    from dd_core.declaration.secrets import BLOCK_PREFIX
     from dd_core.storage.location import is_remote
 
-    from ..blocks.providers import require_no_literal_keys, require_references
+    from ..blocks.providers import GivenServers, require_no_literal_keys, require_references
 
-    servers, settings = read_providers(providers) or [], read_settings(run_config)
-    require_references(servers)
+    servers, settings = read_servers(providers), read_settings(run_config)
+    require_references(GivenServers(**servers))
     require_no_literal_keys(config)
-    DataDesigner(model_providers=servers or None).validate(config)
+    DataDesigner(**servers).validate(config)
     if not artifact_path.startswith(BLOCK_PREFIX) and not is_remote(artifact_path):
         artifact_path = str(Path(artifact_path).resolve())  # a worker runs in a folder of its own
     parameters: dict[str, Any] = {
@@ -94,7 +94,10 @@ def deploy(
         "version": version or ("scheduled" if cron else None),
         "batches_on": batches_on,
         "run_config": settings.model_dump(mode="json", exclude_unset=True),
-        "model_providers": [each.model_dump(mode="json", exclude_unset=True) for each in servers],
+        **{
+            name: [each.model_dump(mode="json", exclude_unset=True) for each in listed or ()]
+            for name, listed in servers.items()
+        },
     }
     given = {key: value for key, value in parameters.items() if value not in (None, [], {})}
     created = asyncio.run(_deploy(pool, name or dataset_name, given, cron, timezone))

@@ -26,7 +26,7 @@ from .options import (
     dataset_option,
     list_uses,
     providers_option,
-    read_providers,
+    read_servers,
     read_settings,
     run_config_option,
     seed_option,
@@ -127,7 +127,7 @@ def run(
         batches_on=batches_on,
         approve_after_preview=approve,
         run_config=read_settings(run_config, seed, wait),
-        model_providers=read_providers(providers),
+        **read_servers(providers),
     )
     sys.exit(0 if is_complete else 1)
 
@@ -170,7 +170,7 @@ def retry_failed(
         retry_failed=True,
         version=version,
         run_config=read_settings(run_config, None, wait),
-        model_providers=read_providers(providers),
+        **read_servers(providers),
     )
     sys.exit(0 if is_complete else 1)
 
@@ -211,16 +211,20 @@ def estimate(
 
     from .terminal import show_estimate
 
-    designer = DataDesigner(
-        model_providers=read_providers(providers), run_config=read_settings(run_config, shown=True)
-    )
+    settings = read_settings(run_config, shown=True)
+    designer = DataDesigner(**read_servers(providers), run_config=settings)
     show_estimate(designer.estimate(config, num_records=num_records, probe_rows=probe_rows))
 
 
 @cli.command()
 @add_config_argument
 @providers_option
-def validate(config: DataDesignerConfig, providers: str | None) -> None:
+@click.option(
+    "--portable",
+    is_flag=True,
+    help="Also list what NeMo Data Designer could not read; exit code 1 if there is anything.",
+)
+def validate(config: DataDesignerConfig, providers: str | None, portable: bool) -> None:
     """Check a configuration and list all problems.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
@@ -230,24 +234,34 @@ def validate(config: DataDesignerConfig, providers: str | None) -> None:
     """
     from dd_core import DataDesigner
 
-    DataDesigner(model_providers=read_providers(providers)).validate(config)
+    DataDesigner(**read_servers(providers)).validate(config)
     click.echo("The configuration is valid.")
     for use in list_uses():
         click.echo(f"It {use}.")
+    if portable:
+        from dd_core.dataset.portability import list_unportable
+
+        if found := list_unportable(config):
+            click.echo("NeMo Data Designer cannot read it:")
+            click.echo("\n".join(f"  - {problem}" for problem in found))
+            sys.exit(1)
+        click.echo("NeMo Data Designer can read it.")
 
 
 @cli.command("check-models")
 @add_config_argument
 @providers_option
 def check_models(config: DataDesignerConfig, providers: str | None) -> None:
-    """Send one request to every model of a configuration.
+    """Send one request to every model of a configuration, and connect to its tool servers.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
     """
     from dd_core import DataDesigner
 
-    DataDesigner(model_providers=read_providers(providers)).check_models(config)
-    click.echo("All models answered.")
+    tools = DataDesigner(**read_servers(providers)).check_models(config)
+    click.echo("All models and tool servers answered." if tools else "All models answered.")
+    for alias, names in tools.items():
+        click.echo(f"Tools {alias!r}: {', '.join(names)}")
 
 
 _COMMANDS = (

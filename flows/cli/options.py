@@ -47,19 +47,21 @@ def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
 def _read_config(
     config: str, script_args: tuple[str, ...], providers: str | None, *, trust: bool
 ) -> DataDesignerConfig:
+    from dd_core import install_alias
     from dd_core.dataset.files import load_config, run_script
     from dd_core.dataset.source import is_address
     from dd_core.declaration.trust import observe_uses
     from dd_core.models.providers import Providers
 
     if config.endswith(".py") and not is_address(config):
-        return run_script(Path(config), script_args)
+        install_alias(unless_installed=True)  # scripts for NeMo Data Designer run unchanged
+        return run_script(Path(config), script_args).resolve_paths()
     if script_args:
         raise click.UsageError(f"{config!r} does not accept ARGS; only a Python file does")
     with observe_uses(trusted=True) as reading:
         loaded = load_config(config, Providers(read_providers(providers)), trust=trust)
     click.get_current_context().meta[_USES] = reading.uses
-    return loaded
+    return loaded.resolve_paths()  # runs may continue in processes in other directories
 
 
 def list_uses() -> list[str]:
@@ -70,7 +72,7 @@ def list_uses() -> list[str]:
 providers_option = click.option(
     "--providers",
     type=click.Path(exists=True, dir_okay=False),
-    help="YAML file with model providers.",
+    help="YAML file with model providers (`providers`) and tool servers (`mcp_providers`).",
 )
 run_config_option = click.option(
     "-c",
@@ -134,20 +136,40 @@ def read_settings(
     return _validate(RunConfig, given, path or "--seed")
 
 
+def read_servers(path: str | None) -> dict[str, Any]:
+    """Read `model_providers` and `mcp_providers` from a YAML file.
+
+    Each is None if the file does not contain it, which stands for the user's defaults.
+    """
+    from dd_core.models.tools.providers import choose_declaration
+
+    tools = _read_list(path, "mcp_providers")
+    given = None if tools is None else [_validate(choose_declaration(e), e, path) for e in tools]
+    return {"model_providers": read_providers(path), "mcp_providers": given}
+
+
 def read_providers(path: str | None) -> list[Any] | None:
     """Read model providers from a YAML file."""
-    if path is None:
-        return None
     from dd_core.models.config import ModelProvider
 
+    models = _read_list(path, "providers")
+    return None if models is None else [_validate(ModelProvider, each, path) for each in models]
+
+
+def _read_list(path: str | None, key: str) -> list[Any] | None:
+    """The list under a key; a file that is a list contains model providers only."""
+    if path is None:
+        return None
     loaded = _read_yaml(path)
-    listed: Any = loaded.get("providers", []) if isinstance(loaded, dict) else loaded  # pyright: ignore
-    if not isinstance(listed, list):
-        raise click.ClickException(f"{path!r} has no top-level list `providers`; add it")
-    return [_validate(ModelProvider, item, path) for item in listed]  # pyright: ignore
+    content = cast("dict[str, Any]", loaded if isinstance(loaded, dict) else {"providers": loaded})
+    if key not in content:
+        return None
+    if not isinstance(content[key], list):
+        raise click.ClickException(f"{path!r} has no top-level list `{key}`; add it")
+    return content[key]
 
 
-def _validate(declaration: type[_T], given: Any, place: str) -> _T:
+def _validate(declaration: type[_T], given: Any, place: str | None) -> _T:
     from pydantic import TypeAdapter, ValidationError
 
     from dd_core.dataset.files import find_config_problems

@@ -36,7 +36,7 @@ def run_here(**parameters: Any) -> bool:
 
 def locate_datasets(artifact_path: str) -> str | Location:
     """The location in a storage block; an address is returned as it is."""
-    from dd_core.models.secrets import BLOCK_PREFIX
+    from dd_core.declaration.secrets import BLOCK_PREFIX
 
     if not artifact_path.startswith(BLOCK_PREFIX):
         return artifact_path
@@ -59,13 +59,14 @@ async def _run(parameters: dict[str, Any]) -> bool:
 
     from ..approval import require_ui, set_approver
     from ..artifacts.summary import RunSummary
-    from ..blocks.providers import make_placeholder_providers
+    from ..blocks.providers import GivenServers, make_placeholder_providers
     from ..dataset import generate_dataset
     from ..session import on_run_start
     from .terminal import show_progress, show_summary
 
     # Problems of the configuration are reported before a server is started.
-    providers = make_placeholder_providers(parameters["model_providers"])
+    given = {name: parameters[name] for name in GivenServers.model_fields}
+    providers = make_placeholder_providers(GivenServers(**given))
     config, settings, rows = (parameters[name] for name in ("config", "run_config", "num_records"))
     check_plan(config, providers, settings, rows, has_versions=bool(parameters.get("version")))
     sessions: list[DatasetRun] = []

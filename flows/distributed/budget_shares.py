@@ -36,7 +36,7 @@ class BudgetAllocator:
             return None
         remaining = self.remaining(spent)
         share = {name: amount * min(1.0, rows / of_rows) for name, amount in remaining.items()}
-        for name in ("tokens", "requests"):
+        for name in ("tokens", "requests", "tool_calls"):
             if name in share:
                 share[name] = floor(share[name])
         exhausted = [name for name, amount in share.items() if amount <= 0]
@@ -85,7 +85,8 @@ class BudgetAllocator:
         name = name or min(remaining, key=lambda each: remaining[each])
         limit, used = getattr(self._budget, name), self._count(spent)[name]
         return BudgetExhaustedError(
-            f"the budget of {limit:,g} {name} is used up or allocated ({used:,.6g} used so far); "
+            f"the budget of {limit:,g} {name.replace('_', ' ')} is used up or allocated "
+            f"({used:,.6g} used so far); "
             "raise RunConfig.budget and resume the run to continue"
         )
 

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from prefect.logging import get_run_logger
 
-from dd_core.config import ModelProvider, load_config
+from dd_core.config import load_config
 from dd_core.dataset.compile import compile_plan
 from dd_core.engine.run import record_progress_sometimes
 from dd_core.errors import (
@@ -29,6 +29,7 @@ from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory, Part
 
 from ..artifacts.summary import show_preview
+from ..blocks.providers import GivenServers
 from ..session import DatasetRun
 from .attempt import Attempt, AttemptFailure, AttemptFailures
 from .budget_shares import BudgetAllocator
@@ -46,7 +47,7 @@ def publish_run(
     session: DatasetRun,
     providers: Providers,
     num_records: int,
-    model_providers: Sequence[ModelProvider | str] | None,
+    servers: GivenServers,
     *,
     retry_failed: bool,
 ) -> None:
@@ -59,7 +60,8 @@ def publish_run(
         seed=plan.seed,
         num_records=num_records,
         run_config=config.model_copy(update={"seed": plan.seed}),
-        model_providers=None if model_providers is None else [*model_providers],
+        model_providers=servers.model_providers,
+        mcp_providers=servers.mcp_providers,
         retry_failed=retry_failed,
     ).write(directory)
     written = load_config(directory.config(), providers)

@@ -17,10 +17,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from dd_core import errors
 from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import ArtifactStorageError, DataDesignerError, DataDesignerGenerationError
-from dd_core.models.config import ModelProvider
 from dd_core.models.usage import Budget
 from dd_core.storage.batch import DroppedRow
 
+from ..blocks.providers import GivenServers
 from ..session import BatchProgress
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ _RECORD = re.compile(r"batch_(\d+)\.try-(\d+)\.json$")
 _Content = TypeVar("_Content", bound=BaseModel)
 
 
-class RunSpec(BaseModel):
+class RunSpec(GivenServers):
     """How to generate the batches of a dataset."""
 
     run: str
@@ -44,9 +44,6 @@ class RunSpec(BaseModel):
     seed: int
     num_records: int
     run_config: RunConfig
-    model_providers: list[ModelProvider | str] | None
-    """Model providers, with references to keys, never keys. A string names a provider block. None
-    stands for the default providers of the worker."""
     retry_failed: bool = False
 
     def write(self, directory: DatasetDirectory) -> None:

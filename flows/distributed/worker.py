@@ -16,6 +16,7 @@ from prefect.logging import get_run_logger
 from dd_core.config import load_config
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.plan import Plan
+from dd_core.declaration.secrets import BLOCK_PREFIX
 from dd_core.errors import (
     ArtifactStorageError,
     BatchRefusedError,
@@ -24,7 +25,6 @@ from dd_core.errors import (
     InvalidConfigError,
 )
 from dd_core.models.providers import Providers
-from dd_core.models.secrets import BLOCK_PREFIX
 from dd_core.models.usage import UsageLedger
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import DatasetDirectory
@@ -99,7 +99,7 @@ async def _open_run(
     directory: DatasetDirectory, run_spec: RunSpec, batch: Batch, previous: BatchRecord
 ) -> AsyncGenerator[DatasetRun]:
     with _refuse_on_error():
-        providers = await load_providers(run_spec.model_providers)
+        providers = await load_providers(run_spec)
         plan = recompile_plan(directory, run_spec, providers)
     # This process must stay within its own share of the budget. The dataset's run accounts for the
     # usage of the other batches, so only the earlier usage of this attempt counts here.

@@ -1,4 +1,4 @@
-"""The request slots that a run leases from the limit of one model alias."""
+"""The slots that a run leases from the limit of one alias: of a model, or of tools."""
 
 from __future__ import annotations
 
@@ -6,12 +6,12 @@ import asyncio
 import logging
 import math
 import time
+from collections.abc import Callable
+from typing import Protocol
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.settings import PREFECT_API_URL
-
-from dd_core.models.model import Model
 
 from .leases import (
     LEASE_SECONDS,
@@ -23,7 +23,7 @@ from .leases import (
     release,
     renew,
 )
-from .tag_limits import AliasLimit, Holder, make_tag
+from .tag_limits import UNLIMITED, AliasLimit, Holder
 
 _logger = logging.getLogger(__name__)
 
@@ -40,15 +40,70 @@ _TURN_SECONDS = 10.0
 _MISCOUNT_SECONDS = 30.0  # a server frees the slots of expired leases within 15 seconds
 
 
+class LimitedQueue(Protocol):
+    """What is limited: the requests to a model, or the calls of tools."""
+
+    permits: float
+
+    @property
+    def allowed_by(self) -> str:
+        """What sets the number that may be in flight."""
+        ...
+
+    @allowed_by.setter
+    def allowed_by(self, name: str, /) -> None: ...
+
+    @property
+    def on_shortage(self) -> Callable[[], None] | None:
+        """Called when that number holds something back."""
+        ...
+
+    @on_shortage.setter
+    def on_shortage(self, callback: Callable[[], None] | None, /) -> None: ...
+
+    @property
+    def max_parallel_requests(self) -> int:
+        """Maximum number in flight that the configuration asks for."""
+        ...
+
+    @property
+    def in_flight(self) -> int:
+        """Number in flight."""
+        ...
+
+    @property
+    def demand(self) -> int:
+        """Number that would be in flight now if nothing limited them."""
+        ...
+
+    def allow(self, requests: int) -> None:
+        """Set the number that may be in flight."""
+        ...
+
+    def permit(self, requests: int) -> None:
+        """Let this many more start."""
+        ...
+
+
 class AliasLeases:
     """The leases of one run for one alias.
 
-    A lease is a block of slots that can only be released as a whole.
+    A lease is a block of slots that can only be released as a whole. Without a limit in Prefect, an
+    optional one does not restrict anything; the others are created.
     """
 
-    def __init__(self, model: Model, holder: Holder, wake: asyncio.Event) -> None:
-        self.model = model
-        self._queue = model.queue
+    def __init__(
+        self,
+        tag: str,
+        queue: LimitedQueue,
+        holder: Holder,
+        wake: asyncio.Event,
+        *,
+        is_optional: bool = False,
+    ) -> None:
+        self.tag = tag
+        self.is_optional = is_optional
+        self._queue = queue
         self.pause = MIN_PAUSE_SECONDS
         """Seconds until `match_demand` should be called again."""
         self._holder = holder
@@ -59,7 +114,7 @@ class AliasLeases:
         self._renewed_at: dict[UUID, float] = {}
         # A new run will soon have cells to generate. It leases slots before its batches are
         # created, because an SQLite server responds slowly while it records them.
-        self._peak = model.queue.max_parallel_requests
+        self._peak = 0 if is_optional else queue.max_parallel_requests
         self._peak_at = time.monotonic() + _STARTUP_SECONDS
         self._block_size: int | None = None
         """Maximum size of the next block; None if the last one was not rejected."""
@@ -77,11 +132,13 @@ class AliasLeases:
     @property
     def is_short(self) -> bool:
         """Whether the run holds fewer slots than it could use and than its fair share."""
+        if self._is_unlimited:
+            return False
         return self.held < min(self._target(), self._limit.fair_share(self._holder, _turn()))
 
     @property
     def last_limit(self) -> int:
-        """The limit when it was last read; before that, the one that the model asks for."""
+        """The limit when it was last read; before that, the one of the configuration."""
         known = self._limit.limit
         return self._queue.max_parallel_requests if known is None else known
 
@@ -111,7 +168,9 @@ class AliasLeases:
         The count is wrong if Prefect rejects leases for a long time although slots are free.
         """
         self._limit = limit
-        self._queue.allowed_by = f"{make_tag(self.model.alias)} (limit {limit.limit})"
+        if self._is_unlimited and self._blocks:
+            self.forget_blocks()
+        self._queue.allowed_by = f"{self.tag} (limit {limit.limit})"
         if self._follows_limit is None and limit.limit is not None:
             self._follows_limit = self._queue.max_parallel_requests >= limit.limit
         is_rejected_with_free_slots = (
@@ -129,6 +188,10 @@ class AliasLeases:
 
     async def match_demand(self, client: PrefectClient) -> None:
         """Lease or release slots, so that the run holds as many as it has requests for."""
+        if self._is_unlimited:
+            self.pause = _STEP_SECONDS
+            self._queue.allow(UNLIMITED)
+            return
         now = time.monotonic()
         await self._renew(client, now)
         target = self._target()
@@ -146,6 +209,10 @@ class AliasLeases:
         self._queue.on_shortage = self._wake.set if target < self._max_slots else None
         await self._update_waiting(client)
         await self._acquire_permits(client, now)
+
+    @property
+    def _is_unlimited(self) -> bool:
+        return self.is_optional and self._limit.limit is None
 
     @property
     def _max_in_flight(self) -> int:
@@ -179,7 +246,7 @@ class AliasLeases:
         size = min((target - self.held + 1) // 2, max(1, (self._limit.limit or target) // 4))
         if self._block_size is not None:
             size = min(size, self._block_size)
-        block = await lease(client, self.model.alias, size, self._holder)
+        block = await lease(client, self.tag, size, self._holder)
         if block is not None:
             self._blocks.append(block)
             self._renewed_at[block.id] = time.monotonic()
@@ -237,10 +304,10 @@ class AliasLeases:
 
     async def _correct_count(self, client: PrefectClient) -> None:
         self._miscounted_since, self._next_attempt_at = None, 0.0
-        if excess := await correct_count(client, self.model.alias):
+        if excess := await correct_count(client, self.tag):
             _logger.warning(
-                "the limit of model %r counted %d slots that no run holds; the count was corrected",
-                self.model.alias,
+                "the limit %r counted %d slots that no run holds; the count was corrected",
+                self.tag,
                 excess,
             )
 
@@ -253,7 +320,7 @@ class AliasLeases:
         elif self._retry_seconds > MIN_PAUSE_SECONDS and self._waiting_lease is None:
             self._waiting_lease = await register_waiting(
                 client,
-                self.model.alias,
+                self.tag,
                 self._holder,
                 has_waiting_limit=self._limit.has_waiting_limit,
             )
@@ -265,7 +332,7 @@ class AliasLeases:
             return
         missing = self._queue.demand
         if now >= self._next_permits_at and self._queue.permits < missing:
-            acquired, wait = await acquire_permits(client, self.model.alias, missing)
+            acquired, wait = await acquire_permits(client, self.tag, missing)
             self._queue.permit(acquired)
             self._next_permits_at = time.monotonic() + wait
         if self._queue.permits < self._queue.demand:

@@ -1,4 +1,4 @@
-"""Leases request slots from the limits of a run's model aliases in Prefect.
+"""Leases slots from the limits of a run's models and tools in Prefect.
 
 Slots belong to the run, not to a column: any ready cell can use any free slot. A run leases slots
 in blocks, as many as it has requests for, and releases them when it no longer needs them. Runs
@@ -14,7 +14,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from uuid import UUID
 
@@ -23,20 +23,21 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.settings import PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 
 from dd_core.engine.engine import Engine
-from dd_core.models.model import Model
 from dd_core.retries import retry_async
 
 from ..process.liveness import ProcessLock
-from .alias_leases import MIN_PAUSE_SECONDS, AliasLeases
+from .alias_leases import MIN_PAUSE_SECONDS, AliasLeases, LimitedQueue
 from .leases import free_all, free_dead, release
 from .tag_limits import (
     Holder,
     create_limit,
     make_tag,
+    make_tool_tag,
     parse_limits,
     read_limits,
     read_rates,
 )
+from .tool_calls import ToolCalls
 
 _logger = logging.getLogger(__name__)
 
@@ -50,12 +51,17 @@ _OUTAGE_WARNING_SECONDS = 10.0
 
 @asynccontextmanager
 async def hold_leases(engine: Engine, flow_run_id: UUID) -> AsyncGenerator[None]:
-    """Limit the requests of the engine's models to the slots that this run leases."""
+    """Limit requests to models and calls of tools to the slots that this run leases."""
     holder = Holder.of(flow_run_id)
     process_lock = ProcessLock(holder.key)
     keeper: asyncio.Task[None] | None = None
-    if models := [*engine.models.values()]:
-        keeper = asyncio.create_task(LeaseKeeper(models, holder).run())
+    models = {make_tag(model.alias): model.queue for model in engine.models.values()}
+    tools = {
+        make_tool_tag(toolbox.alias): ToolCalls(toolbox.limit)
+        for toolbox in engine.toolboxes.values()
+    }
+    if models or tools:
+        keeper = asyncio.create_task(LeaseKeeper(models, tools, holder).run())
     try:
         yield
     finally:
@@ -68,12 +74,22 @@ async def hold_leases(engine: Engine, flow_run_id: UUID) -> AsyncGenerator[None]
 
 
 class LeaseKeeper:
-    """Leases, renews and releases all slots of one run."""
+    """Leases, renews and releases all slots of one run, by tag.
 
-    def __init__(self, models: list[Model], holder: Holder) -> None:
+    The limits of models are created if they do not exist; those of tools only apply if they do.
+    """
+
+    def __init__(
+        self,
+        models: Mapping[str, LimitedQueue],
+        tools: Mapping[str, LimitedQueue],
+        holder: Holder,
+    ) -> None:
         self._holder = holder
-        self._wake = asyncio.Event()
-        self.aliases = {model.alias: AliasLeases(model, holder, self._wake) for model in models}
+        self._wake = wake = asyncio.Event()
+        self.tags = {tag: AliasLeases(tag, queue, holder, wake) for tag, queue in models.items()}
+        for tag, queue in tools.items():
+            self.tags[tag] = AliasLeases(tag, queue, holder, wake, is_optional=True)
         self._refreshed_at = -math.inf
         self._refresh_seconds = _REFRESH_SECONDS
         self._outage_since: float | None = None
@@ -97,14 +113,14 @@ class LeaseKeeper:
                             await asyncio.shield(releasing)
 
     def _pause(self) -> float:
-        return min(leases.pause for leases in self.aliases.values())
+        return min(leases.pause for leases in self.tags.values())
 
     async def _step(self, client: PrefectClient) -> None:
         self._wake.clear()
         try:
             if time.monotonic() - self._refreshed_at > self._refresh_seconds:
                 await self._refresh(client)
-            for leases in self.aliases.values():
+            for leases in self.tags.values():
                 await leases.match_demand(client)
             self._outage_since = None
         except (httpx.HTTPError, OSError) as error:
@@ -127,30 +143,35 @@ class LeaseKeeper:
     async def _refresh(self, client: PrefectClient) -> None:
         """Read the limits from Prefect, and create missing ones."""
         is_first = self._refreshed_at == -math.inf
-        limits = parse_limits(await read_limits(client), self.aliases)
-        missing = [alias for alias in self.aliases if limits[alias].limit is None]
-        for alias in missing:
-            await self._create_limit(client, alias, was_deleted=not is_first)
-        if is_first or any(leases.is_short for leases in self.aliases.values()):
+        limits = parse_limits(await read_limits(client), self.tags)
+        missing = [
+            tag
+            for tag, leases in self.tags.items()
+            if limits[tag].limit is None and not leases.is_optional
+        ]
+        for tag in missing:
+            await self._create_limit(client, tag, was_deleted=not is_first)
+        if is_first or any(leases.is_short for leases in self.tags.values()):
             # This process has not leased anything at first. If Prefect shows slots of this run,
             # they belong to an earlier process of the run, which died.
             await free_dead(client, limits, self._holder if is_first else None)
         if is_first or missing:
-            limits = parse_limits(await read_limits(client), self.aliases)
+            limits = parse_limits(await read_limits(client), self.tags)
         if is_first:
-            for alias in await read_rates(client, self.aliases):
-                self.aliases[alias].enable_rate_limit()
+            limited = [tag for tag, leases in self.tags.items() if not leases.is_optional]
+            for tag in await read_rates(client, limited):
+                self.tags[tag].enable_rate_limit()
         runs = 0
-        for alias, leases in self.aliases.items():
-            await leases.update_limit(client, limits[alias])
-            runs = max(runs, len(limits[alias].held))
+        for tag, leases in self.tags.items():
+            await leases.update_limit(client, limits[tag])
+            runs = max(runs, len(limits[tag].held))
         # With many runs, each of them reads the limits less often, to limit the load on the server.
         self._refresh_seconds = min(_MAX_REFRESH_SECONDS, _REFRESH_SECONDS + runs / 20)
         self._refreshed_at = time.monotonic()
 
-    async def _create_limit(self, client: PrefectClient, alias: str, *, was_deleted: bool) -> None:
+    async def _create_limit(self, client: PrefectClient, tag: str, *, was_deleted: bool) -> None:
         """Create a missing limit. Without it, every run would send as many requests as it likes."""
-        leases, tag = self.aliases[alias], make_tag(alias)
+        leases = self.tags[tag]
         if was_deleted:
             leases.forget_blocks()
             _logger.warning(
@@ -161,7 +182,7 @@ class LeaseKeeper:
         await create_limit(client, tag, leases.last_limit)
 
     async def _release_all(self, client: PrefectClient) -> None:
-        waiting = [leases.waiting_lease for leases in self.aliases.values()]
+        waiting = [leases.waiting_lease for leases in self.tags.values()]
         leased = [each for each in waiting if each is not None]
         attempts = retry_async(
             (httpx.HTTPError, OSError), attempts=4, first_wait=0.1, longest_wait=1.0
@@ -174,5 +195,5 @@ class LeaseKeeper:
                         leased.pop()
                     # The server knows all slots of this run, also those of a request for a lease
                     # that was cancelled before its response arrived.
-                    found = parse_limits(await read_limits(client), self.aliases)
+                    found = parse_limits(await read_limits(client), self.tags)
                     await free_all(client, found, self._holder)

@@ -23,7 +23,6 @@ from .tag_limits import (
     Holder,
     create_limit,
     make_permits_name,
-    make_tag,
     make_waiting_tag,
     parse_limits,
     read_holder,
@@ -52,22 +51,8 @@ class Lease:
     slots: int
 
 
-async def lease(client: PrefectClient, alias: str, slots: int, holder: Holder) -> Lease | None:
-    """Lease slots of an alias without waiting; None if there are not enough."""
-    return await _lease(client, make_tag(alias), slots, holder)
-
-
-async def register_waiting(
-    client: PrefectClient, alias: str, holder: Holder, *, has_waiting_limit: bool
-) -> Lease | None:
-    """Show the other runs that this run holds fewer slots than it could use."""
-    tag = make_waiting_tag(alias)
-    if not has_waiting_limit:
-        await create_limit(client, tag, UNLIMITED)
-    return await _lease(client, tag, 1, holder)
-
-
-async def _lease(client: PrefectClient, tag: str, slots: int, holder: Holder) -> Lease | None:
+async def lease(client: PrefectClient, tag: str, slots: int, holder: Holder) -> Lease | None:
+    """Lease slots of a tag without waiting; None if there are not enough."""
     lease_holder = ConcurrencyLeaseHolder(type="task_run", id=holder.lease_id(slots))
     try:
         response = await client.increment_concurrency_slots_with_lease(
@@ -82,6 +67,16 @@ async def _lease(client: PrefectClient, tag: str, slots: int, holder: Holder) ->
             return None
         raise
     return Lease(UUID(response.json()["lease_id"]), slots)
+
+
+async def register_waiting(
+    client: PrefectClient, tag: str, holder: Holder, *, has_waiting_limit: bool
+) -> Lease | None:
+    """Show the other runs that this run holds fewer slots than it could use."""
+    waiting = make_waiting_tag(tag)
+    if not has_waiting_limit:
+        await create_limit(client, waiting, UNLIMITED)
+    return await lease(client, waiting, 1, holder)
 
 
 async def renew(client: PrefectClient, leased: Lease) -> bool:
@@ -100,13 +95,13 @@ async def release(client: PrefectClient, leased: Lease) -> None:
     await client.release_concurrency_slots_with_lease(leased.id)
 
 
-async def acquire_permits(client: PrefectClient, alias: str, requested: int) -> tuple[int, float]:
-    """Acquire permits to start requests from the limit per minute of an alias.
+async def acquire_permits(client: PrefectClient, tag: str, requested: int) -> tuple[int, float]:
+    """Acquire permits to start requests from the limit per minute of a tag.
 
     Returns the number of permits, and the seconds after which to call this again. The limit is read
     before slots are requested, because a rejected request would delay the decay of its slots.
     """
-    name = make_permits_name(alias)
+    name = make_permits_name(tag)
     state = await client.read_global_concurrency_limit_by_name(name)
     free, decay = state.limit - state.active_slots, state.slot_decay_per_second
     # At most a quarter at a time, so that other runs get permits too.
@@ -159,30 +154,30 @@ async def free_dead(
 async def free_all(client: PrefectClient, limits: Mapping[str, AliasLimit], holder: Holder) -> int:
     """Release all slots that a run holds; returns how many."""
     freed = 0
-    for alias, limit in limits.items():
+    for tag, limit in limits.items():
         for each in {*limit.lease_holders}:
             known = read_holder(each)
             if known is None or known[0] != holder:
                 continue
             try:
                 await client.decrement_v1_concurrency_slots(
-                    [make_tag(alias)], each, occupancy_seconds=LEASE_SECONDS
+                    [tag], each, occupancy_seconds=LEASE_SECONDS
                 )
             except httpx.HTTPStatusError:
                 # The server may have dropped the lease without subtracting its slots.
-                await correct_count(client, alias)
+                await correct_count(client, tag)
             freed += known[1]
     return freed
 
 
-async def correct_count(client: PrefectClient, alias: str) -> int:
+async def correct_count(client: PrefectClient, tag: str) -> int:
     """Set the number of taken slots to the number of leased slots; returns the correction.
 
     A Prefect server that keeps leases in memory forgets them when it restarts, but still counts
     their slots as taken.
     """
-    state = await client.read_global_concurrency_limit_by_name(f"tag:{make_tag(alias)}")
-    live = parse_limits(await read_limits(client), [alias])[alias].live
+    state = await client.read_global_concurrency_limit_by_name(f"tag:{tag}")
+    live = parse_limits(await read_limits(client), [tag])[tag].live
     excess = state.active_slots - live
     if excess:
         corrected = GlobalConcurrencyLimitUpdate(active_slots=live)

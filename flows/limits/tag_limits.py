@@ -1,7 +1,8 @@
-"""Request limits in Prefect: one per model alias, for the whole workspace.
+"""Limits in Prefect: one per alias of a model or of tools, for the whole workspace.
 
-The limit of the alias `writer` is Prefect's tag limit `model:writer`. Its slots are requests in
-flight. Runs lease slots in blocks (`alias_leases.py`). This module reads and writes the limits.
+The limit of the model `writer` is Prefect's tag limit `model:writer`, and its slots are requests in
+flight. The limit of the tools `search` is `tool:search`, and its slots are calls. Runs lease slots
+in blocks (`alias_leases.py`). This module reads and writes the limits.
 
 Prefect's API returns the holders of the leases of a limit, but not their numbers of slots. The
 holder id of a lease is therefore composed of the number of slots and the id of the flow run.
@@ -24,6 +25,8 @@ from prefect.client.schemas.objects import ConcurrencyLimit
 from prefect.exceptions import ObjectAlreadyExists, ObjectNotFound
 
 UNLIMITED = 1_000_000
+_MODEL = "model:"
+_TOOL = "tool:"
 _HOLDER_PREFIX = b"\xdd\xf1"
 """First bytes of the holder ids that this module creates."""
 _PAGE = 200
@@ -31,17 +34,39 @@ _PAGE = 200
 
 def make_tag(alias: str) -> str:
     """The tag of tasks that call this model, and the name of its limit."""
-    return f"model:{_escape(alias)}"
+    return f"{_MODEL}{_escape(alias)}"
 
 
-def make_waiting_tag(alias: str) -> str:
-    """The tag of an unlimited limit in which runs that wait for slots of the alias hold a lease."""
-    return f"waiting:model:{_escape(alias)}"
+def make_tool_tag(alias: str) -> str:
+    """The name of the limit of these tools."""
+    return f"{_TOOL}{_escape(alias)}"
 
 
-def make_permits_name(alias: str) -> str:
+def parse_alias(alias: str) -> str:
+    """The tag of an alias as people write it: `writer`, `model:writer` or `tool:search`."""
+    if alias.startswith(_TOOL):
+        return make_tool_tag(alias.removeprefix(_TOOL))
+    return make_tag(alias.removeprefix(_MODEL))
+
+
+def format_tag(tag: str) -> str:
+    """The alias of a tag as people write it, without `model:`."""
+    return tag.removeprefix(_MODEL)
+
+
+def is_tool_tag(tag: str) -> bool:
+    """Whether the limit of this tag limits calls of tools."""
+    return tag.startswith(_TOOL)
+
+
+def make_waiting_tag(tag: str) -> str:
+    """The tag of an unlimited limit in which runs that wait for slots of a tag hold a lease."""
+    return f"waiting:{tag}"
+
+
+def make_permits_name(tag: str) -> str:
     """The global limit with slot decay that, if it exists, limits the requests per minute."""
-    return f"requests:model:{_escape(alias)}"
+    return f"requests:{tag}"
 
 
 def _escape(alias: str) -> str:
@@ -74,7 +99,7 @@ def read_holder(lease_holder: UUID) -> tuple[Holder, int] | None:
 
 @dataclass(frozen=True)
 class AliasLimit:
-    """The state of an alias's limit in Prefect at one moment."""
+    """The state of the limit of an alias in Prefect at one moment."""
 
     limit: int | None = None
     """Maximum number of requests in flight; None if the limit does not exist."""
@@ -122,21 +147,18 @@ class AliasLimit:
         return max(0, limit - self.others)
 
 
-def list_aliases(limits: Iterable[ConcurrencyLimit]) -> list[str]:
-    """The aliases that have a limit."""
-    prefix = make_tag("")
-    return sorted(each.tag.removeprefix(prefix) for each in limits if each.tag.startswith(prefix))
+def list_tags(limits: Iterable[ConcurrencyLimit]) -> list[str]:
+    """The tags of models and tools that have a limit."""
+    return sorted(each.tag for each in limits if each.tag.startswith((_MODEL, _TOOL)))
 
 
-def parse_limits(
-    limits: Iterable[ConcurrencyLimit], aliases: Iterable[str]
-) -> dict[str, AliasLimit]:
-    """The limits of the given aliases, from the tag limits of the workspace."""
+def parse_limits(limits: Iterable[ConcurrencyLimit], tags: Iterable[str]) -> dict[str, AliasLimit]:
+    """The limits of the given tags, from the tag limits of the workspace."""
     by_tag = {limit.tag: limit for limit in limits}
     found: dict[str, AliasLimit] = {}
-    for alias in aliases:
-        limit = by_tag.get(make_tag(alias))
-        registered = by_tag.get(make_waiting_tag(alias))
+    for tag in tags:
+        limit = by_tag.get(tag)
+        registered = by_tag.get(make_waiting_tag(tag))
         holder_ids = registered.active_slots if registered else []
         waiting = [read_holder(UUID(str(each))) for each in holder_ids]
         ids = [UUID(str(each)) for each in limit.active_slots] if limit else []
@@ -144,7 +166,7 @@ def parse_limits(
         for known in map(read_holder, ids):
             if known is not None:
                 held[known[0]] += known[1]
-        found[alias] = AliasLimit(
+        found[tag] = AliasLimit(
             limit=limit.concurrency_limit if limit else None,
             held=dict(held),
             others=sum(read_holder(each) is None for each in ids),
@@ -182,15 +204,15 @@ async def _create(client: PrefectClient, name: str, limit: int, decay: float) ->
         return
 
 
-async def set_limit(client: PrefectClient, alias: str, limit: int) -> None:
-    """Set the limit of an alias, and create it if necessary; 0 pauses the alias."""
-    await _put(client, f"tag:{make_tag(alias)}", limit, 0.0)
+async def set_limit(client: PrefectClient, tag: str, limit: int) -> None:
+    """Set the limit of a tag, and create it if necessary; 0 pauses the model or the tools."""
+    await _put(client, f"tag:{tag}", limit, 0.0)
 
 
-async def set_rate(client: PrefectClient, alias: str, per_minute: int) -> None:
-    """Limit the requests per minute of an alias, for the whole workspace."""
+async def set_rate(client: PrefectClient, tag: str, per_minute: int) -> None:
+    """Limit the requests per minute of a model, for the whole workspace."""
     burst = max(1, per_minute // 12)  # the requests of five seconds
-    await _put(client, make_permits_name(alias), burst, per_minute / 60)
+    await _put(client, make_permits_name(tag), burst, per_minute / 60)
 
 
 async def _put(client: PrefectClient, name: str, limit: int, decay: float) -> None:
@@ -201,9 +223,9 @@ async def _put(client: PrefectClient, name: str, limit: int, decay: float) -> No
         await _create(client, name, limit, decay)
 
 
-async def read_rates(client: PrefectClient, aliases: Iterable[str]) -> dict[str, float]:
-    """Requests per minute of those aliases that have such a limit in the workspace."""
+async def read_rates(client: PrefectClient, tags: Iterable[str]) -> dict[str, float]:
+    """Requests per minute of those tags that have such a limit in the workspace."""
     limits = await client.read_global_concurrency_limits(limit=_PAGE, offset=0)
     decays = {limit.name: limit.slot_decay_per_second for limit in limits}
-    names = {alias: make_permits_name(alias) for alias in aliases}
-    return {alias: 60 * decays[name] for alias, name in names.items() if name in decays}
+    names = {tag: make_permits_name(tag) for tag in tags}
+    return {tag: 60 * decays[name] for tag, name in names.items() if name in decays}

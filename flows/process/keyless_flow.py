@@ -10,17 +10,22 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow
-from pydantic import BaseModel, ValidationError
+from pydantic import TypeAdapter, ValidationError
 
-from dd_core.config import DataDesignerConfig, ModelProvider
-from dd_core.redaction.rules import mask_address, mask_fields
+from dd_core.config import DataDesignerConfig, LocalStdioMCPProvider, MCPProvider, ModelProvider
+from dd_core.redaction.rules import mask_address, mask_arguments, mask_fields
 
+_SERVERS = {
+    "model_providers": ModelProvider,
+    "mcp_providers": MCPProvider | LocalStdioMCPProvider,
+}
+"""The parameters that are lists of servers."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
 class KeylessFlow(Flow[_P, _R]):
-    """A flow with `config`, `model_providers` and addresses among its parameters."""
+    """A flow with `config`, servers and addresses among its parameters."""
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters as Prefect stores them."""
@@ -50,17 +55,21 @@ def _mask_parameter(name: str, value: Any) -> Any:
         return mask_address(value) if "://" in value else value
     if name == "config":
         return _mask_declaration(DataDesignerConfig, value)
-    if name == "model_providers" and isinstance(value, list | tuple):
-        return [_mask_declaration(ModelProvider, each) for each in cast("list[Any]", value)]
+    if name in _SERVERS and isinstance(value, list | tuple):
+        kinds: Any = _SERVERS[name]
+        return [_mask_declaration(kinds, each) for each in cast("list[Any]", value)]
     return value
 
 
-def _mask_declaration(kind: type[BaseModel], value: Any) -> Any:
+def _mask_declaration(kind: Any, value: Any) -> Any:
     """A mapping as a declaration, which masks its keys when it is written."""
     if not isinstance(value, Mapping):
         return value
     fields = cast("Mapping[str, Any]", value)
     try:
-        return kind.model_validate(fields)
+        return TypeAdapter(kind).validate_python(fields)
     except ValidationError:  # the run will fail, and its parameters are only shown
-        return mask_fields(fields)
+        shown: dict[str, Any] = mask_fields(fields)
+        if isinstance(shown.get("args"), list):
+            shown["args"] = mask_arguments(map(str, shown["args"]))
+        return shown

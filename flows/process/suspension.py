@@ -69,10 +69,10 @@ async def pause_with_dataset() -> AsyncGenerator[None]:
 
 
 async def _mark_suspended() -> None:
-    """Mark running batches as suspended, and the dataset's run too if it is a subflow.
+    """Mark unfinished batches as suspended, and the dataset's run too if it is a subflow.
 
-    Prefect does not suspend subflows and would continue to show them as running. They continue
-    together with the run that was suspended.
+    Prefect does not suspend subflows and would continue to show them as running, or as crashed if
+    they were cancelled while they began. They continue together with the run that was suspended.
     """
     context = FlowRunContext.get()
     assert context is not None and context.flow_run is not None
@@ -80,7 +80,9 @@ async def _mark_suspended() -> None:
         parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[context.flow_run.id]),
         deployment_id=FlowRunFilterDeploymentId(is_null_=True),
         state=FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
+            type=FlowRunFilterStateType(
+                any_=[StateType.PENDING, StateType.RUNNING, StateType.CRASHED]
+            )
         ),
     )
     state: State[Any] = Paused(message="Suspended with its dataset.")

@@ -180,14 +180,14 @@ def configs(draw: st.DrawFn) -> Fields:
 _SCHEMA = jsonschema_rs.validator_for(
     json.loads(json.dumps(parameter_schema(generate_dataset).model_dump()))
 )
-_settings = settings(
+SETTINGS = settings(
     max_examples=100, deadline=None, suppress_health_check=[HealthCheck.too_slow], derandomize=True
 )
 
 
 @pytest.mark.slow
 @given(configs())
-@_settings
+@SETTINGS
 def test_a_configuration_comes_back_as_it_was(content: Fields) -> None:
     config = dd.DataDesignerConfig.model_validate(content)
     written = config.to_dict()
@@ -211,7 +211,7 @@ def test_a_configuration_comes_back_as_it_was(content: Fields) -> None:
 
 @pytest.mark.slow
 @given(configs())
-@_settings
+@SETTINGS
 def test_a_configuration_fits_prefects_form(content: Fields) -> None:
     config = dd.DataDesignerConfig.model_validate(content)
     for parameters in ({"config": content}, {"config": config.to_dict(), "num_records": 3}):
@@ -222,7 +222,7 @@ def test_a_configuration_fits_prefects_form(content: Fields) -> None:
 
 @pytest.mark.slow
 @given(configs())
-@_settings
+@SETTINGS
 def test_a_valid_configuration_has_no_problem_but_its_key(content: Fields) -> None:
     for model in content["model_configs"]:
         model["base_url"] = "http://localhost:9/v1"

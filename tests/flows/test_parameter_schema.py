@@ -55,6 +55,59 @@ def test_references_and_ordinary_fields_are_accepted(fields: dict[str, Any]) -> 
     assert _count_errors(**_provider(**fields)) == 0
 
 
+_TOOLS = "https://host/mcp"
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        {"name": "t", "endpoint": _TOOLS, "api_key": "sk-proj-abcdefghijk"},
+        {"name": "t", "endpoint": "https://user:password@host/mcp"},
+        {"name": "t", "endpoint": _TOOLS, "headers": {"Authorization": "Bearer abcdefghijk"}},
+        {"provider_type": "stdio", "name": "t", "command": "x", "env": {"API_KEY": "abcdefghijk"}},
+        {"provider_type": "stdio", "name": "t", "endpoint": _TOOLS},
+        {"provider_type": "carrier pigeon", "name": "t", "endpoint": _TOOLS},
+    ],
+    ids=str,
+)
+def test_keys_and_mistakes_in_tool_servers_are_refused(server: dict[str, Any]) -> None:
+    assert _count_errors(mcp_providers=[server]) > 0
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        "block:search",
+        {"name": "t", "endpoint": _TOOLS},
+        {"provider_type": "streamable_http", "name": "t", "endpoint": _TOOLS, "api_key": "A_KEY"},
+        {"name": "t", "endpoint": _TOOLS, "headers": {"Authorization": "Bearer ${TOKEN}"}},
+        {"name": "t", "endpoint": _TOOLS, "headers": {"x-api-key": "block:key", "x-team": "red"}},
+        {
+            "provider_type": "stdio",
+            "name": "t",
+            "command": "python",
+            "args": ["server.py"],
+            "env": {"API_KEY": "MY_API_KEY", "MODE": "read"},
+            "processes": 2,
+        },
+    ],
+    ids=str,
+)
+def test_tool_servers_with_references_are_accepted(server: Any) -> None:
+    assert _count_errors(mcp_providers=[server]) == 0
+
+
+def test_the_form_has_fields_for_tools() -> None:
+    schema: Any = generate_dataset.parameters.model_dump_for_openapi()
+    definitions = schema["definitions"]
+    assert {"tool_alias", "providers", "allow_tools"} <= {*definitions["ToolConfig"]["properties"]}
+    assert "tool_configs" in definitions["DataDesignerConfig"]["properties"]
+    assert "tool_alias" in definitions["LLMTextColumnConfig"]["properties"]
+    tools = [{"tool_alias": "t", "providers": ["p"]}]
+    assert _count_errors(config={"columns": [], "tool_configs": tools}) == 0
+    assert _count_errors(config={"columns": [], "tool_configs": [{"tool_alias": "t"}]}) > 0
+
+
 def test_a_key_in_a_configuration_is_refused() -> None:
     column = {"name": "text", "column_type": "llm-text", "model_alias": "m", "prompt": "Hi"}
     model = {"alias": "m", "model": "m", "base_url": _URL}

@@ -14,6 +14,7 @@ from rich.text import Text
 
 from dd_core.designer.view.trace import render_trace
 from dd_core.designer.view.values import describe_image, render_value
+from dd_core.kinds.code_lang import CodeLang
 from dd_core.quality.printable import make_printable
 
 if TYPE_CHECKING:
@@ -84,7 +85,8 @@ class _Record:
         if column is None or value is None or column.is_seed:
             return
         if column.code_language is not None:
-            yield Panel(self._code(str(value), column.code_language.parse_lang), title=Text(name))
+            language = CodeLang.parse_lang(column.code_language)
+            yield Panel(self._code(str(value), language), title=Text(name))
         elif column.scores_by_name and isinstance(value, Mapping):
             yield _scores(name, cast("Mapping[str, Any]", value))
         elif column.shown_as == "verdict" and isinstance(value, Mapping):

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
-from pydantic import Field, field_validator
+from pydantic import field_validator
 
-from dd_core.errors import DataDesignerError, Problem
+from dd_core.declaration.own_fields import OWN
+from dd_core.errors import DataDesignerError, MediaError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
-from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.kinds.scope import Scope, check_template, find_references, list_known
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import (
     AnswerFormat,
@@ -27,6 +29,13 @@ from dd_core.templates.template import Template, list_references
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
+
+TRACE_SUFFIX = "__trace"
+REASONING_SUFFIX = "__reasoning_content"
+
+
+_NOT_TRACED = ("thoughts", "is_error")
+"""Parts of messages that are only meant for the server."""
 
 
 class TraceType(StrEnum):
@@ -42,8 +51,9 @@ class LLMColumn(Column):
 
     model_types: ClassVar[tuple[str, ...]] = ("chat-completion",)
 
-    prompt: str = Field(min_length=1)
-    """Jinja template of the user message; `{{ name }}` inserts a column of the same row."""
+    prompt: str
+    """Jinja template of the user message; `{{ name }}` inserts a column of the same row. With
+    `multi_modal_context`, it may be empty."""
     model_alias: str
     """Alias of the model that generates the values."""
     system_prompt: str | None = None
@@ -55,7 +65,7 @@ class LLMColumn(Column):
     multi_modal_context: MediaContexts | None = None
     """Columns with images, audio and video to send before the prompt."""
     tool_alias: str | None = None
-    """Alias of the tools that the model may call. Not supported yet."""
+    """Alias of the tools that the model may call before it answers; default: no tools."""
 
     @field_validator("prompt", "system_prompt")
     @classmethod
@@ -76,9 +86,9 @@ class LLMColumn(Column):
         """Columns of the trace and of the reasoning, if they are kept."""
         names: list[str] = []
         if self.with_trace is not TraceType.NONE:
-            names.append(f"{self.name}__trace")
+            names.append(f"{self.name}{TRACE_SUFFIX}")
         if self.extract_reasoning_content:
-            names.append(f"{self.name}__reasoning_content")
+            names.append(f"{self.name}{REASONING_SUFFIX}")
         return names
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
@@ -88,11 +98,14 @@ class LLMColumn(Column):
             place = f"columns.{self.name}.{field}"
             yield from check_template(place, getattr(self, field), scope)
         yield from check_media(self.name, self.multi_modal_context, scope)
-        if self.tool_alias is not None:
-            message = "tools are not supported yet; remove tool_alias"
-            yield Problem(f"columns.{self.name}.tool_alias", message)
+        if self.tool_alias is not None and self.tool_alias not in scope.tools:
+            message = f"no tool configuration has the alias {self.tool_alias!r}"
+            known = list_known("aliases", scope.tools)
+            yield Problem(f"columns.{self.name}.tool_alias", f"{message}; {known}")
         place = f"columns.{self.name}.prompt"
-        if not find_references(self.prompt) and not self.multi_modal_context:
+        if not self.multi_modal_context and not self.prompt.strip():
+            yield Problem(place, "is empty; write a prompt, or add multi_modal_context")
+        elif not find_references(self.prompt) and not self.multi_modal_context:
             yield Problem(
                 place,
                 "refers to no column, so every row sends the same prompt; "
@@ -105,6 +118,10 @@ class LLMColumn(Column):
                     place, f"has {{{name}}} in single braces; write {{{{ {name} }}}}", "warning"
                 )
 
+    def get_tool_aliases(self) -> list[str]:
+        """Return the alias of the tools, if there is one."""
+        return [] if self.tool_alias is None else [self.tool_alias]
+
     @abstractmethod
     def answer_format(self) -> AnswerFormat:
         """Return how an answer is turned into a value."""
@@ -113,7 +130,8 @@ class LLMColumn(Column):
         """Return the general statistics, and tokens per cell."""
         from dd_core.kinds.statistics import LLMColumnStatistics
 
-        tokens = view.tokens([self.prompt, *([self.system_prompt] if self.system_prompt else [])])
+        prompts = [each for each in (self.prompt, self.system_prompt) if each and each.strip()]
+        tokens = view.tokens(prompts)
         return LLMColumnStatistics(**view.general(), **tokens)
 
     def value_type(self) -> Any:
@@ -125,11 +143,17 @@ class LLMColumn(Column):
         import pyarrow as pa
 
         block = pa.struct([("type", pa.string()), ("text", pa.string())])
-        message = pa.struct([("role", pa.string()), ("content", pa.list_(block))])
+        parts = [("role", pa.string()), ("content", pa.list_(block))]
+        if self.tool_alias is not None:
+            function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+            call = [("id", pa.string()), ("type", pa.string()), ("function", function)]
+            parts.append(("tool_calls", pa.list_(pa.struct(call))))
+            parts.append(("tool_call_id", pa.string()))
+        message = pa.struct(parts)
         kinds: dict[str, Any] = {
             self.name: self.value_type(),
-            f"{self.name}__trace": pa.list_(message),
-            f"{self.name}__reasoning_content": pa.string(),
+            f"{self.name}{TRACE_SUFFIX}": pa.list_(message),
+            f"{self.name}{REASONING_SUFFIX}": pa.string(),
         }
         names = [self.name, *self.side_effect_columns]
         return {name: kinds[name] for name in names if kinds[name] is not None}
@@ -146,7 +170,7 @@ class LLMColumn(Column):
 class LLMProseColumn(LLMColumn):
     """Untagged base of the kinds whose answers may be of use although they were cut off."""
 
-    on_truncated: TruncationPolicy = "retry"
+    on_truncated: Annotated[TruncationPolicy, OWN] = "retry"
     """What happens if a limit of tokens cuts off an answer: `retry` requests one more answer and
     keeps the truncated one if that is cut off, too; `keep` keeps it at once, `fail` fails the row
     (default: `retry`). Code without its closing fence is never kept."""
@@ -170,16 +194,16 @@ class ChatCells(CellColumn):
         self.model = binding.models[column.model_alias]
         self._model = self.model
         self._column = column
-        self._prompt = Template.compile(column.prompt, mode=mode)
-        self._system = (
-            Template.compile(column.system_prompt, mode=mode) if column.system_prompt else None
-        )
-        appended = column.instructions()
-        self._appended = f"\n\n{appended}" if appended else ""
+        prompt, system = column.prompt, column.system_prompt
+        self._prompt = Template.compile(prompt, mode=mode) if prompt.strip() else None
+        self._system = Template.compile(system, mode=mode) if system else None
+        self._appended = column.instructions()
         self._format = column.answer_format()
         self._contexts = column.multi_modal_context or []
         self._folders = list_media_folders(binding.folder)
         self._limits = binding.conversation
+        self._toolbox = None if column.tool_alias is None else binding.toolboxes[column.tool_alias]
+        self._turns = binding.turns
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
         """Return the value of one row, with the trace and the reasoning if they are kept."""
@@ -187,11 +211,18 @@ class ChatCells(CellColumn):
         opening: list[Message] = []
         if self._system is not None:
             opening.append({"role": "system", "content": self._system.render(row)})
-        prompt = self._prompt.render(row) + self._appended
+        rendered = "" if self._prompt is None else self._prompt.render(row)
+        prompt = "\n\n".join(each for each in (rendered, self._appended) if each)
         media = build_blocks(self._contexts, row, self._folders)
-        content = [*media, {"type": "text", "text": prompt}] if media else prompt
-        opening.append({"role": "user", "content": content})
-        request = ModelRequest(self._model, slot or RequestSlot(self._model.queue), column.name)
+        texts = [{"type": "text", "text": prompt}] if prompt else []  # servers refuse empty texts
+        if not media and not texts:
+            raise MediaError("the prompt is empty and the row has no media, so there is no message")
+        opening.append({"role": "user", "content": [*media, *texts] if media else prompt})
+        slot = slot or RequestSlot(self._model.queue)
+        request = ModelRequest(self._model, slot, column.name)
+        if self._toolbox is not None:
+            saved = self._turns.open(column.name, slot.row)
+            request = replace(request, toolbox=self._toolbox, saved_turns=saved)
         try:
             conversation = await converse(request, opening, self._format, self._limits)
         except DataDesignerError as error:
@@ -201,20 +232,21 @@ class ChatCells(CellColumn):
         last = conversation.messages[-1]
         if column.with_trace is TraceType.ALL_MESSAGES:
             messages = [_normalize_content(message) for message in conversation.messages]
-            values[f"{column.name}__trace"] = messages
+            values[f"{column.name}{TRACE_SUFFIX}"] = messages
         elif column.with_trace is TraceType.LAST_MESSAGE:
-            values[f"{column.name}__trace"] = [_normalize_content(last)]
+            values[f"{column.name}{TRACE_SUFFIX}"] = [_normalize_content(last)]
         if column.extract_reasoning_content:
             reasoning = (last.get("reasoning_content") or "").strip()
-            values[f"{column.name}__reasoning_content"] = reasoning or None
+            values[f"{column.name}{REASONING_SUFFIX}"] = reasoning or None
         return values
 
 
 def _normalize_content(message: Message) -> Message:
-    """Return a message whose content is a list of blocks.
+    """Return a message for a trace: its content is a list of blocks.
 
     Content may be text in one message and blocks in another, but a column has a single type.
     """
     content: Any = message["content"]
     blocks: Any = [{"type": "text", "text": content}] if isinstance(content, str) else content
-    return message | {"content": blocks}
+    shown = {name: value for name, value in message.items() if name not in _NOT_TRACED}
+    return shown | {"content": blocks}

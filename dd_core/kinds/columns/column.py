@@ -29,6 +29,7 @@ from dd_core.declaration.written import for_identity
 from dd_core.errors import Problem
 from dd_core.kinds.generators import Generator
 from dd_core.kinds.scope import Scope, list_known, report_unknown
+from dd_core.models.tools.turns import NoSavedTurns, TurnStore
 from dd_core.storage.location import Location
 from dd_core.templates.template import Condition, RenderingMode
 
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
     from dd_core.models.conversation import ConversationLimits
     from dd_core.models.model import Model
+    from dd_core.models.tools.toolbox import Toolbox
 
 
 class DataDesignerColumnType(StrEnum):
@@ -94,6 +96,10 @@ class Binding:
     """Number of threads for work that sends no requests."""
     models: Mapping[str, Model] = field(default_factory=dict[str, "Model"])
     """Models by alias."""
+    toolboxes: Mapping[str, Toolbox] = field(default_factory=dict[str, "Toolbox"])
+    """Tools by alias."""
+    turns: TurnStore = field(default_factory=NoSavedTurns)
+    """Keeps what tools have returned for cells that are not finished."""
     constraints: Sequence[Constraint] = ()
     """All constraints of the dataset."""
     seed_rows: SeedRows | None = None
@@ -199,6 +205,10 @@ class Column(Kind, tag="column_type"):
         """Return the aliases of the models that the generator calls."""
         alias = getattr(self, "model_alias", None)
         return [] if alias is None else [alias]
+
+    def get_tool_aliases(self) -> list[str]:
+        """Return the aliases of the tools that models may call for the values."""
+        return []
 
     def identity(self) -> dict[str, Any]:
         """Return the part of the declaration that determines the values, as JSON types.

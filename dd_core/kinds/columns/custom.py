@@ -146,6 +146,7 @@ class _Function:
         self.is_async = inspect.iscoroutinefunction(column.function)
         self._parameters = list_parameters(column.function)
         self._models = {alias: binding.models[alias] for alias in column.model_aliases}
+        self._toolboxes = binding.toolboxes
         # With fewer calls than the models take requests, the models would idle.
         requests = sum(model.queue.max_parallel_requests for model in self._models.values())
         self.max_calls = requests or (binding.max_calls if self.is_async else binding.threads)
@@ -166,7 +167,7 @@ class _Function:
             arguments.append(self.column.generator_params)
         if "models" in self._parameters:
             arguments.append(
-                {alias: ModelHandle(model, self.column.name, loop)
+                {alias: ModelHandle(model, self.column.name, loop, self._toolboxes)
                  for alias, model in self._models.items()}
             )  # fmt: skip
         try:

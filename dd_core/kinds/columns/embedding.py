@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 import numpy as np
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.syntax import parse_literal
 from dd_core.errors import DataDesignerGenerationError, Problem
 from dd_core.kinds.columns.column import Binding, Column
@@ -37,7 +38,7 @@ class EmbeddingColumnConfig(Column):
     """Column to embed. A cell is a string, a list of strings, or a list written as JSON."""
     model_alias: str
     """Alias of an embedding model."""
-    dtype: Literal["float32", "float64"] = "float32"
+    dtype: Annotated[Literal["float32", "float64"], OWN] = "float32"
     """Type of the numbers. With `float32`, the values are rounded when the answer arrives."""
 
     @property

@@ -30,11 +30,11 @@ class LLMCodeColumnConfig(LLMProseColumn):
 
     def answer_format(self) -> AnswerFormat:
         """Return a format that requires a code block in this language."""
-        language = self.code_lang.parse_lang
+        language = CodeLang.parse_lang(self.code_lang)
         return AnswerFormat(
             lambda text: extract_code(text, language), on_truncated=self.on_truncated
         )
 
     def instructions(self) -> str:
         """Return instructions that ask for one code block."""
-        return write_code_instructions(self.code_lang.parse_lang)
+        return write_code_instructions(CodeLang.parse_lang(self.code_lang))

@@ -14,13 +14,14 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import orjson
 from numpy.typing import NDArray
 from pydantic import Field
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem
 from dd_core.kinds.processors.processor import ProcessorConfig
 from dd_core.kinds.scope import Scope, report_unknown
@@ -40,7 +41,7 @@ _LSH_WEIGHTS = (0.1, 0.9)
 class DeduplicateProcessorConfig(ProcessorConfig):
     """Keeps only the first of several rows that are equal or similar."""
 
-    processor_type: Literal["deduplicate"] = "deduplicate"
+    processor_type: Annotated[Literal["deduplicate"], OWN] = "deduplicate"
     column_names: list[str] | None = Field(default=None, min_length=1)
     """Columns to compare, including dropped columns; default: all columns of the dataset."""
     similarity: float | None = Field(default=None, gt=0.0, lt=1.0)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import field_validator
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.scope import Scope, report_unknown
@@ -23,7 +24,7 @@ _logger = logging.getLogger(__name__)
 class FilterRowsProcessorConfig(ProcessorConfig):
     """Keeps the rows of the finished dataset for which a condition is true."""
 
-    processor_type: Literal["filter_rows"] = "filter_rows"
+    processor_type: Annotated[Literal["filter_rows"], OWN] = "filter_rows"
     condition: str
     """Jinja condition, for example `{{ verdict.helpful.score >= 2 }}`, over any columns, dropped
     columns included. Rows for which it cannot be evaluated are removed."""

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, cast
 
 from pydantic import field_validator
 
-from dd_core.errors import Problem
+from dd_core.errors import InvalidConfigError, Problem
 from dd_core.kinds.processors.processor import ProcessorConfig
 from dd_core.kinds.scope import Scope, check_template, find_references
 from dd_core.templates.template import RenderingMode, Template, list_references
@@ -24,6 +25,12 @@ class SchemaTransformProcessorConfig(ProcessorConfig):
     @field_validator("template")
     @classmethod
     def _compiles(cls, template: dict[str, Any]) -> dict[str, Any]:
+        try:
+            json.dumps(template)
+        except (TypeError, ValueError) as error:
+            raise InvalidConfigError(
+                f"the template must contain only JSON types: {error}"
+            ) from None
         for source in _find_strings(template):
             list_references(source)
         return template

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 Locale = Literal[
     "en_US",
+    "de_DE",
+    "en_GB",
     "en_IN",
     "en_SG",
     "fr_FR",
@@ -44,7 +46,9 @@ PERSONAL = """
     preferred_english_name first_name_heritage name_heritage is_first_gen_immigrant household_type
     monthly_income_eur area blood_pressure_status blood_sugar_status bmi_status drinking_status
     economic_activity_status family_type housing_tenure housing_type income_bracket military_status
-    smoking_status waist_status race education_degree first_language second_language third_language
+    smoking_status waist_status ethnicity country_of_birth disability migration_background
+    employment_status job_position occupation_kldb last_occupation last_occupation_kldb kreis_code
+    nationality race education_degree first_language second_language third_language
     zone religion
 """.split()  # noqa: SIM905  (a list of quoted names is hard to read)
 """Fields of a person, in this order; those that the dataset lacks are left out."""
@@ -57,6 +61,8 @@ PERSONA = """
 """.split()  # noqa: SIM905
 """Additional fields with synthetic personas."""
 _REQUIRED = ("first_name", "last_name", "age")
+_SEXES = {"de_DE": {"Weiblich": "Female", "Männlich": "Male"}}
+"""Names of sexes in the files of some locales. The names of all others are ours."""
 
 PAGE = 4096
 """Rows of the generated dataset whose people are fetched together: each fetch takes one pass
@@ -163,6 +169,8 @@ class PersonSamplerParams(SamplerParams):
         chosen = indices[first : first + count]
         for number, held in zip(numbers[chosen], table.take(chosen).to_pylist(), strict=True):
             person: dict[str, Any] = {"locale": self.locale, **held}
+            if (sex := _SEXES.get(self.locale, {}).get(str(person.get("sex")))) is not None:
+                person["sex"] = sex
             if self.locale == "en_US" and "region" in person:
                 person["state"] = person.pop("region")
             person = {**make_contact(person, self.locale, f"{key}/{number}"), **person}
@@ -177,13 +185,19 @@ class PersonSamplerParams(SamplerParams):
         low, high = self.age_range
         filters: list[tuple[str, tuple[str | int, ...]]] = [("age", tuple(range(low, high + 1)))]
         if self.sex is not None:
-            filters.append(("sex", (self.sex,)))
+            filters.append(("sex", self._names_of_sexes([self.sex])))
         if self.city is not None:
             cities = [self.city] if isinstance(self.city, str) else self.city
             filters.append(("city", tuple(cities)))
         for field, values in (self.select_field_values or {}).items():
-            filters.append((self._column_of(field, file), tuple(values)))
+            chosen = self._names_of_sexes(values) if field == "sex" else tuple(values)
+            filters.append((self._column_of(field, file), chosen))
         return tuple(filters)
+
+    def _names_of_sexes(self, sexes: list[str]) -> tuple[str, ...]:
+        """The sexes, and their names in the locale's file."""
+        names = _SEXES.get(self.locale, {})
+        return (*sexes, *(name for name, sex in names.items() if sex in sexes))
 
     def _column_of(self, field: str, file: PersonFile) -> str:
         is_region = self.locale == "en_US" and field == "state" and "region" in file.columns

@@ -7,10 +7,11 @@ import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import PurePath
-from typing import Literal, TypeAlias
+from typing import Annotated, Literal, TypeAlias
 
 from pydantic import Field, field_validator, model_validator
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import SeedDatasetError
 from dd_core.kinds.seeds.seed import SeedSource
 
@@ -36,12 +37,12 @@ class TextFileSource(SeedSource):
     """
 
     path: str
-    encoding: str | None = Field(default=None, exclude_if=_is_unset)
+    encoding: Annotated[str | None, OWN] = Field(default=None, exclude_if=_is_unset)
     """Encoding of CSV and JSON files, for example `latin-1`; default: UTF-8, or the encoding that
     the file's byte order mark names."""
-    delimiter: str | None = Field(default=None, exclude_if=_is_unset)
+    delimiter: Annotated[str | None, OWN] = Field(default=None, exclude_if=_is_unset)
     """Character between the fields of CSV files, for example `;`; default: a comma."""
-    types: dict[str, ValueType] | None = Field(default=None, exclude_if=_is_unset)
+    types: Annotated[dict[str, ValueType] | None, OWN] = Field(default=None, exclude_if=_is_unset)
     r"""Types of columns in CSV and JSON files by name: `str`, `int`, `float`, `bool`, `date` or
     `datetime`; default: found from the values."""
 

@@ -17,6 +17,7 @@ from pydantic import model_validator
 
 from dd_core.declaration.trust import require_trust
 from dd_core.errors import Problem, SeedDatasetError
+from dd_core.kinds.seeds.directory import is_folder
 from dd_core.kinds.seeds.rollouts.atif import Atif
 from dd_core.kinds.seeds.rollouts.claude_code import ClaudeCode
 from dd_core.kinds.seeds.rollouts.codex import Codex
@@ -26,6 +27,8 @@ from dd_core.kinds.seeds.rollouts.trace import MalformedRolloutError, Reader, Re
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 
 _logger = logging.getLogger(__name__)
+_MOST_SHOWN = 5
+"""Skipped files that are named in the log."""
 
 
 class AgentRolloutFormat(StrEnum):
@@ -55,7 +58,8 @@ class AgentRolloutSeedSource(SeedSource):
     """Format of the session files: `atif`, `claude_code`, `codex`, `hermes_agent` or
     `pi_coding_agent`."""
     path: str | None = None
-    """Folder with the session files; default: the folder in which the agent stores them."""
+    """Folder with the session files, relative to the working directory; default: the folder in
+    which the agent stores them."""
     file_pattern: str | None = None
     """Pattern for file names, with `*` and `?`; default: the pattern of the format."""
     recursive: bool = True
@@ -63,24 +67,23 @@ class AgentRolloutSeedSource(SeedSource):
 
     @model_validator(mode="before")
     @classmethod
-    def _make_path_absolute(cls, given: Any) -> Any:
+    def _accept_paths(cls, given: Any) -> Any:
         require_trust("reads the conversations of coding agents on this machine")
-        if isinstance(given, dict) and given.get("path") is not None:  # pyright: ignore
-            path = Path(str(given["path"])).expanduser().absolute()  # pyright: ignore
-            return {**given, "path": str(path)}  # pyright: ignore
+        if isinstance(given, dict) and isinstance(given.get("path"), Path):  # pyright: ignore
+            return {**given, "path": str(given["path"])}  # pyright: ignore
         return given  # pyright: ignore
 
     @model_validator(mode="after")
-    def _exists(self) -> Self:
+    def _is_complete(self) -> Self:
         if self.path is None and self.reader.default_path is None:
             raise ValueError(f"path is required for the format {self.format.value!r}")
-        if self.file_pattern is not None and ("/" in self.file_pattern or not self.file_pattern):
+        if self.file_pattern is not None and (
+            not self.file_pattern.strip() or {"/", "\\"} & {*self.file_pattern}
+        ):
             raise ValueError(
                 f"file_pattern {self.file_pattern!r} must be a pattern for file names, "
                 "not empty and without a slash"
             )
-        if self.path is not None and not Path(self.path).is_dir():
-            raise ValueError(f"there is no folder {self.path!r}; check the path")
         return self
 
     @property
@@ -91,15 +94,21 @@ class AgentRolloutSeedSource(SeedSource):
     @property
     def root(self) -> Path:
         """The folder with the session files."""
-        return Path(self.path or self.reader.default_path or "").expanduser().resolve()
+        return self.locate(self.path or self.reader.default_path or "").resolve()
 
     def problems(self, place: str) -> Iterator[Problem]:
         """A missing folder, or a folder without matching files."""
-        if not self.root.is_dir():
+        if not is_folder(self.root):
             yield Problem(f"{place}.path", f"there is no folder {str(self.root)!r}; set path")
         elif not self.files():
             message = f"no {self.format.value} file in {str(self.root)!r} matches {self._pattern!r}"
             yield Problem(f"{place}.file_pattern", message)
+
+    def resolve_paths(self) -> Self:
+        """Return the source with an absolute path; the agent's own folder stays open."""
+        if self.path is None:
+            return self
+        return self.model_copy(update={"path": str(self.locate(self.path))})
 
     @property
     def _pattern(self) -> str:
@@ -107,6 +116,9 @@ class AgentRolloutSeedSource(SeedSource):
 
     def files(self) -> list[Path]:
         """The format's files, sorted by path; links that lead out of the folder are skipped."""
+        return [path for path in self._matching() if self.reader.wants(path, self.root)]
+
+    def _matching(self) -> list[Path]:
         root = self.root
         paths = root.rglob("*") if self.recursive else root.glob("*")
         return sorted(
@@ -115,13 +127,22 @@ class AgentRolloutSeedSource(SeedSource):
             if fnmatchcase(path.name, self._pattern)
             and path.is_file()
             and path.resolve().is_relative_to(root)
-            and self.reader.wants(path, root)
         )
 
     def open(self) -> SeedTable:
         """The table of all conversations; malformed files are skipped with a warning."""
         rows: list[Record] = []
-        for path in self.files():
+        files = self.files()
+        others = sorted({*self._matching()} - {*files})
+        if self.format is AgentRolloutFormat.HERMES_AGENT:  # which writes other JSON files, too
+            others = [path for path in others if path.suffix != ".json"]
+        if others:
+            _logger.warning(
+                "seed files that are no %s sessions are skipped: %s",
+                self.format.value,
+                ", ".join(repr(str(path)) for path in others[:_MOST_SHOWN]),
+            )
+        for path in files:
             rows += [trace.row(self.format.value, path) for trace in self._traces(path)]
         if not rows:
             raise SeedDatasetError(

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,11 +24,19 @@ _BLOCK = 2**20
 """Bytes of a file that are read at a time."""
 
 
+def is_folder(path: Path) -> bool:
+    """Whether there is a folder at a path."""
+    try:
+        return path.is_dir()
+    except OSError:  # the name is too long
+        return False
+
+
 class FolderSource(SeedSource):
     """Untagged base of sources whose rows are the files of a folder."""
 
     path: str
-    """Folder with the files."""
+    """Folder with the files. A relative path is relative to the working directory."""
     file_pattern: str = Field(default="*", min_length=1)
     """Case-sensitive pattern for file names, with `*` and `?`; default: all files."""
     recursive: bool = True
@@ -36,16 +44,11 @@ class FolderSource(SeedSource):
 
     @field_validator("path", mode="before")
     @classmethod
-    def _is_a_folder(cls, given: Any) -> str:
+    def _is_a_path(cls, given: Any) -> str:
         require_trust(f"reads the folder {str(given)!r}")
-        path = Path(str(given)).expanduser().absolute()
-        try:
-            is_folder = path.is_dir()
-        except OSError:  # the name is too long
-            is_folder = False
-        if not is_folder:
-            raise ValueError(f"there is no folder {str(path)!r}; check the path")
-        return str(path)
+        if not str(given).strip():
+            raise ValueError("path must not be empty; name a folder, or `.`")
+        return str(given)
 
     @field_validator("file_pattern")
     @classmethod
@@ -57,14 +60,21 @@ class FolderSource(SeedSource):
         return pattern
 
     def problems(self, place: str) -> Iterator[Problem]:
-        """A folder without matching files."""
-        if not self.files():
+        """A missing folder, or a folder without matching files."""
+        if not is_folder(self.locate(self.path)):
+            message = f"there is no folder {str(self.locate(self.path))!r}; check the path"
+            yield Problem(f"{place}.path", message)
+        elif not self.files():
             message = f"no file in {self.path!r} matches {self.file_pattern!r}; check both"
             yield Problem(f"{place}.file_pattern", message)
 
+    def resolve_paths(self) -> Self:
+        """Return the source with an absolute path."""
+        return self.model_copy(update={"path": str(self.locate(self.path))})
+
     def files(self) -> list[Path]:
         """The matching files, sorted by path; links that lead out of the folder are skipped."""
-        root = Path(self.path).resolve()
+        root = self.locate(self.path).resolve()
         paths = root.rglob("*") if self.recursive else root.glob("*")
         return sorted(
             path
@@ -81,7 +91,7 @@ class FolderSource(SeedSource):
             raise SeedDatasetError(
                 f"no file in {self.path!r} matches {self.file_pattern!r}; check both"
             )
-        return _Files(Path(self.path).resolve(), files, kind, encoding)
+        return _Files(self.locate(self.path).resolve(), files, kind, encoding)
 
 
 class DirectorySeedSource(FolderSource):

@@ -6,13 +6,13 @@ from typing import Literal
 
 from pydantic import SecretStr, field_validator
 
+from dd_core.declaration.secrets import default_resolver
 from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address, Key
 from dd_core.errors import SecretResolutionError, SeedDatasetError
 from dd_core.kinds.seeds._files import RemoteFiles, get_suffix, open_table
 from dd_core.kinds.seeds._text import TextFileSource
 from dd_core.kinds.seeds.seed import SeedTable
-from dd_core.models.secrets import default_resolver
 
 _HUB = "https://huggingface.co"
 
@@ -22,7 +22,8 @@ class HuggingFaceSeedSource(TextFileSource):
 
     seed_type: Literal["hf"] = "hf"
     path: str
-    """Path of the files: `datasets/<user>/<repository>/<file>`. The file may contain `*` and `**`.
+    """Path of the files: `datasets/<user>/<repository>/<file>`, or `datasets/<repository>/<file>`
+    if the hub knows the dataset without its user. The file may contain `*` and `**`.
     To read a specific revision, append `@<revision>` to the repository."""
     token: Key | None = None
     """Name of the environment variable with the token, for private datasets. A literal token works
@@ -35,9 +36,10 @@ class HuggingFaceSeedSource(TextFileSource):
     def _names_files(cls, path: str) -> str:
         path = path.removeprefix("hf://")
         parts = path.split("/")
-        if len(parts) < 4 or parts[0] != "datasets" or not all(parts) or ".." in parts:
+        if len(parts) < 3 or parts[0] != "datasets" or not all(parts) or ".." in parts:
             raise ValueError(
-                f"path {path!r} must have the form datasets/<user>/<repository>/<file>"
+                f"path {path!r} must have the form datasets/<user>/<repository>/<file>, or "
+                "datasets/<repository>/<file> for a dataset without a user"
             )
         get_suffix(path)
         return path

@@ -23,13 +23,13 @@ class LocalFileSeedSource(TextFileSource):
     seed_type: Literal["local"] = "local"
     path: Address
     """Path of a `.parquet`, `.csv`, `.json` or `.jsonl` file, or a pattern such as
-    `folder/*.parquet`. JSON files hold one object per line or an array of objects. URLs such as
-    `s3://bucket/rows.parquet` are read through fsspec, with the credentials that its file systems
-    find in the environment."""
+    `folder/*.parquet`. A relative path is relative to the working directory. JSON files hold one
+    object per line or an array of objects. URLs such as `s3://bucket/rows.parquet` are read through
+    fsspec, with the credentials that its file systems find in the environment."""
 
     @field_validator("path", mode="before")
     @classmethod
-    def _exists(cls, given: Any) -> str:
+    def _names_files(cls, given: Any) -> str:
         if not isinstance(given, str | Path):
             raise ValueError(f"path must be a string, not {type(given).__name__}")
         require_trust(f"reads {str(given)!r}")
@@ -38,20 +38,20 @@ class LocalFileSeedSource(TextFileSource):
             raise ValueError("use seed_type 'hf' for files on Hugging Face")
         if "://" in str(given):
             return str(given)
-        path = Path(given).expanduser().absolute()
-        wildcard = "*" in str(path)
-        if wildcard and ("*" in str(path.parent) or path.name != f"*{suffix}"):
+        path = Path(given)
+        if "*" in str(path) and ("*" in str(path.parent) or path.name != f"*{suffix}"):
             raise ValueError(
                 f"path {str(given)!r} may use a wildcard only as the file name, as in *{suffix}"
             )
-        if not LocalFiles(str(path)).paths():
-            message = "no file matches" if wildcard else "there is no file"
-            raise ValueError(f"{message} {str(path)!r}; check the path")
-        return str(path)
+        return str(given)
 
     def problems(self, place: str) -> Iterator[Problem]:
-        """A URL that contains a password, which would be saved with the configuration."""
+        """A missing file, or a URL with a password, which would be saved with the configuration."""
         if "://" not in self.path:
+            files = LocalFiles(str(self.locate(self.path)))
+            if not files.paths():
+                message = "no file matches" if "*" in self.path else "there is no file"
+                yield Problem(f"{place}.path", f"{message} {files.path!r}; check the path")
             return
         parts = urlsplit(self.path)
         if parts.username or parts.password:
@@ -66,8 +66,14 @@ class LocalFileSeedSource(TextFileSource):
         df.to_parquet(path, index=False)
         return cls(path=str(path))
 
+    def resolve_paths(self) -> Self:
+        """Return the source with an absolute path."""
+        if "://" in self.path:
+            return self
+        return self.model_copy(update={"path": str(self.locate(self.path))})
+
     def open(self) -> SeedTable:
         """The table of the files. A process reads them once, as long as they do not change."""
-        remote = "://" in self.path
-        files = RemoteFiles(self.path) if remote else LocalFiles(self.path)
-        return open_table(files, self.options)
+        if "://" in self.path:
+            return open_table(RemoteFiles(self.path), self.options)
+        return open_table(LocalFiles(str(self.locate(self.path))), self.options)

@@ -9,11 +9,12 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
+from pathlib import Path
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from dd_core.declaration.kind import Declaration, Kind
 from dd_core.errors import Problem, SeedDatasetError
@@ -80,9 +81,15 @@ class PartitionBlock(Declaration):
                 f"selection_strategy has {self.num_partitions} partitions, but the seed "
                 f"dataset has only {total} rows; use fewer partitions"
             )
-        size = total // self.num_partitions
-        last = self.index == self.num_partitions - 1
-        return range(self.index * size, total if last else (self.index + 1) * size)
+        chosen = self.to_index_range(total)
+        return range(chosen.start, chosen.end + 1)
+
+    def to_index_range(self, dataset_size: int) -> IndexRange:
+        """The block as a range of the rows of a seed dataset."""
+        size = dataset_size // self.num_partitions
+        is_last = self.index == self.num_partitions - 1
+        stop = dataset_size if is_last else (self.index + 1) * size
+        return IndexRange(start=self.index * size, end=stop - 1)
 
 
 class SeedTable(ABC):
@@ -104,8 +111,33 @@ class SeedTable(ABC):
         """Hex digest of the table's content; equal content gives equal digests."""
 
 
+def _read_working_directory() -> str:
+    try:
+        return str(Path.cwd())
+    except FileNotFoundError:  # it has been removed
+        return "/"
+
+
 class SeedSource(Kind, tag="seed_type"):
-    """Base class of all seed sources."""
+    """Base class of all seed sources.
+
+    Paths are written as they were declared, because configurations are read on other machines.
+    Files and folders need not exist before the source is opened.
+    """
+
+    _declared_in: str = PrivateAttr(default_factory=_read_working_directory)
+
+    def locate(self, path: str) -> Path:
+        """Return the absolute path of a path in this source.
+
+        A relative path is relative to the directory in which the process was when the source was
+        declared or loaded.
+        """
+        return Path(self._declared_in, Path(path).expanduser())
+
+    def resolve_paths(self) -> Self:
+        """Return the source with absolute paths, for processes in other directories."""
+        return self
 
     def problems(self, place: str) -> Iterator[Problem]:
         """Yield what keeps the source from being opened, before a run."""

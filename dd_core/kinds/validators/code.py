@@ -5,10 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from importlib.util import find_spec
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import field_validator
 
+from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem
 from dd_core.kinds.code_lang import CodeLang
 from dd_core.kinds.scope import Scope
@@ -26,14 +27,14 @@ class CodeValidatorParams(ValidatorParams):
     validator_type: Literal["code"] = "code"
     code_lang: CodeLang
     """Language of the code: `python`, or `sql:` followed by a dialect."""
-    sql_parser: Literal["sqlglot", "sqlfluff"] = "sqlglot"
+    sql_parser: Annotated[Literal["sqlglot", "sqlfluff"], OWN] = "sqlglot"
     """Parser for SQL. `sqlfluff` is ten times slower, gives different verdicts in some cases and
     requires the extra `sqlfluff`."""
 
     @field_validator("code_lang")
     @classmethod
     def _can_be_checked(cls, language: CodeLang) -> CodeLang:
-        if language.parse_lang not in ("python", "sql"):
+        if CodeLang.parse_lang(language) not in ("python", "sql"):
             raise ValueError(
                 f"{language.value!r} cannot be checked; use 'python' or a dialect of SQL"
             )
@@ -63,7 +64,7 @@ class CodeValidatorParams(ValidatorParams):
         import pyarrow as pa
 
         text = pa.string()
-        if self.code_lang.parse_dialect is None:
+        if CodeLang.parse_dialect(self.code_lang) is None:
             message = [("type", text), ("symbol", text), ("line", pa.int64())]
             message += [("column", pa.int64()), ("message", text)]
             own = [
@@ -105,7 +106,7 @@ class _CodeValidator(Validator):
         ]
 
     def _check(self, sources: Sequence[str]) -> list[dict[str, Any]]:
-        dialect = self._params.code_lang.parse_dialect
+        dialect = CodeLang.parse_dialect(self._params.code_lang)
         if dialect is None:
             return lint(sources)
         return check_sql(sources, dialect, self._params.sql_parser)

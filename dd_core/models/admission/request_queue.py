@@ -163,6 +163,8 @@ class RequestQueue:
         while self._returning or (self._ready.count and limit.count < limit.maximum):
             if not self.budget.allows_request():
                 return
+            if not self._returning and not self.budget.allows_new_cell():
+                return
             if self.in_flight >= self.allowed or self.permits < 1:
                 if self.on_shortage is not None:
                     self.on_shortage()

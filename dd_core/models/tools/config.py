@@ -2,15 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Literal, Self
+from collections.abc import Sequence
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
 from dd_core.declaration.kind import Declaration
-from dd_core.declaration.written import Address, Headers, Key
+from dd_core.declaration.own_fields import OWN
+from dd_core.declaration.written import Address, Arguments, Headers, Key
+
+_CALL_SECONDS = 60.0
 
 
-class MCPProvider(Declaration):
+class _ToolServerLimits(Declaration):
+    """Limits on the calls of one server."""
+
+    max_parallel_calls: Annotated[int, OWN] = Field(default=16, ge=1)
+    """Maximum number of calls that run at the same time; default: 16."""
+    calls_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
+    """Maximum number of calls that start per minute; default: no limit."""
+
+
+class MCPProvider(_ToolServerLimits):
     """A tool server that is reached over HTTP."""
 
     provider_type: Literal["sse", "streamable_http"] = "sse"
@@ -21,9 +34,12 @@ class MCPProvider(Declaration):
     """URL of the server."""
     api_key: Key | None = None
     """Name of the environment variable with the bearer token; default: no token."""
+    headers: Annotated[Headers, OWN] = {}
+    """HTTP headers of every request. `${NAME}` stands for an environment variable; under a name
+    such as `x-api-key`, so does the variable's name alone."""
 
 
-class LocalStdioMCPProvider(Declaration):
+class LocalStdioMCPProvider(_ToolServerLimits):
     """A tool server that is started as a process."""
 
     provider_type: Literal["stdio"] = "stdio"
@@ -32,10 +48,17 @@ class LocalStdioMCPProvider(Declaration):
     """Name of the server in tool configurations."""
     command: str
     """Program to start."""
-    args: list[str] = []
-    """Arguments of the program."""
+    args: Arguments = []
+    """Arguments of the program. Keys belong into `env`."""
     env: Headers = {}
-    """Environment variables of the program."""
+    """Environment variables of the program, which inherits only HOME, LOGNAME, PATH, SHELL, TERM
+    and USER. `${NAME}` stands for a variable of this process; under a name such as `API_KEY`, so
+    does the variable's name alone."""
+    cwd: Annotated[str | None, OWN] = None
+    """Working directory of the program; default: that of this process."""
+    processes: Annotated[int, OWN] = Field(default=1, ge=1)
+    """Number of processes that share the calls; default: 1. More help if the program runs one call
+    at a time."""
 
 
 class ToolConfig(Declaration):
@@ -50,12 +73,39 @@ class ToolConfig(Declaration):
     max_tool_call_turns: int = Field(default=5, ge=1)
     """Maximum number of turns with tool calls in a conversation; default: 5."""
     timeout_sec: float | None = Field(default=None, gt=0)
-    """Timeout of a tool call in seconds; default: no timeout."""
+    """Timeout of a tool call in seconds, without the wait for its turn; default: 60 seconds."""
+    start_timeout_sec: Annotated[float, OWN] = Field(default=60.0, gt=0)
+    """Timeout in seconds for connecting to a tool server and listing its tools; default: 60
+    seconds."""
+    max_result_bytes: Annotated[int, OWN] = Field(default=100_000, ge=1)
+    """Maximum size of a result's text in bytes; the rest is cut off, and the model is told so;
+    default: 100000 bytes. Images do not count."""
+
+    @property
+    def call_timeout(self) -> float:
+        """Timeout of a tool call in seconds."""
+        return self.timeout_sec or _CALL_SECONDS
+
+    def identity(self) -> dict[str, Any]:
+        """Return what the values of a column depend on; limits and timeouts are not part of it."""
+        allowed = None if self.allow_tools is None else sorted(self.allow_tools)
+        return {
+            "providers": [*self.providers],
+            "allow_tools": allowed,
+            "max_tool_call_turns": self.max_tool_call_turns,
+        }
 
     @model_validator(mode="after")
-    def _tools_are_named_once(self) -> Self:
-        names = self.allow_tools or []
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
-            raise ValueError(f"allow_tools lists {repeated[0]!r} more than once; list it once")
+    def _names_are_given_once(self) -> Self:
+        if self.allow_tools is not None:
+            _check_names("allow_tools", self.allow_tools, "a tool, or remove the field")
+        _check_names("providers", self.providers, "a tool server")
         return self
+
+
+def _check_names(field: str, names: Sequence[str], remedy: str) -> None:
+    repeated = sorted({name for name in names if names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"{field} lists {repeated[0]!r} more than once; list it once")
+    if not names:
+        raise ValueError(f"{field} is empty, so that there are no tools; add {remedy}")

@@ -7,6 +7,9 @@ from enum import StrEnum
 
 from dd_core.models.wire.media import Block
 
+UNKNOWN = "(unknown)"
+"""Stands for all names that no server offers: models invent them without end."""
+
 
 class ToolOutcome(StrEnum):
     """What became of a tool call. The model is told about every outcome."""
@@ -36,3 +39,27 @@ class ToolResult:
     """Duration of the call, without the wait for a free session."""
     is_repeatable: bool = False
     """Whether the server says that the tool only reads or that repeating it changes nothing."""
+    tool: str = UNKNOWN
+    """The tool's name at its server."""
+
+    @property
+    def was_sent(self) -> bool:
+        """Whether the call was sent to a server."""
+        return self.outcome not in _NOT_SENT
+
+    @property
+    def size(self) -> int:
+        """Size of the content in bytes, images as base64."""
+        if isinstance(self.content, str):
+            return _count_bytes(self.content)
+        return sum(
+            _count_bytes(block["text"]) if block["type"] == "text" else len(block["source"]["data"])
+            for block in self.content
+        )
+
+
+_NOT_SENT = (ToolOutcome.UNKNOWN, ToolOutcome.NOT_ALLOWED, ToolOutcome.BAD_ARGUMENTS)
+
+
+def _count_bytes(text: str) -> int:
+    return len(text.encode(errors="replace"))

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, cast
+from uuid import uuid4
 
 import numpy as np
 import orjson
@@ -17,6 +18,7 @@ from dd_core.models.wire.media import decode_base64, detect_base64_image, split_
 _ADDRESS = re.compile(r"https?://[^\s)\"'>\]]+")
 _MAX_COUNT = 10_000_000
 """Most tokens of one answer that are believed; no context window is larger."""
+_THOUGHTS = ("reasoning_content", "reasoning", "reasoning_details")
 _DATA_URI = re.compile(r"data:image/[\w.+-]+;base64,[A-Za-z0-9+/=]+")
 
 
@@ -53,8 +55,11 @@ class Reply:
     usage: Usage
     refusal: str | None = None
     """Why the model declines to answer, if it says so in a field of its own."""
-    calls_tool: bool = False
-    """Whether the model wants to call a tool."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """Calls of tools that the model requests instead of answering."""
+    thoughts: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Fields of the message with the reasoning, in the form in which the server wants them back
+    together with the results of the tool calls."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,8 @@ def parse_chat(content: bytes) -> Reply:
         finish_reason=_find_finish_reason(choice),
         usage=_usage(answer.get("usage")),
         refusal=extract_text(refusal),
-        calls_tool=bool(message.get("tool_calls") or message.get("function_call")),
+        tool_calls=_find_tool_calls(message),
+        thoughts={name: message[name] for name in _THOUGHTS if message.get(name)},
     )
 
 
@@ -200,6 +206,33 @@ def _find_message(answer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     if _find_finish_reason(choice) is None:
         raise ValueError("it has no message")
     return choice, {}
+
+
+def _find_tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:
+    """The tool calls of a message, also in the form that preceded `tool_calls`."""
+    listed: Any = message.get("tool_calls")
+    old: Any = message.get("function_call")
+    given = cast("list[Any]", listed) if isinstance(listed, list) else []
+    given = given or ([{"function": old}] if isinstance(old, dict) else [])
+    return tuple(_read_tool_call(each) for each in given)
+
+
+def _read_tool_call(given: Any) -> ToolCall:
+    call = cast("dict[str, Any]", given) if isinstance(given, dict) else {}
+    function: Any = call.get("function")
+    function = cast("dict[str, Any]", function) if isinstance(function, dict) else call
+    return make_tool_call(call.get("id"), function.get("name"), function.get("arguments"))
+
+
+def make_tool_call(call_id: Any, name: Any, arguments: Any) -> ToolCall:
+    """A tool call as servers write it: the id may be missing, the arguments may be an object."""
+    if not isinstance(arguments, str):
+        arguments = orjson.dumps({} if arguments is None else arguments).decode()
+    return ToolCall(
+        id=call_id if isinstance(call_id, str) and call_id else f"call_{uuid4().hex[:24]}",
+        name=name if isinstance(name, str) else "",
+        arguments=arguments if arguments.strip() else "{}",
+    )
 
 
 def _find_finish_reason(choice: Mapping[str, Any]) -> str | None:

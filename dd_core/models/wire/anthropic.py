@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, cast
+
+import orjson
 
 from dd_core.errors import ModelUnsupportedCapabilityError
 from dd_core.models.address import Address
-from dd_core.models.wire.answers import Reply, Usage, extract_text, read_count, strip_text
+from dd_core.models.wire.answers import (
+    Reply,
+    Usage,
+    extract_text,
+    make_tool_call,
+    read_count,
+    strip_text,
+)
 from dd_core.models.wire.body import decode_body
 from dd_core.models.wire.media import Block
 
 _VERSION = "2023-06-01"
 _MAX_TOKENS = 4096
+_BLOCKS = "thinking_blocks"
+"""Field of a message with the blocks of the reasoning, which are signed."""
 _UNCHANGED = ("model", "temperature", "top_p", "top_k", "thinking", "metadata", "service_tier")
-_TRANSLATED = ("messages", "max_tokens", "stop")
+_TRANSLATED = ("messages", "max_tokens", "stop", "tools", "tool_choice")
+_TOOL_CHOICES = {"required": "any"}
+"""Names of choices that differ from OpenAI's."""
 _DROPPED = ("n", "response_format", "frequency_penalty", "presence_penalty", "seed")
 
 
@@ -44,8 +57,12 @@ class AnthropicWire:
                 if name in _UNCHANGED or name not in known
             },
             "max_tokens": body.get("max_tokens") or _MAX_TOKENS,
-            "messages": [_translated(message) for message in messages if not _is_system(message)],
+            "messages": [*_translate([each for each in messages if not _is_system(each)])],
         }
+        if tools := body.get("tools"):
+            request["tools"] = [_translate_tool(tool) for tool in tools]
+            if choice := body.get("tool_choice"):
+                request["tool_choice"] = _translate_choice(choice)
         if system:
             request["system"] = "\n\n".join(system)
         if stop:
@@ -72,7 +89,12 @@ class AnthropicWire:
                 output_tokens=read_count(used.get("output_tokens")),
                 cached_tokens=cached,
             ),
-            calls_tool=any(block.get("type") == "tool_use" for block in blocks),
+            tool_calls=tuple(
+                make_tool_call(block.get("id"), block.get("name"), block.get("input"))
+                for block in blocks
+                if block.get("type") == "tool_use"
+            ),
+            thoughts={_BLOCKS: kept} if (kept := [*filter(_is_thought, blocks)]) else {},
         )
 
 
@@ -104,11 +126,81 @@ def _text_of(content: Any) -> str:
     return "\n".join(block.get("text", "") for block in cast("list[Block]", content))
 
 
-def _translated(message: dict[str, Any]) -> dict[str, Any]:
+def _is_thought(block: Mapping[str, Any]) -> bool:
+    return block.get("type") in ("thinking", "redacted_thinking")
+
+
+def _translate(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the messages in Anthropic's form, all tool results of a turn in one message."""
+    results: list[Block] = []
+    for message in messages:
+        if message["role"] == "tool":
+            results.append(_translate_result(message))
+            continue
+        content: Any = message["content"]
+        if not isinstance(content, str):
+            content = [_block(block) for block in content]
+        if "tool_calls" in message:
+            content = _add_calls(content, message)
+        if results:  # two user messages in a row are one to the API
+            texts = [{"type": "text", "text": content}] if isinstance(content, str) else content
+            is_user = message["role"] == "user"
+            yield {"role": "user", "content": results + (texts if is_user else [])}
+            results = []
+            if is_user:
+                continue
+        yield {"role": message["role"], "content": content}
+    if results:
+        yield {"role": "user", "content": results}
+
+
+def _add_calls(content: Any, message: Mapping[str, Any]) -> list[Block]:
+    """The content of a message with tool calls: the reasoning comes first, unchanged."""
+    texts: list[Block] = content
+    if isinstance(content, str):  # empty text blocks are refused
+        texts = [{"type": "text", "text": content}] if content.strip() else []
+    return [
+        *message.get(_BLOCKS, ()),
+        *texts,
+        *(
+            {
+                "type": "tool_use",
+                "id": call["id"],
+                "name": call["function"]["name"],
+                "input": _read_arguments(call["function"]["arguments"]),
+            }
+            for call in message["tool_calls"]
+        ),
+    ]
+
+
+def _read_arguments(text: str) -> dict[str, Any]:
+    """The arguments as the object that the API requires; the result says what was wrong."""
+    try:
+        value: Any = orjson.loads(text)
+    except ValueError:
+        return {}
+    return cast("dict[str, Any]", value) if isinstance(value, dict) else {}
+
+
+def _translate_result(message: Mapping[str, Any]) -> Block:
     content: Any = message["content"]
     if not isinstance(content, str):
         content = [_block(block) for block in content]
-    return {"role": message["role"], "content": content}
+    result = {"type": "tool_result", "tool_use_id": message["tool_call_id"], "content": content}
+    return result | ({"is_error": True} if message.get("is_error") else {})
+
+
+def _translate_tool(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function: Mapping[str, Any] = tool["function"]
+    described = {"description": function["description"]} if function.get("description") else {}
+    return {"name": function["name"], **described, "input_schema": function["parameters"]}
+
+
+def _translate_choice(choice: Any) -> dict[str, Any]:
+    if isinstance(choice, str):
+        return {"type": _TOOL_CHOICES.get(choice, choice)}
+    return {"type": "tool", "name": choice["function"]["name"]}
 
 
 def _block(block: Block) -> Block:

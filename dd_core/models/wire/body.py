@@ -173,11 +173,25 @@ def _merge_deltas(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
         raise ValueError("it is a stream without an answer")
     if finish is None and not is_done:
         finish = "error" if "error" in merged else _INCOMPLETE
-    message = {
+    message: dict[str, Any] = {
         name: "".join(given) if all(isinstance(each, str) for each in given) else given
         for name, given in parts.items()
     }
+    if "tool_calls" in parts:
+        message["tool_calls"] = _merge_calls(parts["tool_calls"])
     return merged | {"choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+
+
+def _merge_calls(fragments: Sequence[Any]) -> list[dict[str, Any]]:
+    """Merge the fragments of tool calls, which name the call by its index."""
+    calls: dict[Any, dict[str, Any]] = {}
+    for fragment in map(_object, fragments):
+        call = calls.setdefault(fragment.get("index"), {"function": {}})
+        call["id"] = call.get("id") or fragment.get("id")
+        for name, value in _object(fragment.get("function")).items():
+            known = call["function"].get(name, "")
+            call["function"][name] = known + value if isinstance(value, str) else value or known
+    return [*calls.values()]
 
 
 def _merge_blocks(events: Sequence[Event]) -> dict[str, Any]:
@@ -195,9 +209,12 @@ def _merge_blocks(events: Sequence[Event]) -> dict[str, Any]:
                 blocks[event.get("index")] = {**_object(event.get("content_block"))}
             case "content_block_delta":
                 block = blocks.setdefault(event.get("index"), {"type": "text"})
-                for name in ("text", "thinking"):
+                for name in ("text", "thinking", "signature"):
                     if isinstance(_object(delta).get(name), str):
                         block[name] = (block.get(name) or "") + delta[name]
+                if isinstance(arguments := _object(delta).get("partial_json"), str):
+                    known = block.get("input")
+                    block["input"] = (known if isinstance(known, str) else "") + arguments
             case "message_delta":
                 stop = _object(delta).get("stop_reason") or stop
                 usage |= _object(event.get("usage"))

@@ -205,6 +205,10 @@ class Client:
         if text != reply.text or reasoning != reply.reasoning:
             self._warn_of_secret()
             reply = replace(reply, text=text, reasoning=reasoning)
+        if any(mask(call.arguments) != call.arguments for call in reply.tool_calls):
+            self._warn_of_secret()
+            calls = (replace(call, arguments=mask(call.arguments)) for call in reply.tool_calls)
+            reply = replace(reply, tool_calls=tuple(calls))
         if reply.refusal or (reason and mask(reason) != reason):
             refusal = reply.refusal and self._redactor.mask(reply.refusal)
             reply = replace(reply, refusal=refusal, finish_reason=reason and mask(reason))

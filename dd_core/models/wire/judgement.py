@@ -93,7 +93,7 @@ def judge_reply(reply: Reply, text: str) -> Judgement:
     if verdict is Verdict.USABLE:
         if reply.refusal:
             verdict = Verdict.REFUSED
-        elif reply.calls_tool:
+        elif reply.tool_calls:
             verdict = Verdict.TOOL_CALL
         elif is_blank(text):
             verdict = Verdict.EMPTY

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from dd_core.models.address import Address
 from dd_core.models.wire.answers import Reply, parse_chat
 from dd_core.models.wire.media import Block, Encoded
+
+_MEDIA_FOLLOW = "(The images of this result follow the results.)"
 
 
 class OpenAIWire:
@@ -29,17 +31,41 @@ class OpenAIWire:
     def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Translate media blocks to OpenAI's format; the rest stays as it is."""
         messages: list[dict[str, Any]] = body["messages"]
-        if all(isinstance(message["content"], str) for message in messages):
+        if all(isinstance(each["content"], str) and "is_error" not in each for each in messages):
             return body
-        return {**body, "messages": [_translate(message) for message in messages]}
+        translated = [_translate(message) for message in _move_media(messages)]
+        return {**body, "messages": translated}
 
     def reply(self, content: bytes) -> Reply:
         """Parse the answer to a chat request."""
         return parse_chat(content)
 
 
+def _move_media(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Yield the messages; media in results of tools follow in a user message.
+
+    The API accepts only text in messages of the role `tool`.
+    """
+    media: list[Block] = []
+    for message in messages:
+        is_result = message["role"] == "tool"
+        if media and not is_result:
+            yield {"role": "user", "content": media}
+            media = []
+        if is_result and not isinstance(message["content"], str):
+            blocks: list[Block] = message["content"]
+            texts = [block["text"] for block in blocks if block["type"] == "text"]
+            media += [block for block in blocks if block["type"] != "text"]
+            message = {**message, "content": "\n".join([*texts, _MEDIA_FOLLOW])}
+        yield message
+    if media:
+        yield {"role": "user", "content": media}
+
+
 def _translate(message: dict[str, Any]) -> dict[str, Any]:
     content: Any = message["content"]
+    if "is_error" in message:  # the API has no such field; the text says what went wrong
+        message = {name: value for name, value in message.items() if name != "is_error"}
     if isinstance(content, str):
         return message
     return {**message, "content": [_translate_block(block) for block in content]}

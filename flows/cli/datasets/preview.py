@@ -12,7 +12,7 @@ from ..options import (
     ROW_COUNT,
     add_config_argument,
     providers_option,
-    read_providers,
+    read_servers,
     read_settings,
     run_config_option,
     seed_option,
@@ -70,7 +70,7 @@ def preview(
             raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
         require_target(output)
     settings = read_settings(run_config, seed, shown=True)
-    designer = DataDesigner(model_providers=read_providers(providers), run_config=settings)
+    designer = DataDesigner(**read_servers(providers), run_config=settings)
     results = designer.preview(config, num_records=num_records)
     rows = results.table.num_rows
     if output is not None:  # before anybody can interrupt it

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from ..options import providers_option, read_providers
+from ..options import providers_option, read_servers
 from .show import locate_dataset
 
 
@@ -40,7 +40,7 @@ def verify(dataset: str, repair: bool, providers: str | None) -> None:
         click.echo(f"Repair them with `ddflows verify {dataset} --repair`.")
         sys.exit(1)
     whole = directory.dataset_path
-    designer = DataDesigner(whole.parent, model_providers=read_providers(providers))
+    designer = DataDesigner(whole.parent, **read_servers(providers))
     results = designer.repair(whole.name, directory.version)
     left = results.verify().problems
     for line in left:

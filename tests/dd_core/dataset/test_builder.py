@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pandas as pd
 import pytest
@@ -193,7 +193,7 @@ def test_models_can_come_from_a_file(tmp_path: Path) -> None:
 def test_the_repr_names_the_columns_by_type(seed_file: Path) -> None:
     assert repr(dd.DataDesignerConfigBuilder([model()])) == "DataDesignerConfigBuilder()"
     shown = repr(full(seed_file))
-    for line in ("seed_dataset: local", "sampler: stars, price", "llm-judge: verdict"):
+    for line in ("seed_dataset: local seed", "sampler: stars, price", "llm-judge: verdict"):
         assert f"    {line}\n" in shown
 
 
@@ -256,3 +256,13 @@ def test_a_missing_file_and_a_file_of_another_form_are_told_apart(tmp_path: Path
         dd.load_config("rows: 3\nname: x\n")
     with pytest.raises(InvalidConfigError, match="cannot be read"):
         dd.load_config("columns: [\n")
+
+
+def test_an_object_that_is_not_a_constraint_is_refused() -> None:
+    with pytest.raises(BuilderConfigurationError, match="'str' is not a constraint; use Scalar"):
+        dd.DataDesignerConfigBuilder([model()]).add_constraint(cast("Any", "age > 3"))
+
+
+def test_a_list_of_models_is_loaded_as_it_is() -> None:
+    models = [model()]
+    assert dd.load_model_configs(models) is models

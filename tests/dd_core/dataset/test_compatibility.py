@@ -31,7 +31,6 @@ def test_deprecated_run_settings_are_translated_with_a_warning_at_the_caller() -
     [
         *("async_trace", "write_scheduler_events", "DATA_DESIGNER_ASYNC_TRACE"),
         *("otel_metrics_port", "auto_configure_logging"),
-        *("tool_configs", "ToolConfig", "MCPProvider", "LocalStdioMCPProvider", "mcp_providers"),
         *("SchedulingMetadata", "ceiling_overshoot"),
         *("seed_readers", "person_reader"),
     ],

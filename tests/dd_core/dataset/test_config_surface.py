@@ -118,7 +118,7 @@ def test_the_built_in_column_types_are_all_named() -> None:
     assert {each.value for each in dd.DataDesignerColumnType} <= {*Column.kinds}
 
 
-def test_tools_are_read_and_written_and_refused_where_they_would_be_used() -> None:
+def test_tools_are_read_and_written_and_unknown_ones_are_named() -> None:
     tools = dd.ToolConfig(tool_alias="search", providers=["web"])
     assert (tools.max_tool_call_turns, tools.timeout_sec, tools.allow_tools) == (5, None, None)
     made = dd.DataDesignerConfigBuilder(tool_configs=[tools])
@@ -134,11 +134,13 @@ def test_tools_are_read_and_written_and_refused_where_they_would_be_used() -> No
         prompt="Hi",
         tool_alias="search",
     )
-    with pytest.raises(InvalidConfigError, match=r"columns\.x\.tool_alias: tools are not supp"):
-        DataDesigner().validate(made)
+    with pytest.raises(InvalidConfigError, match=r"tool_configs\.search\.providers: .* 'web'"):
+        DataDesigner(mcp_providers=[]).validate(made)
     made.delete_tool_config("search").delete_tool_config("search")
     with pytest.raises(KeyError):
         made.get_tool_config("search")
+    with pytest.raises(InvalidConfigError, match=r"columns\.x\.tool_alias: no tool configuration"):
+        DataDesigner(mcp_providers=[]).validate(made)
 
 
 def test_a_servers_key_is_never_written() -> None:

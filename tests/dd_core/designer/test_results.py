@@ -106,17 +106,19 @@ def results(tmp_path_factory: pytest.TempPathFactory) -> DatasetCreationResults:
 def test_every_column_has_its_general_figures(results: DatasetCreationResults) -> None:
     analysis = results.load_analysis()
     found = {each.column_name: each for each in analysis.column_statistics}
-    assert [*found] == ["stars", "price", "review", "code", "verdict", "check"]
-    assert analysis.column_types == ["llm-code", "llm-judge", "llm-text", "sampler", "validation"]
+    assert [*found] == ["product", "stars", "price", "review", "code", "verdict", "check"]
+    assert analysis.column_types == [
+        *("llm-code", "llm-judge", "llm-text", "sampler", "seed-dataset", "validation")
+    ]
     assert (analysis.num_records, analysis.target_num_records) == (12, 12)
     assert analysis.percent_complete == 100.0
-    assert analysis.side_effect_column_names == ["product", "review__trace", "hidden"]
+    assert analysis.side_effect_column_names == ["review__trace", "hidden"]
     frame = results.load_dataset()
     assert found["stars"].num_unique == frame["stars"].nunique()
     assert found["price"].percent_unique == 100.0
     assert (found["price"].pyarrow_dtype, found["price"].simple_dtype) == ("double", "float")
     assert found["verdict"].simple_dtype == "dict"
-    assert {each.num_null for each in found.values()} == {0}
+    assert {each.num_null for name, each in found.items() if name != "product"} == {0}
 
 
 def test_samplers_have_their_distribution(results: DatasetCreationResults) -> None:

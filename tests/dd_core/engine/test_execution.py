@@ -258,7 +258,7 @@ def test_a_callback_gets_every_file_and_its_failure_ends_the_run(tmp_path: Path)
     def refuse(path: Path) -> None:
         raise OSError("the disk of the archive is full")
 
-    with pytest.raises(OSError, match="archive"):
+    with pytest.raises(DataDesignerGenerationError, match=r"on_batch_complete failed: .*archive"):
         designer.create(builder, num_records=12, dataset_name="second", on_batch_complete=refuse)
 
 

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 import dd_core.config as dd
-from dd_core import DataDesigner, InvalidConfigError
+from dd_core import DataDesigner, DataDesignerGenerationError, InvalidConfigError
 from dd_core.models.wire.media import is_whole_image
 from tests.scripted import Body, ScriptedModel, builder, chat_response, model
 
@@ -51,6 +51,49 @@ def content_sent(value: Any, context: dict[str, Any]) -> Any:
     )
     DataDesigner(transport=scripted).preview(made, num_records=1)
     return scripted.requests[0]["messages"][-1]["content"]
+
+
+def described(values: list[Any], **fields: Any) -> dd.DataDesignerConfigBuilder:
+    """A builder with a seed column `media` and a column without a prompt, which describes it."""
+    import pandas as pd
+
+    made = dd.DataDesignerConfigBuilder([model()])
+    made.with_seed_dataset(dd.DataFrameSeedSource(df=pd.DataFrame({"media": values})))
+    fields = {"column_type": "llm-text", "prompt": "", **fields}
+    return made.add_column(name="seen", model_alias="m", **fields)
+
+
+CONTEXT = [{"modality": "image", "column_name": "media"}]
+
+
+def test_a_prompt_may_be_empty_if_media_are_sent() -> None:
+    scripted = ScriptedModel("seen")
+    made = described([URI], multi_modal_context=CONTEXT, system_prompt="Describe the image.")
+    preview = DataDesigner(transport=scripted).preview(made, num_records=1)
+    [system, user] = scripted.requests[0]["messages"]
+    assert system["content"] == "Describe the image."
+    assert [block["type"] for block in user["content"]] == ["image_url"]
+    assert preview.analysis.column_statistics
+
+
+def test_an_empty_prompt_leaves_the_instructions_of_the_kind() -> None:
+    scripted = ScriptedModel()
+    schema = {"type": "object", "properties": {"n": {"type": "integer"}}}
+    made = described(
+        [URI], column_type="llm-structured", output_format=schema, multi_modal_context=CONTEXT
+    )
+    DataDesigner(transport=scripted).preview(made, num_records=1)
+    [image, text] = scripted.requests[0]["messages"][-1]["content"]
+    assert image["type"] == "image_url"
+    assert text["text"] == text["text"].strip()
+
+
+def test_an_empty_prompt_without_media_is_a_problem() -> None:
+    with pytest.raises(InvalidConfigError, match=r"seen\.prompt: is empty; write a prompt, or add"):
+        DataDesigner().validate(described([URI]))
+    with pytest.raises(DataDesignerGenerationError, match="empty and the row has no media"):
+        made = described([None], multi_modal_context=CONTEXT)
+        DataDesigner(transport=ScriptedModel("seen")).preview(made, num_records=1)
 
 
 URI = f"data:image/png;base64,{PIXEL}"

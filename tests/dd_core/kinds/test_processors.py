@@ -106,6 +106,8 @@ def test_mistakes_are_found_before_the_run() -> None:
     for name in ("../x", "a/b", ".hidden", ""):
         with pytest.raises(ValidationError):
             dd.DropColumnsProcessorConfig(name=name, column_names=["a"])
+    with pytest.raises(InvalidConfigError, match="must contain only JSON types"):
+        dd.SchemaTransformProcessorConfig(name="t", template={"tags": {"a", "b"}})
     with pytest.raises(BuilderConfigurationError, match="requires a processor"):
         dataset().add_processor(name="x")
 

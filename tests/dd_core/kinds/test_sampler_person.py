@@ -125,6 +125,31 @@ def test_only_some_locales_have_national_numbers(assets: Path) -> None:
     assert person.keys().isdisjoint({"phone_number", "national_id", "state"})
 
 
+def test_people_of_germany_have_english_sexes(assets: Path) -> None:
+    known = people().drop_columns(["sex", "persona"])
+    sexes = [["Männlich", "Weiblich", "divers"][number % 3] for number in range(PEOPLE)]
+    for name, values in {"sex": sexes, "kreis_code": ["09162"] * PEOPLE}.items():
+        known = known.append_column(name, pa.array(values))
+    store(assets, known, "de_DE")
+    everybody = sample(assets, locale="de_DE")
+    assert {person["sex"] for person in everybody} == {"Male", "Female", "divers"}
+    assert {person["kreis_code"] for person in everybody} == {"09162"}
+    women = sample(assets, locale="de_DE", sex="Female")
+    assert {person["sex"] for person in women} == {"Female"}
+    for names in (["Female", "divers"], ["Weiblich", "divers"]):
+        some = sample(assets, locale="de_DE", select_field_values={"sex": names})
+        assert {person["sex"] for person in some} == {"Female", "divers"}
+
+
+def test_people_of_britain_have_the_fields_of_their_census(assets: Path) -> None:
+    known = people()
+    for name in ("ethnicity", "country_of_birth", "disability"):
+        known = known.append_column(name, pa.array(["some"] * PEOPLE))
+    store(assets, known, "en_GB")
+    (person,) = sample(assets, rows=1, locale="en_GB", sex="Male")
+    assert (person["sex"], person["ethnicity"], person["disability"]) == ("Male", "some", "some")
+
+
 def test_fields_of_the_dataset_go_before_made_up_ones(assets: Path) -> None:
     known = people().append_column("email_address", pa.array(["a@b.example"] * PEOPLE))
     store(assets, known)

@@ -79,8 +79,10 @@ def test_a_changed_file_is_another_seed(folder: Path) -> None:
 
 
 def test_mistakes_are_found_before_the_run(folder: Path) -> None:
-    with pytest.raises(ValidationError, match="there is no folder"):
-        dd.DirectorySeedSource(path=str(folder / "none"))
+    with pytest.raises(InvalidConfigError, match="there is no folder"):
+        rows(dd.DirectorySeedSource(path=str(folder / "none")), 1)
+    with pytest.raises(ValidationError, match="path must not be empty"):
+        dd.DirectorySeedSource(path=" ")
     with pytest.raises(ValidationError, match="must not have a slash"):
         dd.DirectorySeedSource(path=str(folder), file_pattern="../*")
     with pytest.raises(ValidationError, match="encoding 'utf-9' is unknown"):

@@ -95,6 +95,13 @@ def test_datasets_on_a_hub_are_read_by_path_and_pattern(hub: Hub) -> None:
     assert {auth for _, _, auth in hub.asked} == {None}
 
 
+def test_a_dataset_without_a_user_is_declared_and_looked_for(hub: Hub) -> None:
+    source = dd.HuggingFaceSeedSource(path="datasets/imdb/x.jsonl", endpoint=hub.url)
+    with pytest.raises(InvalidConfigError, match=r"datasets/imdb/x\.jsonl.*not found"):
+        words(source)
+    assert any("imdb" in path for _, path, _ in hub.asked)
+
+
 def test_the_token_comes_from_the_environment_and_is_never_written(
     hub: Hub, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -137,8 +144,8 @@ def test_a_hub_that_knows_no_such_dataset_is_a_problem(hub: Hub) -> None:
         DataDesigner().validate(made)
 
 
-@pytest.mark.parametrize("path", ["ann/words/x.csv", "datasets/ann/x.csv", "datasets/a/../b/c.csv"])
-def test_paths_on_a_hub_have_four_parts(path: str) -> None:
+@pytest.mark.parametrize("path", ["ann/words/x.csv", "datasets/x.csv", "datasets/a/../b/c.csv"])
+def test_paths_on_a_hub_name_a_dataset_and_a_file(path: str) -> None:
     with pytest.raises(ValueError, match="must have the form datasets"):
         dd.HuggingFaceSeedSource(path=path)
 

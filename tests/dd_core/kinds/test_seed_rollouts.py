@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import Any
@@ -81,6 +82,185 @@ def test_atif_has_its_facts() -> None:
         "notes": "a note",
         "final_metrics": {"total_prompt_tokens": 10},
     }
+
+
+def write_lines(folder: Path, *records: dict[str, Any]) -> Path:
+    (folder / "s.jsonl").write_text("".join(f"{json.dumps(each)}\n" for each in records))
+    return folder
+
+
+def pi_session(folder: Path, *messages: dict[str, Any]) -> dict[str, Any]:
+    """The row of a session whose entries follow each other."""
+    entries = [
+        {"type": "message", "id": f"e{number}", "parentId": f"e{number - 1}", "message": message}
+        if "role" in message
+        else {"id": f"e{number}", "parentId": f"e{number - 1}", **message}
+        for number, message in enumerate(messages, start=1)
+    ]
+    entries[0]["parentId"] = None
+    head = {"type": "session", "id": "p", "timestamp": "2026-01-02T00:00:00+02:00"}
+    (row,) = rows("pi_coding_agent", write_lines(folder, head, *entries)).values()
+    return row
+
+
+def test_pi_has_what_the_model_saw_as_system_and_leaves_out_what_is_hidden(tmp_path: Path) -> None:
+    row = pi_session(
+        tmp_path,
+        {"role": "user", "content": "hi"},
+        {"role": "custom", "content": "shown", "display": True},
+        {"role": "custom", "content": "hidden", "display": False},
+        {"type": "custom_message", "content": "told", "display": True},
+        {"type": "custom_message", "content": "hidden"},
+        {"type": "compaction", "summary": "shorter"},
+        {"role": "branchSummary", "summary": ""},
+        {"role": "unknown", "content": "lost"},
+        {"role": "bashExecution", "command": "ls", "output": "", "exitCode": 1},
+        {"role": "assistant", "stopReason": "toolUse", "model": "b", "content": [
+            {"type": "text", "text": "one"}, {"type": "image", "data": "x"},
+            {"type": "text", "text": "two"}, {"type": "toolCall", "id": "c", "name": "f"},
+        ]},
+        {"role": "assistant", "stopReason": "stop", "model": "a", "content": []},
+        {"role": "assistant", "stopReason": "stop", "model": "b", "content": "end"},
+    )  # fmt: skip
+    assert spoken(row) == [
+        ("user", "hi"),
+        ("system", "shown"),
+        ("system", "told"),
+        ("system", "shorter"),
+        ("assistant", ""),
+        ("tool", "[exit code: 1]"),
+        ("assistant", "one\n\ntwo"),
+        ("assistant", ""),
+        ("assistant", "end"),
+    ]
+    assert row["messages"][6]["tool_calls"][0]["function"]["arguments"] == "{}"
+    meta = row["source_meta"]
+    assert (meta["stop_reasons"], meta["models_used"]) == (["toolUse", "stop"], ["b", "a"])
+    assert meta["bash_execution_count"] == 1
+    assert "has_branches" not in meta
+
+
+def test_pi_reads_entries_that_are_their_own_ancestors(tmp_path: Path) -> None:
+    loop = [
+        {"type": "message", "id": one, "parentId": other, "message": {"role": role, "content": one}}
+        for one, other, role in (("a", "b", "user"), ("b", "a", "assistant"))
+    ]
+    head = {"type": "session", "id": "p"}
+    (row,) = rows("pi_coding_agent", write_lines(tmp_path, head, *loop)).values()
+    assert spoken(row) == [("user", "a"), ("assistant", "b")]
+
+
+def atif(folder: Path, *steps: dict[str, Any], **more: Any) -> dict[str, Any]:
+    numbered = [{"step_id": number, **step} for number, step in enumerate(steps, start=1)]
+    document = {"schema_version": "ATIF-v1.4", "session_id": "x", "agent": {"name": "a"}}
+    (folder / "run.json").write_text(json.dumps({**document, "steps": numbered, **more}))
+    return rows("atif", folder)["x"]
+
+
+def test_atif_keeps_references_to_other_trajectories(tmp_path: Path) -> None:
+    call = {"tool_call_id": "c", "function_name": "ask"}
+    reference = {"session_id": "sub", "trajectory_path": "t.json", "extra": {"z": 1}}
+    results = [
+        {"source_call_id": "c", "content": None, "subagent_trajectory_ref": [reference]},
+        {"source_call_id": "c", "content": [{"type": "text", "text": "7"}]},
+    ]
+    row = atif(
+        tmp_path,
+        {"source": "user", "message": "How many?", "timestamp": "2026-01-02T00:00:00Z"},
+        {
+            "source": "agent",
+            "message": [{"type": "text", "text": "p"}, {"type": "image", "source": {"path": "a"}}],
+            "timestamp": "2026-01-02T00:30:00+01:00",
+            "is_copied_context": True,
+            "tool_calls": [call],
+            "observation": {"results": results},
+        },
+        extra={"cwd": "/document"},
+        continued_trajectory_ref="next.json",
+    )
+    assert spoken(row)[2] == ("tool", "7")
+    assert row["message_count"] == 3
+    assert row["messages"][1]["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert row["final_assistant_message"] == "p"
+    assert row["cwd"] is None
+    assert row["started_at"] == "2026-01-02T00:30:00+01:00"
+    assert row["source_meta"] == {
+        "schema_version": "ATIF-v1.4",
+        "step_count": 2,
+        "agent_name": "a",
+        "continued_trajectory_ref": "next.json",
+        "copied_context_step_ids": [2],
+        "subagent_trajectory_refs": [{"step_id": 2, "refs": [reference]}],
+        "extra": {"cwd": "/document"},
+    }
+
+
+@pytest.mark.parametrize(
+    ("step", "message"),
+    [
+        ({}, "step 1 has no message"),
+        ({"message": "x", "tool_calls": "f"}, "tool_calls must be a list of objects"),
+        ({"message": "x", "observation": {}}, "observation.results must be a list of objects"),
+        (
+            {"message": "x", "observation": {"results": [{"subagent_trajectory_ref": [{}]}]}},
+            "a trajectory has no session_id",
+        ),
+    ],
+)
+def test_steps_of_atif_are_checked(
+    step: dict[str, Any], message: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(InvalidConfigError, match="no readable rollout"):
+        atif(tmp_path, {"source": "agent", **step})
+    assert message in caplog.text
+
+
+def claude(folder: Path, *turns: tuple[str, Any], **more: Any) -> dict[str, Any]:
+    records = [
+        {"type": role, "sessionId": "s", "message": {"role": role, "content": content}, **more}
+        for role, content in turns
+    ]
+    (row,) = rows("claude_code", write_lines(folder, *records)).values()
+    return row
+
+
+def test_claude_code_has_messages_before_the_results_of_their_calls(tmp_path: Path) -> None:
+    result = {"type": "tool_result", "tool_use_id": "t", "content": "7"}
+    row = claude(
+        tmp_path,
+        ("user", ["plain", {"text": "pair"}]),
+        ("assistant", [{"type": "tool_use", "id": "t", "name": "ls", "input": None}]),
+        ("user", result),
+        ("user", [{"type": "text", "text": "go on"}, result]),
+        ("assistant", None),
+        ("assistant", {"type": "text", "text": "end"}),
+        agentId="a9",
+    )
+    assert row["trace_id"] == "s:a9"
+    kinds = [(each["role"], each.get("tool_call_id")) for each in row["messages"]]
+    assert kinds == [
+        ("user", None),
+        ("assistant", None),
+        ("tool", "t"),
+        ("user", None),
+        ("tool", "t"),
+        ("assistant", None),
+    ]
+    first, calling, answer = row["messages"][:3]
+    assert [part["text"] for part in first["content"]] == ["plain", "pair"]
+    assert calling["content"] == []
+    assert calling["tool_calls"][0]["function"]["arguments"] == "{}"
+    assert answer["content"] == [{"type": "text", "text": "7"}]
+    assert row["final_assistant_message"] == "end"
+
+
+def test_files_of_other_kinds_are_skipped_with_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    rows("claude_code")
+    assert "seed files that are no claude_code sessions are skipped: " in caplog.text
+    assert "history.jsonl" in caplog.text
+    caplog.clear()
+    rows("hermes_agent", file_pattern="*")
+    assert "are skipped" not in caplog.text
 
 
 def test_claude_code_tells_sidechains_and_uses_the_index_of_sessions() -> None:
@@ -172,8 +352,9 @@ def test_patterns_and_folders_choose_files() -> None:
     ("fields", "message"),
     [
         ({"format": "atif"}, "path is required"),
-        ({"format": "codex", "path": "/nowhere/at/all"}, "there is no folder"),
         ({"format": "codex", "path": "/", "file_pattern": "a/*.jsonl"}, "without a slash"),
+        ({"format": "codex", "path": "/", "file_pattern": "a\\*.jsonl"}, "without a slash"),
+        ({"format": "codex", "path": "/", "file_pattern": " "}, "not empty"),
         ({"format": "other", "path": "/"}, "atif"),
     ],
 )

@@ -17,7 +17,8 @@ from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
 
 import dd_core.config as dd
-from dd_core.errors import SeedDatasetError
+from dd_core import DataDesigner
+from dd_core.errors import InvalidConfigError, SeedDatasetError
 from dd_core.kinds.seeds.seed import SeedRows, SeedSource
 from dd_core.storage.batch import Batch
 from tests.datasets import binding
@@ -103,23 +104,102 @@ def test_a_wildcard_takes_the_files_in_order_of_their_names(tmp_path: Path) -> N
     assert records(source) == [{"name": "a"}, {"name": "b"}]
 
 
-def test_a_path_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_relative_path_stays_relative_where_it_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     write(tmp_path / "seed.csv")
     monkeypatch.chdir(tmp_path)
-    assert dd.LocalFileSeedSource(path="seed.csv").path == str(tmp_path / "seed.csv")
+    builder = dd.DataDesignerConfigBuilder([])
+    builder.with_seed_dataset(dd.LocalFileSeedSource(path="seed.csv"))
+    config = builder.build()
+    assert config.to_dict()["seed_config"]["source"]["path"] == "seed.csv"
+    builder.write_config("config.yaml")
+    builder.write_config("config.json")
+    for name in ("config.yaml", "config.json"):
+        assert str(tmp_path) not in Path(name).read_text()
+        assert dd.load_config(name) == config
+    results = DataDesigner("artifacts").create(builder, num_records=2)
+    assert str(tmp_path) not in (results.dataset_path / "builder_config.json").read_text()
+    assert str(tmp_path) not in (results.dataset_path / "metadata.json").read_text()
+
+
+def test_a_relative_path_is_read_from_where_it_was_declared(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write(tmp_path / "seed.csv")
+    (tmp_path / "notes").mkdir()
+    (tmp_path / "notes" / "a.txt").write_text("bees")
+    monkeypatch.chdir(tmp_path)
+    table = dd.LocalFileSeedSource(path="seed.csv")
+    folder = dd.DirectorySeedSource(path="notes")
+    monkeypatch.chdir("/")
+    assert records(table) == RECORDS
+    assert records(folder)[0]["file_name"] == "a.txt"
+    assert table.resolve_paths().path == str(tmp_path / "seed.csv")
+    assert folder.resolve_paths().path == str(tmp_path / "notes")
+
+
+def test_the_fingerprint_does_not_depend_on_how_the_path_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    hashes: set[Any] = set()
+    for path in ("seed.csv", str(tmp_path / "seed.csv")):
+        builder = dd.DataDesignerConfigBuilder([])
+        builder.with_seed_dataset(dd.LocalFileSeedSource(path=path))
+        hashes.add(builder.build().fingerprint()["config_hash"])
+    assert len(hashes) == 1
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        (
+            dd.LocalFileSeedSource(path="/elsewhere/rows.csv"),
+            "there is no file '/elsewhere/rows.csv'; check the path",
+        ),
+        (
+            dd.LocalFileSeedSource(path="/elsewhere/*.csv"),
+            r"no file matches '/elsewhere/\*.csv'; check the path",
+        ),
+        (
+            dd.DirectorySeedSource(path="/elsewhere/notes"),
+            "there is no folder '/elsewhere/notes'; check the path",
+        ),
+        (
+            dd.FileContentsSeedSource(path="/elsewhere/notes"),
+            "there is no folder '/elsewhere/notes'; check the path",
+        ),
+        (
+            dd.AgentRolloutSeedSource(path="/elsewhere", format=dd.AgentRolloutFormat.CODEX),
+            "there is no folder '/elsewhere'; set path",
+        ),
+        (dd.LocalFileSeedSource(path=f"{'x' * 300}.csv"), "there is no file"),
+        (dd.DirectorySeedSource(path="x" * 300), "there is no folder"),
+    ],
+)
+def test_a_seed_must_exist_when_it_is_read_and_not_before(
+    tmp_path: Path, source: SeedSource, message: str
+) -> None:
+    builder = dd.DataDesignerConfigBuilder([]).with_seed_dataset(source)
+    builder.write_config(tmp_path / "config.yaml")
+    loaded = dd.DataDesignerConfigBuilder.from_config(tmp_path / "config.yaml")
+    assert loaded.build() == builder.build()
+    designer = DataDesigner(tmp_path)
+    for check in (designer.validate, designer.preview, designer.create):
+        with pytest.raises(InvalidConfigError, match=message):
+            check(loaded)
 
 
 @pytest.mark.parametrize(
     ("path", "message"),
     [
-        ("missing.csv", "there is no file '.*missing.csv'; check the path"),
-        ("*.csv", r"no file matches '.*\*.csv'; check the path"),
         ("a*.csv", "'a.*.csv' may use a wildcard only as the file name, as in"),
         ("*/seed.csv", "may use a wildcard only as the file name"),
         ("seed.xlsx", "'seed.xlsx' must end in one of .parquet, .csv, .json, .jsonl"),
     ],
 )
-def test_a_path_that_leads_nowhere_is_refused(
+def test_a_path_that_cannot_lead_anywhere_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, path: str, message: str
 ) -> None:
     monkeypatch.chdir(tmp_path)

@@ -11,7 +11,7 @@ import pytest
 
 import dd_core.config as dd
 from dd_core import DataDesigner
-from dd_core.errors import ArtifactStorageError
+from dd_core.errors import ArtifactStorageError, StorageFailedError
 from dd_core.storage.access.failures import report_storage_errors, translate_storage_error
 from dd_core.storage.access.segments import AppendedSegment, UploadedSegments
 from dd_core.storage.access.trial import SpaceReserve
@@ -155,7 +155,7 @@ def test_what_is_in_flight_is_finished_and_kept_when_the_disk_is_full(
     monkeypatch.setattr(os, "write", refuse_once)
     model = ScriptedModel("fine", latency=0.15)
     designer = DataDesigner(tmp_path, transport=model, run_config=dd.RunConfig(seed=1))
-    with pytest.raises(ArtifactStorageError, match=r"No space.*keeps.*resume='if_possible'"):
+    with pytest.raises(StorageFailedError, match=r"No space.*keeps.*resume='if_possible'"):
         designer.create(asking(max_parallel_requests=2), num_records=30, dataset_name="d")
     first = len(model.requests)
     assert first < 12

@@ -86,6 +86,14 @@ BOMBS = [
     "{{ (1).from_bytes(x.encode(), 'big') }}",
     "{{ ('f' * 500000)|int(0, 16) }}",
     "{{ [1, 2]|sort(attribute='real." + "real." * 2_000 + "real') }}",
+    "{% set m = namespace(t=x) %}{% for i in range(40) %}{% set m.t = m.t ~ m.t %}{% endfor %}",
+    "{% set m = namespace(t=[x]) %}{% for i in range(40) %}{% set m.t = [m.t, m.t] %}{% endfor %}"
+    "{{ m.t }}",
+    "{% set m = namespace(n=0) %}{% for i in range(40) %}{% set m.n = namespace(a=m.n, b=m.n) %}"
+    "{% endfor %}{{ m.n }}",
+    "{% for i in range(99999) %}{% for j in range(99999) %}{% endfor %}{% endfor %}",
+    "{% for i in range(99999) %}{{ dict(a=x, b=i).a }}{% endfor %}",
+    "{% for i in range(99999) %}{{ lipsum() }}{% endfor %}",
     "{{ x }}" * 600,
     "{{ " + " ~ ".join(["x"] * 600) + " }}",
 ]

@@ -311,7 +311,6 @@ def test_methods_of_foreign_objects_cannot_be_called(judge: str, tmp_path: Any) 
         ("{% macro m() %}{% endmacro %}", "macro"),
         ("{% set y = 1 %}", "set"),
         ("{% set y %}a{% endset %}", "set"),
-        ("{% with y = 1 %}{{ y }}{% endwith %}", "with"),
         ("{% for x in y recursive %}{{ x }}{% endfor %}", "loops"),
         ("{% for x in y %}{% for z in x %}{{ z }}{% endfor %}{% endfor %}", "loops"),
         ("{{ self }}", "self"),

@@ -17,7 +17,6 @@ from dd_core.errors import (
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import parse_location, remove_tree
 from flows import DataDesignerProvider, DatasetStorage, generate_dataset
-from flows.blocks.providers import make_placeholder_providers
 from flows.blocks.storage import resolve_location
 from tests.conftest import ServerFactory
 from tests.datasets import model, topics
@@ -61,7 +60,6 @@ async def test_references_lead_nowhere_else(tmp_path: Path) -> None:
     for wrong in ("block:on-disk//../x", "block:no-such", "block:"):
         with pytest.raises(ArtifactStorageError):
             await resolve_location(wrong)
-    assert "known" in make_placeholder_providers(["block:known"]).names
     with pytest.raises(DataDesignerGenerationError, match="must be block:<name>"):
         await generate_dataset(topics().build(), model_providers=["sk-key"])
     with pytest.raises(SecretResolutionError, match="cannot be loaded"):

@@ -46,9 +46,22 @@ async def test_a_deployment_is_created_updated_and_run_by_a_worker(
     config: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    tools = {"name": "search", "endpoint": "https://a.test/mcp", "api_key": "SEARCH_API_KEY"}
+    Path("servers.yaml").write_text(yaml.safe_dump({"mcp_providers": [tools]}))
     async with get_client() as client:
         pool = await _create_pool(client)
-        options = ["--pool", pool, "-d", pool, "--cron", "30 2 * * *", "--timezone", "Asia/Tokyo"]
+        options = [
+            "--providers",
+            "servers.yaml",
+            "--pool",
+            pool,
+            "-d",
+            pool,
+            "--cron",
+            "30 2 * * *",
+            "--timezone",
+            "Asia/Tokyo",
+        ]
         for rows in ("5", "7"):
             code, output = await deploy(config, *options, "-n", rows)
             assert code == 0, output
@@ -56,6 +69,8 @@ async def test_a_deployment_is_created_updated_and_run_by_a_worker(
         assert f"prefect deployment run '{name}'" in output
         deployment = await client.read_deployment_by_name(name)
         assert deployment.parameters["num_records"] == 7
+        assert deployment.parameters["mcp_providers"] == [tools]
+        assert "model_providers" not in deployment.parameters
         assert deployment.parameters["artifact_path"] == str(tmp_path / "artifacts")
         [schedule] = deployment.schedules
         assert getattr(schedule.schedule, "timezone", "") == "Asia/Tokyo"

@@ -46,7 +46,7 @@ def test_kinds_are_printed_as_json() -> None:
     found = {kind["name"]: kind for kind in json.loads(text)}
     assert found["llm-text"]["class_name"] == "LLMTextColumnConfig"
     [prompt] = [each for each in found["llm-text"]["fields"] if each["name"] == "prompt"]
-    assert (prompt["type"], prompt["required"]) == ("string, not empty", True)
+    assert (prompt["type"], prompt["required"]) == ("string", True)
 
 
 @pytest.mark.parametrize("command", ["kinds", "schema"])

@@ -22,7 +22,7 @@ from benchmarks.prefect_processes import kill_tree
 from benchmarks.server import BenchServer
 from dd_core.storage.directory import DatasetDirectory
 from flows import generate_dataset
-from flows.limits.tag_limits import parse_limits, read_limits
+from flows.limits.tag_limits import make_tag, parse_limits, read_limits
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.flows.workers import deploy, start_worker
@@ -75,7 +75,8 @@ class Worked:
 
     async def slots(self, alias: str) -> int:
         """Request slots of the alias that are held."""
-        return parse_limits(await read_limits(self.client), [alias])[alias].live
+        tag = make_tag(alias)
+        return parse_limits(await read_limits(self.client), [tag])[tag].live
 
 
 async def until(is_so: Callable[[], Any]) -> None:

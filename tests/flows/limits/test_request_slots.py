@@ -58,7 +58,8 @@ def _alias() -> str:
 
 
 async def _state(client: PrefectClient, alias: str) -> AliasLimit:
-    return parse_limits(await read_limits(client), [alias])[alias]
+    tag = make_tag(alias)
+    return parse_limits(await read_limits(client), [tag])[tag]
 
 
 async def _taken(client: PrefectClient, alias: str) -> int:
@@ -160,7 +161,7 @@ async def test_with_a_limit_of_one_a_chain_in_three_batches_has_no_deadlock(
     tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
 ) -> None:
     alias, server = _alias(), bench_server(latency=0.02)
-    await set_limit(client, alias, 1)
+    await set_limit(client, make_tag(alias), 1)
     await _run(_named(alias, server.url, 6, parallel=8), tmp_path, 12, buffer_size=4)
     stats = server.stats()
     assert (stats["max_in_flight"], stats["requests"]) == (1, 72 + 1)
@@ -170,7 +171,7 @@ async def test_two_runs_share_a_limit(
     tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
 ) -> None:
     alias, server = _alias(), bench_server(latency=0.1)
-    await set_limit(client, alias, 6)
+    await set_limit(client, make_tag(alias), 6)
     config = _named(alias, server.url, 1, parallel=6)
     running = [
         asyncio.create_task(_run(config, tmp_path, 2000, dataset_name=name)) for name in ("a", "b")
@@ -203,16 +204,16 @@ async def test_a_limit_that_is_changed_takes_effect_on_a_run_at_work(
         return run.state is not None and words in (run.state.message or "")
 
     await _until(lambda: shows("max_in_flight", 4))
-    await set_limit(client, alias, 10)
+    await set_limit(client, make_tag(alias), 10)
     await _until(lambda: shows("max_in_flight", 10))
-    await set_limit(client, alias, 0)
+    await set_limit(client, make_tag(alias), 0)
     await _until(lambda: shows("in_flight", 0))
     assert not running.done()
     await _until(lambda: is_said(f"waiting for slots of model:{alias} (limit 0)"))
     held = await _state(client, alias)
     assert held.live > 0, "the server cannot release slots of a limit of 0"
     await asyncio.to_thread(server.settings, latency=0.0)  # what is left need not take long
-    await set_limit(client, alias, 12)
+    await set_limit(client, make_tag(alias), 12)
     await running
     assert server.stats()["max_in_flight"] <= 12
     assert await _taken(client, alias) == 0
@@ -231,7 +232,7 @@ async def test_a_run_that_is_cancelled_in_a_pause_gives_its_slots_back(
         return bool((await asyncio.to_thread(server.stats))["in_flight"] == 0)
 
     await _until(lambda: holds(4))
-    await set_limit(client, alias, 0)
+    await set_limit(client, make_tag(alias), 0)
     await _until(is_idle)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
@@ -263,20 +264,20 @@ async def test_slots_of_runs_that_have_ended_are_freed_when_a_run_starts(
     tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
 ) -> None:
     alias, server = _alias(), bench_server()
-    await set_limit(client, alias, 4)
-    assert await lease(client, alias, 4, Holder.of(uuid4())) is not None
-    assert await lease(client, alias, 1, Holder.of(uuid4())) is None
+    await set_limit(client, make_tag(alias), 4)
+    assert await lease(client, make_tag(alias), 4, Holder.of(uuid4())) is not None
+    assert await lease(client, make_tag(alias), 1, Holder.of(uuid4())) is None
     await _run(_named(alias, server.url, 1, parallel=4), tmp_path, 8)
     assert await _taken(client, alias) == 0
 
 
 async def test_slots_of_a_live_run_are_left_alone(client: PrefectClient) -> None:
     alias = _alias()
-    await set_limit(client, alias, 4)
+    await set_limit(client, make_tag(alias), 4)
     run = await client.create_flow_run(generate_dataset, parameters={"config": "x"})
-    leased = await lease(client, alias, 3, Holder.of(run.id))
+    leased = await lease(client, make_tag(alias), 3, Holder.of(run.id))
     assert leased is not None
-    assert await free_dead(client, {alias: await _state(client, alias)}) == 0
+    assert await free_dead(client, {make_tag(alias): await _state(client, alias)}) == 0
     assert (await _state(client, alias)).held == {Holder.of(run.id): 3}
     assert await renew(client, leased)
     await release(client, leased)
@@ -285,18 +286,18 @@ async def test_slots_of_a_live_run_are_left_alone(client: PrefectClient) -> None
 
 async def test_slots_that_nobody_holds_are_counted_off(client: PrefectClient) -> None:
     alias = _alias()
-    await set_limit(client, alias, 4)
-    leased = await lease(client, alias, 1, Holder.of(uuid4()))
+    await set_limit(client, make_tag(alias), 4)
+    leased = await lease(client, make_tag(alias), 1, Holder.of(uuid4()))
     forgotten = GlobalConcurrencyLimitUpdate(active_slots=4)
     await client.update_global_concurrency_limit(f"tag:model:{alias}", forgotten)
-    assert await correct_count(client, alias) == 3
+    assert await correct_count(client, make_tag(alias)) == 3
     assert await _taken(client, alias) == 1
     assert leased is not None
 
 
 async def test_tasks_of_others_with_the_tag_share_the_limit(client: PrefectClient) -> None:
     alias = _alias()
-    await set_limit(client, alias, 4)
+    await set_limit(client, make_tag(alias), 4)
     seen: list[AliasLimit] = []
 
     @task(tags={make_tag(alias)})
@@ -330,8 +331,8 @@ async def test_requests_a_minute_are_bounded_over_the_workspace(
     tmp_path: Path, bench_server: ServerFactory, client: PrefectClient
 ) -> None:
     alias, server = _alias(), bench_server()
-    await set_limit(client, alias, 8)
-    await set_rate(client, alias, 240)  # 4 a second, 20 at once
+    await set_limit(client, make_tag(alias), 8)
+    await set_rate(client, make_tag(alias), 240)  # 4 a second, 20 at once
     began = time.monotonic()
     await _run(_named(alias, server.url, 1, parallel=8), tmp_path, 39)
     assert time.monotonic() - began >= (40 - 20) / 4 - 1.0
@@ -374,9 +375,9 @@ async def test_the_command_line_shows_sets_and_frees_limits(client: PrefectClien
 
     assert alias in await asyncio.to_thread(call, "set", alias, "5", "--per-minute", "600")
     assert (await _state(client, alias)).limit == 5
-    await lease(client, alias, 5, Holder.of(uuid4()))
+    await lease(client, make_tag(alias), 5, Holder.of(uuid4()))
     assert await asyncio.to_thread(call, "free", alias) == "5 slots released\n"
-    await lease(client, alias, 2, Holder.of(uuid4()))
+    await lease(client, make_tag(alias), 2, Holder.of(uuid4()))
     assert await asyncio.to_thread(call, "--free-orphans")
     assert await _taken(client, alias) == 0
     refused = await asyncio.to_thread(ddflows.invoke, cli, ["limits", "set", alias])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any, cast
 
 from dd_core.kinds.seeds.rollouts.trace import (
     MalformedRolloutError,
@@ -34,7 +35,7 @@ class Atif:
     def read(self, path: Path, root: Path) -> list[Trace]:
         """The one trace in a file."""
         document = read_json_object(path)
-        version, session = document.get("schema_version"), get_text(document.get("session_id"))
+        version, session = (get_text(document.get(n)) for n in ("schema_version", "session_id"))
         agent, steps = make_record(document.get("agent")), make_records(document.get("steps"))
         if not str(version).upper().startswith("ATIF") or session is None:
             raise MalformedRolloutError("schema_version or session_id is missing")
@@ -42,7 +43,7 @@ class Atif:
             raise MalformedRolloutError("agent must be an object and steps a list of objects")
         _require_sequence(steps)
         started, ended = compute_span(steps)
-        extra = make_record(document.get("extra")) | make_record(agent.get("extra"))
+        extra = make_record(agent.get("extra"))
         return [
             Trace(
                 trace_id=session,
@@ -61,6 +62,16 @@ class Atif:
                     "notes": document.get("notes"),
                     "final_metrics": document.get("final_metrics"),
                     "continued_trajectory_ref": document.get("continued_trajectory_ref"),
+                    "copied_context_step_ids": [
+                        step["step_id"] for step in steps if step.get("is_copied_context") is True
+                    ],
+                    "subagent_trajectory_refs": [
+                        {"step_id": step["step_id"], "refs": refs}
+                        for step in steps
+                        for result in _list_results(step)
+                        if (refs := _list_trajectories(step, result))
+                    ],
+                    "extra": make_record(document.get("extra")),
                 },
             )
         ]
@@ -73,16 +84,16 @@ def _require_sequence(steps: list[Record]) -> None:
 
 
 def _messages(step: Record) -> list[Message]:
+    if "message" not in step:
+        raise MalformedRolloutError(f"step {step['step_id']} has no message")
     role = _ROLES.get(str(step.get("source")))
     if role is None:
         raise MalformedRolloutError(
             f"step {step['step_id']} has the unknown source {step.get('source')!r}"
         )
     calls: list[Record] = [
-        make_tool_call(
-            call.get("tool_call_id"), call.get("function_name"), call.get("arguments", "")
-        )
-        for call in make_records(step.get("tool_calls"))
+        make_tool_call(call.get("tool_call_id"), call.get("function_name"), call.get("arguments"))
+        for call in _require_records(step, step.get("tool_calls"), "tool_calls")
     ]
     if role != "assistant" and (calls or step.get("reasoning_content")):
         raise MalformedRolloutError(
@@ -97,10 +108,12 @@ def _messages(step: Record) -> list[Message]:
         )
     ]
     known = {call["id"] for call in calls}
-    for result in make_records(make_record(step.get("observation")).get("results")):
+    for result in _list_results(step):
         source = result.get("source_call_id")
         if source is not None and source not in known:
             raise MalformedRolloutError(f"step {step['step_id']} has no call {source!r}")
+        if result.get("content") is None:
+            continue
         # A result without a call id belongs to the step's call if there is only one.
         answered = source or (next(iter(known)) if len(known) == 1 else None)
         if answered is None:
@@ -108,3 +121,29 @@ def _messages(step: Record) -> list[Message]:
         else:
             messages.append(make_message("tool", result.get("content"), tool_call_id=answered))
     return messages
+
+
+def _list_results(step: Record) -> list[Record]:
+    observation = step.get("observation")
+    if observation is None:
+        return []
+    found = make_record(observation).get("results", ())
+    return _require_records(step, found, "observation.results")
+
+
+def _list_trajectories(step: Record, result: Record) -> list[Record]:
+    """The trajectories of the agents to which a call was delegated."""
+    found = _require_records(step, result.get("subagent_trajectory_ref"), "subagent_trajectory_ref")
+    if not all(get_text(each.get("session_id")) for each in found):
+        raise MalformedRolloutError(f"step {step['step_id']}: a trajectory has no session_id")
+    names = ("session_id", "trajectory_path", "extra")
+    return [{name: each[name] for name in names if each.get(name)} for each in found]
+
+
+def _require_records(step: Record, value: Any, name: str) -> list[Record]:
+    if value is None:
+        return []
+    records = make_records(value)
+    if not isinstance(value, list) or len(records) != len(cast("list[Any]", value)):
+        raise MalformedRolloutError(f"step {step['step_id']}: {name} must be a list of objects")
+    return records

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from dd_core.kinds.seeds._text import show_path
 from dd_core.kinds.seeds.rollouts.trace import (
@@ -53,7 +53,7 @@ class ClaudeCode:
         started, ended = compute_span(records)
         return [
             Trace(
-                trace_id=f"{session}:{agent}" if is_sidechain and agent else session,
+                trace_id=f"{session}:{agent}" if agent else session,
                 root_session_id=session,
                 agent_id=agent,
                 is_sidechain=is_sidechain,
@@ -96,24 +96,28 @@ def _messages(record: Record) -> Iterator[Message]:
         return
     role = str(message.get("role") or record["type"])
     content: Any = message.get("content")
-    if not isinstance(content, list):
+    if isinstance(content, dict):  # a single block
+        content = [content]
+    if isinstance(content, list):
+        yield from _read_blocks(role, cast("list[Any]", content))
+    elif content is not None or role != "assistant":
         yield make_message(role, content)
-        return
-    yield from _read_blocks(role, make_records(content))  # pyright: ignore[reportUnknownArgumentType]
 
 
-def _read_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
-    """Each tool result as a message; everything else together as one message after them."""
-    content: list[Record] = []
+def _read_blocks(role: str, blocks: list[Any]) -> Iterator[Message]:
+    """Everything together as one message, and each tool result as a message after it."""
+    content: list[Any] = []
+    results: list[Message] = []
     thoughts: list[str] = []
     calls: list[Record] = []
-    for block in blocks:
+    for given in blocks:
+        block = make_record(given)
         match block.get("type"):
             case "tool_result":
                 call = get_text(block.get("tool_use_id"))
                 if call is None:
                     raise MalformedRolloutError("a tool_result has no tool_use_id")
-                yield make_message("tool", block.get("content"), tool_call_id=call)
+                results.append(make_message("tool", block.get("content"), tool_call_id=call))
             case "tool_use":
                 calls.append(
                     make_tool_call(block.get("id"), block.get("name"), block.get("input", {}))
@@ -123,6 +127,8 @@ def _read_blocks(role: str, blocks: list[Record]) -> Iterator[Message]:
             case "redacted_thinking":
                 pass
             case _:
-                content.append(block)
+                content.append(given)
     if content or thoughts or calls:
-        yield make_message(role, content, reasoning="\n\n".join(thoughts), tool_calls=calls)
+        thought = "\n\n".join(filter(None, thoughts))
+        yield make_message(role, content, reasoning=thought, tool_calls=calls)
+    yield from results

@@ -15,6 +15,7 @@ from dd_core.kinds.seeds.rollouts.trace import (
     Trace,
     compute_span,
     drop_duplicates,
+    drop_repeated,
     extract_text,
     get_text,
     make_message,
@@ -45,10 +46,12 @@ class PiCodingAgent:
         if not messages:
             raise MalformedRolloutError("it has no messages")
         contents = [_get_message(entry) for entry in branch]
-        models = [entry.get("modelId") for entry in branch]
-        models += [each.get("model") for each in contents]
-        children = Counter(entry.get("parentId") for entry in entries)
-        started, ended = compute_span([head, *branch])
+        models = [
+            entry.get("modelId") or content.get("model")
+            for entry, content in zip(branch, contents, strict=True)
+        ]
+        children = Counter(filter(None, (get_text(entry.get("parentId")) for entry in entries)))
+        started, ended = compute_span([head, *entries])
         return [
             Trace(
                 trace_id=get_text(head.get("id")) or show_path(path.stem),
@@ -59,14 +62,15 @@ class PiCodingAgent:
                 source_meta={
                     "record_count": len(entries) + 1,
                     "entry_types": drop_duplicates(entry.get("type") for entry in entries),
-                    "stop_reasons": [e["stopReason"] for e in contents if e.get("stopReason")],
+                    "stop_reasons": drop_repeated(each.get("stopReason") for each in contents),
                     "session_version": head.get("version"),
                     "parent_session": head.get("parentSession"),
-                    "models_used": drop_duplicates(models),
-                    "has_branches": any(count > 1 for count in children.values()),
+                    "models_used": drop_repeated(models),
+                    "has_branches": any(count > 1 for count in children.values()) or None,
                     "bash_execution_count": sum(
                         each.get("role") == "bashExecution" for each in contents
-                    ),
+                    )
+                    or None,
                 },
             )
         ]
@@ -81,8 +85,8 @@ def _find_branch(entries: Sequence[Record]) -> list[Record]:
     entry: Record | None = next(entry for entry in reversed(entries) if entry.get("id") in known)
     while entry is not None:
         path.append(entry)
-        if len(path) > len(entries):
-            raise MalformedRolloutError("entries are their own ancestors")
+        # Without the entry itself, because an entry may be its own ancestor.
+        del known[entry["id"]]
         entry = known.get(str(entry.get("parentId")))
     return path[::-1]
 
@@ -96,9 +100,9 @@ def _messages(entry: Record) -> Iterator[Message]:
         case "message":
             yield from _read_message(entry, _get_message(entry))
         case "custom_message":
-            yield make_message("user", entry.get("content"))
+            yield from _read_injected(entry)
         case "branch_summary" | "compaction":
-            yield make_message("user", entry.get("summary"))
+            yield from _read_summary(entry)
         case _:
             pass
 
@@ -114,13 +118,24 @@ def _read_message(entry: Record, message: Record) -> Iterator[Message]:
             if not message.get("excludeFromContext"):
                 yield from _read_command(entry, message)
         case "branchSummary" | "compactionSummary":
-            yield make_message("user", message.get("summary"))
-        case "user" | "system":
-            yield make_message(str(role), content)
-        case "custom":
+            yield from _read_summary(message)
+        case "user":
             yield make_message("user", content)
+        case "custom":
+            yield from _read_injected(message)
         case _:
             pass
+
+
+def _read_injected(message: Record) -> Iterator[Message]:
+    """What an extension added to the conversation, unless it is hidden from the user."""
+    if message.get("display"):
+        yield make_message("system", message.get("content"))
+
+
+def _read_summary(message: Record) -> Iterator[Message]:
+    if summary := extract_text(message.get("summary")):
+        yield make_message("system", summary)
 
 
 def _read_answer(content: Any) -> Message:
@@ -135,8 +150,9 @@ def _read_answer(content: Any) -> Message:
         for each in blocks
         if each.get("type") == "toolCall"
     ]
-    shown = [each for each in blocks if each.get("type") not in ("thinking", "toolCall")]
-    return make_message("assistant", shown, reasoning="\n\n".join(thoughts), tool_calls=calls)
+    texts = [extract_text(each.get("text")) for each in blocks if each.get("type") == "text"]
+    shown, thought = ("\n\n".join(filter(None, each)) for each in (texts, thoughts))
+    return make_message("assistant", shown, reasoning=thought, tool_calls=calls)
 
 
 def _read_command(entry: Record, message: Record) -> Iterator[Message]:
@@ -144,7 +160,7 @@ def _read_command(entry: Record, message: Record) -> Iterator[Message]:
     call_id = f"bash_{entry.get('id') or entry.get('timestamp')}"
     call = make_tool_call(call_id, "bash", {"command": message.get("command")})
     yield make_message("assistant", "", tool_calls=[call])
-    output = extract_text(message.get("output"))
+    lines = [extract_text(message.get("output"))]
     if message.get("exitCode") is not None:
-        output = f"{output}\n[exit code: {message['exitCode']}]"
-    yield make_message("tool", output, tool_call_id=call_id)
+        lines.append(f"[exit code: {message['exitCode']}]")
+    yield make_message("tool", "\n".join(filter(None, lines)), tool_call_id=call_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias, cast
 
@@ -64,7 +65,8 @@ class Trace:
 
     def _final(self) -> str | None:
         for message in reversed(self.messages):
-            text = extract_text(message["content"]).strip()
+            parts = [extract_text(part["text"]) for part in message["content"] if "text" in part]
+            text = "\n\n".join(filter(None, parts)).strip()
             if message["role"] == "assistant" and text:
                 return text
         return None
@@ -118,7 +120,8 @@ def make_tool_call(call_id: Any, name: Any, arguments: Any) -> Record:
     """A tool call; arguments that are not a string are encoded as JSON."""
     if not call_id or not name:
         raise MalformedRolloutError("a tool call has no id or no name")
-    text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+    given: Any = {} if arguments is None else arguments
+    text = given if isinstance(given, str) else json.dumps(given, ensure_ascii=False)
     return {"id": str(call_id), "type": "function", "function": {"name": name, "arguments": text}}
 
 
@@ -132,7 +135,7 @@ def list_parts(content: Any) -> list[Record]:
             parts.append(cast("Record", part))
         else:
             parts.append({"type": "text", "text": extract_text(part)})
-    return parts or [{"type": "text", "text": ""}]
+    return parts
 
 
 def extract_text(content: Any) -> str:
@@ -202,10 +205,25 @@ def get_first_text(records: Iterable[Mapping[str, Any]], key: str) -> str | None
 
 def drop_duplicates(values: Iterable[Any]) -> list[str]:
     """The distinct non-empty strings among the values, sorted."""
-    return sorted({value for value in values if isinstance(value, str) and value})
+    return sorted(drop_repeated(values))
+
+
+def drop_repeated(values: Iterable[Any]) -> list[str]:
+    """The distinct non-empty strings among the values, in order."""
+    return [*dict.fromkeys(value for value in values if isinstance(value, str) and value)]
 
 
 def compute_span(records: Iterable[Mapping[str, Any]]) -> tuple[str | None, str | None]:
-    """The first and the last `timestamp` of the records."""
-    stamps = [each["timestamp"] for each in records if get_text(each.get("timestamp"))]
-    return (stamps[0], stamps[-1]) if stamps else (None, None)
+    """The earliest and the latest `timestamp` of the records, as they are written."""
+    stamps = [text for each in records if (text := get_text(each.get("timestamp")))]
+    known = sorted((when, text) for text in stamps if (when := _parse_time(text)) is not None)
+    return (known[0][1], known[-1][1]) if known else (None, None)
+
+
+def _parse_time(text: str) -> datetime | None:
+    """A time in ISO 8601, in UTC if it names no zone; None for anything else."""
+    try:
+        when = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    return when if when.tzinfo else when.replace(tzinfo=UTC)

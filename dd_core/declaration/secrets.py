@@ -1,4 +1,4 @@
-"""Resolves API keys, and masks them in output."""
+"""Resolves references to API keys."""
 
 from __future__ import annotations
 
@@ -98,3 +98,10 @@ class DefaultResolver:
 
 
 default_resolver = DefaultResolver()
+
+
+def resolve_variable(name: str, resolver: SecretResolver | None) -> str:
+    """The value of the variable `${NAME}`, which is never a literal key."""
+    if resolver is None or isinstance(resolver, DefaultResolver):
+        return EnvironmentResolver().resolve(name)
+    return resolver.resolve(name)

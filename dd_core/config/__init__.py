@@ -1,5 +1,8 @@
 """Every declarative name in one place: `import dd_core.config as dd`.
 
+The package contains no declarations. It also lets scripts for NeMo Data Designer import from the
+modules that they know, such as `dd_core.config.models`; see `_counterparts.py`.
+
 A name is imported when it is first used. All kinds are imported when the first configuration is
 validated, including those of other packages and those that `DD_KINDS` names.
 """
@@ -7,11 +10,14 @@ validated, including those of other packages and those that `DD_KINDS` names.
 from __future__ import annotations
 
 import os
+import sys
 from typing import TYPE_CHECKING
 
 from dd_core.declaration.loading import export_lazily
 
 if TYPE_CHECKING:
+    from importlib.machinery import ModuleSpec
+
     # A name that is imported here as itself is a name of the facade.
     from dd_core.dataset.builder import (
         DataDesignerConfigBuilder as DataDesignerConfigBuilder,
@@ -36,6 +42,13 @@ if TYPE_CHECKING:
     from dd_core.dataset.run_config import (
         JinjaRenderingEngine as JinjaRenderingEngine,
         RunConfig as RunConfig,
+    )
+    from dd_core.declaration.secrets import (
+        CompositeResolver as CompositeResolver,
+        EnvironmentResolver as EnvironmentResolver,
+        PlaintextResolver as PlaintextResolver,
+        SecretResolver as SecretResolver,
+        SecretsFileResolver as SecretsFileResolver,
     )
     from dd_core.kinds.code_lang import CodeLang as CodeLang
     from dd_core.kinds.columns._custom_function import (
@@ -159,13 +172,6 @@ if TYPE_CHECKING:
         UniformDistribution as UniformDistribution,
         UniformDistributionParams as UniformDistributionParams,
     )
-    from dd_core.models.secrets import (
-        CompositeResolver as CompositeResolver,
-        EnvironmentResolver as EnvironmentResolver,
-        PlaintextResolver as PlaintextResolver,
-        SecretResolver as SecretResolver,
-        SecretsFileResolver as SecretsFileResolver,
-    )
     from dd_core.models.tools.config import (
         LocalStdioMCPProvider as LocalStdioMCPProvider,
         MCPProvider as MCPProvider,
@@ -206,4 +212,21 @@ if not TYPE_CHECKING:  # type checkers read the imports above
     __getattr__, __dir__, _names = export_lazily(__name__)
     __all__ = sorted([*_names, "get_library_version"])
 
+
+class _Submodules:
+    """Finds the modules of `_counterparts.py`, which is imported when one of them is."""
+
+    @staticmethod
+    def find_spec(
+        fullname: str, path: object = None, target: object = None, /
+    ) -> ModuleSpec | None:
+        """The specification of one of the modules; None for all others."""
+        if not fullname.startswith("dd_core.config."):
+            return None
+        from dd_core.config._counterparts import CONFIG_MODULES, CounterpartModules
+
+        return CounterpartModules("dd_core.config", CONFIG_MODULES).find_spec(fullname)
+
+
+sys.meta_path.append(_Submodules())
 _load_files()  # the user who set the variable learns at once what is wrong with it

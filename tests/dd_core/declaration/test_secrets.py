@@ -8,13 +8,13 @@ import pytest
 
 import dd_core.config as dd
 from dd_core import DataDesigner
-from dd_core.errors import ModelAuthenticationError, ModelInternalServerError, SecretResolutionError
-from dd_core.models.secrets import (
+from dd_core.declaration.secrets import (
     CompositeResolver,
     EnvironmentResolver,
     PlaintextResolver,
     SecretsFileResolver,
 )
+from dd_core.errors import ModelAuthenticationError, ModelInternalServerError, SecretResolutionError
 from tests.conftest import ServerFactory
 from tests.scripted import ScriptedModel, chat_response, refusal
 

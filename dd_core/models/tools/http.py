@@ -1,0 +1,172 @@
+"""Talks to a tool server over HTTP.
+
+The SDK leaves requests unanswered, or ends the whole session, if one request fails. So the HTTP
+client is watched here: it reports each request that will not be answered, and nothing else fails.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
+
+from dd_core.models.tools.config import MCPProvider
+from dd_core.models.tools.providers import ToolServerAccess
+from dd_core.models.tools.session import Connection, SessionLostError, Streams
+
+if TYPE_CHECKING:
+    import httpx
+
+_SECONDS = 30.0
+"""Timeout for connecting, and for sending a request."""
+_SILENT_SECONDS = 3600.0
+"""Streams may be silent for long. Timeouts of calls are kept elsewhere."""
+_GRACE_SECONDS = 5.0
+"""An answer that has been received in full is delivered within this time."""
+_QUOTED_BYTES = 300
+_EVENT_ID = re.compile(rb"(?:^|\n)id:")
+_ANSWERS = ("application/json", "text/event-stream")
+
+
+class HttpConnection(Connection):
+    """A connection over streamable HTTP or SSE."""
+
+    def __init__(self, access: ToolServerAccess) -> None:
+        super().__init__()
+        assert isinstance(access.provider, MCPProvider)
+        self._provider = access.provider
+        self._access = access
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Streams]:
+        """Connect."""
+        client = self._make_client()
+        url = self._provider.endpoint
+        async with AsyncExitStack() as stack:
+            if self._provider.provider_type == "sse":
+
+                def give_client(headers: Any = None, timeout: Any = None, auth: Any = None) -> Any:
+                    return client  # the SDK opens and closes it
+
+                opening = sse_client(url, httpx_client_factory=give_client)
+                yield await stack.enter_async_context(opening)
+                return
+            await stack.enter_async_context(client)
+            opened = await stack.enter_async_context(
+                streamable_http_client(url, http_client=client)
+            )
+            yield opened[0], opened[1]
+
+    def _make_client(self) -> httpx.AsyncClient:
+        import httpx
+
+        connection = self
+
+        class WatchedClient(httpx.AsyncClient):
+            async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
+                if request.method != "POST":
+                    return await super().send(request, **options)
+                number = _read_id(await request.aread())
+                try:
+                    response = await super().send(request, **options)
+                except httpx.TransportError as error:
+                    connection._report(number, connection._read_error(error))
+                    return httpx.Response(202, request=request)
+                return await connection._check(number, response)
+
+        return WatchedClient(
+            headers={**self._access.values},
+            timeout=httpx.Timeout(_SECONDS, read=_SILENT_SECONDS),
+            limits=httpx.Limits(max_connections=None),
+        )
+
+    def _report(self, number: int | None, error: SessionLostError) -> None:
+        if number is not None:
+            self.report_lost(number, error)
+
+    def _read_error(self, error: httpx.TransportError) -> SessionLostError:
+        import httpx
+
+        unsent = (httpx.ConnectError, httpx.ConnectTimeout, httpx.PoolTimeout)
+        reason = self._access.redactor.mask(f"{type(error).__name__}: {error}".rstrip(": "))
+        return SessionLostError(reason, was_sent=not isinstance(error, unsent))
+
+    async def _check(self, number: int | None, response: httpx.Response) -> httpx.Response:
+        """The response, if it may contain the answer; otherwise one that the SDK ignores."""
+        if response.is_redirect:
+            return response  # the SDK follows it, or ends the session with a good explanation
+        if response.is_success and number is None:
+            return response
+        kind = response.headers.get("content-type", "").lower()
+        if response.is_success and (self._is_sse or kind.startswith(_ANSWERS)):
+            if not self._is_sse:
+                assert number is not None
+                response.stream = _make_watched(response.stream, lambda: self._end(number))
+            return response
+        self._report(number, await self._read_refusal(response))
+        return type(response)(202, request=response.request)
+
+    @property
+    def _is_sse(self) -> bool:
+        """Whether answers arrive in another response than that to the request."""
+        return self._provider.provider_type == "sse"
+
+    async def _read_refusal(self, response: httpx.Response) -> SessionLostError:
+        status = response.status_code
+        words = b""
+        try:
+            async for chunk in response.aiter_bytes():
+                words += chunk
+                if len(words) > _QUOTED_BYTES:
+                    break
+        finally:
+            await response.aclose()
+        quoted = self._access.redactor.mask(words.decode(errors="replace"))[:_QUOTED_BYTES]
+        reason = f"it returned status {status}: {quoted}".rstrip(": ")
+        if response.is_success:
+            kind = response.headers.get("content-type", "nothing")
+            reason = f"it returned {kind}, which is not an answer; check its endpoint"
+        elif status in (401, 403):
+            reason += "; check its api_key and headers"
+        # A server that was restarted does not know the session any more.
+        is_unknown = status in (400, 404)
+        return SessionLostError(reason, was_sent=not 400 <= status < 500, ends_session=is_unknown)
+
+    def _end(self, number: int) -> None:
+        """Report a request if the answer does not come now that its response has ended."""
+        error = SessionLostError("its answer broke off", was_sent=True, ends_session=False)
+        asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._report, number, error)
+
+
+def _make_watched(stream: Any, on_end: Any) -> Any:
+    """The stream of a response, which says when it has ended for good."""
+    import httpx
+
+    class WatchedStream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            can_resume = False
+            try:
+                async for chunk in stream:
+                    can_resume = can_resume or _EVENT_ID.search(chunk) is not None
+                    yield chunk
+            finally:
+                if not can_resume:
+                    on_end()
+
+        async def aclose(self) -> None:
+            await stream.aclose()
+
+    return WatchedStream()
+
+
+def _read_id(content: bytes) -> int | None:
+    """The id of a request; None for notifications and answers."""
+    message: Any = json.loads(content)
+    number = message.get("id") if "method" in message else None
+    return number if isinstance(number, int) else None

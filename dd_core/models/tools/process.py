@@ -1,0 +1,187 @@
+"""Talks to a tool server that runs as a process: one JSON message per line."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import sys
+from collections import deque
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+import anyio
+from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
+from mcp.shared.message import SessionMessage
+from mcp.types import JSONRPCMessage
+from pydantic import ValidationError
+
+from dd_core.models.tools import guard
+from dd_core.models.tools.config import LocalStdioMCPProvider
+from dd_core.models.tools.providers import ToolServerAccess
+from dd_core.models.tools.session import Connection, Streams
+
+_logger = logging.getLogger(__name__)
+
+_CHUNK = 2**18
+_MOST_BYTES = 2**28
+"""A longer line is not a message, but a server that has lost its way."""
+_QUOTED_LINES = 5
+_QUOTED_LENGTH = 500
+_STOP_SECONDS = 5.0
+"""More than the guard needs to stop a server that does not end by itself."""
+_LAST_WORDS_SECONDS = 1.0
+
+
+class ProcessConnection(Connection):
+    """A connection to a process, which ends with the connection."""
+
+    def __init__(self, access: ToolServerAccess) -> None:
+        super().__init__()
+        assert isinstance(access.provider, LocalStdioMCPProvider)
+        self._provider = access.provider
+        self._access = access
+        self._last_lines: deque[str] = deque(maxlen=_QUOTED_LINES)
+        self._status: int | None = None
+        self._has_warned = False
+
+    @asynccontextmanager
+    async def open(self) -> AsyncGenerator[Streams]:
+        """Start the process; it is stopped in the end, whatever happens."""
+        process = await asyncio.create_subprocess_exec(
+            *self._command(),
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+            env={**self._access.values},
+            cwd=self._provider.cwd,
+            limit=_CHUNK,
+            start_new_session=True,  # Ctrl-C is for this process, which then stops the server
+        )
+        received, incoming = anyio.create_memory_object_stream[SessionMessage | Exception](0)
+        outgoing, to_send = anyio.create_memory_object_stream[SessionMessage](0)
+        errors = asyncio.create_task(self._keep_last_lines(process))
+        tasks = [
+            errors,
+            asyncio.create_task(self._receive(process, received, errors)),
+            asyncio.create_task(self._send(process, to_send)),
+        ]
+        try:
+            yield incoming, outgoing
+        finally:
+            try:
+                await _stop(process)
+            finally:
+                for task in tasks:
+                    task.cancel()
+                await asyncio.gather(*tasks, return_exceptions=True)
+                for stream in (received, incoming, outgoing, to_send):
+                    stream.close()
+
+    def explain(self) -> str:
+        """Why the connection ended, as far as the process says so."""
+        status = "" if self._status is None else f"it exited with status {self._status}"
+        printed = "; ".join(self._last_lines)
+        if printed:
+            printed = self._access.redactor.mask(printed)[-_QUOTED_LENGTH:]
+            printed = f"its last lines on stderr: {printed}"
+        return ", ".join(filter(None, (status, printed)))
+
+    def _command(self) -> list[str]:
+        command = [self._provider.command, *self._provider.args]
+        if os.name != "posix":
+            return command  # there are no process groups: the server sees that its input ends
+        return [sys.executable, "-I", "-S", str(Path(guard.__file__)), *command]
+
+    async def _receive(
+        self,
+        process: asyncio.subprocess.Process,
+        received: MemoryObjectSendStream[SessionMessage | Exception],
+        errors: asyncio.Task[None],
+    ) -> None:
+        assert process.stdout is not None
+        parts: list[bytes] = []
+        size = 0
+        with received:
+            while chunk := await process.stdout.read(_CHUNK):
+                *lines, rest = chunk.split(b"\n")
+                for line in lines:
+                    await self._deliver(b"".join([*parts, line]), received)
+                    parts, size = [], 0
+                parts.append(rest)
+                size += len(rest)
+                if size > _MOST_BYTES:
+                    self._last_lines.append(f"a message of more than {_MOST_BYTES} bytes")
+                    return
+            # Whoever waits for an answer is told why there will be none.
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                    self._status = await process.wait()
+                    await asyncio.shield(errors)
+
+    async def _deliver(
+        self, line: bytes, received: MemoryObjectSendStream[SessionMessage | Exception]
+    ) -> None:
+        if not line.strip():
+            return
+        try:
+            message = JSONRPCMessage.model_validate_json(line)
+        except ValidationError:
+            self._warn(line)
+            return
+        with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it is over
+            await received.send(SessionMessage(message))
+
+    def _warn(self, line: bytes) -> None:
+        if self._has_warned:
+            return
+        self._has_warned = True
+        shown = self._access.redactor.mask(line.decode(errors="replace"))[:100]
+        _logger.warning(
+            "%s prints something to its standard output that is not a message, such as %r. It is "
+            "ignored; let the server print to standard error",
+            self._access.label,
+            shown,
+        )
+
+    async def _send(
+        self,
+        process: asyncio.subprocess.Process,
+        to_send: MemoryObjectReceiveStream[SessionMessage],
+    ) -> None:
+        assert process.stdin is not None
+        async with to_send:
+            async for message in to_send:
+                text = message.message.model_dump_json(by_alias=True, exclude_none=True)
+                try:
+                    process.stdin.write(text.encode() + b"\n")
+                    await process.stdin.drain()
+                except OSError:
+                    return  # the server has ended, and `_receive` sees that, too
+
+    async def _keep_last_lines(self, process: asyncio.subprocess.Process) -> None:
+        assert process.stderr is not None
+        rest = b""
+        while chunk := await process.stderr.read(_CHUNK):
+            *lines, rest = (rest[-_QUOTED_LENGTH:] + chunk).split(b"\n")
+            for line in filter(bytes.strip, lines[-_QUOTED_LINES:]):
+                self._last_lines.append(line.decode(errors="replace").strip())
+        if rest.strip():
+            self._last_lines.append(rest.decode(errors="replace").strip())
+
+
+async def _stop(process: asyncio.subprocess.Process) -> None:
+    """End the input of a process, which stops it; kill it if it does not end."""
+    assert process.stdin is not None
+    process.stdin.close()
+    try:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_STOP_SECONDS):
+                await process.wait()
+    finally:
+        if process.returncode is None:
+            process.terminate()  # the guard kills the server and ends
+            with suppress(TimeoutError):
+                async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                    await process.wait()
