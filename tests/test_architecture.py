@@ -39,17 +39,16 @@ HEAVY = [
 
 _VERBS = """
     accept acquire add admit analyze as ask backfill bind bound build cancel check choose
-    collect combine compile complete compute concatenate configure converse convert
-    correct count create
-    decode deploy describe detect digest drop dump encode ensure escape estimate evaluate exit
-    explain export extract fill find finish fit format free generate get guess hash hold import
-    inline inspect install is join judge label lease leave lint list load locate main make map
-    mark mask measure merge normalize notify observe on open parse pause permute pick preview
-    process profile prune publish push put quiet quote read reap recompile record register release
-    remove render renew repair replace report request require reseed reset resolve restore
-    resume retry run sanitize say seal select serve set settle show simplify size split stage
-    stamp strip sum summarize sync tag take to translate unify untag update validate verify wait
-    widen write
+    collect combine compile complete compute concatenate configure converse convert correct
+    count create decode deploy describe detect digest display drop dump encode ensure escape
+    estimate evaluate exit explain export extract fill find finish fit format free generate get
+    guess hash hold import inline inspect install is join judge label lease leave lint list load
+    locate main make map mark mask measure merge normalize notify observe on open parse pause
+    permute pick preview process profile prune publish push put quiet quote read reap recompile
+    record register release remove render renew repair repeat replace report request require
+    reseed reset resolve restore resume retry run sanitize say seal select serve set settle
+    shorten show simplify size split stage stamp strip sum summarize sync tag take to translate
+    unify untag update validate verify wait warn widen write
 """
 VERBS = frozenset(_VERBS.split())
 
@@ -66,8 +65,11 @@ NOT_VERBS = {
     # Groups and options of the command line
     "cache",
     "cli",
+    "kinds",
     "limits",
     "local",
+    "models",
+    "schema",
 }
 
 

@@ -30,8 +30,10 @@ from dd_core.storage.unify import concatenate
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+    from rich.console import RenderableType
 
     from dd_core.designer.verification import Verification
+    from dd_core.designer.view.record import RecordStyle
 
 
 Usage = dict[str, dict[str, dict[str, float]]]
@@ -93,7 +95,7 @@ class _Results:
         Without `index`, each call shows the next row, and the first row follows the last. Raises
         `IndexError` if there is no such row.
         """
-        from dd_core.designer.view.record import RecordStyle, render_record
+        from dd_core.designer.view.record import RecordStyle
         from dd_core.quality.report import show
 
         total = self._records()
@@ -102,13 +104,21 @@ class _Results:
         chosen = next(self._next_record) % total if index is None else index
         if not -total <= chosen < total:
             raise IndexError(f"there is no row {chosen}; the dataset has {total}")
+        chosen %= total
         style = RecordStyle(
             syntax_highlighting_theme, background_color, hide_seed_columns, include_traces
         )
-        chosen %= total
-        made = self._made(chosen, [*(processors_to_display or ())])
-        view = render_record(self.plan, self._record(chosen), made, style, chosen)
+        view = self.render_record(chosen, style, processors_to_display or ())
         show(view, save_path, width=display_width, theme=theme, title=f"record {chosen}")
+
+    def render_record(
+        self, index: int, style: RecordStyle, processors_to_display: Sequence[str] = ()
+    ) -> RenderableType:
+        """Render one row for Rich. The row is only read."""
+        from dd_core.designer.view.record import render_record
+
+        made = self._made(index, processors_to_display)
+        return render_record(self.plan, self._record(index), made, style, index)
 
     def _builder(self) -> DataDesignerConfigBuilder:
         config = self.plan.config

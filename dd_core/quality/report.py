@@ -29,6 +29,7 @@ from dd_core.kinds.statistics import (
     compute_percent,
 )
 from dd_core.models.usage import UsageLedger
+from dd_core.quality.printable import make_printable
 from dd_core.storage.access.failures import report_storage_errors
 
 _BAR = 24
@@ -178,7 +179,7 @@ def _overview(analysis: DatasetProfilerResults) -> Table:
     table.add_row("complete", f"{_number(analysis.percent_complete)} %")
     table.add_row("columns", str(len(analysis.column_statistics)))
     if analysis.side_effect_column_names:
-        table.add_row("other columns", ", ".join(analysis.side_effect_column_names))
+        table.add_row("other columns", _literal(", ".join(analysis.side_effect_column_names)))
     return table
 
 
@@ -201,7 +202,7 @@ def _columns(kind: str, columns: Sequence[AnyStatistics]) -> Table:
         null = f"{_number(each.num_null)} ({_number(each.percent_null)} %)"
         details = [value for _, value in _details(each)]
         row = [each.column_name, each.simple_dtype, unique, null, *details]
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(_literal, row))
     return table
 
 
@@ -245,19 +246,24 @@ def _described(distribution: Any) -> str:
 
 def _judge(profile: JudgeProfile) -> Panel:
     parts = [part for score in profile.scores for part in _score(score)]
-    return Panel(Group(*parts), title=Text(profile.column_name))
+    return Panel(Group(*parts), title=_literal(profile.column_name))
 
 
 def _score(score: ScoreProfile) -> Iterator[RenderableType]:
-    table = Table(title=Text(score.score_name), show_header=False, box=None)
+    table = Table(title=_literal(score.score_name), show_header=False, box=None)
     most = max(score.counts.values(), default=1)
     for value, count in score.counts.items():
-        table.add_row(Text(value), "█" * max(1, round(_BAR * count / most)), f"{count:,}")
+        table.add_row(_literal(value), "█" * max(1, round(_BAR * count / most)), f"{count:,}")
     yield table
     if score.distribution is not None:
-        yield Text(_described(score.distribution), "dim")
+        yield _literal(_described(score.distribution), "dim")
     if score.summary:
-        yield Text(score.summary)
+        yield _literal(score.summary)
+
+
+def _literal(text: str, style: str = "") -> Text:
+    """Text as it is: neither markup of Rich nor control characters have an effect."""
+    return Text(make_printable(text), style)
 
 
 def _number(value: Any) -> str:

@@ -62,6 +62,12 @@ def require_target(path: str | Path, format: str | None = None) -> tuple[Path, s
         raise UnknownFormatError(
             f"unknown format {name!r}; use {', '.join(_WRITERS)}, or a path with such a suffix"
         )
+    require_writable(target)
+    return target, name
+
+
+def require_writable(target: Path) -> None:
+    """Raise `ArtifactStorageError` if a file cannot be written."""
     require_short_name("the file name", target.name)
     with convert_errors(ArtifactStorageError, f"{target} cannot be written"):
         require_folder(target.parent)
@@ -70,7 +76,6 @@ def require_target(path: str | Path, format: str | None = None) -> tuple[Path, s
         folder = next(each for each in target.absolute().parents if each.exists())
     with report_storage_errors(folder):
         write_trial(folder)
-    return target, name
 
 
 def _write_jsonl(tables: Iterable[pa.Table], schema: pa.Schema, path: Path) -> None:

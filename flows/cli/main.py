@@ -12,10 +12,12 @@ import click
 from .backfill import backfill
 from .boundary import BoundaryGroup
 from .cache import cache
-from .datasets import export, push, report
+from .datasets.preview import preview
+from .datasets.publish import export, push, report
+from .datasets.show import show
+from .datasets.verify import verify
 from .deploy import deploy
 from .limits import limits
-from .local import local
 from .lookup import kinds, models, schema
 from .options import (
     ROW_COUNT,
@@ -32,7 +34,7 @@ from .options import (
     wait_option,
 )
 from .resume import resume
-from .verify import verify
+from .setup.local import local
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
@@ -179,60 +181,6 @@ def retry_failed(
     "-n",
     "--num-records",
     type=ROW_COUNT,
-    default=10,
-    show_default=True,
-    help="Number of rows to generate.",
-)
-@click.option(
-    "-o",
-    "--output",
-    type=click.Path(dir_okay=False),
-    help="Write the rows to this .jsonl, .csv or .parquet file.",
-)
-@run_config_option
-@seed_option
-@providers_option
-def preview(
-    config: DataDesignerConfig,
-    num_records: int,
-    output: str | None,
-    run_config: str | None,
-    seed: int | None,
-    providers: str | None,
-) -> None:
-    """Generate a few rows and show them.
-
-    CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
-
-    Generates the rows in memory, without Prefect.
-    """
-    from dd_core import DataDesigner
-    from dd_core.storage.export import export as write_file, require_target
-
-    from .terminal import explain_source, show_rows
-
-    if output is not None:  # before anything is spent
-        if Path(output).suffix.lower() not in (".jsonl", ".csv", ".parquet"):
-            raise click.UsageError(f"{output!r} must end with .jsonl, .csv or .parquet")
-        require_target(output)
-    designer = DataDesigner(**read_servers(providers), run_config=read_settings(run_config, seed))
-    results = designer.preview(config, num_records=num_records)
-    show_rows(results.records())
-    for dropped in results.dropped:
-        click.echo(f"row {dropped.row} dropped: {dropped.column}: {dropped.message}", err=True)
-    click.echo(explain_source(results.plan))
-    if output is not None:
-        write_file(lambda: [results.table], output)
-        click.echo(f"{results.table.num_rows} rows written to {output}")
-    sys.exit(0 if len(results.dataset) == num_records else 1)
-
-
-@cli.command()
-@add_config_argument
-@click.option(
-    "-n",
-    "--num-records",
-    type=ROW_COUNT,
     default=1000,
     show_default=True,
     help="Number of rows in the dataset.",
@@ -263,7 +211,8 @@ def estimate(
 
     from .terminal import show_estimate
 
-    designer = DataDesigner(**read_servers(providers), run_config=read_settings(run_config, None))
+    settings = read_settings(run_config, shown=True)
+    designer = DataDesigner(**read_servers(providers), run_config=settings)
     show_estimate(designer.estimate(config, num_records=num_records, probe_rows=probe_rows))
 
 
@@ -316,8 +265,10 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
 
 
 _COMMANDS = (
-    *(backfill, deploy, report, export, push, verify, resume, cache, limits, local),
+    *(preview, backfill, deploy, resume),
+    *(show, report, export, push, verify),
     *(kinds, schema, models),
+    *(cache, limits, local),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

@@ -113,9 +113,12 @@ wait_option = click.option(
 
 
 def read_settings(
-    path: str | None, seed: int | None = None, wait: float | None = None
+    path: str | None, seed: int | None = None, wait: float | None = None, *, shown: bool = False
 ) -> RunConfig:
-    """Read run settings from a YAML file, and set the seed and the wait if they are given."""
+    """Read run settings from a YAML file, and set the seed and the wait if they are given.
+
+    With `shown`, the library shows its progress.
+    """
     from dd_core.dataset.run_config import RunConfig
 
     given: dict[str, Any] = {}
@@ -128,6 +131,8 @@ def read_settings(
         given["seed"] = seed
     if wait is not None:
         given["wait_for_owner"] = wait
+    if shown:
+        given["display_tui"] = True
     return _validate(RunConfig, given, path or "--seed")
 
 

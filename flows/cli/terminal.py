@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from dd_core.dataset.plan import Plan
 from dd_core.designer.view.progress_bars import display_progress
+from dd_core.quality.printable import make_printable
 
 if TYPE_CHECKING:
     from dd_core.designer.estimate import Estimate
+    from dd_core.storage.batch import DroppedRow
 
     from ..artifacts.summary import RunSummary
     from ..session import DatasetRun
@@ -47,7 +50,7 @@ def show_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     for name in rows[0]:
         table.add_column(name, no_wrap=True, overflow="ellipsis", max_width=max_width)
     for row in rows:
-        table.add_row(*(_shorten(value) for value in row.values()))
+        table.add_row(*(Text(_shorten(value)) for value in row.values()))
     console.print(table)
 
 
@@ -59,13 +62,18 @@ async def show_progress(
         return await flow_run
 
 
+def describe_dropped(dropped: DroppedRow) -> str:
+    """Why a row was dropped. Messages may quote what models answered."""
+    return f"row {dropped.row} dropped: {dropped.column}: {make_printable(dropped.message)}"
+
+
 def show_summary(summary: RunSummary, session: DatasetRun) -> None:
     """Print the first rows, the location of the dataset, its cost and a link to the run."""
     console = Console(soft_wrap=True, highlight=False)
     show_rows(session.preview[:_MAX_ROWS])
     console.print(f"Rows     {summary.rows_written} of {summary.rows_asked}")
     for dropped in session.dropped[:_MAX_ROWS]:
-        console.print(f"         row {dropped.row} dropped: {dropped.column}: {dropped.message}")
+        console.print(Text(f"         {describe_dropped(dropped)}"))
     console.print(f"Parquet  {summary.path}/parquet-files")
     console.print(
         f"Took     {summary.seconds:.1f} s, {summary.requests} requests, "
@@ -89,7 +97,7 @@ def _link_to_run(session: DatasetRun) -> str:
 
 
 def _shorten(value: Any) -> str:
-    text = " ".join(str(value).split())
+    text = make_printable(" ".join(str(value).split()))
     return text if len(text) <= _MAX_CELL_LENGTH else f"{text[: _MAX_CELL_LENGTH - 1]}…"
 
 

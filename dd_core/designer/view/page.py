@@ -76,19 +76,28 @@ def write_page(
 ) -> int:
     """Write rendered records to an HTML file, one section each; returns their number.
 
-    Without scripts, a browser shows all records one below the other.
+    The file appears when it is complete. Without scripts, a browser shows all records one below the
+    other.
     """
     background, text, _ = _get_colors(theme)
     digest = base64.b64encode(hashlib.sha256(_SCRIPT.encode()).digest()).decode()
     head = _HEAD.format(digest=digest, title=html.escape(title), background=background, text=text)
     count = 0
-    with report_storage_errors(Path(path)), Path(path).open("w", encoding="utf-8") as file:
-        file.write(head)
-        for record in records:
-            count += 1
-            file.write(f'<section id="record-{count}">\n')
-            file.write(f"{export_fragment(record, width=width, theme=theme)}\n</section>\n")
-        file.write(f"<script>{_SCRIPT}</script>\n</body>\n</html>\n")
+    target = Path(path)
+    with report_storage_errors(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        staged = target.with_name(f".{target.name}.partial")
+        try:
+            with staged.open("w", encoding="utf-8") as file:
+                file.write(head)
+                for record in records:
+                    count += 1
+                    file.write(f'<section id="record-{count}">\n')
+                    file.write(f"{export_fragment(record, width=width, theme=theme)}\n</section>\n")
+                file.write(f"<script>{_SCRIPT}</script>\n</body>\n</html>\n")
+            staged.replace(target)
+        finally:
+            staged.unlink(missing_ok=True)
     return count
 
 

@@ -13,8 +13,9 @@ from rich.table import Table
 from rich.text import Text
 
 from dd_core.designer.view.trace import render_trace
-from dd_core.designer.view.values import describe_image, make_printable, render_value
+from dd_core.designer.view.values import describe_image, render_value
 from dd_core.kinds.code_lang import CodeLang
+from dd_core.quality.printable import make_printable
 
 if TYPE_CHECKING:
     from dd_core.dataset.plan import Plan

@@ -9,7 +9,8 @@ from typing import Any, cast
 from rich.console import Group, RenderableType
 from rich.text import Text
 
-from dd_core.designer.view.values import describe_image, make_printable, render_value
+from dd_core.designer.view.values import describe_image, render_value
+from dd_core.quality.printable import make_printable
 
 _COLORS = {"system": "magenta", "user": "cyan", "assistant": "green", "tool": "yellow"}
 _MOST_TEXT = 20_000

@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import io
 import logging
-import os
-import pty
-import subprocess
 import sys
-import threading
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
@@ -20,6 +16,7 @@ import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.designer.view.progress_bars import render_bars
 from tests.scripted import ScriptedModel
+from tests.terminal import Terminal
 
 QUICK = 0.01
 """Seconds between lines."""
@@ -74,26 +71,9 @@ designer(Path(sys.argv[1]), display_tui=True, buffer_size=2).create(
 
 
 def test_a_terminal_shows_bars_and_log_lines_above_them(tmp_path: Path) -> None:
-    main, other = pty.openpty()
-    output = bytearray()
-
-    def read() -> None:
-        try:
-            while data := os.read(main, 4096):
-                output.extend(data)
-        except OSError:  # the other side has been closed
-            pass
-
-    reader = threading.Thread(target=read)
-    reader.start()
-    command = [sys.executable, "-c", _PROGRAM, str(tmp_path)]
-    environment = os.environ | {"TERM": "xterm", "COLUMNS": "80", "LINES": "24", "NO_COLOR": "1"}
-    process = subprocess.Popen(command, stdout=other, stderr=other, env=environment)
-    os.close(other)
-    assert process.wait(timeout=300) == 0
-    reader.join(timeout=60)
-    os.close(main)
-    text = output.decode()
+    with Terminal([sys.executable, "-c", _PROGRAM, str(tmp_path)]) as terminal:
+        assert terminal.wait() == 0
+        text = terminal.text
     assert "4/4" in text
     assert "4 requests" in text
     assert "\x1b[1A" in text  # drawn again in place

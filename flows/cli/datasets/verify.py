@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
 
 import click
 
-from .options import providers_option, read_servers
-
-if TYPE_CHECKING:
-    from dd_core.storage.directory import DatasetDirectory
+from ..options import providers_option, read_servers
+from .show import locate_dataset
 
 
 @click.command()
@@ -29,7 +26,7 @@ def verify(dataset: str, repair: bool, providers: str | None) -> None:
     from dd_core import DataDesigner
     from dd_core.designer.verification import require_dataset, verify_dataset
 
-    directory = _locate(dataset)
+    directory = locate_dataset(dataset)
     require_dataset(directory)
     found = verify_dataset(directory)
     for line in [*found.problems, *found.notes]:
@@ -50,17 +47,3 @@ def verify(dataset: str, repair: bool, providers: str | None) -> None:
         click.echo(line, err=True)
     click.echo(f"{results.count_records():,} rows, {len(left)} problems left")
     sys.exit(1 if left else 0)
-
-
-def _locate(dataset: str) -> DatasetDirectory:
-    """The directory of a dataset, or of its latest version if it has versions."""
-    from dd_core.storage.directory import VERSIONS, DatasetDirectory
-    from dd_core.storage.location import parse_location
-    from dd_core.storage.versions import find_current
-
-    from .run_here import locate_datasets
-
-    path = parse_location(locate_datasets(dataset))
-    if path.parent.name == VERSIONS:
-        return DatasetDirectory(path, path.name)
-    return find_current(DatasetDirectory(path))

@@ -1,0 +1,1 @@
+"""Commands that show, check and publish rows."""

@@ -1,0 +1,1 @@
+"""Commands for what a machine needs: models, providers and data for samplers."""
