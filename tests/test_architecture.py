@@ -65,10 +65,12 @@ NOT_VERBS = {
     # Groups and options of the command line
     "cache",
     "cli",
+    "config",
     "kinds",
     "limits",
     "local",
     "models",
+    "personas",
     "schema",
 }
 

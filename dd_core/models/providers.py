@@ -56,6 +56,13 @@ def get_home_directory() -> Path:
     return Path(os.environ.get("DATA_DESIGNER_HOME") or Path.home() / ".data-designer")
 
 
+def get_managed_assets() -> Path:
+    """The folder of managed datasets: that of the environment, or one in the home directory."""
+    given = os.environ.get("DATA_DESIGNER_MANAGED_ASSETS_PATH")
+    folder = Path(given).expanduser() if given else get_home_directory() / "managed-assets"
+    return folder.absolute()
+
+
 def load_default_providers() -> list[ModelProvider]:
     """Load the providers in the user's `model_providers.yaml`; default: the built-in ones."""
     loaded = load_home_list("model_providers.yaml", "providers", ModelProvider.model_validate)

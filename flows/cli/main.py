@@ -34,7 +34,9 @@ from .options import (
     wait_option,
 )
 from .resume import resume
+from .setup.config import config
 from .setup.local import local
+from .setup.personas import personas
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
@@ -268,7 +270,7 @@ _COMMANDS = (
     *(preview, backfill, deploy, resume),
     *(show, report, export, push, verify),
     *(kinds, schema, models),
-    *(cache, limits, local),
+    *(config, personas, cache, limits, local),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

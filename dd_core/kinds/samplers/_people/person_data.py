@@ -8,7 +8,6 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_core.errors import SamplerError
-from dd_core.models.providers import get_home_directory
+from dd_core.models.providers import get_managed_assets
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,9 +34,8 @@ Filters = tuple[tuple[str, tuple[str | int, ...]], ...]
 
 def find_dataset(assets: Path | None, locale: str) -> Path:
     """Path of a locale's file in `assets`; default: the folder from the environment."""
-    given = assets or os.environ.get("DATA_DESIGNER_MANAGED_ASSETS_PATH")
-    folder = Path(given).expanduser() if given else get_home_directory() / "managed-assets"
-    return folder.absolute() / "datasets" / f"{locale}.parquet"
+    folder = assets.expanduser().absolute() if assets else get_managed_assets()
+    return folder / "datasets" / f"{locale}.parquet"
 
 
 @dataclass(frozen=True)
