@@ -82,7 +82,7 @@ def set_(kind: str, name: str, changes: tuple[str, ...]) -> None:
     A key is given as the name of the environment variable that holds it. The first change also
     writes the built-in entries to the file. Comments are kept, except within the changed entry.
     """
-    from .home_files import HOME_FILES, apply_changes, parse_changes
+    from .home_files import HOME_FILES, merge_changes, parse_changes
 
     home_file, parsed = HOME_FILES[kind], parse_changes(changes)
     for field, value in parsed.items():
@@ -92,12 +92,12 @@ def set_(kind: str, name: str, changes: tuple[str, ...]) -> None:
     entries = home_file.load_entries()
     index = next(_positions(home_file, entries, name), len(entries))
     old = entries[index] if index < len(entries) else {home_file.id_field: name}
-    new = apply_changes(old, parsed)
+    new = merge_changes(old, parsed)
     _validate(home_file, new)
     is_loss = home_file.save(entries, index, new)
     click.echo(f"{'Changed' if index < len(entries) else 'Added'} {name} in {home_file.path}")
     if is_loss:
-        click.echo("The comments within the changed entry were lost.", err=True)
+        click.echo("Some comments in the file were lost.", err=True)
 
 
 @config.command()

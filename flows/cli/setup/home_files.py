@@ -174,7 +174,7 @@ def parse_changes(given: tuple[str, ...]) -> dict[str, Any]:
     return changes
 
 
-def apply_changes(entry: Entry, changes: Mapping[str, Any]) -> Entry:
+def merge_changes(entry: Entry, changes: Mapping[str, Any]) -> Entry:
     """A copy of an entry with the changes, whose names may be dotted."""
     changed = {**entry}
     for field, value in changes.items():
@@ -182,7 +182,7 @@ def apply_changes(entry: Entry, changes: Mapping[str, Any]) -> Entry:
         if dot:
             inner = changed.get(name)
             inner = cast("Entry", inner) if isinstance(inner, dict) else {}
-            changed[name] = apply_changes(inner, {rest: value})
+            changed[name] = merge_changes(inner, {rest: value})
         elif value is None:
             changed.pop(name, None)
         else:
