@@ -49,10 +49,11 @@ class ToolUse(Result):
     column: str
     tool: str
     calls: int
+    """Calls that were sent to a server."""
     errors: int
-    """Calls that ended with an error, whether the tool, its server or the model caused it."""
+    """Those of them that failed."""
     refused: int
-    """Calls that were not made, because the limit of turns was reached."""
+    """Calls that were not sent, because of their name, their arguments or the limit of turns."""
     seconds: float
     """Duration of the calls."""
 

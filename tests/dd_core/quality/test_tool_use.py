@@ -15,8 +15,8 @@ from tests.dd_core.designer.test_results import create
 def _count() -> UsageCount:
     count = UsageCount(requests=5)
     for _ in range(3):
-        count.count_tool_call("look_up", 0.5, 100, is_error=False)
-    count.count_refused_tool_call("(unknown)")
+        count.count_tool_call("look_up", 0.5, 10, is_error=False)
+    count.count_tool_call("write", 0.0, 10, is_error=True)
     count.count_refused_tool_call("look_up")
     return count
 
@@ -25,7 +25,7 @@ def test_calls_are_listed_by_column_and_tool() -> None:
     ledger = UsageLedger.of({"m": {"review": _count()}, "other": {"review": _count()}})
     assert list_tool_use(ledger) == [
         ToolUse(column="review", tool="look_up", calls=6, errors=0, refused=2, seconds=3.0),
-        ToolUse(column="review", tool="(unknown)", calls=0, errors=0, refused=2, seconds=0.0),
+        ToolUse(column="review", tool="write", calls=2, errors=2, refused=0, seconds=0.0),
     ]
 
 
