@@ -25,6 +25,7 @@ from benchmarks.server import BenchServer
 from tests.conftest import ServerFactory
 from tests.scripted import answer_schema
 
+pytestmark = pytest.mark.slow
 Reply = tuple[int, str, Any]
 
 

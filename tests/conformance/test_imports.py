@@ -122,6 +122,7 @@ def test_every_counterpart_exists() -> None:
     assert {"interface", "errors", "logging"} <= ALIAS_MODULES
 
 
+@pytest.mark.slow
 def test_with_the_alias_no_import_changes(tmp_path: Path) -> None:
     """All recipes, every name, and the errors that users catch."""
     shutil.copytree(ROOT / "tests" / "dd_core" / "kinds" / "rollouts", tmp_path / "rollouts")
@@ -191,6 +192,7 @@ def test_the_alias_stands_back_behind_an_installed_data_designer(tmp_path: Path)
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.slow
 def test_ddflows_reads_scripts_for_data_designer(tmp_path: Path) -> None:
     script = tmp_path / "script.py"
     script.write_text(

@@ -197,7 +197,7 @@ def test_a_resumed_cell_begins_again_if_a_tool_may_have_changed_something(
 
 
 def test_a_cell_that_is_retried_repeats_no_call(tmp_path: Path, provider: dd.MCPProvider) -> None:
-    failures = iter([refusal(503), refusal(503)])
+    failures = iter([refusal(503)])
 
     def script(body: Body) -> Any:
         found = results_in(body)

@@ -224,6 +224,7 @@ def test_a_locale_that_faker_lacks_is_a_problem(monkeypatch: pytest.MonkeyPatch)
     assert str(problem).startswith("params.locale: the installed version of Faker has no locale")
 
 
+@pytest.mark.slow
 def test_people_are_the_same_in_another_process() -> None:
     script = (
         "import dd_core.config as dd; from dd_core.kinds.draws import Draws;"

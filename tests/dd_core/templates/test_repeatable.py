@@ -96,6 +96,7 @@ def test_every_filter_is_known_and_tried() -> None:
         assert {*sandbox.filters} - internal == {*SOURCES}
 
 
+@pytest.mark.slow
 def test_another_process_renders_the_same_texts() -> None:
     def run(seed: str) -> str:
         environment = {**os.environ, "PYTHONHASHSEED": seed}

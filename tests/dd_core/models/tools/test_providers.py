@@ -141,6 +141,7 @@ def test_the_names_of_a_servers_tools_are_listed(monkeypatch: pytest.MonkeyPatch
         designer.list_mcp_tool_names("web")
 
 
+@pytest.mark.slow
 def test_the_sdk_is_imported_only_when_tools_are_used() -> None:
     check = (
         "import sys, dd_core.config as dd, dd_core;"
