@@ -292,19 +292,23 @@ def _same_host(model: ModelConfig, provider: ModelProvider) -> bool:
     return own.host == expected.host and not is_downgrade
 
 
+_NO_THINKING = {"extra_body": {"chat_template_kwargs": {"enable_thinking": False}}}
 _MEDIUM = {"extra_body": {"reasoning_effort": "medium"}}
 _NANO = "nvidia/nemotron-3-nano-30b-a3b"
 _OMNI = "nvidia/nemotron-3-nano-omni-30b-a3b-reasoning"
 
 _BUILT_IN: dict[str, tuple[str, dict[str, Any]]] = {
-    "nvidia-text": (_NANO, {"temperature": 1.0, "top_p": 1.0}),
+    "nvidia-text": (
+        "nvidia/nemotron-3.5-lightning-30b-a3b",
+        {"temperature": 1.0, "top_p": 0.95, **_NO_THINKING},
+    ),
     "nvidia-reasoning": (
         "nvidia/nemotron-3-super-120b-a12b",
         {"temperature": 1.0, "top_p": 0.95, **_MEDIUM},
     ),
     "nvidia-vision": (_OMNI, {"temperature": 0.60, "top_p": 0.95}),
     "nvidia-embedding": (
-        "nvidia/llama-nemotron-embed-1b-v2",
+        "nvidia/nemotron-3-embed-1b",
         {"encoding_format": "float", "extra_body": {"input_type": "query"}},
     ),
     "openai-text": ("gpt-4.1", {"temperature": 0.85, "top_p": 0.95}),
