@@ -37,12 +37,9 @@ def _server_for_slow_tests(request: pytest.FixtureRequest) -> None:
         request.getfixturevalue("prefect_server")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def prefect_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """One server and one result storage for all flow tests that are slow.
-
-    A process that runs other tests in between keeps its server, because starting one takes long.
-    """
+    """One server and one result storage for all flow tests that are slow."""
     os.environ.update(_SERVER)
     from prefect.settings import (
         PREFECT_API_URL,
@@ -84,12 +81,9 @@ def _serve_api() -> Iterator[str]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Prefect's own API clients leave sockets to the garbage collector; ours are tested in core.
-
-    Other slow tests run in the same processes, and may be the ones during which it collects them.
-    """
+    """Prefect's own API clients leave sockets to the garbage collector; ours are tested in core."""
     for item in items:
-        if "flows" in item.path.parts or item.get_closest_marker("slow"):
+        if "flows" in item.path.parts:
             item.add_marker(
                 pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
             )
