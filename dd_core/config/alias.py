@@ -16,6 +16,7 @@ from types import ModuleType
 
 from dd_core.config._counterparts import ALIAS_MODULES, CounterpartModules
 from dd_core.declaration.loading import register_alias
+from dd_core.declaration.scripts import set_script_runner
 
 _NAME = "data_designer"
 _ROOT_DOC = "This project by the name of NeMo Data Designer; see docs/migrating.md."
@@ -43,6 +44,7 @@ def install_alias(*, unless_installed: bool = False) -> None:
     sys.meta_path.insert(0, _Unserved())
     sys.meta_path.insert(0, CounterpartModules(_NAME, ALIAS_MODULES))
     register_alias(f"{_NAME}.config", "dd_core.config")
+    set_script_runner("dd_core.config.alias")
     root.config = sys.modules[f"{_NAME}.config"]  # pyright: ignore[reportAttributeAccessIssue]
 
 

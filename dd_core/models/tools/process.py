@@ -17,6 +17,7 @@ from mcp.shared.message import SessionMessage
 from mcp.types import JSONRPCMessage
 from pydantic import ValidationError
 
+from dd_core.declaration.scripts import complete_command
 from dd_core.models.tools import guard
 from dd_core.models.tools.config import LocalStdioMCPProvider
 from dd_core.models.tools.providers import ToolServerAccess
@@ -89,7 +90,7 @@ class ProcessConnection(Connection):
         return ", ".join(filter(None, (status, printed)))
 
     def _command(self) -> list[str]:
-        command = [self._provider.command, *self._provider.args]
+        command = complete_command(self._provider.command, self._provider.args)
         if os.name != "posix":
             return command  # there are no process groups: the server sees that its input ends
         return [sys.executable, "-I", "-S", str(Path(guard.__file__)), *command]
