@@ -30,7 +30,7 @@ _ALIAS_MODULES = """
     engine.secret_resolver errors integrations integrations.huggingface
     integrations.huggingface.client interface interface.composite_workflow
     interface.data_designer interface.errors interface.results interface.workflow_metadata
-    logging
+    lazy_heavy_imports logging
 """
 ALIAS_MODULES = frozenset(_ALIAS_MODULES.split())
 
@@ -91,6 +91,9 @@ HOMES = {
     "InterfaceInfo": "dd_core.dataset.info:Info",
     "REASONING_CONTENT_COLUMN_POSTFIX": "dd_core.kinds.columns._llm:REASONING_SUFFIX",
     "TRACE_COLUMN_POSTFIX": "dd_core.kinds.columns._llm:TRACE_SUFFIX",
+    # Packages that recipes import by way of NeMo Data Designer
+    "np": "numpy",
+    "pd": "pandas",
     # Errors with other names
     "DataDesignerRuntimeError": "dd_core.errors:DataDesignerError",
     "GenerationValidationFailureError": "dd_core.errors:ResponseParseError",
@@ -104,14 +107,15 @@ HOMES = {
     "NoModelProvidersError": "dd_core.errors:UnknownProviderError",
     "UserJinjaTemplateSyntaxError": "dd_core.errors:UserTemplateError",
 }
-"""Our counterparts of names that no public module of ours has, as `module:name`."""
+"""Our counterparts of names that no public module of ours has, as `module:name` or `module`."""
 
 
 def resolve_name(name: str) -> object:
     """Return our counterpart of a name; raises `AttributeError` if there is none."""
     if name in HOMES:
         module, _, attribute = HOMES[name].partition(":")
-        return getattr(import_module(module), attribute)
+        found = import_module(module)
+        return getattr(found, attribute) if attribute else found
     if not name.startswith("_"):
         for door in _DOORS:
             found = getattr(import_module(door), name, None)

@@ -138,6 +138,8 @@ import data_designer.config as dd
 from data_designer.config.seed_source import SeedSource
 from data_designer.interface import DataDesigner, DataDesignerGenerationError
 from data_designer.interface.errors import DataDesignerGenerationError as same
+from data_designer.lazy_heavy_imports import np, pd
+assert pd.DataFrame(dict(a=np.arange(2))).a.sum() == 1
 from data_designer.errors import DataDesignerError
 from data_designer.engine.secret_resolver import EnvironmentResolver
 import dd_core, dd_core.config, dd_core.errors
