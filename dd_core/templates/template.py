@@ -83,7 +83,7 @@ class Template:
         return self._checked(text) if self._secure else text
 
     def _checked(self, text: str) -> str:
-        if not text or text.isspace():
+        if not text:  # templates write a space to say that a value is missing
             names = ", ".join(repr(name) for name in sorted(self.references))
             advice = f"check the values of {names}" if names else "add some text to it"
             raise UserTemplateError(
