@@ -23,9 +23,9 @@ from dd_core.models.conversation import ConversationLimits
 from dd_core.models.model import Model
 from dd_core.models.tools.config import ToolConfig
 from dd_core.models.tools.toolbox import Toolbox
-from dd_core.models.tools.turns import TurnStore
 from dd_core.storage.arrow import ColumnTypes
 from dd_core.storage.files.stored_files import GENERATED_FOLDER, ROWS_FOLDER
+from dd_core.storage.journal import TurnJournal
 from dd_core.storage.location import Location
 
 _FINGERPRINT_LENGTH = 16
@@ -147,7 +147,7 @@ class Plan:
         folder: Location | None = None,
         *,
         toolboxes: Mapping[str, Toolbox],
-        turns: TurnStore,
+        turns: TurnJournal,
     ) -> dict[str, Generator]:
         """Create the generator of each column; `folder` is the dataset's, or None in a preview."""
         seed_rows = None

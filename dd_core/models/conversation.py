@@ -14,18 +14,11 @@ from dd_core.errors import (
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.model import Model
 from dd_core.models.tools.toolbox import Toolbox
-from dd_core.models.tools.turns import (
-    ChatRequest,
-    Message,
-    NoSavedTurns,
-    SavedTurns,
-    ToolTurns,
-    convert_message,
-    write_answer,
-)
+from dd_core.models.tools.turns import Message, ToolTurns, convert_message, write_answer
 from dd_core.models.usage import UsageCount
 from dd_core.models.wire.answers import Reply
 from dd_core.models.wire.judgement import Judgement, Verdict, judge_reply
+from dd_core.storage.journal import CellTurns
 
 _T = TypeVar("_T")
 
@@ -46,8 +39,8 @@ class ModelRequest:
     """Additional fields of the request body."""
     toolbox: Toolbox | None = None
     """Tools that the model may call before it answers."""
-    saved_turns: SavedTurns = field(default_factory=NoSavedTurns)
-    """Keeps the turns with tool calls."""
+    saved_turns: CellTurns | None = None
+    """Keeps the turns with tool calls, for another attempt at the cell."""
 
 
 @dataclass(frozen=True)
@@ -102,31 +95,41 @@ async def converse(
     Tools may be called before each answer. A new conversation begins after the last turn with tool
     calls, so that no call is repeated.
     """
-    outcome = _Outcome(request, answer_format)
     turns = _open_turns(request, opening)
     try:
-        for _ in range(1 + limits.restarts):
-            messages = [*opening] if turns is None else turns.checkpoint
-            for _ in range(1 + limits.corrections):
-                if turns is None:
-                    reply = await _send(request, messages, answer_format)
-                else:
-                    reply, messages = await turns.ask(messages, _make_sender(request))
-                message = write_answer(reply)
-                try:
-                    conversation = outcome.read(reply, message, messages)
-                except ResponseParseError as error:
-                    if not isinstance(error, _RejectedError):
-                        messages = [*messages, message, {"role": "user", "content": str(error)}]
-                    conversation = None
-                if conversation is not None:
-                    return conversation
-                if outcome.is_settled:
-                    return outcome.settle()
-        return outcome.settle()
+        return await _converse(request, opening, answer_format, limits, turns)
     finally:
         if turns is not None:
             turns.close()
+
+
+async def _converse(
+    request: ModelRequest,
+    opening: list[Message],
+    answer_format: AnswerFormat,
+    limits: ConversationLimits,
+    turns: ToolTurns | None,
+) -> Conversation:
+    outcome = _Outcome(request, answer_format)
+    for _ in range(1 + limits.restarts):
+        messages = [*opening] if turns is None else turns.checkpoint
+        for _ in range(1 + limits.corrections):
+            if turns is None:
+                reply = await _send(request, messages, answer_format)
+            else:
+                reply, messages = await turns.ask(messages)
+            message = write_answer(reply)
+            try:
+                conversation = outcome.read(reply, message, messages)
+            except ResponseParseError as error:
+                if not isinstance(error, _RejectedError):
+                    messages = [*messages, message, {"role": "user", "content": str(error)}]
+                conversation = None
+            if conversation is not None:
+                return conversation
+            if outcome.is_settled:
+                return outcome.settle()
+    return outcome.settle()
 
 
 class _Outcome:
@@ -224,7 +227,7 @@ async def retry_rejected(ask: Callable[[], Awaitable[_T]], limits: ConversationL
 async def _send(
     request: ModelRequest, messages: list[Message], answer_format: AnswerFormat
 ) -> Reply:
-    sent = [{"role": message["role"], "content": message["content"]} for message in messages]
+    sent = [convert_message(message) for message in messages]
     model, slot, column = request.model, request.slot, request.column
     if answer_format.schema is None:
         return await model.ask(slot, sent, column, **request.fields)
@@ -234,23 +237,16 @@ async def _send(
 def _open_turns(request: ModelRequest, opening: list[Message]) -> ToolTurns | None:
     if request.toolbox is None:
         return None
-    model, column = request.model, request.column
-    usage = model.usage.setdefault(column, UsageCount())
-    return ToolTurns(request.toolbox, opening, usage, model.budget, request.saved_turns)
-
-
-def _make_sender(request: ModelRequest) -> ChatRequest:
-    """A function that sends messages with tools.
-
-    Servers that enforce a schema let the model write nothing else, tool calls included. With tools,
-    the schema is therefore only described in the prompt.
-    """
+    model = request.model
+    usage = model.usage.setdefault(request.column, UsageCount())
 
     async def send(messages: Sequence[Message], /, **fields: Any) -> Reply:
+        # Servers that enforce a schema let the model write nothing else, tool calls included. With
+        # tools, the schema is therefore only described in the prompt.
         sent = [convert_message(message) for message in messages]
         chosen = {**request.fields}
         if any(message["role"] == "tool" for message in messages):
             chosen.pop("tool_choice", None)  # a call that is demanded each time never ends
-        return await request.model.ask(request.slot, sent, request.column, **{**chosen, **fields})
+        return await model.ask(request.slot, sent, request.column, **{**chosen, **fields})
 
-    return send
+    return ToolTurns(request.toolbox, opening, send, usage, model.budget, request.saved_turns)

@@ -221,7 +221,7 @@ class ChatCells(CellColumn):
         slot = slot or RequestSlot(self._model.queue)
         request = ModelRequest(self._model, slot, column.name)
         if self._toolbox is not None:
-            saved = self._turns.open(column.name, slot.row)
+            saved = self._turns.open(column.name, slot.row) if self._turns is not None else None
             request = replace(request, toolbox=self._toolbox, saved_turns=saved)
         try:
             conversation = await converse(request, opening, self._format, self._limits)

@@ -29,7 +29,6 @@ from dd_core.declaration.written import for_identity
 from dd_core.errors import Problem
 from dd_core.kinds.generators import Generator
 from dd_core.kinds.scope import Scope, list_known, report_unknown
-from dd_core.models.tools.turns import NoSavedTurns, TurnStore
 from dd_core.storage.location import Location
 from dd_core.templates.template import Condition, RenderingMode
 
@@ -41,6 +40,7 @@ if TYPE_CHECKING:
     from dd_core.models.conversation import ConversationLimits
     from dd_core.models.model import Model
     from dd_core.models.tools.toolbox import Toolbox
+    from dd_core.storage.journal import TurnJournal
 
 
 class DataDesignerColumnType(StrEnum):
@@ -98,7 +98,7 @@ class Binding:
     """Models by alias."""
     toolboxes: Mapping[str, Toolbox] = field(default_factory=dict[str, "Toolbox"])
     """Tools by alias."""
-    turns: TurnStore = field(default_factory=NoSavedTurns)
+    turns: TurnJournal | None = None
     """Keeps what tools have returned for cells that are not finished."""
     constraints: Sequence[Constraint] = ()
     """All constraints of the dataset."""

@@ -24,7 +24,7 @@ from dd_core.models.tools.config import ToolConfig
 from dd_core.models.tools.definitions import OfferedTool, make_shown_name
 from dd_core.models.tools.limit import CallLimit
 from dd_core.models.tools.providers import ToolProvider, ToolServerAccess, resolve_access
-from dd_core.models.tools.result import ToolOutcome, ToolResult
+from dd_core.models.tools.result import UNKNOWN, ToolOutcome, ToolResult
 from dd_core.models.wire.answers import ToolCall
 
 if TYPE_CHECKING:
@@ -84,7 +84,7 @@ class Toolbox:
 
     async def call(self, call: ToolCall) -> ToolResult:
         """Call a tool. Whatever goes wrong is described in the result, for the model."""
-        tool = self._tools.get(call.name) or self._find(call.name)
+        tool = self._find(call.name)
         if tool is None:
             return self._refuse_name(call.name)
         try:
@@ -150,8 +150,15 @@ class Toolbox:
         text = f"There is no tool {shown!r}. Call one of these, or none: {names}."
         return ToolResult(text, ToolOutcome.UNKNOWN, 0.0)
 
+    def find_name(self, name: str) -> str:
+        """The name at its server of the tool that a model called; `UNKNOWN` if there is none."""
+        tool = self._find(name)
+        return UNKNOWN if tool is None else tool.name
+
     def _find(self, name: str) -> OfferedTool | None:
-        """A tool by the name that its server uses."""
+        """A tool by the name that models use, or by the one that its server uses."""
+        if name in self._tools:
+            return self._tools[name]
         return next((tool for tool in self._tools.values() if tool.name == name), None)
 
     def _check(self, listed: list[tuple[ToolServer, list[Any]]]) -> None:

@@ -14,7 +14,7 @@ from dd_core.models.tools.toolbox import Toolbox
 from dd_core.models.usage import BudgetTracker, UsageCount
 from dd_core.models.wire.answers import Reply, ToolCall
 from dd_core.models.wire.reasoning import strip_reasoning
-from dd_core.storage.journal import Turn
+from dd_core.storage.journal import CellTurns
 from dd_core.storage.json_codec import dump_json
 
 Message = dict[str, Any]
@@ -25,47 +25,12 @@ _NOT_MADE = (
 )
 
 
-class ChatRequest(Protocol):
+class SendMessages(Protocol):
     """Sends messages and fields of the request body to the model of a cell."""
 
     async def __call__(self, messages: Sequence[Message], /, **fields: Any) -> Reply:
         """Return the model's answer. Raises a `ModelError`."""
         ...
-
-
-class SavedTurns(Protocol):
-    """Keeps the turns of one cell, so that they are not repeated when the cell is."""
-
-    def load(self) -> Sequence[Turn]:
-        """Return the turns of an earlier attempt at the cell, in order."""
-        ...
-
-    def save(self, number: int, turn: Turn, *, is_durable: bool) -> None:
-        """Keep a turn; its number counts from 0. Only durable turns survive this process."""
-        ...
-
-
-class TurnStore(Protocol):
-    """Keeps the turns of cells until they are finished."""
-
-    def open(self, column: str, row: int) -> SavedTurns:
-        """The turns of one cell; `row` counts from the start of the dataset."""
-        ...
-
-
-class NoSavedTurns:
-    """Keeps nothing, for one cell or for all."""
-
-    def open(self, column: str, row: int) -> NoSavedTurns:
-        """Keep nothing for this cell."""
-        return self
-
-    def load(self) -> Sequence[Turn]:
-        """Return no turns."""
-        return ()
-
-    def save(self, number: int, turn: Turn, *, is_durable: bool) -> None:
-        """Keep nothing."""
 
 
 class ToolTurns:
@@ -74,17 +39,21 @@ class ToolTurns:
     The calls of a turn are made concurrently. All that goes wrong with a call is told to the model.
     After the limit of turns, the model is asked to answer without tools. If it calls tools again,
     the calls are refused once; then the cell fails with `ToolTurnLimitError`.
+
+    `saved` keeps the turns, so that another attempt at the cell continues after them.
     """
 
     def __init__(
         self,
         toolbox: Toolbox,
         opening: Sequence[Message],
+        send: SendMessages,
         usage: UsageCount,
         budget: BudgetTracker,
-        saved: SavedTurns,
+        saved: CellTurns | None,
     ) -> None:
         self._toolbox = toolbox
+        self._send = send
         self._usage = usage
         self._budget = budget
         self._saved = saved
@@ -99,14 +68,14 @@ class ToolTurns:
         """Turns in which tools were called."""
         self.checkpoint: list[Message] = [*opening]
         """The messages up to the last turn. A new conversation begins with them."""
-        for turn in saved.load():
+        for turn in saved.load() if saved is not None else ():
             # The inputs of the cell may have been generated again since.
             if turn.get("opening") == self._opening:
                 self._attempt = turn["attempt"]
                 self.checkpoint += turn["messages"]
                 self.count += 1
 
-    async def ask(self, messages: list[Message], send: ChatRequest) -> tuple[Reply, list[Message]]:
+    async def ask(self, messages: list[Message]) -> tuple[Reply, list[Message]]:
         """Send messages until the model answers without calling tools.
 
         Returns the answer, and the messages together with those of the turns.
@@ -116,7 +85,7 @@ class ToolTurns:
         while True:
             may_call = self.count < most
             fields = {} if may_call else {"tool_choice": "none"}
-            reply = await send(messages, tools=self._toolbox.definitions, **fields)
+            reply = await self._send(messages, tools=self._toolbox.definitions, **fields)
             if not reply.tool_calls:
                 return reply, messages
             if self._has_refused:
@@ -171,12 +140,13 @@ class ToolTurns:
         return messages
 
     def _refuse(self, call: ToolCall, most: int) -> Message:
-        self._usage.count_refused_tool_call(call.name)
+        self._usage.count_refused_tool_call(self._toolbox.find_name(call.name))
         return _write_result(call, _NOT_MADE.format(most), is_error=True)
 
     def _save(self, messages: Sequence[Message]) -> None:
-        turn = {"attempt": self._attempt, "opening": self._opening, "messages": [*messages]}
-        self._saved.save(self.count, turn, is_durable=self._is_durable)
+        if self._saved is not None:
+            turn = {"attempt": self._attempt, "opening": self._opening, "messages": [*messages]}
+            self._saved.save(self.count, turn, is_durable=self._is_durable)
         self.count += 1
 
     def _make_error(self, reply: Reply) -> ToolTurnLimitError:

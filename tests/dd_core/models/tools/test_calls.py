@@ -72,6 +72,8 @@ async def test_all_pages_of_tools_are_offered_under_names_that_models_accept() -
         for name in ("maths_add", "maths.add"):
             result = await call(toolbox, name, a=1, b=2)
             assert (result.content, result.tool) == ("3", "maths.add")
+            assert toolbox.find_name(name) == "maths.add"
+        assert toolbox.find_name("invented") == UNKNOWN
 
 
 async def test_definitions_do_not_refer_to_others() -> None:

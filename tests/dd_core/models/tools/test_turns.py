@@ -68,6 +68,9 @@ class Toolbox:
     async def open(self) -> None:
         pass
 
+    def find_name(self, name: str) -> str:
+        return name
+
     async def call(self, call: ToolCall) -> ToolResult:
         self.calls.append(call)
         await asyncio.sleep(0)
