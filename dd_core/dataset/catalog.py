@@ -104,7 +104,7 @@ def make_schema(name: str | None = None) -> dict[str, Any]:
             names = ", ".join(f"{family}/{tag}" for family, tag, _ in matches)
             raise ValueError(f"{name!r} stands for several kinds; use one of {names}")
         found = matches[0][2]
-    schema = _schema_of(found)
+    schema = found.model_json_schema()
     return {"$schema": GenerateJsonSchema.schema_dialect, **schema}
 
 
@@ -140,7 +140,7 @@ def _find(name: str | None) -> list[tuple[str, str, type[Declaration]]]:
 
 
 def _describe(family: str, tag: str, declaration: type[Declaration]) -> KindFacts:
-    schema = _schema_of(declaration)
+    schema = declaration.model_json_schema()
     definitions: Schema = schema.get("$defs", {})
     tag_field = declaration.family_tag if issubclass(declaration, Kind) else ""
     text = inspect.cleandoc(declaration.__doc__ or "")
@@ -157,27 +157,6 @@ def _describe(family: str, tag: str, declaration: type[Declaration]) -> KindFact
         fields=_fields(schema, definitions, tag_field),
         parts=parts,
     )
-
-
-def _schema_of(declaration: type[Declaration]) -> dict[str, Any]:
-    """The schema, with `anyOf` for alternatives.
-
-    Pydantic writes `oneOf`. A configuration may leave tags out, as in `params`, and then several
-    alternatives can match.
-    """
-    return cast("dict[str, Any]", _allow_several(declaration.model_json_schema()))
-
-
-def _allow_several(schema: Any) -> Any:
-    if isinstance(schema, list):
-        return [_allow_several(each) for each in cast("list[Any]", schema)]
-    if not isinstance(schema, dict):
-        return schema
-    fields = cast("dict[str, Any]", schema)
-    return {
-        "anyOf" if name == "oneOf" else name: _allow_several(value)
-        for name, value in fields.items()
-    }
 
 
 def _parts(schema: Schema) -> list[str]:

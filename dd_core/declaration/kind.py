@@ -64,12 +64,16 @@ class Declaration(BaseModel):
     def __get_pydantic_json_schema__(
         cls, schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        """The schema, with the docstrings of fields as descriptions.
+        """The schema, with `anyOf` for alternatives and the docstrings of fields as descriptions.
+
+        Pydantic writes `oneOf` for kinds. But where a tag may be left out, more than one of them
+        can match, and Prefect's forms show alternatives only for `anyOf`.
 
         Pydantic's `use_attribute_docstrings` would read the source files at every import, which
         takes longer than the rest of the import.
         """
         made = handler(schema)
+        _allow_several(made)
         properties: dict[str, dict[str, Any]]
         properties = handler.resolve_ref_schema(made).get("properties", {})
         for name, text in cls.field_docs().items():
@@ -81,6 +85,19 @@ class Declaration(BaseModel):
         """A validated copy with some fields replaced."""
         present = {name: getattr(self, name) for name in self.model_fields_set}
         return type(self).model_validate(present | fields)
+
+
+def _allow_several(schema: Any) -> None:
+    """Rename each `oneOf` to `anyOf`, in place."""
+    if isinstance(schema, dict):
+        fields = cast("dict[str, Any]", schema)
+        if "oneOf" in fields:
+            fields["anyOf"] = fields.pop("oneOf")
+        for value in fields.values():
+            _allow_several(value)
+    elif isinstance(schema, list):
+        for each in cast("list[Any]", schema):
+            _allow_several(each)
 
 
 @cache

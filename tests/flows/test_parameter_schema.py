@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from prefect.utilities.schema_tools.validation import validate
 
+from dd_core.config import DataDesignerConfig
 from flows import generate_dataset
 
 _URL = "https://host/v1"
@@ -115,6 +116,65 @@ def test_a_key_in_a_configuration_is_refused() -> None:
     bad = {"columns": [column], "model_configs": [{**model, "base_url": "https://me:pw@host"}]}
     assert _count_errors(config=good) == 0
     assert _count_errors(config=bad) > 0
+
+
+_TEXT = {"name": "text", "column_type": "llm-text", "model_alias": "m", "prompt": "Hi"}
+_NUMBER = {"name": "n", "column_type": "sampler", "sampler_type": "uniform"}
+
+
+_LEFT_OUT: list[dict[str, Any]] = [
+    {"model_configs": [{"alias": "m", "model": "m", "inference_parameters": {}}]},
+    {
+        "model_configs": [
+            {"alias": "m", "model": "m", "inference_parameters": {"max_parallel_requests": 4}}
+        ]
+    },
+    {"columns": [{**_TEXT, "multi_modal_context": [{"column_name": "photo"}]}]},
+    {"columns": [{**_NUMBER, "params": {"low": 0, "high": 1}}]},
+    {
+        "columns": [
+            {
+                **_NUMBER,
+                "params": {"low": 0, "high": 1},
+                "conditional_params": {"kind == 'a'": {"low": 1, "high": 2}},
+            }
+        ]
+    },
+    {
+        "columns": [
+            {
+                "name": "verdict",
+                "column_type": "validation",
+                "target_columns": ["code"],
+                "validator_type": "code",
+                "validator_params": {"code_lang": "python"},
+            }
+        ]
+    },
+    {"constraints": [{"target_column": "n", "operator": "lt", "rhs": 5}]},
+    {"constraints": [{"target_column": "n", "operator": "lt", "rhs": "m"}]},
+]
+_MISTAKES: list[dict[str, Any]] = [
+    {"promt": "Hi"},
+    {"column_type": "poem"},
+    {"prompt": 5},
+    {"multi_modal_context": [{}]},
+]
+
+
+@pytest.mark.filterwarnings("ignore:a context without `modality`:DeprecationWarning")
+@pytest.mark.parametrize("fields", _LEFT_OUT, ids=str)
+def test_what_may_be_left_out_of_a_configuration_may_be_left_out_of_parameters(
+    fields: dict[str, Any],
+) -> None:
+    config = {"columns": [_TEXT], **fields}
+    DataDesignerConfig.model_validate(config)
+    assert _count_errors(config=config) == 0
+
+
+@pytest.mark.parametrize("fields", _MISTAKES, ids=str)
+def test_mistakes_in_columns_are_refused(fields: dict[str, Any]) -> None:
+    assert _count_errors(config={"columns": [{**_TEXT, **fields}]}) > 0
 
 
 @pytest.mark.parametrize("rows", [0, -1, "ten"])

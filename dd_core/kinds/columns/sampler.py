@@ -11,8 +11,7 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from pydantic import GetJsonSchemaHandler, field_validator, model_validator
-from pydantic_core import CoreSchema
+from pydantic import field_validator, model_validator
 
 from dd_core.errors import Problem
 from dd_core.kinds.columns._sampled_rows import SampledRows, SamplerSpec, check_constraints
@@ -65,17 +64,6 @@ class SamplerColumnConfig(Column):
             items: Mapping[str, Any] = conditional  # pyright: ignore[reportUnknownVariableType]
             fields["conditional_params"] = {key: _add_kind(kind, it) for key, it in items.items()}
         return fields
-
-    @classmethod
-    def __get_pydantic_json_schema__(
-        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
-    ) -> dict[str, Any]:
-        """The schema; parameters may match several samplers, as `sampler_type` says which it is."""
-        made = super().__get_pydantic_json_schema__(schema, handler)
-        fields: dict[str, Any] = handler.resolve_ref_schema(made)["properties"]
-        for place in (fields["params"], fields["conditional_params"]["additionalProperties"]):
-            place["anyOf"] = place.pop("oneOf")
-        return made
 
     @field_validator("conditional_params")
     @classmethod
