@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -36,9 +37,11 @@ class Health:
         """Seconds until it may be probed; 0 if it may be asked now."""
         return max(0.0, self._rests_until - self._clock())
 
-    def may_ask(self, in_flight: int) -> bool:
-        """Whether one more request may be sent."""
-        return self.is_well or (self.wait == 0.0 and in_flight == 0)
+    def seconds_until_next(self, in_flight: int) -> float:
+        """Seconds until one more request may be sent; infinity if not before others have ended."""
+        if self.is_well:
+            return 0.0
+        return self.wait or (math.inf if in_flight else 0.0)
 
     def answered(self) -> None:
         """Note an answer, whatever its content."""
@@ -65,11 +68,10 @@ class Backend:
     in_flight: int = 0
     """Requests of this alias."""
 
-    def has_room(self) -> bool:
-        """Whether one more request may be sent."""
-        if self.health is not None and not self.health.may_ask(self.in_flight):
-            return False
-        return self.limiter.has_room()
+    def seconds_until_next(self) -> float:
+        """Seconds until one more request may be sent; infinity if not before others have ended."""
+        rest = self.health.seconds_until_next(self.in_flight) if self.health is not None else 0.0
+        return max(rest, self.limiter.seconds_until_next())
 
     @property
     def load(self) -> float:
@@ -77,9 +79,14 @@ class Backend:
         return (self.in_flight + 1) / self.weight
 
 
-def pick_backend(backends: Sequence[Backend]) -> Backend | None:
-    """The backend for the next request: the least loaded of those with room."""
+def pick_backend(backends: Sequence[Backend]) -> tuple[Backend | None, float]:
+    """The backend for the next request: the least loaded of those with room.
+
+    If none has room, None and the seconds until one may have; infinity if not before requests end.
+    """
     if len(backends) == 1:
-        return backends[0] if backends[0].has_room() else None
-    ready = (backend for backend in backends if backend.has_room())
-    return min(ready, key=lambda backend: backend.load, default=None)
+        wait = backends[0].seconds_until_next()
+        return (None if wait else backends[0]), wait
+    waits = [backend.seconds_until_next() for backend in backends]
+    ready = [backend for backend, wait in zip(backends, waits, strict=True) if not wait]
+    return min(ready, key=lambda backend: backend.load, default=None), min(waits)

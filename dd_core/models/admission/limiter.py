@@ -93,7 +93,6 @@ class Limiter:
         """Called when requests may start: one function per alias of this model."""
         self.paused_seconds = 0.0
         """Total length of all pauses after 429s, including the rest of the current one."""
-        self._wake_up: asyncio.TimerHandle | None = None
         self._notify_is_scheduled = False
         self._clock = clock
         self._limit = maximum
@@ -140,15 +139,22 @@ class Limiter:
         self.maximum = max(self.maximum, maximum)
         self._limit = self.maximum
 
-    def has_room(self) -> bool:
-        """Whether one more request may start now."""
-        if self._clock() < self._paused_until:
-            return False
+    def seconds_until_next(self) -> float:
+        """Seconds until one more request may start: 0 if it may start now.
+
+        Infinity if none may start before others have ended.
+        """
+        now = self._clock()
+        if now < self._paused_until:
+            return self._paused_until - now
         if self._successes_in_pause is not None:
             # The pause is over. Nothing started during it, so the server had accepted the
             # requests that succeeded in the meantime and those that are still in flight.
             self._learn_ceiling(self._successes_in_pause + self.in_flight)
-        return self.in_flight < self.limit and self.rates.seconds_until_next() == 0.0
+        if self.in_flight >= self.limit:
+            is_ramp = self._ramp_start is not None
+            return self.tuning.startup_ramp_seconds / self.maximum if is_ramp else math.inf
+        return self.rates.seconds_until_next()
 
     def notify(self) -> None:
         """Start waiting requests of every alias of this model, as far as there is room."""
@@ -168,19 +174,6 @@ class Limiter:
 
     def _run_scheduled_notify(self) -> None:
         self._notify_is_scheduled = False
-        self.notify()
-
-    def wake_when_time_allows(self) -> None:
-        """Call `notify` when the pause ends, the ramp has grown, or a rate limit allows it."""
-        ramp_step = 0.0
-        if self._ramp_start is not None:
-            ramp_step = self.tuning.startup_ramp_seconds / self.maximum
-        delay = max(self.pause, ramp_step, self.rates.seconds_until_next())
-        if delay > 0.0 and self._wake_up is None:
-            self._wake_up = asyncio.get_running_loop().call_later(delay, self._wake)
-
-    def _wake(self) -> None:
-        self._wake_up = None
         self.notify()
 
     def start(self) -> Admission:

@@ -169,9 +169,9 @@ class RequestQueue:
                 if self.on_shortage is not None:
                     self.on_shortage()
                 return
-            backend = pick_backend(self.backends)
+            backend, wait = pick_backend(self.backends)
             if backend is None:
-                self._wake_when_time_allows()
+                self._wake_after(wait)
                 return
             if self._returning:
                 slot, granted = self._returning.popleft()
@@ -189,18 +189,21 @@ class RequestQueue:
                     slot.release()
                     raise
 
-    def _wake_when_time_allows(self) -> None:
-        for backend in self.backends:
-            backend.limiter.wake_when_time_allows()
-        health = [backend.health for backend in self.backends if backend.health]
-        rests = [each.wait for each in health if each.wait > 0.0]
-        if rests and self._wake_up is None:
-            loop = asyncio.get_running_loop()
-            self._wake_up = loop.call_later(min(rests), self._rested)
+    def _wake_after(self, seconds: float) -> None:
+        """Start waiting requests after this time, unless that happens earlier."""
+        if seconds == math.inf:
+            return  # the end of a request does it
+        loop = asyncio.get_running_loop()
+        if self._wake_up is not None:
+            if self._wake_up.when() <= loop.time() + seconds:
+                return
+            self._wake_up.cancel()
+        self._wake_up = loop.call_later(seconds, self._wake)
 
-    def _rested(self) -> None:
+    def _wake(self) -> None:
         self._wake_up = None
-        self.pump()
+        for backend in self.backends:
+            backend.limiter.notify()  # other aliases of the model may have waited, too
 
     async def wait_for(self, slot: RequestSlot) -> None:
         """Wait for capacity for a conversation that is already running."""

@@ -82,14 +82,14 @@ def test_an_endpoint_rests_longer_each_time_and_is_tried_by_one_request() -> Non
     for _ in range(6):
         health.failed()
         rests.append(health.wait)
-        assert not health.may_ask(0)
+        assert health.seconds_until_next(0) > 0
         now[0] += health.wait
-        assert health.may_ask(0)
-        assert not health.may_ask(1)
+        assert health.seconds_until_next(0) == 0
+        assert health.seconds_until_next(1) > 0
     assert rests == [1.0, 2.0, 4.0, 8.0, 15.0, 15.0]
     health.answered()
     assert health.is_well
-    assert health.may_ask(50)
+    assert health.seconds_until_next(50) == 0
 
 
 def test_a_fallback_answers_for_a_model_that_is_gone(caplog: pytest.LogCaptureFixture) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections import Counter
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +14,13 @@ import pytest
 
 import dd_core.config as dd
 from dd_core import DataDesigner
+from dd_core.models.admission.backend import Backend
 from dd_core.models.admission.limiter import Limiter, Outcome
 from dd_core.models.admission.rate_limit import Tokens
+from dd_core.models.admission.request_queue import CellLimit
+from dd_core.models.admission.slot import RequestSlot
+from dd_core.models.pool import ModelPool
+from dd_core.models.providers import Providers
 from tests.datasets import topics
 from tests.scripted import ScriptedModel, model, refusal
 
@@ -50,14 +57,29 @@ def succeed(target: Limiter, times: int) -> None:
         target.finish(target.start(), Outcome.SUCCESS)
 
 
+@pytest.mark.parametrize("pause", [0.0005, 0.001, 0.0015, 0.002, 0.01])
+async def test_a_pause_that_is_over_a_moment_later_holds_nothing_back(pause: float) -> None:
+    ticks = count(100)
+    target = Limiter(1, clock=lambda: next(ticks) * 0.0006)  # each look takes as long
+    providers = Providers([dd.ModelProvider(name="openai", endpoint="http://model.test/v1")])
+    async with ModelPool([model()], providers, CellLimit(1)) as pool:
+        queue = pool["m"].queue
+        queue.move_to([Backend(queue.backends[0].client, target)])
+        slot = RequestSlot(queue)
+        await slot.acquire()
+        slot.release(Outcome.RATE_LIMITED, pause)
+        await asyncio.wait_for(slot.acquire(), 10)
+        slot.release()
+
+
 def test_requests_fill_the_limit_and_no_more(clock: Clock) -> None:
     target = limiter(2, clock)
     for _ in range(2):
-        assert target.has_room()
+        assert target.seconds_until_next() == 0
         admission = target.start()
-    assert not target.has_room()
+    assert target.seconds_until_next() > 0
     target.finish(admission, Outcome.SUCCESS)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
 
 
 @pytest.mark.parametrize(
@@ -102,9 +124,9 @@ def test_after_a_429_nothing_starts_before_the_pause_is_over(
     limited(target, retry_after)
     assert target.pause == pause
     clock.passes(pause - 0.01)
-    assert not target.has_room()
+    assert target.seconds_until_next() > 0
     clock.passes(0.02)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
 
 
 def test_a_short_wish_does_not_shorten_a_longer_pause(clock: Clock) -> None:
@@ -189,23 +211,23 @@ def burst(target: Limiter, held: int, retry_after: float | None = None) -> None:
 def filled(target: Limiter, times: int, held: int) -> None:
     """`times` rounds in which all places are filled, at a server that holds `held` requests."""
     for _ in range(times):
-        if target.has_room():
+        if target.seconds_until_next() == 0:
             burst(target, held, 1.0)
 
 
 def test_what_the_server_went_on_with_is_the_limit_after_a_pause(clock: Clock) -> None:
     target = limiter(64, clock)
     burst(target, 16, 1.0)
-    assert not target.has_room()
+    assert target.seconds_until_next() > 0
     clock.passes(1.0)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
     assert target.limit == 16
 
 
 def test_a_pause_of_our_own_ends_when_the_server_is_idle(clock: Clock) -> None:
     target = limiter(64, clock)
     burst(target, 16)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
     assert target.limit == 16
 
 
@@ -215,7 +237,7 @@ def test_a_refused_probe_pauses_nobody_and_probes_become_rare(clock: Clock) -> N
     clock.passes(1.0)
     refusals = 0
     for _ in range(600):  # a minute
-        assert target.has_room()
+        assert target.seconds_until_next() == 0
         refusals += max(0, target.limit - 16)
         burst(target, 16, 1.0)
         clock.passes(0.1)
@@ -226,7 +248,7 @@ def test_a_refused_probe_waits_by_itself(clock: Clock) -> None:
     target = limiter(64, clock)
     burst(target, 2, 1.0)
     clock.passes(1.0)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
     admitted = [target.start() for _ in range(3)]
     assert target.finish(admitted[2], Outcome.RATE_LIMITED, 7.0) == 7.0
     assert target.pause == 0.0
@@ -239,7 +261,7 @@ def test_room_that_has_grown_is_used_soon(clock: Clock) -> None:
     filled(target, 10, 16)
     began = clock.now
     while target.limit < 0.9 * 32:
-        assert target.has_room()
+        assert target.seconds_until_next() == 0
         burst(target, 32, 1.0)
         clock.passes(1.0)
     assert clock.now - began < 30
@@ -249,11 +271,11 @@ def test_a_server_that_holds_less_than_before_pauses_all_again(clock: Clock) -> 
     target = limiter(64, clock)
     burst(target, 16, 1.0)
     clock.passes(1.0)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
     burst(target, 8, 1.0)
-    assert not target.has_room()
+    assert target.seconds_until_next() > 0
     clock.passes(1.0)
-    assert target.has_room()
+    assert target.seconds_until_next() == 0
     assert target.limit == 8
 
 
@@ -274,7 +296,7 @@ def test_rates_hold_over_every_minute(
     target.rates.add_limits(rates, None)
     sent: list[float] = []
     while clock.now < 100 + 600:
-        while target.has_room():
+        while target.seconds_until_next() == 0:
             sent.append(clock.now)
             target.finish(target.start(), Outcome.SUCCESS, None, tokens)
         clock.passes(0.01)
@@ -357,6 +379,6 @@ def test_a_failed_server_that_names_a_wait_is_left_alone_without_a_lower_limit(
 ) -> None:
     target = limiter(8, clock)
     target.finish(target.start(), Outcome.FAILED, 5.0)
-    assert target.pause == 5.0 and not target.has_room()
+    assert target.pause == 5.0 and target.seconds_until_next() > 0
     clock.passes(5.0)
-    assert target.has_room() and target.limit == 8
+    assert target.seconds_until_next() == 0 and target.limit == 8
