@@ -21,7 +21,7 @@ test: test-quick ## Run all tests: the quick ones first, then the slow ones
 	$(PYTEST) --numprocesses 3 -m slow
 
 test-quick: $(READY) ## Run the quick tests only (about a minute)
-	$(PYTEST) --numprocesses 2 -m "not slow" --timeout 120
+	$(PYTEST) --numprocesses 3 -m "not slow" --timeout 120
 
 check: $(READY) ## Check style, types and import contracts
 	$(BIN)/ruff check .
