@@ -216,17 +216,6 @@ class DatasetRun:
             )
         return columns
 
-    def progress_fraction(self) -> float:
-        """Share of settled cells, from 0 to 1.
-
-        Only columns that call a model count, if there are any: they take nearly all the time.
-        """
-        plan, progress = self.engine.plan.columns, self.progress()
-        slow = [name for name in progress if plan[name].column.get_model_aliases()]
-        columns = [progress[name] for name in slow or progress]
-        total = sum(column.total for column in columns)
-        return sum(column.settled for column in columns) / total if total else 1.0
-
     def describe_waits(self) -> list[str]:
         """What the run waits for: models, request slots, and other machines."""
         return [*describe_waits(self.engine), *self.notices.values()]

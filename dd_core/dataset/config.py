@@ -11,7 +11,7 @@ from typing import Any, Self, cast
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from dd_core.declaration.kind import Declaration
+from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import drop_unset
 from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
@@ -74,9 +74,7 @@ class DataDesignerConfig(Exportable):
     @field_validator("columns")
     @classmethod
     def _names_are_unique(cls, columns: list[Column]) -> list[Column]:
-        names = [column.name for column in columns]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
+        if repeated := find_repeated(column.name for column in columns):
             raise ValueError(f"more than one column is named {repeated[0]!r}; rename one of them")
         return columns
 
@@ -85,9 +83,7 @@ class DataDesignerConfig(Exportable):
     def _processors_are_unique(
         cls, processors: list[ProcessorConfig] | None
     ) -> list[ProcessorConfig] | None:
-        names = [processor.name for processor in processors or ()]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
+        if repeated := find_repeated(processor.name for processor in processors or ()):
             raise ValueError(f"more than one processor is named {repeated[0]!r}; rename one")
         return processors
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import ast
 import inspect
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from importlib import import_module
@@ -237,6 +238,11 @@ def import_kinds(package: str) -> None:
     for module in sorted(iter_modules(folders), key=lambda module: module.name):
         if not module.name.startswith("_") and not module.ispkg:
             import_module(f"{package}.{module.name}")
+
+
+def find_repeated(names: Iterable[str]) -> list[str]:
+    """The names that occur more than once, in alphabetical order."""
+    return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
 def _union(members: tuple[type[Kind], ...], tag: str) -> Any:

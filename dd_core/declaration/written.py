@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import Field, PlainSerializer, SecretStr, SerializationInfo
+from pydantic import BaseModel, Field, PlainSerializer, SecretStr, SerializationInfo
 
 from dd_core.errors import Problem
 from dd_core.redaction.rules import (
@@ -94,3 +94,16 @@ def check_key(where: str, address: str) -> Iterator[Problem]:
             f"contains {WRITTEN_MASK} in place of a key, which is left out when a configuration is "
             "written; enter the key again",
         )
+
+
+def list_literal_keys(declaration: BaseModel) -> list[str]:
+    """The fields that hold a key itself, which is masked when they are written."""
+    written = declaration.model_dump(mode="json")
+    return [name for name, value in declaration if _is_literal(value, written[name])]
+
+
+def _is_literal(value: Any, written: Any) -> bool:
+    if isinstance(value, SecretStr):
+        key = value.get_secret_value()
+        return bool(key) and not is_key_reference(key)
+    return is_masked(written) and not is_masked(value)

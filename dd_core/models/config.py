@@ -16,7 +16,7 @@ from dd_core.declaration.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.declaration.trust import require_trust
 from dd_core.declaration.written import Address, Fields, Headers, Key
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
-from dd_core.redaction.rules import is_masked, mask_address, mask_fields
+from dd_core.redaction.rules import mask_address
 
 
 class Price(Declaration):
@@ -81,19 +81,6 @@ class ModelProvider(Declaration):
     def key_reference(self) -> str | None:
         """The variable or block that `api_key` names; None for a literal key or no key."""
         return parse_key_reference(self.api_key.get_secret_value()) if self.api_key else None
-
-    def list_literal_keys(self) -> list[str]:
-        """The fields that contain a key itself, which is masked when they are written."""
-        literal: list[str] = []
-        if self.api_key is not None and self.key_reference is None:
-            literal.append("api_key")
-        if mask_address(self.endpoint) != self.endpoint:
-            literal.append("endpoint")
-        for name in ("extra_headers", "extra_body"):
-            value = getattr(self, name)
-            if is_masked(mask_fields(value)) and not is_masked(value):
-                literal.append(name)
-        return literal
 
     @property
     def names_block(self) -> bool:

@@ -13,6 +13,7 @@ from urllib.request import getproxies
 
 from pydantic import SecretStr
 
+from dd_core.declaration.kind import find_repeated
 from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import (
@@ -123,9 +124,7 @@ class Providers:
         self.tool_providers = [*tool_providers]
         """Servers of tools."""
         given = load_default_providers() if providers is None else [*providers]
-        names = [provider.name for provider in given]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
+        if repeated := find_repeated(provider.name for provider in given):
             raise InvalidConfigError(
                 [
                     Problem(

@@ -19,6 +19,8 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 from prefect.logging import get_run_logger
 
+from dd_core.designer.view.progress_bars import measure_fraction
+
 from ..session import DatasetRun
 from .markdown import format_duration, make_artifact_key
 
@@ -93,7 +95,7 @@ class _ProgressArtifacts:
         session = self._session
         await aupdate_progress_artifact(
             self._progress,
-            progress=round(100 * session.progress_fraction(), 1),
+            progress=round(100 * measure_fraction(session), 1),
             description=format_progress(session),
         )
         async with get_client() as client:
@@ -148,7 +150,7 @@ def count_cells(session: DatasetRun) -> list[dict[str, Any]]:
 
 def format_progress(session: DatasetRun) -> str:
     """Rows, speed, remaining time and cost, in one line."""
-    usage, fraction = session.usage(), session.progress_fraction()
+    usage, fraction = session.usage(), measure_fraction(session)
     seconds = max(session.seconds, 0.001)
     finished = sum(part.rows for part in session.parts.values())
     rows_per_second = fraction * session.rows / seconds

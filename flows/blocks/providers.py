@@ -10,13 +10,14 @@ from pydantic import BaseModel, ValidationError
 
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.declaration.secrets import BLOCK_PREFIX, DefaultResolver
+from dd_core.declaration.written import list_literal_keys
 from dd_core.errors import DataDesignerGenerationError, SecretResolutionError
 from dd_core.models.config import ModelProvider
 from dd_core.models.providers import Providers, load_default_providers
 from dd_core.models.tools.config import LocalStdioMCPProvider, MCPProvider
 from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
 from dd_core.redaction.registry import register_secret
-from dd_core.redaction.rules import is_key_reference, is_masked
+from dd_core.redaction.rules import is_masked
 
 from .types import DataDesignerProvider, DataDesignerToolServer, parse_block_reference
 
@@ -109,14 +110,14 @@ def require_references(given: GivenServers) -> None:
         if isinstance(each, str):
             _parse_name(each, DataDesignerProvider)
         else:
-            _require_no_key(f"provider {each.name!r}", each.list_literal_keys(), _PROVIDER_REMEDY)
+            _require_no_key(f"provider {each.name!r}", list_literal_keys(each), _PROVIDER_REMEDY)
     for tool in given.mcp_providers or ():
         if isinstance(tool, str):
             _parse_name(tool, DataDesignerToolServer)
         else:
             is_process = isinstance(tool, LocalStdioMCPProvider)
             remedy = _PROCESS_REMEDY if is_process else _TOOL_SERVER_REMEDY
-            _require_no_key(f"tool server {tool.name!r}", _list_literal_keys(tool), remedy)
+            _require_no_key(f"tool server {tool.name!r}", list_literal_keys(tool), remedy)
 
 
 _PROVIDER_REMEDY = (
@@ -144,20 +145,6 @@ def _require_no_key(owner: str, literal: Sequence[str], remedy: str) -> None:
             f"{' and '.join(literal)} of {owner} may contain a key, which must not be a flow "
             f"parameter, because Prefect stores parameters; {remedy}"
         )
-
-
-def _list_literal_keys(provider: ToolProvider) -> list[str]:
-    """The fields that contain a key itself, which is masked when they are written."""
-    given, written = provider.model_dump(), provider.model_dump(mode="json")
-    literal = [
-        name
-        for name in ("endpoint", "headers", "args", "env")
-        if is_masked(written.get(name)) and not is_masked(given.get(name))
-    ]
-    key = provider.api_key if isinstance(provider, MCPProvider) else None
-    if key is not None and key.get_secret_value() and not is_key_reference(key.get_secret_value()):
-        literal.insert(0, "api_key")
-    return literal
 
 
 def _list_block_references(provider: ToolProvider) -> Iterator[tuple[str, str]]:

@@ -19,7 +19,7 @@ from dd_core.declaration.secrets import BLOCK_PREFIX
 from dd_core.errors import ArtifactStorageError
 from dd_core.models.config import ModelProvider
 from dd_core.models.tools.config import MCPProvider
-from dd_core.redaction.rules import is_masked, mask_address, mask_fields
+from dd_core.redaction.rules import mask_address, mask_fields
 from dd_core.storage.location import is_remote
 
 _REFERENCE = re.compile(r"(?:(?P<type>[^/\s]+)/)?(?P<name>[^/\s]+)(?://(?P<below>.*))?")
@@ -36,7 +36,13 @@ def parse_block_reference(reference: str) -> tuple[str | None, str, str] | None:
     return found["type"], found["name"], found["below"] or ""
 
 
-_HIDDEN_FIELDS = "use api_key or extra_headers, which Prefect encrypts and does not show in events"
+def _require_no_key(value: str | dict[str, Any] | None, headers: str) -> None:
+    masked = mask_address(value) if isinstance(value, str) else mask_fields(value)
+    if masked != value:
+        raise ValueError(
+            f"contains a key; use api_key or {headers}, which Prefect encrypts and does not show "
+            "in events"
+        )
 
 
 class DataDesignerProvider(Block):
@@ -71,15 +77,13 @@ class DataDesignerProvider(Block):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, value: str) -> str:
-        if mask_address(value) != value:
-            raise ValueError(f"contains a key; {_HIDDEN_FIELDS}")
+        _require_no_key(value, "extra_headers")
         return ModelProvider(name="-", endpoint=value).endpoint
 
     @field_validator("extra_body")
     @classmethod
     def _check_extra_body(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
-        if is_masked(mask_fields(value)):
-            raise ValueError(f"contains a key; {_HIDDEN_FIELDS}")
+        _require_no_key(value, "extra_headers")
         return value
 
     def list_secrets(self, reference: str) -> dict[str, str]:
@@ -125,11 +129,7 @@ class DataDesignerToolServer(Block):
     @field_validator("endpoint")
     @classmethod
     def _check_endpoint(cls, value: str) -> str:
-        if mask_address(value) != value:
-            raise ValueError(
-                "contains a key; use api_key or headers, which Prefect encrypts and does not show "
-                "in events"
-            )
+        _require_no_key(value, "headers")
         return value
 
     def list_secrets(self, reference: str) -> dict[str, str]:

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .options import (
-    ROW_COUNT,
     add_config_argument,
     artifacts_option,
     dataset_option,
+    num_records_option,
     providers_option,
     read_servers,
     read_settings,
@@ -34,14 +34,7 @@ _ENTRYPOINT = "prefect_data_designer.dataset.generate_dataset"
 @click.option(
     "--timezone", metavar="ZONE", help="Time zone of the schedule, such as Europe/Berlin."
 )
-@click.option(
-    "-n",
-    "--num-records",
-    type=ROW_COUNT,
-    default=10,
-    show_default=True,
-    help="Number of rows to generate.",
-)
+@num_records_option
 @dataset_option
 @artifacts_option
 @version_option

@@ -25,6 +25,7 @@ from .options import (
     artifacts_option,
     dataset_option,
     list_uses,
+    num_records_option,
     providers_option,
     read_servers,
     read_settings,
@@ -65,14 +66,7 @@ def cli(kind_files: tuple[str, ...], debug: bool) -> None:
 
 @cli.command()
 @add_config_argument
-@click.option(
-    "-n",
-    "--num-records",
-    type=ROW_COUNT,
-    default=10,
-    show_default=True,
-    help="Number of rows to generate.",
-)
+@num_records_option
 @dataset_option
 @artifacts_option
 @click.option(

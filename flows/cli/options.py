@@ -80,6 +80,14 @@ run_config_option = click.option(
     type=click.Path(exists=True, dir_okay=False),
     help="YAML file with run settings.",
 )
+num_records_option = click.option(
+    "-n",
+    "--num-records",
+    type=ROW_COUNT,
+    default=10,
+    show_default=True,
+    help="Number of rows to generate.",
+)
 seed_option = click.option(
     "--seed", type=int, help="Random seed. The same seed gives the same sampled rows."
 )

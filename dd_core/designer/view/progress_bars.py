@@ -126,6 +126,13 @@ def describe_progress(run: ShownRun) -> str:
     return ", ".join([*facts, *_describe_totals(run), *run.describe_waits()])
 
 
+def measure_fraction(run: ShownRun) -> float:
+    """The share of settled cells, from 0 to 1, in the columns that take long."""
+    columns = _find_slow(run).values()
+    total = sum(it.total for it in columns)
+    return sum(it.settled for it in columns) / total if total else 1.0
+
+
 def render_bars(run: ShownRun, most: int) -> RenderableType:
     """One bar for each column, at most `most` of them, and what the run has done and waits for."""
     from rich.console import Group
@@ -144,8 +151,7 @@ def render_bars(run: ShownRun, most: int) -> RenderableType:
     lines: list[RenderableType] = [bars]
     if len(columns) > len(shown):
         lines.append(Text(f"and {len(columns) - len(shown)} more columns", "dim"))
-    fraction = _measure_fraction(_find_slow(run))
-    totals = [f"{fraction:.0%}", f"{run.seconds:.0f} s", *_describe_totals(run)]
+    totals = [f"{measure_fraction(run):.0%}", f"{run.seconds:.0f} s", *_describe_totals(run)]
     lines.append(Text(" · ".join(totals), "dim"))
     lines += [Text(wait, "yellow") for wait in run.describe_waits()]
     return Group(*lines)
@@ -273,11 +279,6 @@ def _find_slow(run: ShownRun) -> dict[str, Cells]:
     plan = run.engine.plan.columns
     slow = {name: it for name, it in columns.items() if plan[name].column.get_model_aliases()}
     return slow or columns
-
-
-def _measure_fraction(columns: Mapping[str, Cells]) -> float:
-    total = sum(it.total for it in columns.values())
-    return sum(it.settled for it in columns.values()) / total if total else 1.0
 
 
 def _describe_totals(run: ShownRun) -> list[str]:

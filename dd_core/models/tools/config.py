@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from dd_core.declaration.kind import Declaration
+from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import Address, Arguments, Headers, Key
 
@@ -104,8 +104,7 @@ class ToolConfig(Declaration):
 
 
 def _check_names(field: str, names: Sequence[str], remedy: str) -> None:
-    repeated = sorted({name for name in names if names.count(name) > 1})
-    if repeated:
+    if repeated := find_repeated(names):
         raise ValueError(f"{field} lists {repeated[0]!r} more than once; list it once")
     if not names:
         raise ValueError(f"{field} is empty, so that there are no tools; add {remedy}")

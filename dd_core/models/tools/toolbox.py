@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self
 
+from dd_core.declaration.kind import find_repeated
 from dd_core.declaration.secrets import SecretResolver
 from dd_core.errors import (
     DuplicateToolNameError,
@@ -218,9 +219,7 @@ class ToolServers:
         connect: Callable[[ToolServerAccess], Connection] | None = None,
     ) -> None:
         given = [*providers]
-        names = [provider.name for provider in given]
-        repeated = sorted({name for name in names if names.count(name) > 1})
-        if repeated:
+        if repeated := find_repeated(provider.name for provider in given):
             problem = f"two tool servers have the name {repeated[0]!r}; rename one"
             raise InvalidConfigError([Problem("mcp_providers", problem)])
         self._providers = {provider.name: provider for provider in given}

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from ..options import (
-    ROW_COUNT,
     add_config_argument,
+    num_records_option,
     providers_option,
     read_servers,
     read_settings,
@@ -25,14 +25,7 @@ if TYPE_CHECKING:
 
 @click.command()
 @add_config_argument
-@click.option(
-    "-n",
-    "--num-records",
-    type=ROW_COUNT,
-    default=10,
-    show_default=True,
-    help="Number of rows to generate.",
-)
+@num_records_option
 @click.option(
     "-o",
     "--output",
