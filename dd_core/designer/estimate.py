@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dd_core.engine.engine import Engine
 from dd_core.models.config import ModelConfig
+from dd_core.models.tools.providers import ToolProvider
 from dd_core.models.usage import UsageCount, UsageLedger, compute_cost
 
 
@@ -24,6 +27,16 @@ class ModelEstimate:
 
 
 @dataclass(frozen=True)
+class ToolEstimate:
+    """What one tool will have to do for a dataset."""
+
+    name: str
+    calls: float
+    seconds: float
+    """Wall time that this tool alone needs, within the limits of its server."""
+
+
+@dataclass(frozen=True)
 class Estimate:
     """What a dataset will cost. The probe has few rows, so expect orders of magnitude only."""
 
@@ -31,11 +44,12 @@ class Estimate:
     probe_rows: int
     """Rows that were generated for the estimate."""
     models: tuple[ModelEstimate, ...] = field(default_factory=tuple)
+    tools: tuple[ToolEstimate, ...] = field(default_factory=tuple)
 
     @property
     def seconds(self) -> float:
-        """Wall time. Models work concurrently, so the slowest one decides."""
-        return max((model.seconds for model in self.models), default=0.0)
+        """Wall time. Models and tools work concurrently, so the slowest one decides."""
+        return max((each.seconds for each in (*self.models, *self.tools)), default=0.0)
 
     @property
     def tokens(self) -> float:
@@ -52,15 +66,34 @@ class Estimate:
 
 def make_estimate(engine: Engine, probe_rows: int, num_records: int) -> Estimate:
     """Scale the usage of an engine that generated `probe_rows` rows up to `num_records`."""
-    found: list[ModelEstimate] = []
+    factor = num_records / max(1, probe_rows)
+    models: list[ModelEstimate] = []
     for alias, model in engine.models.items():
         total = UsageLedger.of({alias: model.usage}).total()
         if total.requests:
-            found.append(_scaled(model.config, total, num_records / max(1, probe_rows)))
-    return Estimate(num_records, probe_rows, tuple(found))
+            models.append(_scale_model(model.config, total, factor))
+    tools = _scale_tools(engine, factor)
+    return Estimate(num_records, probe_rows, tuple(models), tuple(tools))
 
 
-def _scaled(config: ModelConfig, count: UsageCount, factor: float) -> ModelEstimate:
+def _scale_tools(engine: Engine, factor: float) -> Iterator[ToolEstimate]:
+    servers: dict[str, ToolProvider] = {}
+    for toolbox in engine.toolboxes.values():
+        servers |= toolbox.providers
+    used: dict[str, Counter[str]] = {}
+    for tools in engine.usage().by_tool().values():
+        for name, counts in tools.items():
+            used.setdefault(name, Counter()).update(counts)
+    for name, server in servers.items():
+        if not (count := used.get(name, Counter[str]()))["calls"]:
+            continue
+        calls, busy = count["calls"] * factor, count["seconds"] * factor
+        per_minute = server.calls_per_minute
+        by_rate = calls / per_minute * 60 if per_minute else 0.0
+        yield ToolEstimate(name, calls, max(busy / server.max_parallel_calls, by_rate))
+
+
+def _scale_model(config: ModelConfig, count: UsageCount, factor: float) -> ModelEstimate:
     requests = count.requests * factor
     sent, received = count.input_tokens * factor, count.output_tokens * factor
     counts = {

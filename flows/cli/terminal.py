@@ -117,5 +117,12 @@ def show_estimate(estimate: Estimate) -> None:
         )
     console = Console()
     console.print(table)
+    if estimate.tools:
+        tools = Table("tool")
+        for heading in ("calls", "time"):
+            tools.add_column(heading, justify="right")
+        for tool in estimate.tools:
+            tools.add_row(tool.name, f"{tool.calls:,.0f}", f"{tool.seconds:,.0f} s")
+        console.print(tools)
     cost = "unknown" if estimate.dollars is None else f"${estimate.dollars:,.2f}"
     console.print(f"About {estimate.seconds:,.0f} s, {estimate.tokens:,.0f} tokens, cost: {cost}")

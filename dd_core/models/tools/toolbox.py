@@ -67,6 +67,11 @@ class Toolbox:
         """The names of the tools that models may call, known after `open`."""
         return [*self._tools]
 
+    @property
+    def providers(self) -> dict[str, ToolProvider]:
+        """The server of each tool by the tool's name there, known after `open`."""
+        return {tool.name: tool.server.access.provider for tool in self._tools.values()}
+
     async def open(self) -> None:
         """Connect to the servers and list their tools; raises `MCPError`, `SecretResolutionError`.
 

@@ -196,6 +196,16 @@ def test_a_resumed_cell_begins_again_if_a_tool_may_have_changed_something(
     assert results.load_dataset()["text"].tolist() == ["seen: ['done', 'x']"]
 
 
+def test_an_estimate_contains_the_calls_of_tools(provider: dd.MCPProvider) -> None:
+    limited = provider.changed(calls_per_minute=600)
+    designer = DataDesigner(transport=ScriptedModel(look_twice), mcp_providers=[limited])
+    found = designer.estimate(asking_with_tools(), num_records=1000, probe_rows=2)
+    [tool] = found.tools
+    assert (tool.name, tool.calls) == ("slow", 2000)
+    assert tool.seconds == pytest.approx(200)
+    assert found.seconds >= 200
+
+
 def test_a_cell_that_is_retried_repeats_no_call(tmp_path: Path, provider: dd.MCPProvider) -> None:
     failures = iter([refusal(503)])
 
