@@ -138,6 +138,7 @@ if TYPE_CHECKING:
         DirectorySeedSource as DirectorySeedSource,
         FileContentsSeedSource as FileContentsSeedSource,
     )
+    from dd_core.kinds.seeds.documents import DocumentsSeedSource as DocumentsSeedSource
     from dd_core.kinds.seeds.hugging_face import HuggingFaceSeedSource as HuggingFaceSeedSource
     from dd_core.kinds.seeds.local import LocalFileSeedSource as LocalFileSeedSource
     from dd_core.kinds.seeds.seed import (

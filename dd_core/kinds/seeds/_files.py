@@ -84,28 +84,30 @@ class RemoteFiles:
 
     def stamps(self) -> tuple[Stamp, ...]:
         """The files and their versions; these change whenever the content does."""
-        system, path = self._system()
+        system, path = self.find_system()
         system.invalidate_cache()
         found = sorted(system.glob(path)) if "*" in path else [path]
-        return tuple(self._stamp(system, name) for name in found)
+        return tuple(self.find_stamp(system, name) for name in found)
 
     def open(self, name: str) -> BinaryIO:
         """Download a file as a whole; raises `ValueError` if it is larger than 2 GB."""
         if name.startswith(("http://", "https://")):
             return io.BytesIO(read_address(name, most_bytes=_MOST_BYTES, deadline=_DEADLINE))
-        system, _ = self._system()
-        if self._stamp(system, name)[2] > _MOST_BYTES:
+        system, _ = self.find_system()
+        if self.find_stamp(system, name)[2] > _MOST_BYTES:
             raise ValueError(f"it is larger than {_MOST_BYTES // 10**9} GB")
         return io.BytesIO(system.cat_file(name))
 
-    def _stamp(self, system: Any, name: str) -> Stamp:
+    def find_stamp(self, system: Any, name: str) -> Stamp:
+        """The version of one file."""
         facts: dict[str, Any] = system.info(name)
         # Each file system has its own name for the version or the modification time.
         keys = ("ETag", "etag", "blob_id", "generation", "LastModified", "mtime", "created")
         version = next((facts[key] for key in keys if facts.get(key)), "")
         return name, str(version), int(facts.get("size") or 0)
 
-    def _system(self) -> tuple[Any, str]:
+    def find_system(self) -> tuple[Any, str]:
+        """The file system, and the path or pattern in it."""
         register_address(self.path)
         if self.token is not None:
             register_secret(self.token.get_secret_value())

@@ -1,0 +1,1 @@
+"""Documents as text: parsers of file formats, and the splitting of text into chunks."""
