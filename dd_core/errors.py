@@ -230,6 +230,10 @@ class ValidationColumnError(DataDesignerGenerationError):
     """A validator failed, or did not return verdicts of the declared form."""
 
 
+class RepeatExhaustedError(DataDesignerGenerationError):
+    """A row is not done after all rounds of a repetition."""
+
+
 class ValueNotStorableError(DataDesignerGenerationError):
     """A generator returned a value that a dataset cannot contain. The message says why."""
 

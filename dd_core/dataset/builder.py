@@ -10,6 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig, JudgeScoreProfilerConfig
 from dd_core.dataset.files import ConfigSource, load_config
+from dd_core.dataset.repeat import Repeat
 from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import (
     BuilderConfigurationError,
@@ -119,6 +120,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         self._constraints: list[Constraint] = []
         self._processors: dict[str, ProcessorConfig] = {}
         self._profilers: list[JudgeScoreProfilerConfig] = []
+        self._repeats: list[Repeat] = []
         self._seed: SeedConfig | None = None
 
     @classmethod
@@ -133,6 +135,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         builder._constraints = [*(loaded.constraints or ())]
         builder._processors = {each.name: each for each in loaded.processors or ()}
         builder._profilers = [*(loaded.profilers or ())]
+        builder._repeats = [*(loaded.repeats or ())]
         builder._seed = loaded.seed_config
         return builder
 
@@ -267,6 +270,18 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         self._constraints.append(constraint)
         return self
 
+    def add_repeat(self, *columns: str, **fields: Any) -> Self:
+        """Repeat columns until a condition holds; `fields` are those of `Repeat`."""
+        try:
+            self._repeats.append(Repeat.model_validate({"columns": [*columns], **fields}))
+        except ValidationError as error:
+            raise BuilderConfigurationError(str(error)) from None
+        return self
+
+    def get_repeats(self) -> list[Repeat]:
+        """The repetitions."""
+        return [*self._repeats]
+
     def delete_constraints(self, target_column: str) -> Self:
         """Remove all constraints on a column; a column without constraints is ignored."""
         self._constraints = [c for c in self._constraints if c.target_column != target_column]
@@ -325,6 +340,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
             constraints=[*self._constraints] or None,
             processors=[*self._processors.values()] or None,
             profilers=[*self._profilers] or None,
+            repeats=[*self._repeats] or None,
         )
 
     def get_builder_config(self) -> BuilderConfig:

@@ -7,7 +7,7 @@ fingerprints have values of the same distribution, so finished values can be reu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,8 @@ from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts, 
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.graph import build_graph, compute_ranks, find_cycles, find_producers
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
+from dd_core.dataset.repeat import list_rounds_columns
+from dd_core.dataset.repeats import check_repeats, unroll, widen
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError, convert_errors
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
@@ -57,7 +59,7 @@ def compile_plan(
     producer = find_producers(config.columns, problems)
     scope = Scope(
         columns=columns,
-        names=frozenset([*producer, *taken]),
+        names=frozenset([*producer, *taken, *list_rounds_columns(config.repeats)]),
         models={model.alias: model for model in models},
         tools=[tools.tool_alias for tools in config.tool_configs or ()],
         constraints=config.constraints or (),
@@ -69,15 +71,16 @@ def compile_plan(
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
     problems.extend(check_tools(config, providers))
-    graph = build_graph(config, producer)
+    graph = build_graph(config.columns, config.constraints or (), producer)
     problems.extend(find_cycles(graph))
+    problems.extend(check_repeats(config.repeats or (), scope, graph))
     if config.seed_config is not None and table is None:  # its columns are missing, not unknown
         problems = [each for each in problems if not isinstance(each, UnknownReferenceProblem)]
     if any(problem.level == "error" for problem in problems):
         raise InvalidConfigError(problem for problem in problems if problem.level == "error")
     return Plan(
         config=config,
-        columns=_plan_columns(config, graph, producer, used, table, seed),
+        columns=_plan_columns(config, used, table, seed),
         models=used,
         tools=tuple(config.tool_configs or ()),
         seed=seed,
@@ -88,17 +91,16 @@ def compile_plan(
 
 def _check_parts(config: DataDesignerConfig, scope: Scope) -> Iterator[Problem]:
     """Yield the problems of each column and processor."""
+    repeated = {name for each in config.repeats or () for name in each.columns}
+    inner = widen(scope)
     for part in [*config.columns, *(config.processors or ())]:
         with convert_errors(InvalidConfigError, f"{part.name!r} cannot be checked"):
-            yield from part.problems(scope)
+            yield from part.problems(inner if part.name in repeated else scope)
 
 
 def reseed(plan: Plan, seed: int) -> Plan:
     """Return the plan with another seed. Nothing is checked or opened again."""
-    config = plan.config
-    producer = find_producers(config.columns, [])
-    graph = build_graph(config, producer)
-    columns = _plan_columns(config, graph, producer, plan.models, plan.seed_table, seed)
+    columns = _plan_columns(plan.config, plan.models, plan.seed_table, seed)
     return replace(plan, columns=columns, seed=seed)
 
 
@@ -152,15 +154,16 @@ def _add_seed_columns(
 
 def _plan_columns(
     config: DataDesignerConfig,
-    graph: nx.DiGraph[str],
-    producer: Mapping[str, str],
     models: Sequence[ModelConfig],
     table: SeedTable | None,
     seed: int,
 ) -> dict[str, PlannedColumn]:
     """Order the columns and compute their fingerprints, each from those of its inputs."""
-    columns = {column.name: column for column in config.columns}
-    position = {column.name: index for index, column in enumerate(config.columns)}
+    constraints = config.constraints or ()
+    columns = {each.name: each for each in unroll(config.columns, config.repeats or ())}
+    producer = find_producers([*columns.values()], [])
+    graph = build_graph([*columns.values()], constraints, producer)
+    position = {name: index for index, name in enumerate(columns)}
     # Columns stay in the order of declaration where their dependencies allow it.
     order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
     model_columns = {name for name in order if columns[name].get_model_aliases()}
@@ -168,7 +171,6 @@ def _plan_columns(
     identities = {model.alias: model.identity() for model in models}
     tools = {each.tool_alias: each.identity() for each in config.tool_configs or ()}
     drawn_together = _identify_drawn_columns(config)
-    constraints = config.constraints or ()
     planned: dict[str, PlannedColumn] = {}
     for name in order:
         column = columns[name]

@@ -6,13 +6,14 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Self, cast
+from typing import Annotated, Any, Self, cast
 
 import orjson
 from pydantic import Field, field_validator, model_validator
 
+from dd_core.dataset.repeat import Repeat
 from dd_core.declaration.kind import Declaration, find_repeated
-from dd_core.declaration.own_fields import drop_unset
+from dd_core.declaration.own_fields import OWN, drop_unset
 from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.kinds.columns.column import Column
@@ -27,6 +28,10 @@ _HASH_ALGORITHM = "sha256"
 _HASH_VERSION = 2
 _NOT_HASHED = ("skip_health_check", "base_url", "api_key_env_var", "endpoints", "price")
 _LISTS = ("model_configs", "tool_configs", "constraints", "processors")
+
+
+def _is_unset(value: object) -> bool:
+    return not value
 
 
 class Exportable(Declaration):
@@ -70,6 +75,8 @@ class DataDesignerConfig(Exportable):
     """Summaries of judges' scores that models write for the finished dataset; default: none."""
     processors: list[ProcessorConfig] | None = None
     """Processors that change, filter or export the rows; default: none."""
+    repeats: Annotated[list[Repeat] | None, OWN] = Field(default=None, exclude_if=_is_unset)
+    """Columns that are generated again for a row until a condition holds; default: none."""
 
     @field_validator("columns")
     @classmethod

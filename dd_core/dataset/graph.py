@@ -6,9 +6,9 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 
 import networkx as nx
 
-from dd_core.dataset.config import DataDesignerConfig
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Column
+from dd_core.kinds.constraint import Constraint
 
 
 def find_producers(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
@@ -26,16 +26,18 @@ def find_producers(columns: Sequence[Column], problems: list[Problem]) -> dict[s
     return producer
 
 
-def build_graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
+def build_graph(
+    columns: Sequence[Column], constraints: Sequence[Constraint], producer: Mapping[str, str]
+) -> nx.DiGraph[str]:
     """Build a graph with an edge from each column to the columns that need it.
 
     A column needs others for its values and for `skip.when`.
     """
     graph: nx.DiGraph[str] = nx.DiGraph()
-    for column in config.columns:
+    for column in columns:
         graph.add_node(column.name)
         skip = column.skip.columns if column.skip else []
-        for name in [*column.inputs(config.constraints or ()), *skip]:
+        for name in [*column.inputs(constraints), *skip]:
             if name in producer:
                 graph.add_edge(producer[name], column.name)
     return graph

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig, encode_canonical
+from dd_core.dataset.repeat import list_rounds_columns
 from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Binding, Column
@@ -73,6 +74,12 @@ class Plan:
     """All tool configurations. Custom columns may use any of them."""
 
     @property
+    def shown_columns(self) -> list[Column]:
+        """The columns of the configuration, and those with numbers of rounds."""
+        counts = list_rounds_columns(self.config.repeats)
+        return [*self.config.columns, *(self.columns[name].column for name in counts)]
+
+    @property
     def output_columns(self) -> list[str]:
         """Names in the dataset, in the order of declaration.
 
@@ -80,7 +87,7 @@ class Plan:
         """
         return [
             name
-            for column in self.config.columns
+            for column in self.shown_columns
             if not column.drop
             for name in (column.name, *column.side_effect_columns)
             if not any(processor.drops(name) for processor in self.config.processors or ())

@@ -278,6 +278,8 @@ class BatchRun:
             skip = state.planned.column.skip
             value = skip.value if skip is not None else None
             self.complete(state, row, {state.name: value}, CellState.SKIPPED)
+            if self._journal is not None and state.is_recorded:
+                self._journal.add(state.planned.fingerprint, self.batch.start + row, {})
         else:
             self._dispatcher.queue(state, row)
 

@@ -265,4 +265,5 @@ def select_trusted_cells(
                 index = row - batch.start
                 if inputs is None or index in inputs:
                     mine.add(index)
-                    yield state, index, values
+                    if values:  # a skipped cell is skipped again
+                        yield state, index, values

@@ -50,7 +50,7 @@ def analyze(
     """Compute the statistics of a dataset that has rows; blocks while the files are read."""
     with DatasetView(source) as view:
         present: list[str] = view.schema.names
-        profiled = [column for column in plan.config.columns if column.name in present]
+        profiled = [column for column in plan.shown_columns if column.name in present]
         used = usage.by_column()
         figures = [view.statistics_of(column, used.get(column.name, {})) for column in profiled]
         names = {column.name for column in profiled}

@@ -35,7 +35,10 @@ _CHECKSUM = re.compile(rb',"([0-9a-f]{8})"\]\n?\Z')
 Turn = Mapping[str, Any]
 """The messages of one turn with tool calls, and which attempt at the cell they belong to."""
 JournalledCells = dict[str, dict[int, dict[str, Any]]]
-"""Values by column fingerprint and by row, counted from the start of the dataset."""
+"""Values by column fingerprint and by row, counted from the start of the dataset.
+
+A skipped cell has no values, not even its own.
+"""
 
 
 class Journal:

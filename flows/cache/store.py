@@ -46,15 +46,14 @@ class StoredColumn:
     """Whether rows come from the files of other batches."""
 
     def cells(self) -> dict[int, dict[str, Any]]:
-        """Values by row of the dataset. Skipped cells are not included: they are skipped again."""
+        """Values by row of the dataset; a skipped cell has none."""
         names = [name for name in self.table.column_names if name not in (ROW, SKIPPED)]
         skipped: list[Any] = self.table.column(SKIPPED).to_pylist()
         rows: list[Any] = self.table.column(ROW).to_pylist()
         columns = [restore_values(self.table, name) for name in names]
         return {
-            row: dict(zip(names, values, strict=True))
+            row: {} if is_skipped else dict(zip(names, values, strict=True))
             for row, is_skipped, *values in zip(rows, skipped, *columns, strict=True)
-            if not is_skipped
         }
 
 

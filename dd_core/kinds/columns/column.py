@@ -201,6 +201,10 @@ class Column(Kind, tag="column_type"):
         """Return the column with `folder` as the place of managed datasets."""
         return self
 
+    def for_round(self, name: str) -> Self:
+        """Return the column under the name that it has in one round of a repetition."""
+        return self.changed(name=name)
+
     def get_model_aliases(self) -> list[str]:
         """Return the aliases of the models that the generator calls."""
         alias = getattr(self, "model_alias", None)

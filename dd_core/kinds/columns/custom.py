@@ -113,6 +113,10 @@ class CustomColumnConfig(Column):
         """Aliases of the models that the decorator names."""
         return [*self.metadata.model_aliases]
 
+    def for_round(self, name: str) -> Self:
+        """Return the column as it is: the function knows it by its own name."""
+        return self
+
     def get_model_aliases(self) -> list[str]:
         """Return the aliases of the models that the function may call."""
         return self.model_aliases
