@@ -48,7 +48,7 @@ _VERBS = """
     record register release remove render renew repair repeat replace report request require
     reseed reset resolve restore resume retry run sanitize say seal select serve set settle
     shorten show simplify size split stage stamp strip sum summarize sync tag take to translate
-    unify untag update validate verify wait warn widen write
+    unify unroll untag update validate verify wait warn widen write
 """
 VERBS = frozenset(_VERBS.split())
 

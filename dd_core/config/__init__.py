@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from dd_core.dataset.gates import ColumnGates as ColumnGates, Gates as Gates
     from dd_core.dataset.info import InfoType as InfoType
-    from dd_core.dataset.repeat import Repeat as Repeat
+    from dd_core.dataset.repeats.repeat import Repeat as Repeat
     from dd_core.dataset.run_config import (
         JinjaRenderingEngine as JinjaRenderingEngine,
         RunConfig as RunConfig,

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig, encode_canonical
-from dd_core.dataset.repeat import list_rounds_columns
+from dd_core.dataset.repeats.repeat import list_rounds_columns
 from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Binding, Column

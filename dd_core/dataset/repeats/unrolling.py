@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from dd_core.dataset.repeat import Repeat
-from dd_core.dataset.rounds import (
+from dd_core.dataset.repeats.repeat import Repeat
+from dd_core.dataset.repeats.rounds import (
     PREVIOUS,
     ROUND,
     Compute,

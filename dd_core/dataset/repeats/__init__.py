@@ -1,0 +1,1 @@
+"""Columns that are generated again for a row until a condition holds."""
