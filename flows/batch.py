@@ -161,7 +161,7 @@ async def _run_column_tasks(
             cache_policy=policy,
             refresh_cache=name not in reusable,
         )(name, run.batch.index, keys[name], cast("BatchRun", quote(run)), return_state=True)
-        for name in run.plan.columns
+        for name in run.plan.visible_columns
     ]
     states: list[State[Any]] = await asyncio.gather(*running)
     for state in states:

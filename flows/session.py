@@ -201,7 +201,7 @@ class DatasetRun:
     def progress(self) -> dict[str, ColumnProgress]:
         """Number of cells of each column in each state."""
         columns: dict[str, ColumnProgress] = {}
-        for name in self.engine.plan.columns:
+        for name in self.engine.plan.visible_columns:
             count = self._settled.get(name, Counter())
             states = [run.states[name] for run in self.batches.values()]
             cells = [(state.done, state.skipped, state.dropped) for state in states]

@@ -80,6 +80,11 @@ class Plan:
         return [*self.config.columns, *(self.columns[name].column for name in counts)]
 
     @property
+    def visible_columns(self) -> list[str]:
+        """Names of the columns that progress and Prefect show."""
+        return [name for name, each in self.columns.items() if not each.column.is_internal]
+
+    @property
     def output_columns(self) -> list[str]:
         """Names in the dataset, in the order of declaration.
 

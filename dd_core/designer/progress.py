@@ -65,7 +65,7 @@ class RunProgress:
         for run in self.engine.running_batches():
             settled.update({name: len(it.status) - it.open for name, it in run.states.items()})
             dropped.update({name: it.dropped for name, it in run.states.items()})
-        for name in self.engine.plan.columns:
+        for name in self.engine.plan.visible_columns:
             known = self._latest.get(name, CellCount(0, 0, self._rows))
             self._latest[name] = CellCount(
                 min(self._rows, max(known.settled, settled[name])),

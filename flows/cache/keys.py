@@ -40,6 +40,7 @@ def make_column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
     return {
         name: f"{_folder(name)}/{planned.fingerprint}{own if planned.column.writes_files else ''}"
         for name, planned in plan.columns.items()
+        if not planned.column.is_internal
     }
 
 

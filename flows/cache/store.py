@@ -104,11 +104,11 @@ class ColumnCache:
         reusable: set[str] = set()
         for name, planned in self._plan.columns.items():
             column = stored.get(name)
-            if column is None or not column.is_complete:
-                continue
-            if reusable.issuperset(planned.producers):
+            is_known = column is not None and column.is_complete
+            # Internal columns are not stored. They are computed again, from the same inputs.
+            if (is_known or planned.column.is_internal) and reusable.issuperset(planned.producers):
                 reusable.add(name)
-        return reusable
+        return reusable & stored.keys()
 
     async def store_assembled(self, columns: Mapping[str, StoredColumn]) -> None:
         """Store assembled columns under the keys of their batch, where Prefect looks for them."""

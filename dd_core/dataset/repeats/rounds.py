@@ -82,6 +82,8 @@ class Round:
 class ComputedColumn(Column):
     """Values that follow from those of other columns of the row."""
 
+    is_internal = True
+
     reads: list[str]
     compute: Any
     """A function of a row that returns a value."""
@@ -125,6 +127,12 @@ class _Computed(RowColumn):
             return self._compute(row)
         except Exception as error:  # the engine drops the row
             return error
+
+
+class KeptColumn(ComputedColumn):
+    """The values of a repeated column that the dataset contains."""
+
+    is_internal = False
 
 
 class RoundColumn(Column):

@@ -23,6 +23,7 @@ from dd_core.dataset.repeats.rounds import (
     ROUND,
     Compute,
     ComputedColumn,
+    KeptColumn,
     Round,
     RoundColumn,
 )
@@ -281,7 +282,7 @@ class _Unrolled:
                     return [first.open(row, each) for each in stored[:number]]
                 return first.open(row, stored[number - 1])
 
-            yield ComputedColumn(
+            yield KeptColumn(
                 name=name,
                 drop=member.drop,
                 skip=flag if name == member.name else flag.changed(value=None),

@@ -136,6 +136,9 @@ class Column(Kind, tag="column_type"):
     """Whether the values are sampled or come from the seed dataset. `before_batch` processors
     receive these columns."""
 
+    is_internal: ClassVar[bool] = False
+    """Whether the column only connects others: it is computed when it is needed, and neither
+    progress nor Prefect shows it."""
     shown_as: ClassVar[Literal["value", "verdict", "images"]] = "value"
     """How a record shows the values: as text or JSON, as the verdict of a validator with the field
     `is_valid`, or as a list of images."""
