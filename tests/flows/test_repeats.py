@@ -36,7 +36,8 @@ async def test_rounds_are_tasks_and_are_not_generated_twice(
         "artifact_path": str(tmp_path),
         "run_config": dd.RunConfig(buffer_size=3, seed=1),
     }
-    state: Any = await generate_dataset(made.build(), return_state=True, **given)
+    generate: Any = generate_dataset
+    state = await generate(made.build(), return_state=True, **given)
     summary = await state.aresult()
     frame = pd.read_parquet(Path(summary.path) / "parquet-files")
     assert frame["rounds"].tolist() == [2] * 6
@@ -53,5 +54,5 @@ async def test_rounds_are_tasks_and_are_not_generated_twice(
     assert {"text[0]", "text__round_1[0]", "text__round_3[1]", "write[0]"} <= names
     assert not [name for name in names if "__repeat_" in name]
 
-    again: Any = await generate_dataset(made.build(), **{**given, "dataset_name": "other"})
+    again = await generate(made.build(), **{**given, "dataset_name": "other"})
     assert again.requests == 0, "all rounds come from the results of the first run"
