@@ -34,6 +34,7 @@ from .options import (
     version_option,
     wait_option,
 )
+from .recipes.commands import init, recipes
 from .resume import resume
 from .setup.config import config
 from .setup.local import local
@@ -265,6 +266,7 @@ _COMMANDS = (
     *(show, report, export, push, verify),
     *(kinds, schema, models),
     *(config, personas, cache, limits, local),
+    *(recipes, init),
 )
 for _command in _COMMANDS:
     cli.add_command(_command)

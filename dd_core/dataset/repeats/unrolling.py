@@ -194,7 +194,7 @@ class _Unrolled:
         condition = Condition.compile(self._repeat.until)
         for scope in self._rounds:
             before = [self._done(scope.number - 1)] if scope.number > 1 else []
-            values = [scope.names[each.name] for each in self._members if not each.is_sampled]
+            values = self._list_values(scope)
 
             def is_done(
                 row: Row,
@@ -204,7 +204,7 @@ class _Unrolled:
             ) -> bool:
                 if any(row[each] for each in before):
                     return True
-                if values and all(row[each] is None for each in values):
+                if _is_empty(row, values):
                     return True  # all of its cells are skipped, and would be again
                 return _holds(condition, scope, row, if_it_fails=False)
 
@@ -234,17 +234,30 @@ class _Unrolled:
         return _compute(name, flags, count_rounds, {"rounds": last, "then": repeat.on_exhausted})
 
     def _scores(self) -> Iterator[Column]:
-        """The score of each round."""
+        """The score of each round; null if it is no number, or if the round was not generated."""
         source = self._repeat.score or ""
         template = Template.compile(source, mode="native")
         for scope in self._rounds:
+            values = self._list_values(scope)
 
-            def score(row: Row, scope: Round = scope) -> float | None:
-                return _to_number(template.render(scope.read(row, template.references)))
+            def score(
+                row: Row, scope: Round = scope, values: Sequence[str] = values
+            ) -> float | None:
+                if _is_empty(row, values):
+                    return None
+                try:
+                    return _to_number(template.render(scope.read(row, template.references)))
+                except Exception as error:  # whatever the operators of a value raise
+                    _logger.warning("round %d has no score: %s", scope.number, error)
+                    return None
 
-            reads = scope.list_stored(sorted(template.references))
+            reads = [*scope.list_stored(sorted(template.references)), *values]
             facts = {"score": source, "round": scope.number}
             yield _compute(f"{self._prefix}score_{scope.number}", reads, score, facts)
+
+    def _list_values(self, scope: Round) -> list[str]:
+        """The stored names whose values are null if the round is skipped."""
+        return [scope.names[each.name] for each in self._members if not each.is_sampled]
 
     def _best(self) -> ComputedColumn:
         """The column with the number of the round with the highest score, the later one of two."""
@@ -313,6 +326,11 @@ def _compute(name: str, reads: Sequence[str], compute: Compute, facts: Any) -> C
     return ComputedColumn(
         name=name, propagate_skip=False, reads=unique, compute=compute, facts=facts
     )
+
+
+def _is_empty(row: Row, values: Sequence[str]) -> bool:
+    """Whether all cells of a round are skipped."""
+    return bool(values) and all(row[name] is None for name in values)
 
 
 def _holds(condition: Condition, scope: Round, row: Row, *, if_it_fails: bool) -> bool:

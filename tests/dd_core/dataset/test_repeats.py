@@ -108,6 +108,15 @@ def test_rounds_without_a_score_are_not_the_best() -> None:
     assert row["draft"] == "0.2"
 
 
+def test_rounds_that_were_not_generated_have_no_score() -> None:
+    score = "{{ -(verdict|length) }}"
+    rows = preview(drafting(at_most=4, keep="best", score=score), 2)
+    assert [(row["draft"], row["rounds"]) for row in rows] == [("0.1", 1), ("1.1", 2)]
+    score = "{{ verdict.a.b }}"
+    [row] = preview(drafting(at_most=3, keep="best", score=score), 1)
+    assert row["draft"] == "0.1"
+
+
 def test_a_condition_that_fails_does_not_end_a_row(caplog: pytest.LogCaptureFixture) -> None:
     [row] = preview(drafting(until="{{ verdict.a.b == 1 }}", at_most=2), 1)
     assert row["rounds"] == 2

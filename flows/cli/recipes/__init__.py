@@ -1,0 +1,1 @@
+"""Recipes: configurations to start from. Each is a folder below `catalogue`."""
