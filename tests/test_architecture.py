@@ -18,7 +18,14 @@ from dd_core.declaration.kind import Kind
 from dd_core.extend import Column, ProcessorConfig, SamplerParams, SeedSource, ValidatorParams
 
 ROOT = Path(__file__).parent.parent
-SOURCES = sorted([*(ROOT / "dd_core").rglob("*.py"), *(ROOT / "flows").rglob("*.py")])
+RECIPES = ROOT / "flows" / "cli" / "recipes" / "catalogue"
+"""Files that are copied into users' projects."""
+SOURCES = sorted(
+    path
+    for folder in ("dd_core", "flows")
+    for path in (ROOT / folder).rglob("*.py")
+    if RECIPES not in path.parents
+)
 FOLDERS = sorted({path.parent for path in SOURCES})
 TESTS = sorted((ROOT / "tests").rglob("*.py"))
 PAGES = [*sorted(ROOT.glob("*.md")), *sorted((ROOT / "docs").rglob("*.md"))]
@@ -66,11 +73,14 @@ NOT_VERBS = {
     "cache",
     "cli",
     "config",
+    "init",
     "kinds",
     "limits",
     "local",
     "models",
+    "new",
     "personas",
+    "recipes",
     "schema",
 }
 
