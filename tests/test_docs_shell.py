@@ -29,6 +29,7 @@ PAGES = [
     "docs/cache",
     "docs/results",
     "docs/storage",
+    "docs/recipes",  # changes the folder
 ]
 """Pages in the order in which somebody would follow them, in the same folder.
 
