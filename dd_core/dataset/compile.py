@@ -7,7 +7,7 @@ fingerprints have values of the same distribution, so finished values can be reu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,14 @@ import networkx as nx
 
 from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts, check_tools
 from dd_core.dataset.config import DataDesignerConfig
-from dd_core.dataset.graph import build_graph, compute_ranks, find_cycles, find_producers
+from dd_core.dataset.graph import (
+    build_graph,
+    check_hidden_names,
+    compute_ranks,
+    expand_columns,
+    find_cycles,
+    find_producers,
+)
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError, convert_errors
 from dd_core.kinds.columns.column import Column
@@ -69,15 +76,15 @@ def compile_plan(
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
     problems.extend(check_tools(config, providers))
-    graph = build_graph(config, producer)
-    problems.extend(find_cycles(graph))
+    problems.extend(find_cycles(build_graph(config, producer)))
+    problems.extend(check_hidden_names(config.columns))
     if config.seed_config is not None and table is None:  # its columns are missing, not unknown
         problems = [each for each in problems if not isinstance(each, UnknownReferenceProblem)]
     if any(problem.level == "error" for problem in problems):
         raise InvalidConfigError(problem for problem in problems if problem.level == "error")
     return Plan(
         config=config,
-        columns=_plan_columns(config, graph, producer, used, table, seed),
+        columns=_plan_columns(config, used, table, seed),
         models=used,
         tools=tuple(config.tool_configs or ()),
         seed=seed,
@@ -95,10 +102,7 @@ def _check_parts(config: DataDesignerConfig, scope: Scope) -> Iterator[Problem]:
 
 def reseed(plan: Plan, seed: int) -> Plan:
     """Return the plan with another seed. Nothing is checked or opened again."""
-    config = plan.config
-    producer = find_producers(config.columns, [])
-    graph = build_graph(config, producer)
-    columns = _plan_columns(config, graph, producer, plan.models, plan.seed_table, seed)
+    columns = _plan_columns(plan.config, plan.models, plan.seed_table, seed)
     return replace(plan, columns=columns, seed=seed)
 
 
@@ -152,13 +156,17 @@ def _add_seed_columns(
 
 def _plan_columns(
     config: DataDesignerConfig,
-    graph: nx.DiGraph[str],
-    producer: Mapping[str, str],
     models: Sequence[ModelConfig],
     table: SeedTable | None,
     seed: int,
 ) -> dict[str, PlannedColumn]:
-    """Order the columns and compute their fingerprints, each from those of its inputs."""
+    """Expand and order the columns, and compute their fingerprints, each from its inputs'."""
+    expanded = expand_columns(config.columns)
+    owners = {part.name: name for name, parts in expanded.items() for part in parts}
+    every = [part for parts in expanded.values() for part in parts]
+    config = config.model_copy(update={"columns": every})
+    producer = find_producers(config.columns, [])
+    graph = build_graph(config, producer)
     columns = {column.name: column for column in config.columns}
     position = {column.name: index for index, column in enumerate(config.columns)}
     # Columns stay in the order of declaration where their dependencies allow it.
@@ -187,6 +195,7 @@ def _plan_columns(
             content["before_batch"] = drawn_together
         planned[name] = PlannedColumn(
             column=column,
+            owner=owners[name],
             reads=reads,
             producers=producers,
             required=tuple(dict.fromkeys(producer[name] for name in reads)),

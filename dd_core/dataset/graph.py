@@ -26,6 +26,25 @@ def find_producers(columns: Sequence[Column], problems: list[Problem]) -> dict[s
     return producer
 
 
+def expand_columns(columns: Sequence[Column]) -> dict[str, Sequence[Column]]:
+    """Return the columns that generate each declared column, by its name; it is the last of them.
+
+    See `Column.expand`.
+    """
+    declared = {column.name: column for column in columns}
+    return {column.name: column.expand(declared) for column in columns}
+
+
+def check_hidden_names(columns: Sequence[Column]) -> Iterator[Problem]:
+    """Yield a problem for each hidden column that has the name of another column."""
+    taken = {column.name: column.name for column in columns}
+    for name, parts in expand_columns(columns).items():
+        for hidden in parts[:-1]:
+            if (other := taken.setdefault(hidden.name, name)) != name or hidden.name == name:
+                message = f"its hidden column {hidden.name!r} has the name of a column of {other!r}"
+                yield Problem(f"columns.{name}", f"{message}; rename one of the two")
+
+
 def build_graph(config: DataDesignerConfig, producer: Mapping[str, str]) -> nx.DiGraph[str]:
     """Build a graph with an edge from each column to the columns that need it.
 

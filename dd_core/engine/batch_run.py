@@ -214,7 +214,8 @@ class BatchRun:
 
     def inputs(self, state: ColumnState, row: int) -> NumberedRow:
         """The values that a cell's generator receives."""
-        return self._values.row(state.planned.reads, row, state.name)
+        # Hidden columns of one column make the same random choices in their prompts.
+        return self._values.row(state.planned.reads, row, state.planned.owner)
 
     def values(self, name: str) -> Values:
         """The values of a column or side effect for all rows of the batch."""
