@@ -237,13 +237,13 @@ from dd_core import DataDesigner
 from tests.dd_core.kinds.test_candidates import killed
 
 DataDesigner(sys.argv[2], run_config=dd.RunConfig(seed=3, buffer_size=40)).create(
-    killed(sys.argv[1]), num_records=80, dataset_name="d", resume="if_possible"
+    killed(sys.argv[1], sys.argv[3]), num_records=80, dataset_name="d", resume="if_possible"
 )
 """
 PARALLEL = 4
 
 
-def killed(url: str) -> dd.DataDesignerConfigBuilder:
+def killed(url: str, method: str) -> dd.DataDesignerConfigBuilder:
     """Candidates of two models, and a comparison of them."""
     models = [served_model(url, alias, parallel=PARALLEL) for alias in ("m", "k")]
     made = topics(*models)
@@ -255,21 +255,27 @@ def killed(url: str) -> dd.DataDesignerConfigBuilder:
         column_type="llm-compare",
         candidates="text",
         model_alias="m",
-        method="listwise",
+        method=method,
         prompt="Which text on {{ id }} is the best?",
     )
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(
+    ("method", "comparisons"),
+    # The server gives equal answers to equal requests, and equal candidates are not compared.
+    [("listwise", 2), ("pairwise", 4 * 3 - 4)],
+)
 def test_a_killed_run_repeats_only_the_requests_in_flight(
-    tmp_path: Path, bench_server: ServerFactory
+    tmp_path: Path, bench_server: ServerFactory, method: str, comparisons: int
 ) -> None:
     server = bench_server(latency=0.05, record=True)
 
-    def start(folder: str) -> subprocess.Popen[bytes]:
-        return subprocess.Popen([sys.executable, "-c", _CHILD, server.url, str(tmp_path / folder)])
+    def start() -> subprocess.Popen[bytes]:
+        arguments = [server.url, str(tmp_path / "killed"), method]
+        return subprocess.Popen([sys.executable, "-c", _CHILD, *arguments])
 
-    process = start("killed")
+    process = start()
     deadline = time.monotonic() + 300
     while server.stats()["requests"] < 200:
         assert process.poll() is None, "the run ended before it was to be killed"
@@ -277,16 +283,15 @@ def test_a_killed_run_repeats_only_the_requests_in_flight(
         time.sleep(0.02)
     process.kill()
     process.wait()
-    assert start("killed").wait() == 0
-    # 80 rows, two answers of each model, and two comparisons.
+    assert start().wait() == 0
     sent = sum(count for _, prompt, count in server.prompts() if "Say hello" not in prompt)
-    # Two models in flight, and what was answered in the tenth of a second before the kill.
-    assert 80 * 6 <= sent <= 80 * 6 + 2 * PARALLEL * (1 + 2 * 2)
-    server.reset()
-    assert start("whole").wait() == 0
+    needed = 80 * (4 + comparisons)
+    # Requests in flight at two models, and what was answered in the tenth of a second before.
+    assert needed <= sent <= needed + 2 * PARALLEL * (1 + 2 * 2)
+    run_config = dd.RunConfig(seed=3, buffer_size=40)
     frames = [
-        DataDesigner(tmp_path / folder)
-        .create(killed(server.url), num_records=80, dataset_name="d", resume="always")
+        DataDesigner(tmp_path / folder, run_config=run_config)
+        .create(killed(server.url, method), num_records=80, dataset_name="d", resume="if_possible")
         .load_dataset()
         for folder in ("killed", "whole")
     ]
