@@ -48,8 +48,8 @@ _VERBS = """
     accept acquire add admit analyze as ask backfill bind bound build cancel check choose
     collect combine compile complete compute concatenate configure converse convert correct
     count create decode deploy describe detect digest display drop dump encode ensure escape
-    estimate evaluate exit explain export extract fill find finish fit format free generate get
-    guess hash hold import inline inspect install is join judge label lease leave lint list load
+    estimate evaluate exit expand explain export extract fill find finish fit format free generate
+    get guess hash hold import inline inspect install is join judge label lease leave lint list load
     locate main make map mark mask measure merge normalize notify observe on open parse pause
     permute pick preview process profile prune publish push put quiet quote read reap recompile
     record register release remove render renew repair repeat replace report request require

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     )
     from dd_core.dataset.gates import ColumnGates as ColumnGates, Gates as Gates
     from dd_core.dataset.info import InfoType as InfoType
-    from dd_core.dataset.repeats.repeat import Repeat as Repeat
+    from dd_core.dataset.planning.repeat import Repeat as Repeat
     from dd_core.dataset.run_config import (
         JinjaRenderingEngine as JinjaRenderingEngine,
         RunConfig as RunConfig,
@@ -66,6 +66,7 @@ if TYPE_CHECKING:
     from dd_core.kinds.columns.expression import ExpressionColumnConfig as ExpressionColumnConfig
     from dd_core.kinds.columns.image import ImageColumnConfig as ImageColumnConfig
     from dd_core.kinds.columns.llm_code import LLMCodeColumnConfig as LLMCodeColumnConfig
+    from dd_core.kinds.columns.llm_compare import LLMCompareColumnConfig as LLMCompareColumnConfig
     from dd_core.kinds.columns.llm_judge import (
         LLMJudgeColumnConfig as LLMJudgeColumnConfig,
         Score as Score,

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig, JudgeScoreProfilerConfig
 from dd_core.dataset.files import ConfigSource, load_config
-from dd_core.dataset.repeats.repeat import Repeat
+from dd_core.dataset.planning.repeat import Repeat
 from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import (
     BuilderConfigurationError,

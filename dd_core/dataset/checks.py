@@ -149,7 +149,8 @@ def check_gates(
 def _check_column(
     place: str, gates: ColumnGates, column: Column | None, has_versions: bool
 ) -> Iterator[Problem]:
-    supported = (column or Column).supported_gates  # side-effect columns have the default gates
+    # Side-effect columns have the default gates.
+    supported = column.list_gates() if column else Column.supported_gates
     for name in gates.wanted:
         if name not in supported:
             kind = f"a column of type {column.kind!r}" if column else "a side-effect column"

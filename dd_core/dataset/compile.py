@@ -7,7 +7,7 @@ fingerprints have values of the same distribution, so finished values can be reu
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,11 +17,18 @@ import networkx as nx
 from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts, check_tools
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
-from dd_core.dataset.repeats.repeat import list_rounds_columns
-from dd_core.dataset.repeats.unrolling import check_repeats, unroll, widen
+from dd_core.dataset.planning.graph import (
+    build_graph,
+    check_hidden_names,
+    compute_ranks,
+    expand_columns,
+    find_cycles,
+    find_producers,
+)
+from dd_core.dataset.planning.repeat import list_rounds_columns
+from dd_core.dataset.planning.unrolling import check_repeats, unroll, widen
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError, convert_errors
 from dd_core.kinds.columns.column import Column
-from dd_core.kinds.constraint import Constraint
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
 from dd_core.kinds.scope import Scope, UnknownReferenceProblem
 from dd_core.kinds.seeds.seed import SeedRows, SeedTable
@@ -55,7 +62,7 @@ def compile_plan(
     columns_kept = mark_dropped(config.columns, config.processors or ())
     config = config.model_copy(update={"columns": columns_kept})
     models = tuple(config.model_configs or load_default_models())
-    producer = _find_producers(config.columns, problems)
+    producer = find_producers(config.columns, problems)
     scope = Scope(
         columns={column.name: column for column in config.columns},
         names=frozenset([*producer, *taken, *list_rounds_columns(config.repeats)]),
@@ -70,8 +77,8 @@ def compile_plan(
     problems.extend(check_fallbacks(models))
     problems.extend(check_providers(used, providers))
     problems.extend(check_tools(config, providers))
-    graph = _build_graph(config.columns, config.constraints or (), producer)
-    problems.extend(_find_cycles(graph))
+    graph = build_graph(config.columns, config.constraints or (), producer)
+    problems.extend([*find_cycles(graph), *check_hidden_names(config.columns)])
     problems.extend(check_repeats(config.repeats or (), scope, graph))
     if config.seed_config is not None and table is None:  # its columns are missing, not unknown
         problems = [each for each in problems if not isinstance(each, UnknownReferenceProblem)]
@@ -157,16 +164,18 @@ def _plan_columns(
     table: SeedTable | None,
     seed: int,
 ) -> dict[str, PlannedColumn]:
-    """Order the columns and compute their fingerprints, each from those of its inputs."""
+    """Expand and order the columns, and compute their fingerprints, each from its inputs'."""
     constraints = config.constraints or ()
-    columns = {each.name: each for each in unroll(config.columns, config.repeats or ())}
-    producer = _find_producers([*columns.values()], [])
-    graph = _build_graph([*columns.values()], constraints, producer)
+    planned_for = unroll(expand_columns(config.columns), config.repeats or ())
+    columns = {each.name: each for parts in planned_for.values() for each in parts}
+    owners = {each.name: name for name, parts in planned_for.items() for each in parts}
+    producer = find_producers([*columns.values()], [])
+    graph = build_graph([*columns.values()], constraints, producer)
     position = {name: index for index, name in enumerate(columns)}
     # Columns stay in the order of declaration where their dependencies allow it.
     order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
     model_columns = {name for name in order if columns[name].get_model_aliases()}
-    ranks = _compute_ranks(graph, order, model_columns)
+    ranks = compute_ranks(graph, order, model_columns)
     identities = {model.alias: model.identity() for model in models}
     tools = {each.tool_alias: each.identity() for each in config.tool_configs or ()}
     drawn_together = _identify_drawn_columns(config)
@@ -188,6 +197,7 @@ def _plan_columns(
             content["before_batch"] = drawn_together
         planned[name] = PlannedColumn(
             column=column,
+            owner=owners[name],
             reads=reads,
             producers=producers,
             required=tuple(dict.fromkeys(producer[name] for name in reads)),
@@ -216,63 +226,3 @@ def mark_dropped(columns: Sequence[Column], processors: Sequence[ProcessorConfig
         else column
         for column in columns
     ]
-
-
-def _find_producers(columns: Sequence[Column], problems: list[Problem]) -> dict[str, str]:
-    """Map each name to the column that produces it; adds a problem for each clash of names."""
-    producer = {column.name: column.name for column in columns}
-    for column in columns:
-        for name in column.side_effect_columns:
-            if name in producer:
-                other = producer[name]
-                message = (
-                    f"its side-effect column {name!r} clashes with column {other!r}; rename one"
-                )
-                problems.append(Problem(f"columns.{column.name}", message))
-            producer[name] = column.name
-    return producer
-
-
-def _build_graph(
-    columns: Sequence[Column], constraints: Sequence[Constraint], producer: Mapping[str, str]
-) -> nx.DiGraph[str]:
-    """Build a graph with an edge from each column to the columns that need it.
-
-    A column needs others for its values and for `skip.when`.
-    """
-    graph: nx.DiGraph[str] = nx.DiGraph()
-    for column in columns:
-        graph.add_node(column.name)
-        skip = column.skip.columns if column.skip else []
-        for name in [*column.inputs(constraints), *skip]:
-            if name in producer:
-                graph.add_edge(producer[name], column.name)
-    return graph
-
-
-def _find_cycles(graph: nx.DiGraph[str]) -> Iterator[Problem]:
-    """Yield a problem for each cycle of columns."""
-    for members in nx.strongly_connected_components(graph):
-        first = next(iter(members))
-        if len(members) > 1 or graph.has_edge(first, first):
-            edges: list[tuple[str, str]] = [*nx.find_cycle(graph.subgraph(members))]  # pyright: ignore
-            path = " -> ".join([edges[0][0], *(edge[1] for edge in edges)])
-            yield Problem(
-                f"columns.{edges[0][0]}",
-                f"depends on itself: {path}; remove one of these references",
-            )
-
-
-def _compute_ranks(
-    graph: nx.DiGraph[str], order: Sequence[str], model_columns: Container[str]
-) -> dict[str, int]:
-    """Count, for each column, the model columns on the longest path that starts with it.
-
-    `order` is a topological order of the graph. Queues serve low ranks first, so that rows finish
-    early, and high ranks first at the end of a run.
-    """
-    ranks: dict[str, int] = {}
-    for name in reversed(order):
-        after = max((ranks[child] for child in graph.successors(name)), default=0)
-        ranks[name] = after + (name in model_columns)
-    return ranks

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self, cast
 import orjson
 from pydantic import Field, field_validator, model_validator
 
-from dd_core.dataset.repeats.repeat import Repeat
+from dd_core.dataset.planning.repeat import Repeat
 from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import OWN, drop_unset
 from dd_core.declaration.written import for_identity

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig, encode_canonical
-from dd_core.dataset.repeats.repeat import list_rounds_columns
+from dd_core.dataset.planning.repeat import list_rounds_columns
 from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Binding, Column
@@ -37,6 +37,8 @@ class PlannedColumn:
     """A column with its position in the dependency graph."""
 
     column: Column
+    owner: str
+    """The declared column for which it is generated: its own name, unless it is hidden."""
     reads: tuple[str, ...]
     """Names whose values the column needs, including side-effect columns of other columns."""
     producers: tuple[str, ...]
@@ -64,7 +66,7 @@ class Plan:
     config: DataDesignerConfig
     """The configuration, with a `seed-dataset` column added for each column of the seed dataset."""
     columns: Mapping[str, PlannedColumn]
-    """Columns by name, each after the columns that it needs."""
+    """Columns by name, each after the columns that it needs, including hidden ones."""
     models: tuple[ModelConfig, ...]
     """The models that columns and profilers use, and their fallbacks."""
     seed: int

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.planning.graph import expand_columns
 from dd_core.errors import ArtifactStorageError, DataDesignerError, DatasetDamagedError
 from dd_core.models.wire.media import is_whole_image
 from dd_core.storage.batch import Batch, Part
@@ -220,7 +221,8 @@ class _Check:
     def estimate_cost(self) -> RepairCost:
         """What generating the lost rows again costs."""
         columns = [] if self._config is None else self._config.columns
-        asking = [column.name for column in columns if column.get_model_aliases()]
+        parts = [part for parts in expand_columns(columns).values() for part in parts]
+        asking = [part.name for part in parts if part.get_model_aliases()]
         known = self._directory.metadata.column_fingerprints
         fingerprints = {known[name] for name in asking if name in known}
         rows = kept = 0

@@ -79,9 +79,8 @@ class BatchRun:
             for row in range(self.batch.size) if state.restored else ():
                 if state.status[row] == CellState.DONE:
                     self._wake_row(state, row)
+        self._columns_complete([s for s in self.states.values() if not s.planned.producers])
         for state in self.states.values():
-            if not state.planned.producers:
-                self._columns_complete(state)
             if state.open == 0:
                 self._finished(state)
 
@@ -214,7 +213,8 @@ class BatchRun:
 
     def inputs(self, state: ColumnState, row: int) -> NumberedRow:
         """The values that a cell's generator receives."""
-        return self._values.row(state.planned.reads, row, state.name)
+        # Hidden columns of one column make the same random choices in their prompts.
+        return self._values.row(state.planned.reads, row, state.planned.owner)
 
     def values(self, name: str) -> Values:
         """The values of a column or side effect for all rows of the batch."""
@@ -252,16 +252,22 @@ class BatchRun:
             return rows
         return [row for row in rows if all(status[row] in kept for status in incomplete)]
 
-    def _columns_complete(self, state: ColumnState) -> None:
-        """Start a column once every column that it needs as a whole is complete."""
+    def _columns_complete(self, states: Iterable[ColumnState]) -> None:
+        """Start columns once every column that they need as a whole is complete."""
         if self.stopped_by is not None:
             return
-        if isinstance(state.generator, WholeColumn):
-            self._dispatcher.generate_whole(state, state.generator)
-            return
-        for row in range(self.batch.size):
-            if state.missing[row] == 0:
-                self._admit(state, row)
+        by_row: list[ColumnState] = []
+        for state in states:
+            if isinstance(state.generator, WholeColumn):
+                self._dispatcher.generate_whole(state, state.generator)
+            else:
+                by_row.append(state)
+        # Row by row: cells that need several of these columns, such as a comparison of candidates,
+        # can then start long before the last row is done.
+        for row in range(self.batch.size) if by_row else ():
+            for state in by_row:
+                if state.missing[row] == 0:
+                    self._admit(state, row)
 
     def _wake_row(self, state: ColumnState, row: int) -> None:
         """Admit the cells of the same row that waited only for this one."""
@@ -314,10 +320,12 @@ class BatchRun:
 
     def _release(self, children: Iterable[ColumnState]) -> None:
         """Count a column as complete for the columns that need it as a whole."""
+        complete: list[ColumnState] = []
         for child in children:
             child.incomplete -= 1
             if child.incomplete == 0:
-                self._columns_complete(child)
+                complete.append(child)
+        self._columns_complete(complete)
 
     def complete_whole(
         self, state: ColumnState, values: Values, refused: Mapping[int, Exception]

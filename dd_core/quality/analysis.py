@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, ParamSpec, Protocol, TypeVar
@@ -51,7 +52,7 @@ def analyze(
     with DatasetView(source) as view:
         present: list[str] = view.schema.names
         profiled = [column for column in plan.shown_columns if column.name in present]
-        used = usage.by_column()
+        used = _add_hidden(usage, plan)
         figures = [view.statistics_of(column, used.get(column.name, {})) for column in profiled]
         names = {column.name for column in profiled}
         others = [name for name in present if name not in names]
@@ -63,6 +64,15 @@ def analyze(
             column_profiles=[*profiles] or None,
             tool_use=list_tool_use(usage) or None,
         )
+
+
+def _add_hidden(usage: UsageLedger, plan: Plan) -> Mapping[str, Mapping[str, float]]:
+    """Return the usage of each declared column, that of its hidden columns included."""
+    owners = {name: planned.owner for name, planned in plan.columns.items()}
+    found: dict[str, Counter[str]] = {}
+    for name, counts in usage.by_column().items():
+        found.setdefault(owners.get(name, name), Counter()).update(counts)  # pyright: ignore
+    return found
 
 
 class RunInThread(Protocol):

@@ -28,6 +28,7 @@ from dd_core.templates.meter import (
     RenderContext,
     measure,
 )
+from dd_core.templates.selection import SELECTING
 
 Filter = Callable[..., Any]
 Check = Callable[..., Any]
@@ -89,6 +90,7 @@ def build_filters() -> dict[str, Filter]:
         "pprint": _print_pretty,
         "random": _choose,
         "sum": _sum,
+        **SELECTING,
         **INTERNAL,
     }
 

@@ -16,12 +16,14 @@ from dd_core.errors import UserTemplateError
 from dd_core.templates.functions import is_lipsum_called
 from dd_core.templates.meter import LONGEST_TEXT, MOST_WORK
 from dd_core.templates.sandbox import LONGEST_LITERAL, NativeSandbox
+from dd_core.templates.selection import SELECTING
 
 ALLOWED_FILTERS = frozenset(
     {
         *("abs", "capitalize", "escape", "first", "float", "forceescape", "int", "items", "last"),
         *("length", "list", "lower", "max", "min", "random", "replace", "reverse", "round"),
         *("sort", "string", "title", "trim", "truncate", "unique", "upper", "urlencode"),
+        *SELECTING,
     }
 )
 _MAX_NODES = 600
@@ -44,6 +46,7 @@ _INSPECTING_FILTERS = frozenset(
         *("batch", "dictsort", "first", "groupby", "items", "join", "last", "length", "list"),
         *("map", "max", "min", "random", "reject", "rejectattr", "reverse", "select"),
         *("selectattr", "slice", "sort", "sum", "unique"),
+        *SELECTING,
     }
 )
 

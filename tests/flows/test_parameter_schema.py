@@ -119,6 +119,17 @@ def test_a_key_in_a_configuration_is_refused() -> None:
 
 
 _TEXT = {"name": "text", "column_type": "llm-text", "model_alias": "m", "prompt": "Hi"}
+
+
+def test_the_form_accepts_candidates_and_comparisons() -> None:
+    several = {**_TEXT, "model_alias": ["m", "k"], "n": 2}
+    best = {"name": "best", "column_type": "llm-compare", "candidates": "text"}
+    best |= {"model_alias": "m", "prompt": "Which?", "method": "listwise", "criteria": ["brief"]}
+    assert _count_errors(config={"columns": [several, best]}) == 0
+    for wrong in ({**_TEXT, "n": 0}, {**_TEXT, "model_alias": 3}, {**best, "method": "guess"}):
+        assert _count_errors(config={"columns": [wrong]}) > 0
+
+
 _NUMBER = {"name": "n", "column_type": "sampler", "sampler_type": "uniform"}
 
 

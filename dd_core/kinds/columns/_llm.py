@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Self
 
-from pydantic import field_validator
+from pydantic import Field, field_validator, model_validator
 
+from dd_core.declaration.kind import find_repeated
 from dd_core.declaration.own_fields import OWN
 from dd_core.errors import DataDesignerError, MediaError, Problem
+from dd_core.kinds.columns._candidates import Candidates, list_hidden_names
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
@@ -36,6 +38,11 @@ REASONING_SUFFIX = "__reasoning_content"
 
 _NOT_TRACED = ("thoughts", "is_error")
 """Parts of messages that are only meant for the server."""
+_MOST_CANDIDATES = 100
+
+
+def _is_unset(value: object) -> bool:
+    return value is None
 
 
 class TraceType(StrEnum):
@@ -54,8 +61,14 @@ class LLMColumn(Column):
     prompt: str
     """Jinja template of the user message; `{{ name }}` inserts a column of the same row. With
     `multi_modal_context`, it may be empty."""
-    model_alias: str
-    """Alias of the model that generates the values."""
+    model_alias: str | list[str]
+    """Alias of the model that generates the values. With a list of aliases, each value is a list of
+    candidates, one from each model."""
+    n: Annotated[int | None, OWN] = Field(
+        default=None, ge=1, le=_MOST_CANDIDATES, exclude_if=_is_unset
+    )
+    """Number of answers from each model. If it is set, even to 1, each value is a list of
+    candidates `{value, model}`; default: a single answer, or one from each model of a list."""
     system_prompt: str | None = None
     """Jinja template of the system message; default: no system message."""
     with_trace: TraceType = TraceType.NONE
@@ -66,6 +79,21 @@ class LLMColumn(Column):
     """Columns with images, audio and video to send before the prompt."""
     tool_alias: str | None = None
     """Alias of the tools that the model may call before it answers; default: no tools."""
+
+    @field_validator("model_alias")
+    @classmethod
+    def _aliases_are_unique(cls, given: str | list[str]) -> str | list[str]:
+        if not given:
+            raise ValueError("names no model; set the alias of a model, or a list of aliases")
+        if isinstance(given, list) and (repeated := find_repeated(given)):
+            raise ValueError(f"lists {repeated[0]!r} twice; set n for several answers of a model")
+        return given
+
+    @model_validator(mode="after")
+    def _several_models_give_candidates(self) -> Self:
+        if self.n is None and isinstance(self.model_alias, list):
+            object.__setattr__(self, "n", 1)
+        return self
 
     @field_validator("prompt", "system_prompt")
     @classmethod
@@ -83,17 +111,46 @@ class LLMColumn(Column):
 
     @property
     def side_effect_columns(self) -> list[str]:
-        """Columns of the trace and of the reasoning, if they are kept."""
+        """Columns of the trace and of the reasoning, if they are kept.
+
+        Candidates contain their own.
+        """
         names: list[str] = []
+        if self.n is not None:
+            return names
         if self.with_trace is not TraceType.NONE:
             names.append(f"{self.name}{TRACE_SUFFIX}")
         if self.extract_reasoning_content:
             names.append(f"{self.name}{REASONING_SUFFIX}")
         return names
 
+    @property
+    def item_count(self) -> int | None:
+        """Number of candidates; None for single answers."""
+        return None if self.n is None else self.n * len(self.get_model_aliases())
+
+    def list_gates(self) -> Sequence[str]:
+        """Return the gates that apply; lists of candidates can only be counted and compared."""
+        listed = ("max_null_share", "max_duplicate_share")
+        gates = self.supported_gates
+        return gates if self.n is None else [gate for gate in gates if gate in listed]
+
+    def expand(self, columns: Mapping[str, Column]) -> Sequence[Column]:
+        """Return a hidden column for each candidate and the column that lists them."""
+        if self.n is None:
+            return [self]
+        named = list_hidden_names(self.name, self.get_model_aliases(), self.n)
+        answers = [
+            self.model_copy(update={"name": name, "model_alias": alias, "n": None})
+            for name, alias in named.items()
+        ]
+        listed = Candidates(name=self.name, skip=self.skip, answers=answers)
+        return [*answers, listed]
+
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Yield errors for unknown references, and warnings for prompts that look like mistakes."""
         yield from super().problems(scope)
+        yield from self._repetition_problems(scope)
         for field in ("prompt", "system_prompt"):
             place = f"columns.{self.name}.{field}"
             yield from check_template(place, getattr(self, field), scope)
@@ -117,6 +174,16 @@ class LLMColumn(Column):
                 yield Problem(
                     place, f"has {{{name}}} in single braces; write {{{{ {name} }}}}", "warning"
                 )
+
+    def _repetition_problems(self, scope: Scope) -> Iterator[Problem]:
+        """Warn about several requests that give the same answer."""
+        for alias in self.get_model_aliases() if (self.n or 1) > 1 else ():
+            model = scope.models.get(alias)
+            parameters = model.inference_parameters if model is not None else None
+            if getattr(parameters, "temperature", None) == 0:
+                message = f"model {alias!r} has temperature 0, so its {self.n} answers are alike"
+                fix = "raise the temperature, or set n to 1"
+                yield Problem(f"columns.{self.name}.n", f"{message}; {fix}", level="warning")
 
     def get_tool_aliases(self) -> list[str]:
         """Return the alias of the tools, if there is one."""
@@ -155,6 +222,8 @@ class LLMColumn(Column):
             f"{self.name}{TRACE_SUFFIX}": pa.list_(message),
             f"{self.name}{REASONING_SUFFIX}": pa.string(),
         }
+        if self.n is not None:
+            return {}
         names = [self.name, *self.side_effect_columns]
         return {name: kinds[name] for name in names if kinds[name] is not None}
 
@@ -191,7 +260,8 @@ class ChatCells(CellColumn):
 
     def __init__(self, column: LLMColumn, binding: Binding) -> None:
         mode = binding.rendering
-        self.model = binding.models[column.model_alias]
+        [alias] = column.get_model_aliases()
+        self.model = binding.models[alias]
         self._model = self.model
         self._column = column
         prompt, system = column.prompt, column.system_prompt
@@ -207,12 +277,17 @@ class ChatCells(CellColumn):
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
         """Return the value of one row, with the trace and the reasoning if they are kept."""
+        return await self._ask(row, slot, self._appended, self._format)
+
+    async def _ask(
+        self, row: Row, slot: RequestSlot | None, appended: str, answer_format: AnswerFormat
+    ) -> Mapping[str, Any]:
         column = self._column
         opening: list[Message] = []
         if self._system is not None:
             opening.append({"role": "system", "content": self._system.render(row)})
         rendered = "" if self._prompt is None else self._prompt.render(row)
-        prompt = "\n\n".join(each for each in (rendered, self._appended) if each)
+        prompt = "\n\n".join(each for each in (rendered, appended) if each)
         media = build_blocks(self._contexts, row, self._folders)
         texts = [{"type": "text", "text": prompt}] if prompt else []  # servers refuse empty texts
         if not media and not texts:
@@ -224,7 +299,7 @@ class ChatCells(CellColumn):
             saved = self._turns.open(column.name, slot.row) if self._turns is not None else None
             request = replace(request, toolbox=self._toolbox, saved_turns=saved)
         try:
-            conversation = await converse(request, opening, self._format, self._limits)
+            conversation = await converse(request, opening, answer_format, self._limits)
         except DataDesignerError as error:
             error.prompt = prompt  # for the report of failed rows
             raise

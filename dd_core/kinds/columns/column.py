@@ -174,6 +174,11 @@ class Column(Kind, tag="column_type"):
         return []
 
     @property
+    def item_count(self) -> int | None:
+        """Number of items in each value if the values are lists of one known length, else None."""
+        return None
+
+    @property
     def scores_by_name(self) -> Mapping[str, bool]:
         """For a judge, whether each score is a number, by score name; empty for other kinds."""
         return {}
@@ -187,6 +192,20 @@ class Column(Kind, tag="column_type"):
     def code_language(self) -> CodeLang | None:
         """Language of the values if they are code, else None."""
         return None
+
+    def list_gates(self) -> Sequence[str]:
+        """Return the fields of `ColumnGates` that apply to the values of this declaration."""
+        return self.supported_gates
+
+    def expand(self, columns: Mapping[str, Column]) -> Sequence[Column]:
+        """Return the columns that generate the values; usually the column itself.
+
+        A column whose cells take several requests is expanded into hidden columns with one request
+        per cell, and a last column that has its name and builds its values from theirs. Each
+        request is then limited, retried, recorded and counted like any other cell. `columns` are
+        all declared columns by name. The configuration may still have problems.
+        """
+        return [self]
 
     def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
         """Return the Arrow types of the values, by name of the column and of its side effects.
@@ -210,8 +229,8 @@ class Column(Kind, tag="column_type"):
 
     def get_model_aliases(self) -> list[str]:
         """Return the aliases of the models that the generator calls."""
-        alias = getattr(self, "model_alias", None)
-        return [] if alias is None else [alias]
+        given: str | list[str] | None = getattr(self, "model_alias", None)
+        return [given] if isinstance(given, str) else [*(given or ())]
 
     def get_tool_aliases(self) -> list[str]:
         """Return the aliases of the tools that models may call for the values."""

@@ -18,9 +18,9 @@ class LLMCodeColumnConfig(LLMProseColumn):
     """Language of the code, for example `python` or `sql:postgres`."""
 
     @property
-    def code_language(self) -> CodeLang:
-        """Language of the values."""
-        return self.code_lang
+    def code_language(self) -> CodeLang | None:
+        """Language of the values; None for lists of candidates."""
+        return None if self.n is not None else self.code_lang
 
     def value_type(self) -> Any:
         """Return the type of text."""

@@ -63,7 +63,12 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     @property
     def scores_by_name(self) -> Mapping[str, bool]:
-        """Whether each score is a number, by score name: true if all its options are integers."""
+        """Whether each score is a number, by score name: true if all its options are integers.
+
+        Empty for lists of candidates, which are several verdicts.
+        """
+        if self.n is not None:
+            return {}
         return {
             score.name: all(isinstance(option, int) for option in score.options)
             for score in self.scores
@@ -71,13 +76,17 @@ class LLMJudgeColumnConfig(LLMColumn):
 
     @property
     def score_descriptions(self) -> Mapping[str, str]:
-        """What each score measures, by score name."""
+        """What each score measures, by score name; empty for lists of candidates."""
+        if self.n is not None:
+            return {}
         return {score.name: score.description for score in self.scores}
 
     def statistics(self, view: ColumnView) -> ColumnStatistics:
         """Return the statistics of LLM columns, and how often each score was given."""
         from dd_core.kinds.statistics import LLMJudgeColumnStatistics
 
+        if self.n is not None:
+            return super().statistics(view)
         scores: dict[str, Distribution] = {
             score.name: view.member([score.name, "score"]) for score in self.scores
         }

@@ -13,7 +13,15 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner, InvalidConfigError
 from dd_core.errors import DataDesignerError
-from tests.scripted import Answer, Body, ScriptedModel, builder, prompt_of, refusal
+from tests.scripted import (
+    Answer,
+    Body,
+    ScriptedModel,
+    answer_schema,
+    builder,
+    prompt_of,
+    refusal,
+)
 
 _FIRST = "Draft {{ number }}, round {{ round }}"
 _NEXT = "{% if previous %}: {{ previous.draft }} was {{ previous.verdict }}{% endif %}"
@@ -405,3 +413,34 @@ def test_cells_after_skipped_ones_are_not_generated_again(tmp_path: Path) -> Non
     )
     answered = {prompt_of(body) for body in first.requests[:10]}
     assert not answered & {prompt_of(body) for body in second.requests}
+
+
+def test_candidates_and_comparisons_are_repeated() -> None:
+    made = builder()
+    made.add_column(
+        name="draft",
+        column_type="llm-text",
+        model_alias="m",
+        n=2,
+        prompt="Draft, round {{ round }}",
+    )
+    made.add_column(
+        name="choice",
+        column_type="llm-compare",
+        model_alias="m",
+        candidates="draft",
+        prompt="Which of them is better?",
+    )
+    made.add_repeat("draft", "choice", until="{{ round == 2 }}", at_most=3, rounds_column="rounds")
+    numbers = iter(range(100))
+
+    def respond(body: Body) -> Answer:
+        if "response_format" in body:
+            return answer_schema(body["response_format"]["json_schema"]["schema"])
+        return f"{prompt_of(body)}, answer {next(numbers)}"
+
+    [row] = preview(made, 1, ScriptedModel(respond))
+    assert row["rounds"] == 2
+    assert len(row["draft"]) == 2
+    assert all(each["value"].startswith("Draft, round 2, answer") for each in row["draft"])
+    assert "winner" in row["choice"]

@@ -152,6 +152,33 @@ async def test_a_judge_that_is_edited_judges_again_and_the_rest_is_cached(runs: 
     assert runs.frame[["id", "story", "side"]].equals(before[["id", "story", "side"]])
 
 
+async def test_more_candidates_ask_only_for_the_new_ones(runs: Runs) -> None:
+    def build(count: int) -> dd.DataDesignerConfig:
+        made = topics(model(runs.server.url), model(runs.server.url, "k"))
+        given = {"column_type": "llm-text", "model_alias": ["m", "k"], "n": count}
+        made.add_column(name="text", prompt="Text {{ id }}", **given)
+        return made.add_column(
+            name="best",
+            column_type="llm-compare",
+            candidates="text",
+            method="listwise",
+            model_alias="m",
+            prompt="Best of {{ topic }}?",
+        ).build()
+
+    assert await runs(build(1)) == {"Text": 24, "Best": 24}
+    assert {*runs.states} == {
+        *("id", "topic", "text", "text (m)", "text (k)"),
+        *("best", "best (in order)", "best (reversed)"),
+    }
+    assert {*runs.frame.columns} == {"id", "topic", "text", "best"}
+    assert await runs(build(2)) == {"Text": 24, "Best": 24}
+    assert runs.cached() == {"id", "topic", "text (m)", "text (k)"}
+    aliases = [[each["model"] for each in listed] for listed in runs.frame["text"]]
+    assert aliases == [["m", "m", "k", "k"]] * 12
+    assert await runs(build(2)) == {}
+
+
 async def test_an_edited_configuration_has_the_answers_of_batches_that_were_cut_off(
     runs: Runs,
 ) -> None:

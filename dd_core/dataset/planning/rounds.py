@@ -70,7 +70,8 @@ class Round:
             else:
                 values[name] = self.open(row, self.names.get(name, name))
         if isinstance(row, NumberedRow):
-            return NumberedRow(values, row.seed, row.column, row.number)
+            # What a template chooses at random differs from round to round.
+            return NumberedRow(values, row.seed, f"{row.column} ({self.number})", row.number)
         return values
 
     def open(self, row: Row, stored: str) -> Any:

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
-from dd_core.dataset.repeats.repeat import Repeat
-from dd_core.dataset.repeats.rounds import (
+from dd_core.dataset.planning.repeat import Repeat
+from dd_core.dataset.planning.rounds import (
     PREVIOUS,
     ROUND,
     Compute,
@@ -111,35 +111,46 @@ def _find_neighbours(
     return {name for each in members for name in search(graph, each)} - {*members}
 
 
-def unroll(columns: Sequence[Column], repeats: Sequence[Repeat]) -> list[Column]:
-    """The columns that are planned in place of those that are declared."""
-    found = {column.name: [column] for column in columns}
+def unroll(
+    expanded: Mapping[str, Sequence[Column]], repeats: Sequence[Repeat]
+) -> dict[str, Sequence[Column]]:
+    """The columns that are planned for each declared column, which `expanded` maps to its parts."""
+    found = {**expanded}
     for number, repeat in enumerate(repeats):
-        members = [column for column in columns if column.name in repeat.columns]
-        prefix = re.sub(r"\W", "_", members[0].name)  # the names are used in conditions
+        members = {name: parts for name, parts in expanded.items() if name in repeat.columns}
+        prefix = re.sub(r"\W", "_", next(iter(members)))  # the names are used in conditions
         plan = _Unrolled(f"{prefix}__repeat_{number}_", repeat, members)
         found |= plan.rounds()
         if repeat.rounds_column:
             found[repeat.rounds_column] = [plan.count(repeat.rounds_column)]
-    return [planned for each in found.values() for planned in each]
+    return found
 
 
 class _Unrolled:
-    """One repetition as columns. `prefix` begins the names of those that belong to no member."""
+    """One repetition as columns. `prefix` begins the names of those that belong to no member.
 
-    def __init__(self, prefix: str, repeat: Repeat, members: Sequence[Column]) -> None:
+    `members` are the repeated columns with their parts. The last part has the name of the column.
+    """
+
+    def __init__(
+        self, prefix: str, repeat: Repeat, members: Mapping[str, Sequence[Column]]
+    ) -> None:
         self._prefix = prefix
         self._repeat = repeat
-        self._members = members
+        self._parts = members
+        self._members = [parts[-1] for parts in members.values()]
         self._numbers = range(1, repeat.at_most + 1)
-        outputs = [name for each in members for name in (each.name, *each.side_effect_columns)]
-        names = [{name: _store(name, number) for name in outputs} for number in self._numbers]
-        boxed = frozenset(
-            each[member.name] for each in names for member in members if not member.is_sampled
-        )
-        before: list[dict[str, str]] = [{}, *names]
+        every = [part for parts in members.values() for part in parts]
+        boxed = [each.name for each in every if not each.is_sampled]
+        shown = _list_outputs(self._members)
         self._rounds = [
-            Round(number, names[number - 1], before[number - 1], boxed) for number in self._numbers
+            Round(
+                number,
+                names={name: _store(name, number) for name in _list_outputs(every)},
+                previous={name: _store(name, number - 1) for name in shown if number > 1},
+                boxed=frozenset(_store(name, each) for name in boxed for each in self._numbers),
+            )
+            for number in self._numbers
         ]
 
     def rounds(self) -> dict[str, list[Column]]:
@@ -148,13 +159,18 @@ class _Unrolled:
         if self._repeat.keep == "best":
             shared += [*self._scores(), self._best()]
         found: dict[str, list[Column]] = {}
-        for at, member in enumerate(self._members):
-            planned = [each for scope in self._rounds for each in self._copy(scope, at, member)]
-            found[member.name] = [*(shared if at == 0 else ()), *planned, *self._keep(at, member)]
+        for at, (name, parts) in enumerate(self._parts.items()):
+            planned = [
+                each
+                for scope in self._rounds
+                for number, part in enumerate(parts)
+                for each in self._copy(scope, f"{at}_{number}", part)
+            ]
+            found[name] = [*(shared if at == 0 else ()), *planned, *self._keep(at, parts[-1])]
         return found
 
-    def _copy(self, scope: Round, at: int, member: Column) -> Iterator[Column]:
-        """A member in one round, and the column that says where the round skips it."""
+    def _copy(self, scope: Round, at: str, member: Column) -> Iterator[Column]:
+        """A part in one round, and the column that says where the round skips it."""
         number, skip = scope.number, None
         done = self._done(number - 1) if self._repeat.until and number > 1 else None
         if member.skip is not None:
@@ -315,6 +331,10 @@ def _find_type(member: Column, name: str, is_list: bool, table: SeedTable | None
     import pyarrow as pa
 
     return pa.list_(kind)
+
+
+def _list_outputs(columns: Sequence[Column]) -> list[str]:
+    return [name for each in columns for name in (each.name, *each.side_effect_columns)]
 
 
 def _store(name: str, number: int) -> str:

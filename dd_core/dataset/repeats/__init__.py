@@ -1,1 +1,0 @@
-"""Columns that are generated again for a row until a condition holds."""
