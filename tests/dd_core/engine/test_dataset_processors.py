@@ -74,7 +74,8 @@ def test_rows_are_filtered_by_a_condition_and_what_was_generated_stays(tmp_path:
     assert sum(len(pd.read_parquet(path)) for path in generated) == 10
     metadata = results.directory.metadata
     assert (metadata.actual_num_records, metadata.generated_num_records) == (4, 10)
-    assert metadata.processed["steps"] == [{"name": "long", "rows": 4}]
+    removed = {"the condition is false": 6}
+    assert metadata.processed["steps"] == [{"name": "long", "rows": 4, "removed": removed}]
 
     more = create(made, 12, tmp_path, resume="always")  # generates two rows more
     assert more.load_dataset()["word"].tolist() == ["ccc", "dddd"] * 3
@@ -152,7 +153,10 @@ def test_processors_follow_each_other_in_their_order(tmp_path: Path) -> None:
     made.add_processor(dd.DeduplicateProcessorConfig(name="first"))
     made.add_processor(dd.FilterRowsProcessorConfig(name="then", condition="{{ letters > 1 }}"))
     steps = create(made, 5, tmp_path).directory.metadata.processed["steps"]
-    assert steps == [{"name": "first", "rows": 3}, {"name": "then", "rows": 2}]
+    assert steps == [
+        {"name": "first", "rows": 3, "removed": {"equal to an earlier row": 2}},
+        {"name": "then", "rows": 2, "removed": {"the condition is false": 1}},
+    ]
 
 
 def test_draws_are_changed_before_anything_uses_them_and_rows_when_they_are_done(
