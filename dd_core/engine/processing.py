@@ -20,7 +20,7 @@ from dd_core.storage.batch import BatchTables
 from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.files.inventory import require_intact
 from dd_core.storage.files.parquet import read_parquet, read_parquet_facts, write_parquet
-from dd_core.storage.files.removed_rows import number_rows
+from dd_core.storage.files.removed_rows import list_row_numbers
 from dd_core.storage.location import Location, list_files, stamp_files
 from dd_core.storage.unify import concatenate, unify_folder
 from dd_core.storage.values import admit_value
@@ -153,7 +153,7 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     types: dict[str, str] = {}
     here = directory.path if isinstance(directory.path, Path) else None
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
-        numbers, paths = number_rows(parts), [part.path for part in parts]
+        numbers, paths = list_row_numbers(parts), [part.path for part in parts]
         removed = Path(folder, "removed")
         removed.mkdir()
         for step, processor in enumerate(processors):

@@ -21,7 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from dd_core.errors import DataDesignerGenerationError
-from dd_core.kinds.processors._minhash import choose_bands, compute_signature
+from dd_core.kinds.processors._minhash import choose_bands, compute_signature, find_equal
 from dd_core.kinds.processors._words import to_text
 from dd_core.storage.arrow import combine_chunks
 
@@ -182,9 +182,8 @@ class TextIndex(Index):
         super().__init__()
         self._most = max_similarity
         self._ngram_size = ngram_size
-        self._bands = choose_bands(max_similarity, _PERMUTATIONS)
-        # Rows by their values in each band.
-        self._buckets: list[dict[bytes, list[int]]] = [defaultdict(list) for _ in self._bands]
+        self._members: defaultdict[int, list[int]] = defaultdict(list)
+        """Selected rows by bucket."""
 
     def extend(self, column: pa.ChunkedArray[Any]) -> None:
         """Add the signatures of further rows."""
@@ -194,11 +193,23 @@ class TextIndex(Index):
             self.size += 1
 
     def start(self, capacity: int) -> None:
-        """Map the file with the signatures."""
+        """Map the file with the signatures, and find the buckets: rows that agree in a band."""
         self._file.flush()
+        if not self.size:
+            return
         shape = (self.size, _PERMUTATIONS)
-        if self.size:
-            self._signatures = np.memmap(self._file, dtype=np.uint32, mode="r", shape=shape)
+        self._signatures = np.memmap(self._file, dtype=np.uint32, mode="r", shape=shape)
+        rows, buckets = [np.zeros(0, np.int64)], [np.zeros(0, np.int32)]
+        count = 0
+        for band in choose_bands(self._most, _PERMUTATIONS):
+            for members in find_equal(self._signatures[:, band]):
+                rows.append(members)
+                buckets.append(np.full(len(members), count, np.int32))
+                count += 1
+        found = np.concatenate(rows)
+        # The buckets of each row are together, because most rows are in few of them.
+        self._buckets = np.concatenate(buckets)[np.argsort(found, kind="stable")]
+        self._ends = np.cumsum(np.bincount(found, minlength=self.size))
 
     def open_block(self, positions: NDArray[np.int64]) -> Block:
         """Prepare to compare rows one at a time."""
@@ -206,19 +217,21 @@ class TextIndex(Index):
 
     def is_close(self, position: int) -> bool:
         """Return whether a row is more similar to a selected row than allowed."""
-        signature = self._signatures[position]
-        pairs = zip(self._bands, self._buckets, strict=True)
-        found = {row for band, rows in pairs for row in rows.get(signature[band].tobytes(), ())}
+        found = {row for bucket in self._list_buckets(position) for row in self._members[bucket]}
         if not found:
             return False
+        signature = self._signatures[position]
         agreement = (self._signatures[sorted(found)] == signature).mean(axis=1)
         return bool((agreement > self._most).any())
 
     def select(self, position: int) -> None:
         """Add a row to the selected rows."""
-        signature = self._signatures[position]
-        for band, rows in zip(self._bands, self._buckets, strict=True):
-            rows[signature[band].tobytes()].append(position)
+        for bucket in self._list_buckets(position):
+            self._members[bucket].append(position)
+
+    def _list_buckets(self, position: int) -> list[int]:
+        start = self._ends[position - 1] if position else 0
+        return self._buckets[start : self._ends[position]].tolist()
 
 
 class _TextBlock(Block):
@@ -283,13 +296,13 @@ def _read_vectors(name: str, column: pa.ChunkedArray[Any]) -> NDArray[np.float64
         values = pc.struct_field(values, "embeddings")
     if pa.types.is_null(values.type):
         return np.zeros((len(values), 0))
-    if not _is_list(values.type):
+    kind: Any = values.type
+    if not _is_list(kind):
         raise DataDesignerGenerationError(
-            f"column {name!r} has values of type {values.type}, not vectors; name an embedding "
+            f"column {name!r} has values of type {kind}, not vectors; name an embedding "
             "column or a column with lists of numbers"
         )
-    members: Any = values.type.value_type
-    if not _is_list(members) and not pa.types.is_null(members):
+    if not _is_list(kind.value_type) and not pa.types.is_null(kind.value_type):
         return _to_matrix(name, values)
     counts = _count_members(values)
     vectors = _to_matrix(name, pc.list_flatten(values))

@@ -10,6 +10,7 @@ agree in a whole band need to be compared.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -41,3 +42,19 @@ def choose_bands(similarity: float, num_permutations: int) -> list[slice]:
 
     lsh: Any = MinHashLSH(similarity, num_perm=num_permutations, weights=_LSH_WEIGHTS)
     return [slice(band * lsh.r, (band + 1) * lsh.r) for band in range(lsh.b)]
+
+
+def find_equal(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
+    """Yield groups of two or more rows that are equal in a band, each in row order.
+
+    `band` has the shape (rows, values).
+    """
+    band = np.ascontiguousarray(band)
+    # A row's values are viewed as one byte string, so that NumPy can sort and compare whole rows.
+    keys = band.view(f"S{band.itemsize * band.shape[1]}").ravel()
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    edges = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
+    starts, stops = np.append(0, edges), np.append(edges, len(order))
+    for group in np.flatnonzero(stops - starts > 1):
+        yield order[starts[group] : stops[group]]

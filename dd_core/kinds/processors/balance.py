@@ -113,7 +113,7 @@ class BalanceProcessorConfig(ProcessorConfig):
             shares = {code: given[names[code]] for code in present if names[code] in given}
             self._warn_of_missing({names[code] for code in shares})
         quotas = np.zeros_like(available)
-        for code, quota in apportion(shares, available.tolist()).items():
+        for code, quota in compute_quotas(shares, available.tolist()).items():
             quotas[code] = quota
         return quotas
 
@@ -143,7 +143,7 @@ class BalanceProcessorConfig(ProcessorConfig):
         return kept
 
 
-def apportion(shares: Mapping[int, Fraction], available: list[int]) -> dict[int, int]:
+def compute_quotas(shares: Mapping[int, Fraction], available: list[int]) -> dict[int, int]:
     """Return as many rows of each value as the shares and the available rows allow.
 
     Shares are relative. What is lost when they are rounded to whole rows goes to the values with

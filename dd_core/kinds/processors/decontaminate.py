@@ -8,7 +8,8 @@ from pathlib import PurePosixPath
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 import numpy as np
-from pydantic import Field, model_validator
+from pydantic import Field, GetJsonSchemaHandler, model_validator
+from pydantic_core import CoreSchema
 
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.own_fields import OWN
@@ -18,7 +19,7 @@ from dd_core.kinds.processors._words import list_texts
 from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.kinds.seeds.seed import SeedSource
-from dd_core.redaction.rules import mask_address
+from dd_core.redaction.rules import ADDRESS_PATTERN, mask_address
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -48,11 +49,19 @@ class Benchmark(Declaration):
         is_table = PurePosixPath(given).suffix.lower() in _TABLES
         return {"source": {"seed_type": "local" if is_table else "documents", "path": given}}
 
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        """The schema, which allows a path; Prefect checks parameters against it."""
+        made = super().__get_pydantic_json_schema__(schema, handler)
+        return {"anyOf": [made, {"type": "string", "pattern": ADDRESS_PATTERN}]}
+
     @property
     def label(self) -> str:
         """The name of the benchmark in reports."""
-        path = getattr(self.source, "path", None)
-        return PurePosixPath(mask_address(str(path)).partition("?")[0]).name or str(path)
+        path = str(getattr(self.source, "path", None) or self.source.kind)
+        return PurePosixPath(mask_address(path).partition("?")[0]).name or path
 
     def problems(self, place: str) -> Iterator[Problem]:
         """Yield what keeps the texts from being read."""

@@ -18,7 +18,7 @@ from pydantic import Field
 
 from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem
-from dd_core.kinds.processors._minhash import choose_bands, compute_signature
+from dd_core.kinds.processors._minhash import choose_bands, compute_signature, find_equal
 from dd_core.kinds.processors._words import to_bytes, to_text
 from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.scope import Scope, report_unknown
@@ -105,7 +105,7 @@ class DeduplicateProcessorConfig(ProcessorConfig):
         clusters = _Clusters(len(signatures))
         # One band at a time, so that only one is in memory.
         for band in choose_bands(self.similarity or 1.0, self.num_permutations):
-            for members in _group_equal(np.ascontiguousarray(signatures[:, band])):
+            for members in find_equal(signatures[:, band]):
                 # Members are compared with the first one only, which keeps the time linear.
                 first = signatures[members[0]]
                 agreement = (signatures[members[1:]] == first).mean(axis=1)
@@ -138,18 +138,3 @@ class _Clusters:
     def firsts(self) -> NDArray[np.bool_]:
         """Return which rows are the first of their cluster, shape (rows,)."""
         return self._parent == np.arange(len(self._parent))
-
-
-def _group_equal(band: NDArray[np.uint32]) -> Iterator[NDArray[np.intp]]:
-    """Yield groups of two or more rows that are equal in a band, each in row order.
-
-    `band` has the shape (rows, values) and is contiguous.
-    """
-    # A row's values are viewed as one byte string, so that NumPy can sort and compare whole rows.
-    keys = band.view(f"S{band.itemsize * band.shape[1]}").ravel()
-    order = np.argsort(keys, kind="stable")
-    ordered = keys[order]
-    edges = np.flatnonzero(ordered[1:] != ordered[:-1]) + 1
-    starts, stops = np.append(0, edges), np.append(edges, len(order))
-    for group in np.flatnonzero(stops - starts > 1):
-        yield order[starts[group] : stops[group]]

@@ -67,7 +67,7 @@ class RemovedRows:
         return pa.table({"row": pa.array(numbers[order]), "reason": reasons.take(pa.array(codes))})
 
 
-def number_rows(parts: Iterable[Part]) -> NDArray[np.int64]:
+def list_row_numbers(parts: Iterable[Part]) -> NDArray[np.int64]:
     """Return the numbers of the rows in parts, counted from the start of the dataset."""
     return np.concatenate([_number_part(part) for part in parts])
 
