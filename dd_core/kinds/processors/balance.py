@@ -134,7 +134,9 @@ class BalanceProcessorConfig(ProcessorConfig):
         """Return which rows to keep: of each value, those whose random numbers are smallest."""
         draws = Draws(tables.seed, self.name, 0, int(tables.numbers.max(initial=-1)) + 1)
         rows = np.flatnonzero(usable)
-        order = rows[np.lexsort((draws.bits()[tables.numbers[rows]], codes[rows]))]
+        # A stream of its own, in case a sampler column has the name of the processor.
+        random = draws.bits("balance")[tables.numbers[rows]]
+        order = rows[np.lexsort((random, codes[rows]))]
         sizes = np.bincount(codes[rows], minlength=len(quotas))
         starts = np.cumsum(sizes) - sizes
         ranks = np.arange(len(order)) - np.repeat(starts, sizes)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -264,3 +266,33 @@ def test_a_processor_that_returns_no_table_leaves_no_rows(tmp_path: Path) -> Non
     assert results.count_records() == 0
     assert [*results.load_dataset()] == ["u"]
     assert results.load_analysis().num_records == 0
+
+
+LATE = """
+from typing import Literal
+from dd_core.extend import ProcessorConfig
+
+class Late(ProcessorConfig):
+    processor_type: Literal["test-late"] = "test-late"
+
+    def after_generation(self, tables):
+        for table in tables:
+            yield table.slice({start})
+"""
+
+
+def test_rows_are_processed_again_by_changed_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept: list[list[str]] = []
+    for start in (1, 2):
+        (tmp_path / "late_kind.py").write_text(LATE.format(start=start))
+        sys.modules.pop("late_kind", None)
+        module = importlib.import_module("late_kind")
+        made = words(["a", "bb", "ccc"]).add_processor(module.Late(name="late"))
+        results = create(made, 3, tmp_path / "data", resume="if_possible")
+        kept.append(results.load_dataset()["word"].tolist())
+        assert results.dataset_path.name == "words"
+    assert kept == [["bb", "ccc"], ["ccc"]]

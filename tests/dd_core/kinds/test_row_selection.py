@@ -465,6 +465,31 @@ def test_the_report_says_what_was_removed_and_why(tmp_path: Path) -> None:
     assert preview.analysis.processing == analysis.processing
 
 
+YAML = """
+columns:
+  - {name: level, column_type: sampler, sampler_type: category, params: {values: [1, 2]}}
+  - {name: text, column_type: expression, expr: "Question {{ level }} of many"}
+processors:
+  - {name: clean, processor_type: decontaminate, columns: [text], against: [known.txt], ngram: 3}
+  - {name: even, processor_type: balance, column: level, target: {2: 1.0}, at_most: 9}
+  - {name: best, processor_type: select, by: "{{ level }}", top: 4, per: [level]}
+"""
+
+
+def test_processors_in_yaml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("known.txt").write_text("This is question 1 of many.")
+    designer = DataDesigner(tmp_path, run_config=dd.RunConfig(seed=1))
+    results = designer.create(dd.load_config(YAML), num_records=30, dataset_name="d")
+    assert results.load_dataset()["level"].tolist() == [2] * 4
+    first, second, third = steps(results)
+    assert first["removed"] == {"repeats 3 words or a whole text of known.txt": 30 - first["rows"]}
+    assert second["removed"] == {"more than 9 rows of '2'": first["rows"] - 9}
+    assert third["removed"] == {"not among the top 4 of its group": 5}
+    written = results.directory.config()["data_designer"]["processors"][0]["against"][0]
+    assert written["source"] == {**written["source"], "seed_type": "documents", "path": "known.txt"}
+
+
 def test_lists_of_removed_rows_are_replaced(tmp_path: Path) -> None:
     columns = {"kind": ["a", "a", "b"]}
     first = dd.FilterRowsProcessorConfig(name="f", condition="{{ kind == 'a' }}")
