@@ -97,6 +97,11 @@ if TYPE_CHECKING:
         VideoContext as VideoContext,
         VideoFormat as VideoFormat,
     )
+    from dd_core.kinds.processors.balance import BalanceProcessorConfig as BalanceProcessorConfig
+    from dd_core.kinds.processors.decontaminate import (
+        Benchmark as Benchmark,
+        DecontaminateProcessorConfig as DecontaminateProcessorConfig,
+    )
     from dd_core.kinds.processors.deduplicate import (
         DeduplicateProcessorConfig as DeduplicateProcessorConfig,
     )
@@ -109,6 +114,10 @@ if TYPE_CHECKING:
     from dd_core.kinds.processors.processor import ProcessorType as ProcessorType
     from dd_core.kinds.processors.schema_transform import (
         SchemaTransformProcessorConfig as SchemaTransformProcessorConfig,
+    )
+    from dd_core.kinds.processors.select import (
+        Diversity as Diversity,
+        SelectProcessorConfig as SelectProcessorConfig,
     )
     from dd_core.kinds.samplers.bernoulli import BernoulliSamplerParams as BernoulliSamplerParams
     from dd_core.kinds.samplers.bernoulli_mixture import (

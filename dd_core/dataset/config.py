@@ -110,11 +110,13 @@ class DataDesignerConfig(Exportable):
 
     def resolve_paths(self) -> Self:
         """Return the configuration with absolute paths, for processes in other directories."""
-        if self.seed_config is None:
-            return self
-        source = self.seed_config.source.resolve_paths()
-        seed = self.seed_config.model_copy(update={"source": source})
-        return self.model_copy(update={"seed_config": seed})
+        resolved: dict[str, Any] = {}
+        if self.seed_config is not None:
+            source = self.seed_config.source.resolve_paths()
+            resolved["seed_config"] = self.seed_config.model_copy(update={"source": source})
+        if self.processors is not None:
+            resolved["processors"] = [each.resolve_paths() for each in self.processors]
+        return self.model_copy(update=resolved)
 
     def fingerprint(self) -> dict[str, str | int]:
         """Hash everything that determines the data; limits and timeouts are not part of it."""

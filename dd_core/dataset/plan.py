@@ -154,6 +154,12 @@ class Plan:
         content = [each.identity() for each in processors]
         return digest([sorted(parts), self.stored_columns, *content])
 
+    @property
+    def processing_fingerprint(self) -> str:
+        """Hash of the processors of the whole dataset and of the files that they read."""
+        processors = select_stage(self.config.processors, "after_generation")
+        return digest([each.identity() for each in processors])
+
     def bind(
         self,
         models: Mapping[str, Model],

@@ -35,13 +35,14 @@ async def generate_preview(engine: Engine, rows: int) -> PreviewResults:
     plan = engine.plan
     outcome = await generate_in_memory(engine, rows)
     side = build_side_tables(outcome, plan, engine.run_config.jinja_rendering_engine.value)
-    table = process_in_memory(plan, build_output_table(outcome, plan))
+    table, steps = process_in_memory(plan, build_output_table(outcome, plan))
     return PreviewResults(
         table=table,
         plan=plan,
         seed=plan.seed,
         usage=engine.usage().to_dict(),
         dropped=outcome.dropped_rows,
+        processed=steps,
         processor_artifacts={name: each.to_pylist() for name, each in side.items()},
         num_requested=rows,
         profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),

@@ -138,6 +138,8 @@ class PreviewResults(_Results):
     dropped: tuple[DroppedRow, ...] = ()
     processor_artifacts: dict[str, list[dict[str, Any]]] = field(default_factory=dict[str, Any])
     """Additional tables that processors made, by processor name."""
+    processed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
+    """What each processor of the whole dataset left and removed."""
     num_requested: int = 0
     profiles: tuple[JudgeProfile, ...] = ()
 
@@ -159,7 +161,9 @@ class PreviewResults(_Results):
         from dd_core.quality.analysis import analyze
 
         usage = UsageLedger(self.usage)
-        return analyze(self.table, self.plan, self.num_requested, usage, self.profiles)
+        return analyze(
+            self.table, self.plan, self.num_requested, usage, self.profiles, self.processed
+        )
 
     def records(self) -> list[dict[str, Any]]:
         """The rows as dictionaries."""

@@ -8,6 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dd_core.dataset.plan import Plan
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.errors import DataDesignerGenerationError, describe_error
@@ -17,6 +20,7 @@ from dd_core.storage.batch import BatchTables
 from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.files.inventory import require_intact
 from dd_core.storage.files.parquet import read_parquet, read_parquet_facts, write_parquet
+from dd_core.storage.files.removed_rows import list_row_numbers
 from dd_core.storage.location import Location, list_files, stamp_files
 from dd_core.storage.unify import concatenate, unify_folder
 from dd_core.storage.values import admit_value
@@ -105,14 +109,22 @@ def _tabulate(given: Iterable[Mapping[str, Any]]) -> pa.Table:
     return pa.Table.from_arrays(arrays, schema=pa.schema(fields))
 
 
-def process_in_memory(plan: Plan, table: pa.Table) -> pa.Table:
-    """Run the `after_generation` processors on a dataset that is one table in memory."""
+def process_in_memory(plan: Plan, table: pa.Table) -> tuple[pa.Table, list[dict[str, Any]]]:
+    """Run the `after_generation` processors on a dataset that is one table in memory.
+
+    Returns the rows, and what each processor left and removed.
+    """
+    steps: list[dict[str, Any]] = []
+    numbers = np.arange(table.num_rows)
     for processor in select_stage(plan.config.processors, "after_generation"):
-        changed = [*_call(processor, processor.after_generation, _MemoryTables(plan.seed, table))]
+        tables = _MemoryTables(plan.seed, numbers, table)
+        changed = [*_call(processor, processor.after_generation, tables)]
         for each in changed:
             _require_storable(processor, each)
         table = concatenate(changed) if changed else table[:0]
-    return _output(plan, table)
+        steps.append(_describe(processor, tables, table.num_rows))
+        numbers = tables.removed.number_kept(table.num_rows)
+    return _output(plan, table), steps
 
 
 def unify_dataset(directory: DatasetDirectory, plan: Plan) -> None:
@@ -131,35 +143,50 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     inventory = directory.inspect(directory.parts_folder)
     # A run that was stopped early may have left lost parts to the next one.
     require_intact(directory.path, [each for each in inventory.damage if not each.is_missing])
-    generated = [part.path for part in inventory.parts if part.rows]
+    parts = [part for part in inventory.parts if part.rows]
     found = stamp_files(list_files(directory.path / directory.parts_folder, "batch_*.parquet"))
-    # Nothing to do if an earlier run has processed the same files.
-    if not generated or directory.metadata.processed.get("of") == found:
+    known, plan_hash = directory.metadata.processed, plan.processing_fingerprint
+    # Nothing to do if an earlier run has processed the same files in the same way.
+    if not parts or (known.get("of") == found and known.get("by", plan_hash) == plan_hash):
         return
     steps: list[dict[str, Any]] = []
     types: dict[str, str] = {}
     here = directory.path if isinstance(directory.path, Path) else None
     with TemporaryDirectory(prefix=".processing-", dir=here) as folder:
-        tables = _StoredTables(plan.seed, generated)
-        for number, processor in enumerate(processors):
-            last = number == len(processors) - 1
-            written = _write_tables(
-                processor, tables, Path(folder, str(number)), plan if last else None
-            )
-            tables = _StoredTables(plan.seed, written)
-            types = unify_folder(Path(folder, str(number)))
-            steps.append({"name": processor.name, "rows": tables.rows()})
+        numbers, paths = list_row_numbers(parts), [part.path for part in parts]
+        removed = Path(folder, "removed")
+        removed.mkdir()
+        for step, processor in enumerate(processors):
+            last = step == len(processors) - 1
+            tables = _StoredTables(plan.seed, numbers, paths)
+            paths = [
+                *_write_tables(processor, tables, Path(folder, str(step)), plan if last else None)
+            ]
+            types = unify_folder(Path(folder, str(step)))
+            rows = sum(read_parquet_facts(path)[0] for path in paths)
+            steps.append(_describe(processor, tables, rows))
+            numbers = tables.removed.number_kept(rows)
+            if (listed := tables.removed.to_table()) is not None:
+                write_parquet(listed, removed / f"{processor.name}.parquet")
         directory.replace_files(Path(folder, str(len(processors) - 1)))
+        directory.replace_removed(removed)
     directory.record_types({ROWS_FOLDER: types})
     files = directory.record_files({ROWS_FOLDER: directory.inspect(ROWS_FOLDER)})
-    directory.write_metadata(processed={"of": found, "steps": steps}, files=files)
+    processed = {"of": found, "by": plan_hash, "steps": steps}
+    directory.write_metadata(processed=processed, files=files)
+
+
+def _describe(processor: ProcessorConfig, tables: Tables, rows: int) -> dict[str, Any]:
+    """What a processor did, as JSON types."""
+    removed = tables.removed.count()
+    return {"name": processor.name, "rows": rows, **({"removed": removed} if removed else {})}
 
 
 class _MemoryTables(Tables):
     """One table in memory."""
 
-    def __init__(self, seed: int, table: pa.Table) -> None:
-        super().__init__(seed)
+    def __init__(self, seed: int, numbers: NDArray[np.int64], table: pa.Table) -> None:
+        super().__init__(seed, numbers)
         self._table = table
 
     def __iter__(self) -> Iterator[pa.Table]:
@@ -169,16 +196,13 @@ class _MemoryTables(Tables):
 class _StoredTables(Tables):
     """Tables in files, which are read again on each iteration."""
 
-    def __init__(self, seed: int, paths: Iterable[Location]) -> None:
-        super().__init__(seed)
-        self._paths = [*paths]
+    def __init__(self, seed: int, numbers: NDArray[np.int64], paths: Sequence[Location]) -> None:
+        super().__init__(seed, numbers)
+        self._paths = paths
 
     def __iter__(self) -> Iterator[pa.Table]:
         for path in self._paths:
             yield read_parquet(path)
-
-    def rows(self) -> int:
-        return sum(read_parquet_facts(path)[0] for path in self._paths)
 
 
 def _write_tables(

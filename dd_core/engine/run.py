@@ -139,6 +139,7 @@ def _is_finished(
     """Whether the dataset is what the run would make of it, down to the results of its gates."""
     known, gates = directory.metadata, run_config.gates
     is_judged = gates is not None or directory.version is not None
+    by = plan.processing_fingerprint
     same = (
         known.is_settled
         and (known.config_hash, known.plan_hash) == (expected["config_hash"], expected["plan_hash"])
@@ -146,6 +147,7 @@ def _is_finished(
         and known.generated_num_records >= num_records
         and known.gate_settings == (gates.model_dump(mode="json") if gates is not None else None)
         and (known.accepted or not is_judged)
+        and known.processed.get("by", by) == by
     )
     if not same or directory.lost:
         return False

@@ -23,7 +23,7 @@ from dd_core.kinds.statistics import (
 from dd_core.models.model import Model
 from dd_core.models.usage import UsageLedger
 from dd_core.quality.judge_scores import profile_scores, summarize
-from dd_core.quality.report import DatasetProfilerResults, list_tool_use
+from dd_core.quality.report import DatasetProfilerResults, ProcessingStep, list_tool_use
 from dd_core.quality.view import DatasetView
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location, read_content
@@ -47,8 +47,12 @@ def analyze(
     target: int,
     usage: UsageLedger,
     profiles: Sequence[JudgeProfile] = (),
+    processed: Sequence[Mapping[str, Any]] = (),
 ) -> DatasetProfilerResults:
-    """Compute the statistics of a dataset that has rows; blocks while the files are read."""
+    """Compute the statistics of a dataset that has rows; blocks while the files are read.
+
+    `processed` is what the metadata records of the processors of the whole dataset.
+    """
     with DatasetView(source) as view:
         present: list[str] = view.schema.names
         profiled = [column for column in plan.shown_columns if column.name in present]
@@ -63,6 +67,7 @@ def analyze(
             side_effect_column_names=[*dict.fromkeys([*others, *plan.dropped_columns])],
             column_profiles=[*profiles] or None,
             tool_use=list_tool_use(usage) or None,
+            processing=[ProcessingStep.model_validate(each) for each in processed] or None,
         )
 
 
@@ -126,7 +131,8 @@ async def profile_in_run(
     if not plan.config.profilers or not files:
         return
     profiles = await profile_judges(plan, files, models, run_in_thread)
-    analysis = await run_in_thread(analyze, files, plan, target, usage(), profiles)
+    steps = directory.metadata.processed.get("steps", ())
+    analysis = await run_in_thread(analyze, files, plan, target, usage(), profiles, steps)
     _write(directory, analysis)
 
 
@@ -139,7 +145,8 @@ def load_analysis(directory: DatasetDirectory, plan: Plan, target: int) -> Datas
     if stored.get("of") == directory.stamps():
         with suppress(ValueError):
             return DatasetProfilerResults.model_validate(stored.get("analysis"))
-    analysis = analyze(files, plan, target, UsageLedger(directory.metadata.usage))
+    usage, steps = UsageLedger(directory.metadata.usage), directory.metadata.processed.get("steps")
+    analysis = analyze(files, plan, target, usage, processed=steps or ())
     with suppress(ArtifactStorageError):  # a dataset that cannot be written to can be analyzed
         _write(directory, analysis)
     return analysis

@@ -7,6 +7,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
 from rich.table import Table
@@ -75,6 +76,17 @@ def list_tool_use(usage: UsageLedger) -> list[ToolUse]:
     return sorted(found, key=lambda use: (use.column, -use.calls, use.tool))
 
 
+class ProcessingStep(Result):
+    """What a processor of the whole dataset did."""
+
+    name: str
+    """Name of the processor."""
+    rows: int
+    """Rows that it left."""
+    removed: dict[str, int] = Field(default_factory=dict)
+    """Rows that it removed, by reason."""
+
+
 class DatasetProfilerResults(Result):
     """The profile of a dataset."""
 
@@ -86,6 +98,8 @@ class DatasetProfilerResults(Result):
     """All other columns: traces, reasoning, seed columns and preserved dropped columns."""
     column_profiles: list[JudgeProfile] | None = None
     tool_use: list[ToolUse] | None = None
+    processing: list[ProcessingStep] | None = None
+    """What processors of the whole dataset did, in their order."""
 
     @property
     def percent_complete(self) -> Figure:
@@ -160,6 +174,8 @@ def _sections(
 ) -> Iterator[RenderableType]:
     if ReportSection.OVERVIEW in included:
         yield _overview(analysis)
+        if analysis.processing:
+            yield _processing(analysis.processing)
         if analysis.tool_use:
             yield _tools(analysis.tool_use)
     for kind in analysis.column_types:
@@ -181,6 +197,14 @@ def _overview(analysis: DatasetProfilerResults) -> Table:
     table.add_row("columns", str(len(analysis.column_statistics)))
     if analysis.side_effect_column_names:
         table.add_row("other columns", _literal(", ".join(analysis.side_effect_column_names)))
+    return table
+
+
+def _processing(steps: Sequence[ProcessingStep]) -> Table:
+    table = Table("processor", "rows left", "removed", title="Processors")
+    for step in steps:
+        reasons = "\n".join(f"{count:,}: {reason}" for reason, count in step.removed.items())
+        table.add_row(_literal(step.name), _number(step.rows), _literal(reasons))
     return table
 
 

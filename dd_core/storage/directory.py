@@ -40,6 +40,7 @@ from dd_core.storage.files.stored_files import (
     DROPPED_FOLDER,
     FAILED_FOLDER,
     PROCESSORS_FOLDER,
+    REMOVED_FOLDER,
     ROW_FOLDERS,
     ROWS_FOLDER,
     StoredFiles,
@@ -261,6 +262,10 @@ class DatasetDirectory(StoredFiles):
         """Replace the files with the dataset's rows by those of a folder."""
         replace_folder(self.path / ROWS_FOLDER, folder)
         self.metadata.files.pop(ROWS_FOLDER, None)
+
+    def replace_removed(self, folder: Path) -> None:
+        """Replace the lists of rows that processors removed by those of a folder."""
+        replace_folder(self.path / REMOVED_FOLDER, folder)
 
     def _write_failures(self, tables: BatchTables) -> None:
         index = tables.batch.index

@@ -10,13 +10,14 @@ from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from dd_core.errors import UserTemplateError
 from dd_core.storage.batch import NumberedRow
 
 RenderingMode = Literal["secure", "native"]
 Output = Literal["text", "json"]
+_T = TypeVar("_T")
 
 # How Python prints a function. A tag such as `<function>` alone is a valid prompt.
 _PYTHON_REPR = re.compile(
@@ -134,6 +135,13 @@ class Condition:
 
     def holds(self, row: Mapping[str, object]) -> bool:
         """Whether the condition is true for a row; raises `UserTemplateError` if it fails."""
+        return self._compute(row, (lambda value: value is True) if self._exactly_true else bool)
+
+    def to_number(self, row: Mapping[str, object]) -> float:
+        """The number that the expression has for a row; raises `UserTemplateError` if it fails."""
+        return self._compute(row, float)
+
+    def _compute(self, row: Mapping[str, object], convert: Callable[[Any], _T]) -> _T:
         try:
             values = {name: row[name] for name in self.references}
         except KeyError as error:
@@ -145,8 +153,7 @@ class Condition:
             if isinstance(value := values[name], str):
                 values[name] = _rules().parse_json_text(value)
         try:
-            value = self._value(values, row)
-            return value is True if self._exactly_true else bool(value)
+            return convert(self._value(values, row))
         except Exception as error:
             raise _failure(self.source, error, values, row) from error
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
+from typing import Any
 
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import BaseModel
@@ -237,9 +239,15 @@ def format_failures(session: DatasetRun) -> list[str]:
 
 
 def list_processed_rows(directory: DatasetDirectory) -> dict[str, str]:
-    """The number of rows after each processor, formatted for the UI."""
+    """The number of rows after each processor, and what it removed, formatted for the UI."""
     steps = directory.metadata.processed.get("steps", [])
-    return {f"rows after {step['name']}": f"{step['rows']:,}" for step in steps}
+    return {f"rows after {step['name']}": _format_step(step) for step in steps}
+
+
+def _format_step(step: Mapping[str, Any]) -> str:
+    removed = step.get("removed", {})
+    reasons = "; ".join(f"{count:,} removed: {escape(why)}" for why, count in removed.items())
+    return f"{step['rows']:,}" + (f" ({reasons})" if reasons else "")
 
 
 def explain_missing_rows(session: DatasetRun, written: int, requested: int) -> tuple[str, str]:

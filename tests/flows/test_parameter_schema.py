@@ -191,3 +191,25 @@ def test_mistakes_in_columns_are_refused(fields: dict[str, Any]) -> None:
 @pytest.mark.parametrize("rows", [0, -1, "ten"])
 def test_a_dataset_has_at_least_one_row(rows: Any) -> None:
     assert _count_errors(num_records=rows) > 0
+
+
+@pytest.mark.parametrize(
+    ("processor", "errors"),
+    [
+        ({"processor_type": "select", "by": "a", "top": 3, "per": ["a"]}, 0),
+        ({"processor_type": "select", "diverse": {"column": "a", "min_distance": 0.1}}, 0),
+        ({"processor_type": "select", "diverse": {"column": "a", "max_distance": 0.1}}, 1),
+        ({"processor_type": "balance", "column": "a", "target": "equal"}, 0),
+        ({"processor_type": "balance", "column": "a", "target": {"x": 0.5, "y": 0.5}}, 0),
+        ({"processor_type": "balance", "column": "a", "target": "even"}, 1),
+        ({"processor_type": "decontaminate", "columns": ["a"], "against": ["known.txt"]}, 0),
+        ({"processor_type": "decontaminate", "columns": ["a"], "against": [
+            {"source": {"seed_type": "local", "path": "known.csv"}, "columns": ["question"]}]}, 0),
+        ({"processor_type": "decontaminate", "columns": ["a"], "against": [
+            "https://user:password@host/known.csv"]}, 1),
+    ],
+)  # fmt: skip
+def test_processors_that_choose_rows_are_checked(processor: dict[str, Any], errors: int) -> None:
+    column = {"name": "a", "column_type": "expression", "expr": "1"}
+    config = {"columns": [column], "processors": [{"name": "p", **processor}]}
+    assert (_count_errors(config=config) > 0) == bool(errors)

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from array import array
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Literal
 
+import numpy as np
 from pydantic import field_validator
 
 from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem, UserTemplateError
 from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.scope import Scope, report_unknown
+from dd_core.storage.batch import NumberedRow
 from dd_core.templates.template import Condition
 
 if TYPE_CHECKING:
@@ -50,20 +53,26 @@ class FilterRowsProcessorConfig(ProcessorConfig):
         import pyarrow as pa
 
         condition = Condition.compile(self.condition)
-        failed: list[UserTemplateError] = []
+        errors: list[UserTemplateError] = []
+        failed, refused = array("q"), array("q")
 
-        def keeps(row: Mapping[str, Any]) -> bool:
+        def keeps(row: NumberedRow) -> bool:
             try:
-                return condition.holds(row)
+                if condition.holds(row):
+                    return True
+                refused.append(row.number)
             except UserTemplateError as error:
-                failed.append(error)
-                return False
+                errors[:] = errors or [error]
+                failed.append(row.number)
+            return False
 
         for table, rows in tables.read_rows(self):
             yield table.filter(pa.array(map(keeps, rows), pa.bool_()))
-        if failed:
+        tables.record_removed(np.asarray(refused), "the condition is false")
+        tables.record_removed(np.asarray(failed), "the condition cannot be evaluated")
+        if errors:
             message = (
                 "processor %r: %d rows were removed because the condition could not be evaluated; "
                 "the first error: %s"
             )
-            _logger.warning(message, self.name, len(failed), failed[0])
+            _logger.warning(message, self.name, len(failed), errors[0])

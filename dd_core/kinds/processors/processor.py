@@ -18,14 +18,17 @@ from __future__ import annotations
 from abc import ABC
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import Field, field_validator
 
 from dd_core.declaration.kind import Kind
 from dd_core.errors import ArtifactStorageError, Problem
 from dd_core.kinds.scope import Scope
 from dd_core.storage.batch import NumberedRow
+from dd_core.storage.files.removed_rows import RemovedRows
 from dd_core.storage.location import require_short_name
 from dd_core.templates.template import RenderingMode
 
@@ -47,26 +50,53 @@ class ProcessorType(StrEnum):
 
 
 class Tables(ABC, Iterable["pa.Table"]):
-    """The rows of the whole dataset for `after_generation`, one table per batch."""
+    """The rows of the whole dataset for `after_generation`, one table per batch.
 
-    def __init__(self, seed: int) -> None:
+    A row's position counts from 0 in the order in which the processor receives the rows.
+    """
+
+    def __init__(self, seed: int, numbers: NDArray[np.int64]) -> None:
         self.seed = seed
         """Seed of the run."""
+        self.numbers = numbers
+        """The rows' numbers in the generated dataset, counted from 0, shape (rows,). Unlike
+        positions, they stay the same if an earlier processor removes other rows."""
+        self.removed = RemovedRows(numbers)
+        """The rows that the processor removes."""
 
-    def read_rows(self, reader: ProcessorConfig) -> Iterator[tuple[pa.Table, list[NumberedRow]]]:
+    def read_rows(
+        self, reader: ProcessorConfig, names: Sequence[str] | None = None
+    ) -> Iterator[tuple[pa.Table, list[NumberedRow]]]:
         """Yield each table with its rows, which hold the columns that the processor reads.
 
-        The rows are numbered from 0 in the order in which the processor receives them.
+        The rows are numbered by their positions. `names` selects some of the columns.
         """
         number = 0
         for table in self:
-            found: list[dict[str, Any]] = table.select(reader.reads).to_pylist()
+            found: list[dict[str, Any]]
+            found = table.select([*(reader.reads if names is None else names)]).to_pylist()
             rows = [
                 NumberedRow(row, self.seed, reader.name, each)
                 for each, row in enumerate(found, number)
             ]
             number += len(rows)
             yield table, rows
+
+    def record_removed(self, positions: NDArray[np.integer[Any]], reason: str) -> None:
+        """Record which rows the processor removes, and why. Record each row once.
+
+        The counts appear in the metadata and in reports, and the rows in `removed-rows/`.
+        """
+        self.removed.add(positions, reason)
+
+    def filter_rows(self, kept: NDArray[np.bool_]) -> Iterator[pa.Table]:
+        """Yield the tables with those of their rows that `kept` selects, shape (rows,)."""
+        import pyarrow as pa
+
+        start = 0
+        for table in self:
+            yield table.filter(pa.array(kept[start : start + table.num_rows]))
+            start += table.num_rows
 
 
 class ProcessorConfig(Kind, tag="processor_type"):
@@ -91,6 +121,10 @@ class ProcessorConfig(Kind, tag="processor_type"):
     def identity(self) -> dict[str, Any]:
         """Return what determines the effect of this processor, as JSON types, for fingerprints."""
         return self.model_dump(mode="json") | self.own_code
+
+    def resolve_paths(self) -> Self:
+        """Return the processor with absolute paths, for processes in other directories."""
+        return self
 
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Yield what is wrong with this processor, given the columns, before a run."""
@@ -135,7 +169,7 @@ class ProcessorConfig(Kind, tag="processor_type"):
         `tables` yields one table per batch. It can be iterated more than once, and each iteration
         reads the tables from disk again. Yield one table at a time, so that memory stays constant.
         The same tables must give the same result, because this method runs again when rows are
-        added or retried.
+        added or retried. If it removes rows, call `tables.record_removed`.
         """
         return tables
 

@@ -88,7 +88,8 @@ class DatasetMetadata(BaseModel):
     column_types: dict[str, dict[str, str]] = Field(default_factory=dict)
     """Arrow types by folder and column. All files of a folder have the same types."""
     processed: dict[str, Any] = Field(default_factory=dict)
-    """The files that processors of the whole dataset ran on, and the rows that each left."""
+    """The files that processors of the whole dataset ran on (`of`), the hash of the processors
+    (`by`), and the rows that each of them left and removed (`steps`)."""
 
     # Cost
     usage: UsageCounts = Field(default_factory=dict)

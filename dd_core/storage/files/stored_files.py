@@ -40,6 +40,7 @@ GENERATED_FOLDER = "generated-files"
 DROPPED_FOLDER = "dropped-columns-parquet-files"
 FAILED_FOLDER = "failed-rows"
 PROCESSORS_FOLDER = "processors-files"
+REMOVED_FOLDER = "removed-rows"
 ROW_FOLDERS = (ROWS_FOLDER, GENERATED_FOLDER, DROPPED_FOLDER, FAILED_FOLDER)
 _DAMAGED = "damaged-files"
 _TABLES = "batch_*.parquet"

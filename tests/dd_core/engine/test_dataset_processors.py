@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -74,7 +76,8 @@ def test_rows_are_filtered_by_a_condition_and_what_was_generated_stays(tmp_path:
     assert sum(len(pd.read_parquet(path)) for path in generated) == 10
     metadata = results.directory.metadata
     assert (metadata.actual_num_records, metadata.generated_num_records) == (4, 10)
-    assert metadata.processed["steps"] == [{"name": "long", "rows": 4}]
+    removed = {"the condition is false": 6}
+    assert metadata.processed["steps"] == [{"name": "long", "rows": 4, "removed": removed}]
 
     more = create(made, 12, tmp_path, resume="always")  # generates two rows more
     assert more.load_dataset()["word"].tolist() == ["ccc", "dddd"] * 3
@@ -152,7 +155,10 @@ def test_processors_follow_each_other_in_their_order(tmp_path: Path) -> None:
     made.add_processor(dd.DeduplicateProcessorConfig(name="first"))
     made.add_processor(dd.FilterRowsProcessorConfig(name="then", condition="{{ letters > 1 }}"))
     steps = create(made, 5, tmp_path).directory.metadata.processed["steps"]
-    assert steps == [{"name": "first", "rows": 3}, {"name": "then", "rows": 2}]
+    assert steps == [
+        {"name": "first", "rows": 3, "removed": {"equal to an earlier row": 2}},
+        {"name": "then", "rows": 2, "removed": {"the condition is false": 1}},
+    ]
 
 
 def test_draws_are_changed_before_anything_uses_them_and_rows_when_they_are_done(
@@ -260,3 +266,33 @@ def test_a_processor_that_returns_no_table_leaves_no_rows(tmp_path: Path) -> Non
     assert results.count_records() == 0
     assert [*results.load_dataset()] == ["u"]
     assert results.load_analysis().num_records == 0
+
+
+LATE = """
+from typing import Literal
+from dd_core.extend import ProcessorConfig
+
+class Late(ProcessorConfig):
+    processor_type: Literal["test-late"] = "test-late"
+
+    def after_generation(self, tables):
+        for table in tables:
+            yield table.slice({start})
+"""
+
+
+def test_rows_are_processed_again_by_changed_code(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(sys, "dont_write_bytecode", True)
+    kept: list[list[str]] = []
+    for start in (1, 2):
+        (tmp_path / "late_kind.py").write_text(LATE.format(start=start))
+        sys.modules.pop("late_kind", None)
+        module = importlib.import_module("late_kind")
+        made = words(["a", "bb", "ccc"]).add_processor(module.Late(name="late"))
+        results = create(made, 3, tmp_path / "data", resume="if_possible")
+        kept.append(results.load_dataset()["word"].tolist())
+        assert results.dataset_path.name == "words"
+    assert kept == [["bb", "ccc"], ["ccc"]]
