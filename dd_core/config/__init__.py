@@ -62,6 +62,7 @@ if TYPE_CHECKING:
     )
     from dd_core.kinds.columns.custom import CustomColumnConfig as CustomColumnConfig
     from dd_core.kinds.columns.embedding import EmbeddingColumnConfig as EmbeddingColumnConfig
+    from dd_core.kinds.columns.examples import ExamplesColumnConfig as ExamplesColumnConfig
     from dd_core.kinds.columns.expression import ExpressionColumnConfig as ExpressionColumnConfig
     from dd_core.kinds.columns.image import ImageColumnConfig as ImageColumnConfig
     from dd_core.kinds.columns.llm_code import LLMCodeColumnConfig as LLMCodeColumnConfig
