@@ -74,6 +74,7 @@ if TYPE_CHECKING:
         LLMStructuredColumnConfig as LLMStructuredColumnConfig,
     )
     from dd_core.kinds.columns.llm_text import LLMTextColumnConfig as LLMTextColumnConfig
+    from dd_core.kinds.columns.neighbours import NeighboursColumnConfig as NeighboursColumnConfig
     from dd_core.kinds.columns.sampler import SamplerColumnConfig as SamplerColumnConfig
     from dd_core.kinds.columns.seed_dataset import (
         SeedDatasetColumnConfig as SeedDatasetColumnConfig,
