@@ -63,6 +63,7 @@ if TYPE_CHECKING:
     )
     from dd_core.kinds.columns.custom import CustomColumnConfig as CustomColumnConfig
     from dd_core.kinds.columns.embedding import EmbeddingColumnConfig as EmbeddingColumnConfig
+    from dd_core.kinds.columns.examples import ExamplesColumnConfig as ExamplesColumnConfig
     from dd_core.kinds.columns.expression import ExpressionColumnConfig as ExpressionColumnConfig
     from dd_core.kinds.columns.image import ImageColumnConfig as ImageColumnConfig
     from dd_core.kinds.columns.llm_code import LLMCodeColumnConfig as LLMCodeColumnConfig
@@ -75,6 +76,7 @@ if TYPE_CHECKING:
         LLMStructuredColumnConfig as LLMStructuredColumnConfig,
     )
     from dd_core.kinds.columns.llm_text import LLMTextColumnConfig as LLMTextColumnConfig
+    from dd_core.kinds.columns.neighbours import NeighboursColumnConfig as NeighboursColumnConfig
     from dd_core.kinds.columns.sampler import SamplerColumnConfig as SamplerColumnConfig
     from dd_core.kinds.columns.seed_dataset import (
         SeedDatasetColumnConfig as SeedDatasetColumnConfig,

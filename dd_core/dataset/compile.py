@@ -70,6 +70,7 @@ def compile_plan(
         tools=[tools.tool_alias for tools in config.tool_configs or ()],
         constraints=config.constraints or (),
         rendering=rendering,
+        seed_rows=_select_seed_rows(config, table, seed),
     )
     problems.extend(_check_parts(config, scope))
     problems.extend(check_dataset(config, models))
@@ -132,6 +133,15 @@ def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable
         problems.append(Problem("seed_config", str(error)))
         return None
     return table
+
+
+def _select_seed_rows(
+    config: DataDesignerConfig, table: SeedTable | None, seed: int
+) -> SeedRows | None:
+    """The rows of the seed dataset that are used; None if there is none or if it has problems."""
+    if config.seed_config is None or table is None:
+        return None
+    return SeedRows(config.seed_config, table, seed)
 
 
 def _select_models(models: Sequence[ModelConfig], aliases: set[str]) -> tuple[ModelConfig, ...]:

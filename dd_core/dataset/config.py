@@ -110,7 +110,7 @@ class DataDesignerConfig(Exportable):
 
     def resolve_paths(self) -> Self:
         """Return the configuration with absolute paths, for processes in other directories."""
-        resolved: dict[str, Any] = {}
+        resolved: dict[str, Any] = {"columns": [column.resolve_paths() for column in self.columns]}
         if self.seed_config is not None:
             source = self.seed_config.source.resolve_paths()
             resolved["seed_config"] = self.seed_config.model_copy(update={"source": source})
@@ -120,8 +120,12 @@ class DataDesignerConfig(Exportable):
 
     def fingerprint(self) -> dict[str, str | int]:
         """Hash everything that determines the data; limits and timeouts are not part of it."""
-        columns = [{"drop": column.drop, **column.identity()} for column in self.columns]
-        fields = self.resolve_paths().model_dump(mode="json", context=for_identity)
+        resolved = self.resolve_paths()
+        columns = [
+            {"drop": column.drop, **column.identity(), **column.locate_content()}
+            for column in resolved.columns
+        ]
+        fields = resolved.model_dump(mode="json", context=for_identity)
         content = encode_canonical(_hashed({**fields, "columns": columns}))
         digest = hashlib.sha256(content).hexdigest()
         return {

@@ -18,6 +18,7 @@ from dd_core.templates.template import RenderingMode, Template, list_references
 
 if TYPE_CHECKING:
     from dd_core.kinds.constraint import Constraint
+    from dd_core.kinds.seeds.seed import SeedRows
     from dd_core.models.config import ModelConfig
 
 
@@ -38,6 +39,8 @@ class Scope:
     """Constraints on sampler columns."""
     rendering: RenderingMode = "secure"
     """Mode in which templates are rendered."""
+    seed_rows: SeedRows | None = None
+    """Rows of the seed dataset; None if there is none or if it cannot be read."""
 
     def unknown(self, names: Sequence[str]) -> list[str]:
         """Return those of the names that do not exist, in the given order."""

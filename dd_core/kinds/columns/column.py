@@ -227,6 +227,18 @@ class Column(Kind, tag="column_type"):
         """Return the column under the name that it has in one round of a repetition."""
         return self.changed(name=name)
 
+    def resolve_paths(self) -> Self:
+        """Return the column with absolute paths, for processes in other directories."""
+        return self
+
+    def locate_content(self) -> dict[str, Any]:
+        """Return where content is read that the values depend on, as JSON types.
+
+        `fingerprint_parts` covers the content itself, so this is part of the configuration's hash
+        only, not of the column's fingerprint.
+        """
+        return {}
+
     def get_model_aliases(self) -> list[str]:
         """Return the aliases of the models that the generator calls."""
         given: str | list[str] | None = getattr(self, "model_alias", None)

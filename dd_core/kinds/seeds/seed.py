@@ -175,6 +175,11 @@ class SeedRows:
         self._shuffle = config.sampling_strategy is SamplingStrategy.SHUFFLE
         self._seed = seed
 
+    @property
+    def selected(self) -> range:
+        """The rows of the table that are used."""
+        return self._selected
+
     def indexes(self, batch: Batch) -> NDArray[np.int64]:
         """The seed row of each row of the batch, shape (batch.size,)."""
         size = len(self._selected)
