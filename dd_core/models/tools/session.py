@@ -30,6 +30,8 @@ Streams: TypeAlias = tuple[
 ]
 _T = TypeVar("_T")
 
+MOST_MESSAGE_BYTES = 2**26
+"""A longer message is not read: whoever sends it has lost its way, or wants to fill the memory."""
 _CLOSE_SECONDS = 10.0
 _NOTICE_SECONDS = 5.0
 
