@@ -24,6 +24,7 @@ from dd_core.models.tools.session import (
     SessionLostError,
     Streams,
 )
+from dd_core.models.wire.waits import parse_wait
 
 if TYPE_CHECKING:
     import httpx
@@ -34,6 +35,8 @@ _SILENT_SECONDS = 3600.0
 """Streams may be silent for long. Timeouts of calls are kept elsewhere."""
 _GRACE_SECONDS = 5.0
 """An answer that has been received in full is delivered within this time."""
+_BUSY_SECONDS = 1.0
+"""Wait after status 429 without a `Retry-After`."""
 _QUOTED_BYTES = 300
 _TOO_LARGE = f"it sent a message of more than {MOST_MESSAGE_BYTES} bytes"
 _EVENT_ID = re.compile(rb"(?:^|\n)id:")
@@ -83,7 +86,11 @@ class HttpConnection(Connection):
             async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
                 if request.method != "POST":
                     response = await super().send(request, **options)
-                    response.stream = _make_watched(response.stream, on_flood=connection._end_all)
+                    response.stream = _make_watched(
+                        response.stream,
+                        on_flood=lambda: connection._end_all(_TOO_LARGE),
+                        on_break=connection._end_all_for if connection._is_sse else None,
+                    )
                     return response
                 number = _read_id(await request.aread())
                 try:
@@ -151,7 +158,12 @@ class HttpConnection(Connection):
             reason += "; check its api_key and headers"
         # A server that was restarted does not know the session any more.
         is_unknown = status in (400, 404)
-        return SessionLostError(reason, was_sent=not 400 <= status < 500, ends_session=is_unknown)
+        return SessionLostError(
+            reason,
+            was_sent=not 400 <= status < 500,
+            ends_session=is_unknown,
+            wait_seconds=_read_wait(response),
+        )
 
     def _end(self, number: int) -> None:
         """Report a request if the answer does not come now that its response has ended."""
@@ -162,15 +174,19 @@ class HttpConnection(Connection):
         """Report a request whose answer is too large."""
         self._report(number, SessionLostError(_TOO_LARGE, was_sent=True, ends_session=False))
 
-    def _end_all(self) -> None:
-        """Explain why a stream of messages for all requests is not read any more."""
-        self._fault = _TOO_LARGE
+    def _end_all(self, reason: str) -> None:
+        """Keep the reason for which the stream of all answers has ended."""
+        self._fault = reason
+
+    def _end_all_for(self, error: httpx.TransportError) -> None:
+        self._end_all(str(self._read_error(error)))
 
 
 def _make_watched(
     stream: Any,
     on_end: Callable[[], None] = lambda: None,
     on_flood: Callable[[], None] = lambda: None,
+    on_break: Callable[[httpx.TransportError], None] | None = None,
 ) -> Any:
     """The stream of a response, which says when it has ended for good.
 
@@ -193,6 +209,10 @@ def _make_watched(
                         return
                     can_resume = can_resume or _EVENT_ID.search(chunk) is not None
                     yield chunk
+            except httpx.TransportError as error:
+                if on_break is None:
+                    raise
+                on_break(error)  # the SDK would write the traceback into the log
             finally:
                 if not can_resume:
                     on_end()
@@ -201,6 +221,14 @@ def _make_watched(
             await stream.aclose()
 
     return WatchedStream()
+
+
+def _read_wait(response: httpx.Response) -> float | None:
+    """Seconds to wait if the server is busy; None if it is not, or does not say for how long."""
+    if response.status_code not in (429, 503):
+        return None
+    wait = parse_wait(response.headers)
+    return _BUSY_SECONDS if wait is None and response.status_code == 429 else wait
 
 
 def _read_id(content: bytes) -> int | None:

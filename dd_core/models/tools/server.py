@@ -33,6 +33,8 @@ _MOST_PAGES = 1000
 _MOST_TOOLS = 10_000
 """A server that has listed more, and goes on, is not asked any further."""
 _REOPENING_ATTEMPTS = 3
+_LEAST_WAIT = 0.5
+"""Seconds that a call waits for a server that is busy; doubled from wait to wait."""
 
 
 class ToolServer:
@@ -72,7 +74,8 @@ class ToolServer:
         """Call a tool; raises `TimeoutError`, `SessionLostError`, `McpError` and `MCPToolError`.
 
         If the session is lost, the call is repeated in a new one, provided that the server cannot
-        have received it or that repeating it does no harm.
+        have received it or that repeating it does no harm. A server that is busy is asked again
+        when it allows that, as long as all waits together are no longer than `seconds`.
         """
         parameters = CallToolRequestParams(name=name, arguments=arguments)
         request = ClientRequest(CallToolRequest(params=parameters))
@@ -140,12 +143,24 @@ class ToolServer:
         *,
         is_repeatable: bool,
     ) -> _T:
-        try:
-            return await self._use_session(send, seconds)
-        except SessionLostError as error:
-            if error.was_sent and not is_repeatable:
-                raise
-        return await self._use_session(send, seconds)
+        least, waited, repeats = _LEAST_WAIT, 0.0, 0
+        while True:
+            try:
+                return await self._use_session(send, seconds)
+            except SessionLostError as error:
+                if error.wait_seconds is None:
+                    # A server that was restarted in the middle of a call refuses to repeat it in
+                    # the session that it does not know any more, so that takes one more attempt.
+                    most = (1 if is_repeatable else 0) if error.was_sent else 2
+                    if repeats >= most:
+                        raise
+                    repeats += 1
+                    continue
+                wait = max(error.wait_seconds, least)
+                if waited + wait > seconds:
+                    raise
+            least, waited = 2 * least, waited + wait
+            await asyncio.sleep(wait)
 
     async def _use_session(
         self, send: Callable[[ClientSession], Awaitable[_T]], seconds: float

@@ -64,8 +64,8 @@ class Toolbox:
 
     @property
     def names(self) -> list[str]:
-        """The names of the tools that models may call, known after `open`."""
-        return [*self._tools]
+        """The names of the tools that models may call, as in `allow_tools`, known after `open`."""
+        return [tool.name for tool in self._tools.values()]
 
     async def open(self) -> None:
         """Connect to the servers and list their tools; raises `MCPError`, `SecretResolutionError`.

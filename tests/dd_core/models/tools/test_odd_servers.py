@@ -6,18 +6,20 @@ import asyncio
 import base64
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 from mcp.types import ListToolsRequest, ListToolsResult, ServerResult, Tool
 
 import dd_core.config as dd
 from dd_core.errors import MCPToolError
-from dd_core.models.tools import content, http, process
+from dd_core.models.tools import content, http, process, server as tool_server
 from dd_core.models.tools.result import ToolOutcome
-from dd_core.models.tools.toolbox import Toolboxes
+from dd_core.models.tools.toolbox import Toolbox, Toolboxes
 from dd_core.redaction.redactor import Redactor
 from dd_core.redaction.rules import Secrets
 from tests.dd_core.models.tools.test_calls import call, open_tools
@@ -177,3 +179,66 @@ async def test_a_list_of_tools_that_never_ends_is_an_error() -> None:
     async with open_tools(server) as toolboxes:
         with pytest.raises(MCPToolError, match="tool server 's0' lists tools without end: 2 on"):
             await toolboxes["t"].open()
+
+
+def refuse_calls(monkeypatch: pytest.MonkeyPatch, answers: list[httpx.Response]) -> None:
+    """Answer the next calls of tools over HTTP with these responses, in place of the server."""
+    original = httpx.AsyncClient.send
+
+    async def send(client: httpx.AsyncClient, request: httpx.Request, **options: Any) -> Any:
+        if not answers or b"tools/call" not in request.content:
+            return await original(client, request, **options)
+        answer = answers.pop(0)
+        return httpx.Response(answer.status_code, headers=answer.headers, request=request)
+
+    monkeypatch.setattr(httpx.AsyncClient, "send", send)
+
+
+@asynccontextmanager
+async def open_web(**fields: Any) -> AsyncGenerator[Toolbox]:
+    port = find_free_port()
+    endpoint = f"http://127.0.0.1:{port}/mcp"
+    provider = dd.MCPProvider(name="web", endpoint=endpoint, provider_type="streamable_http")
+    config = dd.ToolConfig(tool_alias="t", providers=["web"], **fields)
+    with serving_tools(make_server(), "streamable_http", port):
+        async with Toolboxes([config], [provider], None) as toolboxes:
+            await toolboxes["t"].open()
+            yield toolboxes["t"]
+
+
+@pytest.mark.parametrize(("status", "header"), [(429, None), (429, "0"), (503, "0.01")])
+async def test_a_server_that_is_busy_is_asked_again(
+    status: int, header: str | None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http, "_BUSY_SECONDS", 0.01)
+    monkeypatch.setattr(tool_server, "_LEAST_WAIT", 0.01)
+    busy = httpx.Response(status, headers={} if header is None else {"retry-after": header})
+    answers = [busy] * 3
+    refuse_calls(monkeypatch, answers)
+    async with open_web(timeout_sec=5) as toolbox:
+        # It is not declared as repeatable, but a busy server has not called it.
+        assert (await call(toolbox, "echo", text="a")).content == "a"
+        assert not answers
+        answers += [busy] * 100  # it is busy for longer than the call may wait
+        assert (await call(toolbox, "echo", text="a")).outcome is ToolOutcome.UNAVAILABLE
+        assert len(answers) > 80
+
+
+async def test_a_call_is_repeated_in_a_new_session_if_the_server_was_restarted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    broken, unknown_session = httpx.Response(500), httpx.Response(404)
+    answers = [broken, unknown_session]
+    refuse_calls(monkeypatch, answers)
+    async with open_web() as toolbox:
+        assert (await call(toolbox, "slow", seconds=0)).content == "done"
+        answers += [unknown_session]
+        assert (await call(toolbox, "echo", text="a")).content == "a"
+        answers += [broken]
+        result = await call(toolbox, "echo", text="a")
+        assert result.outcome is ToolOutcome.UNAVAILABLE
+        assert "may have taken effect" in str(result.content)
+        answers += [broken] * 5
+        result = await call(toolbox, "slow", seconds=0)
+        assert result.outcome is ToolOutcome.UNAVAILABLE
+        assert len(answers) == 3
