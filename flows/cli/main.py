@@ -258,7 +258,8 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
     tools = DataDesigner(**read_servers(providers)).check_models(config)
     click.echo("All models and tool servers answered." if tools else "All models answered.")
     for alias, names in tools.items():
-        click.echo(f"Tools {alias!r}: {', '.join(names)}")
+        shown = (name if name.isprintable() else repr(name) for name in names)
+        click.echo(f"Tools {alias!r}: {', '.join(shown)}")
 
 
 _COMMANDS = (

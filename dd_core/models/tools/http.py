@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,13 @@ from mcp.client.streamable_http import streamable_http_client
 
 from dd_core.models.tools.config import MCPProvider
 from dd_core.models.tools.providers import ToolServerAccess
-from dd_core.models.tools.session import Connection, SessionLostError, Streams
+from dd_core.models.tools.session import (
+    MOST_MESSAGE_BYTES,
+    Connection,
+    SessionLostError,
+    Streams,
+)
+from dd_core.models.wire.waits import parse_wait
 
 if TYPE_CHECKING:
     import httpx
@@ -29,7 +35,10 @@ _SILENT_SECONDS = 3600.0
 """Streams may be silent for long. Timeouts of calls are kept elsewhere."""
 _GRACE_SECONDS = 5.0
 """An answer that has been received in full is delivered within this time."""
+_BUSY_SECONDS = 1.0
+"""Wait after status 429 without a `Retry-After`."""
 _QUOTED_BYTES = 300
+_TOO_LARGE = f"it sent a message of more than {MOST_MESSAGE_BYTES} bytes"
 _EVENT_ID = re.compile(rb"(?:^|\n)id:")
 _ANSWERS = ("application/json", "text/event-stream")
 
@@ -42,6 +51,11 @@ class HttpConnection(Connection):
         assert isinstance(access.provider, MCPProvider)
         self._provider = access.provider
         self._access = access
+        self._fault = ""
+
+    def explain(self) -> str:
+        """Why the connection ended, if that was decided here."""
+        return self._fault
 
     @asynccontextmanager
     async def open(self) -> AsyncGenerator[Streams]:
@@ -71,7 +85,13 @@ class HttpConnection(Connection):
         class WatchedClient(httpx.AsyncClient):
             async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
                 if request.method != "POST":
-                    return await super().send(request, **options)
+                    response = await super().send(request, **options)
+                    response.stream = _make_watched(
+                        response.stream,
+                        on_flood=lambda: connection._end_all(_TOO_LARGE),
+                        on_break=connection._end_all_for if connection._is_sse else None,
+                    )
+                    return response
                 number = _read_id(await request.aread())
                 try:
                     response = await super().send(request, **options)
@@ -107,7 +127,9 @@ class HttpConnection(Connection):
         if response.is_success and (self._is_sse or kind.startswith(_ANSWERS)):
             if not self._is_sse:
                 assert number is not None
-                response.stream = _make_watched(response.stream, lambda: self._end(number))
+                response.stream = _make_watched(
+                    response.stream, lambda: self._end(number), lambda: self._refuse(number)
+                )
             return response
         self._report(number, await self._read_refusal(response))
         return type(response)(202, request=response.request)
@@ -136,25 +158,61 @@ class HttpConnection(Connection):
             reason += "; check its api_key and headers"
         # A server that was restarted does not know the session any more.
         is_unknown = status in (400, 404)
-        return SessionLostError(reason, was_sent=not 400 <= status < 500, ends_session=is_unknown)
+        return SessionLostError(
+            reason,
+            was_sent=not 400 <= status < 500,
+            ends_session=is_unknown,
+            wait_seconds=_read_wait(response),
+        )
 
     def _end(self, number: int) -> None:
         """Report a request if the answer does not come now that its response has ended."""
         error = SessionLostError("its answer broke off", was_sent=True, ends_session=False)
         asyncio.get_running_loop().call_later(_GRACE_SECONDS, self._report, number, error)
 
+    def _refuse(self, number: int) -> None:
+        """Report a request whose answer is too large."""
+        self._report(number, SessionLostError(_TOO_LARGE, was_sent=True, ends_session=False))
 
-def _make_watched(stream: Any, on_end: Any) -> Any:
-    """The stream of a response, which says when it has ended for good."""
+    def _end_all(self, reason: str) -> None:
+        """Keep the reason for which the stream of all answers has ended."""
+        self._fault = reason
+
+    def _end_all_for(self, error: httpx.TransportError) -> None:
+        self._end_all(str(self._read_error(error)))
+
+
+def _make_watched(
+    stream: Any,
+    on_end: Callable[[], None] = lambda: None,
+    on_flood: Callable[[], None] = lambda: None,
+    on_break: Callable[[httpx.TransportError], None] | None = None,
+) -> Any:
+    """The stream of a response, which says when it has ended for good.
+
+    It ends early, and says so, if a message is too large.
+    """
     import httpx
 
     class WatchedStream(httpx.AsyncByteStream):
         async def __aiter__(self) -> AsyncIterator[bytes]:
             can_resume = False
+            size = 0
             try:
                 async for chunk in stream:
+                    # An empty line ends an event. One that is cut in two by chunks is overlooked,
+                    # which only makes the message seem larger.
+                    end = max(chunk.rfind(b"\n\n"), chunk.rfind(b"\r\n\r\n"))
+                    size = len(chunk) - end if end >= 0 else size + len(chunk)
+                    if size > MOST_MESSAGE_BYTES:
+                        on_flood()
+                        return
                     can_resume = can_resume or _EVENT_ID.search(chunk) is not None
                     yield chunk
+            except httpx.TransportError as error:
+                if on_break is None:
+                    raise
+                on_break(error)  # the SDK would write the traceback into the log
             finally:
                 if not can_resume:
                     on_end()
@@ -163,6 +221,14 @@ def _make_watched(stream: Any, on_end: Any) -> Any:
             await stream.aclose()
 
     return WatchedStream()
+
+
+def _read_wait(response: httpx.Response) -> float | None:
+    """Seconds to wait if the server is busy; None if it is not, or does not say for how long."""
+    if response.status_code not in (429, 503):
+        return None
+    wait = parse_wait(response.headers)
+    return _BUSY_SECONDS if wait is None and response.status_code == 429 else wait
 
 
 def _read_id(content: bytes) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import os
 import sys
@@ -10,6 +11,7 @@ from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
+from typing import Any, cast
 
 import anyio
 from anyio.streams.memory import MemoryObjectReceiveStream, MemoryObjectSendStream
@@ -21,13 +23,17 @@ from dd_core.declaration.scripts import complete_command
 from dd_core.models.tools import guard
 from dd_core.models.tools.config import LocalStdioMCPProvider
 from dd_core.models.tools.providers import ToolServerAccess
-from dd_core.models.tools.session import Connection, Streams
+from dd_core.models.tools.session import (
+    MOST_MESSAGE_BYTES,
+    Connection,
+    SessionLostError,
+    Streams,
+)
+from dd_core.models.wire.body import replace_surrogates
 
 _logger = logging.getLogger(__name__)
 
 _CHUNK = 2**18
-_MOST_BYTES = 2**28
-"""A longer line is not a message, but a server that has lost its way."""
 _QUOTED_LINES = 5
 _QUOTED_LENGTH = 500
 _STOP_SECONDS = 5.0
@@ -45,6 +51,8 @@ class ProcessConnection(Connection):
         self._access = access
         self._last_lines: deque[str] = deque(maxlen=_QUOTED_LINES)
         self._status: int | None = None
+        self._fault = ""
+        """Why this process has stopped listening to the server."""
         self._has_warned = False
 
     @asynccontextmanager
@@ -77,6 +85,9 @@ class ProcessConnection(Connection):
                 for task in tasks:
                     task.cancel()
                 await asyncio.gather(*tasks, return_exceptions=True)
+                # asyncio closes pipes that have been read to the end. This one may be full, or
+                # belong to a process that has left the server's process group.
+                cast("Any", process)._transport.close()
                 for stream in (received, incoming, outgoing, to_send):
                     stream.close()
 
@@ -87,7 +98,7 @@ class ProcessConnection(Connection):
         if printed:
             printed = self._access.redactor.mask(printed)[-_QUOTED_LENGTH:]
             printed = f"its last lines on stderr: {printed}"
-        return ", ".join(filter(None, (status, printed)))
+        return ", ".join(filter(None, (self._fault, status, printed)))
 
     def _command(self) -> list[str]:
         command = complete_command(self._provider.command, self._provider.args)
@@ -102,24 +113,37 @@ class ProcessConnection(Connection):
         errors: asyncio.Task[None],
     ) -> None:
         assert process.stdout is not None
+        with received:
+            await self._receive_messages(process, process.stdout, received, errors)
+        while await process.stdout.read(_CHUNK):
+            pass  # a process that cannot write cannot end, either
+
+    async def _receive_messages(
+        self,
+        process: asyncio.subprocess.Process,
+        output: asyncio.StreamReader,
+        received: MemoryObjectSendStream[SessionMessage | Exception],
+        errors: asyncio.Task[None],
+    ) -> None:
         parts: list[bytes] = []
         size = 0
-        with received:
-            while chunk := await process.stdout.read(_CHUNK):
-                *lines, rest = chunk.split(b"\n")
-                for line in lines:
-                    await self._deliver(b"".join([*parts, line]), received)
-                    parts, size = [], 0
-                parts.append(rest)
-                size += len(rest)
-                if size > _MOST_BYTES:
-                    self._last_lines.append(f"a message of more than {_MOST_BYTES} bytes")
-                    return
-            # Whoever waits for an answer is told why there will be none.
-            with suppress(TimeoutError):
-                async with asyncio.timeout(_LAST_WORDS_SECONDS):
-                    self._status = await process.wait()
-                    await asyncio.shield(errors)
+        while chunk := await output.read(_CHUNK):
+            *lines, rest = chunk.split(b"\n")
+            for line in lines:
+                await self._deliver(b"".join([*parts, line]), received)
+                parts, size = [], 0
+            parts.append(rest)
+            size += len(rest)
+            if size > MOST_MESSAGE_BYTES:
+                self._fault = f"it sent a message of more than {MOST_MESSAGE_BYTES} bytes"
+                with suppress(ProcessLookupError):
+                    process.terminate()
+                return
+        # Whoever waits for an answer is told why there will be none.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_SECONDS):
+                self._status = await process.wait()
+                await asyncio.shield(errors)
 
     async def _deliver(
         self, line: bytes, received: MemoryObjectSendStream[SessionMessage | Exception]
@@ -129,10 +153,31 @@ class ProcessConnection(Connection):
         try:
             message = JSONRPCMessage.model_validate_json(line)
         except ValidationError:
-            self._warn(line)
-            return
+            message = self._read_leniently(line)
+            if message is None:
+                self._warn(line)
+                return
         with suppress(anyio.BrokenResourceError, anyio.ClosedResourceError):  # it is over
             await received.send(SessionMessage(message))
+
+    def _read_leniently(self, line: bytes) -> JSONRPCMessage | None:
+        """A message that pydantic does not read, such as one with half a surrogate pair.
+
+        Returns None if it is none. Whoever waits for an answer of the wrong form is told.
+        """
+        try:
+            content: Any = replace_surrogates(json.loads(line.decode(errors="replace")))
+        except (ValueError, RecursionError):
+            return None
+        with suppress(ValidationError):
+            return JSONRPCMessage.model_validate(content)
+        if isinstance(content, dict) and "method" not in content:
+            number = cast("dict[str, Any]", content).get("id")
+            if isinstance(number, int):
+                reason = "its answer is not a valid message"
+                error = SessionLostError(reason, was_sent=True, ends_session=False)
+                self.report_lost(number, error)
+        return None
 
     def _warn(self, line: bytes) -> None:
         if self._has_warned:

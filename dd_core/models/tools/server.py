@@ -11,7 +11,6 @@ from mcp import ClientSession, McpError
 from mcp.types import (
     CallToolRequest,
     CallToolRequestParams,
-    CallToolResult,
     ClientRequest,
     PaginatedRequestParams,
     Tool,
@@ -19,6 +18,7 @@ from mcp.types import (
 
 from dd_core.errors import MCPToolError
 from dd_core.models.tools.config import LocalStdioMCPProvider
+from dd_core.models.tools.content import RawResult
 from dd_core.models.tools.http import HttpConnection
 from dd_core.models.tools.limit import CallLimit
 from dd_core.models.tools.process import ProcessConnection
@@ -30,7 +30,11 @@ _logger = logging.getLogger(__name__)
 
 _T = TypeVar("_T")
 _MOST_PAGES = 1000
+_MOST_TOOLS = 10_000
+"""A server that has listed more, and goes on, is not asked any further."""
 _REOPENING_ATTEMPTS = 3
+_LEAST_WAIT = 0.5
+"""Seconds that a call waits for a server that is busy; doubled from wait to wait."""
 
 
 class ToolServer:
@@ -66,18 +70,19 @@ class ToolServer:
 
     async def call(
         self, name: str, arguments: dict[str, Any], seconds: float, *, is_repeatable: bool
-    ) -> CallToolResult:
+    ) -> RawResult:
         """Call a tool; raises `TimeoutError`, `SessionLostError`, `McpError` and `MCPToolError`.
 
         If the session is lost, the call is repeated in a new one, provided that the server cannot
-        have received it or that repeating it does no harm.
+        have received it or that repeating it does no harm. A server that is busy is asked again
+        when it allows that, as long as all waits together are no longer than `seconds`.
         """
         parameters = CallToolRequestParams(name=name, arguments=arguments)
         request = ClientRequest(CallToolRequest(params=parameters))
 
-        def send(client: ClientSession) -> Awaitable[CallToolResult]:
+        def send(client: ClientSession) -> Awaitable[RawResult]:
             # Not `call_tool`, which rejects results that the server did not declare correctly.
-            return client.send_request(request, CallToolResult)
+            return client.send_request(request, RawResult)
 
         return await self._ask(send, seconds, is_repeatable=is_repeatable)
 
@@ -106,7 +111,7 @@ class ToolServer:
         raise MCPToolError(f"{where} did not list its tools: {reason}")
 
     async def _list_pages(self, seconds: float) -> list[Tool]:
-        tools: list[Tool] = []
+        tools: dict[str, Tool] = {}  # the pages of a list that changes may overlap
         cursors: set[str] = set()
         cursor: str | None = None
         for _ in range(_MOST_PAGES):
@@ -118,12 +123,18 @@ class ToolServer:
                 return client.list_tools(params=parameters)
 
             page = await self._ask(send, seconds, is_repeatable=True)
-            tools += page.tools
+            for tool in page.tools:
+                tools.setdefault(tool.name, tool)
             cursor = page.nextCursor
             if not cursor or cursor in cursors:
-                return tools
+                return [*tools.values()]
+            if len(tools) > _MOST_TOOLS:
+                break
             cursors.add(cursor)
-        return tools
+        raise MCPToolError(
+            f"{self.access.label} lists tools without end: {len(tools)} on {len(cursors) + 1} "
+            "pages, and more follow; check the server"
+        )
 
     async def _ask(
         self,
@@ -132,12 +143,24 @@ class ToolServer:
         *,
         is_repeatable: bool,
     ) -> _T:
-        try:
-            return await self._use_session(send, seconds)
-        except SessionLostError as error:
-            if error.was_sent and not is_repeatable:
-                raise
-        return await self._use_session(send, seconds)
+        least, waited, repeats = _LEAST_WAIT, 0.0, 0
+        while True:
+            try:
+                return await self._use_session(send, seconds)
+            except SessionLostError as error:
+                if error.wait_seconds is None:
+                    # A server that was restarted in the middle of a call refuses to repeat it in
+                    # the session that it does not know any more, so that takes one more attempt.
+                    most = (1 if is_repeatable else 0) if error.was_sent else 2
+                    if repeats >= most:
+                        raise
+                    repeats += 1
+                    continue
+                wait = max(error.wait_seconds, least)
+                if waited + wait > seconds:
+                    raise
+            least, waited = 2 * least, waited + wait
+            await asyncio.sleep(wait)
 
     async def _use_session(
         self, send: Callable[[ClientSession], Awaitable[_T]], seconds: float

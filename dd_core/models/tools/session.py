@@ -30,6 +30,8 @@ Streams: TypeAlias = tuple[
 ]
 _T = TypeVar("_T")
 
+MOST_MESSAGE_BYTES = 2**26
+"""A longer message is not read: whoever sends it has lost its way, or wants to fill the memory."""
 _CLOSE_SECONDS = 10.0
 _NOTICE_SECONDS = 5.0
 
@@ -37,12 +39,21 @@ _NOTICE_SECONDS = 5.0
 class SessionLostError(Exception):
     """A request will not be answered, because the connection or the server is gone."""
 
-    def __init__(self, reason: str, *, was_sent: bool, ends_session: bool = True) -> None:
+    def __init__(
+        self,
+        reason: str,
+        *,
+        was_sent: bool,
+        ends_session: bool = True,
+        wait_seconds: float | None = None,
+    ) -> None:
         super().__init__(reason)
         self.was_sent = was_sent
         """Whether the server may have received the request."""
         self.ends_session = ends_session
         """Whether further requests of the session would fail as well."""
+        self.wait_seconds = wait_seconds
+        """Seconds after which a server that is busy may be asked again; None if it is not busy."""
 
 
 class Connection(ABC):

@@ -27,6 +27,7 @@ from dd_core.models.tools.limit import CallLimit
 from dd_core.models.tools.providers import ToolProvider, ToolServerAccess, resolve_access
 from dd_core.models.tools.result import UNKNOWN, ToolOutcome, ToolResult
 from dd_core.models.wire.answers import ToolCall
+from dd_core.redaction.registry import mask_values
 
 if TYPE_CHECKING:
     from dd_core.models.tools.server import ToolServer
@@ -64,8 +65,8 @@ class Toolbox:
 
     @property
     def names(self) -> list[str]:
-        """The names of the tools that models may call, known after `open`."""
-        return [*self._tools]
+        """The names of the tools that models may call, as in `allow_tools`, known after `open`."""
+        return [tool.name for tool in self._tools.values()]
 
     @property
     def providers(self) -> dict[str, ToolProvider]:
@@ -211,7 +212,7 @@ class Toolbox:
                     is_repeatable=bool(hints and (hints.readOnlyHint or hints.idempotentHint)),
                 )
         self._tools, self._refused = tools, refused
-        self._definitions = [tool.definition for tool in tools.values()]
+        self._definitions = [mask_values(tool.definition) for tool in tools.values()]
 
 
 class ToolServers:

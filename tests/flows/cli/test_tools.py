@@ -104,4 +104,4 @@ def test_check_models_lists_the_tools_of_each_alias(config: str, tmp_path: Path)
     code, text = call("check-models", config, "--providers", str(path))
     assert code == 0, text
     assert "All models and tool servers answered." in text
-    assert "Tools 'desk': echo, maths_add" in text
+    assert "Tools 'desk': echo, maths.add" in text

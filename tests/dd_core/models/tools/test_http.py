@@ -83,6 +83,7 @@ async def test_a_server_that_is_killed_loses_its_calls_and_gets_a_new_session(
         server.kill()
         server.wait()
     assert "the session with tool server 'web' is replaced" in caplog.text
+    assert "Traceback" not in caplog.text
 
 
 @pytest.mark.parametrize("kind", KINDS)
