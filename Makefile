@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Tests start many processes, which load compiled modules faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage bench-tools lock clean
+.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage bench-tools bench-candidates lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -74,6 +74,9 @@ bench-storage: $(READY) ## Generate batches on four workers that write to a slow
 
 bench-tools: $(READY) ## Measure rows with a slow tool, and with a tool server that dies
 	$(BIN)/python -m benchmarks.tools
+
+bench-candidates: $(READY) ## Measure lists of candidates and comparisons of them
+	$(BIN)/python -m benchmarks.candidates
 
 lock: $(READY) ## Update the locked requirements
 	$(BIN)/python -m pip install --quiet uv

@@ -1,6 +1,6 @@
 """Wall and CPU time of candidates from four models, compared with the ideal and with four columns.
 
-    python benchmarks/candidates.py --rows 400 --parallel 16 --latency 0.2
+    python -m benchmarks.candidates --rows 400 --parallel 16 --latency 0.2
 
 The ideal is the time that the requests of one model take if its slots are never idle, of the model
 with the most requests. Where candidates are compared, another model does that.
