@@ -7,20 +7,18 @@ properties which the schema does not declare are removed instead of failing the 
 from __future__ import annotations
 
 import copy
-import re
 from collections.abc import Iterator, Mapping, Sequence
-from decimal import ROUND_HALF_UP, Decimal
 from typing import Any, Protocol, cast
 
 import jsonschema_rs
 
 from dd_core.errors import ResponseParseError
+from dd_core.kinds.columns._decimals import find_decimal
 
 Schema = dict[str, Any]
 
 _MAX_ERRORS = 5
 _INT64 = 2**63
-_DECIMALS = re.compile(r"\\d\{0,(\d+)\}")
 _SCHEMA_MAPS = ("properties", "$defs", "definitions", "patternProperties")
 _SCHEMA_LISTS = ("anyOf", "oneOf", "allOf", "prefixItems")
 _SINGLE_SCHEMAS = ("items", "not", "if", "then", "else", "contains", "additionalProperties")
@@ -42,7 +40,7 @@ class ResponseSchema:
         except (jsonschema_rs.ReferencingError, ValueError) as error:
             raise ValueError(f"this is not a valid JSON schema: {error}") from None
         parts = [*_walk(self.schema)]
-        self._has_decimals = any(_find_decimal_places(part) is not None for part in parts)
+        self._has_decimals = any(find_decimal(part) for part in parts)
         self._has_integers = any(_is_integer(part) for part in parts)
 
     def parse(self, value: Any) -> Any:
@@ -125,10 +123,9 @@ class ResponseSchema:
         Decimals are rounded as their pattern allows.
         """
         resolved = self._resolve(schema)
-        places = _find_decimal_places(resolved)
-        if places is not None and isinstance(value, str | int | float):
-            exponent = Decimal(1).scaleb(-places)
-            return float(Decimal(str(value)).quantize(exponent, rounding=ROUND_HALF_UP))
+        decimal = find_decimal(resolved)
+        if decimal is not None and isinstance(value, str | int | float):
+            return decimal.convert(value)
         if isinstance(value, float):
             is_whole = _is_whole(value) and any(map(_is_integer, self._expand(resolved, value)))
             return int(value) if is_whole else value
@@ -302,24 +299,6 @@ def _require_tags(schema: Schema) -> None:
                 variant = variant.get(step, {})
             variant.setdefault("properties", {}).setdefault(name, {"const": tag})
             variant["required"] = [*dict.fromkeys([*variant.get("required", []), name])]
-
-
-def _find_decimal_places(schema: Schema) -> int | None:
-    """Return the decimal places of a decimal field; None for other fields.
-
-    Pydantic describes a `Decimal` as a number or a string with a pattern such as `\\d{0,2}`.
-    """
-    choices: Any = schema.get("anyOf")
-    if not isinstance(choices, list):
-        return None
-    parts = [cast("Schema", part) for part in cast("list[Any]", choices) if isinstance(part, dict)]
-    if not any(part.get("type") == "number" for part in parts):
-        return None
-    for part in parts:
-        found = _DECIMALS.findall(str(part.get("pattern", "")))
-        if part.get("type") == "string" and found:
-            return int(found[-1])
-    return None
 
 
 def _write_correction(errors: Sequence[Any]) -> str:

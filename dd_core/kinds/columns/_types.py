@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from functools import reduce
 from typing import Any, TypeAlias, cast
 
+from dd_core.kinds.columns._decimals import find_decimal
 from dd_core.storage.arrow import to_array
 from dd_core.storage.schema import unify_types
 
 Schema: TypeAlias = Mapping[str, Any]
-
-_DECIMALS = re.compile(r"\\d\{0,\d+\}")
 
 
 def translate_schema(schema: Schema) -> Any:
@@ -41,7 +39,7 @@ def _find_type(schema: Any, root: Schema, seen: frozenset[str]) -> Any:
     if "const" in part or "enum" in part:
         return _type_of_values([part["const"]] if "const" in part else part["enum"])
     choices = [each for name in ("anyOf", "oneOf") for each in part.get(name, ())]
-    if choices and _is_decimal(choices):
+    if find_decimal(part):
         return pa.float64()
     found = [_unify([_find_type(each, root, seen) for each in choices])] if choices else []
     found += [_find_type(each, root, seen) for each in part.get("allOf", ())]
@@ -97,14 +95,6 @@ def _type_of_values(values: Any) -> Any:
     kind: Any = to_array(given).type
     is_text = pa.types.is_string(kind) and not all(isinstance(each, str | None) for each in given)
     return None if is_text else kind
-
-
-def _is_decimal(choices: Sequence[Any]) -> bool:
-    """Whether the choices describe a `Decimal` of pydantic, which is stored as a float."""
-    parts = [cast("Schema", each) for each in choices if isinstance(each, Mapping)]
-    patterns = [str(each.get("pattern", "")) for each in parts if each.get("type") == "string"]
-    is_number = any(each.get("type") == "number" for each in parts)
-    return is_number and any(_DECIMALS.search(each) for each in patterns)
 
 
 def _resolve(name: str, root: Schema) -> Any:

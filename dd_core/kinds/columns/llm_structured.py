@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Literal, cast
 from pydantic import BaseModel, field_validator
 
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
+from dd_core.kinds.columns._decimals import translate_model
 from dd_core.kinds.columns._llm import LLMColumn
 from dd_core.kinds.columns._schema import ResponseSchema
 from dd_core.kinds.columns._types import translate_schema
@@ -26,7 +27,7 @@ class LLMStructuredColumnConfig(LLMColumn):
     @classmethod
     def _schema_of_model(cls, value: Any) -> Any:
         if isinstance(value, type) and issubclass(value, BaseModel):
-            return value.model_json_schema()
+            return translate_model(value)
         return cast("Any", value)
 
     @field_validator("output_format")

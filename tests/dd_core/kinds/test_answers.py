@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
+import pyarrow as pa
 import pytest
 from hypothesis import given, strategies as st
 from pydantic import BaseModel, Field
@@ -326,6 +328,47 @@ def test_decimals_become_floats_with_the_places_of_their_pattern() -> None:
     schema = ResponseSchema({"type": "object", "properties": {"price": price}})
     assert schema.parse({"price": "1.5"}) == {"price": 1.5}
     assert schema.parse({"price": 2.675}) == {"price": 2.68}
+
+
+class Offer(BaseModel):
+    price: Decimal = Field(ge=0, decimal_places=2)
+    weight: Decimal
+    discount: Decimal | None = None
+    note: float | str = ""
+    grade: Decimal | Literal["none"] = "none"
+
+
+def test_decimals_of_models_become_floats() -> None:
+    fields: dict[str, Any] = {"name": "o", "model_alias": "m", "prompt": "p"}
+    column = dd.LLMStructuredColumnConfig.model_validate(fields | {"output_format": Offer})
+    schema = ResponseSchema(column.output_format)
+    answer = {"price": 2.675, "weight": "1.2345", "discount": "0.125", "note": "1.0", "grade": "1"}
+    assert schema.parse(answer) == {**answer, "price": 2.68, "weight": 1.2345, "discount": 0.125}
+    assert schema.parse({"price": "3", "weight": 4, "discount": None})["discount"] is None
+    with pytest.raises(ResponseParseError, match="at price"):
+        schema.parse({"price": "about 3", "weight": 4})
+    assert column.value_type() == pa.struct(
+        [
+            ("price", pa.float64()),
+            ("weight", pa.float64()),
+            ("discount", pa.float64()),
+            ("note", pa.string()),
+            ("grade", pa.string()),
+        ]
+    )
+
+
+def test_patterns_that_are_not_of_decimals_leave_text_alone() -> None:
+    grade = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": "^[A-F]$"}]}
+    schema = ResponseSchema({"type": "object", "properties": {"grade": grade}})
+    assert schema.parse({"grade": "B"}) == {"grade": "B"}
+
+
+def test_the_pattern_that_some_versions_of_pydantic_write_is_one_of_decimals() -> None:
+    pattern = r"^(?!^[-+.]*$)[+-]?0*\d*\.?\d*$"
+    weight = {"anyOf": [{"type": "number"}, {"type": "string", "pattern": pattern}]}
+    schema = ResponseSchema({"type": "object", "properties": {"weight": weight}})
+    assert schema.parse({"weight": "1.2345"}) == {"weight": 1.2345}
 
 
 def test_an_integer_that_is_written_with_a_point_is_an_integer() -> None:
