@@ -45,5 +45,6 @@ async def generate_preview(engine: Engine, rows: int) -> PreviewResults:
         processed=steps,
         processor_artifacts={name: each.to_pylist() for name, each in side.items()},
         num_requested=rows,
+        num_generated=len(outcome.rows),
         profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
     )

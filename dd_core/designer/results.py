@@ -141,6 +141,8 @@ class PreviewResults(_Results):
     processed: list[dict[str, Any]] = field(default_factory=list[dict[str, Any]])
     """What each processor of the whole dataset left and removed."""
     num_requested: int = 0
+    num_generated: int = 0
+    """Rows that were generated, before processors removed any."""
     profiles: tuple[JudgeProfile, ...] = ()
 
     def __repr__(self) -> str:

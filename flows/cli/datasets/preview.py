@@ -51,7 +51,7 @@ def preview(
 
     Generates the rows in memory, without Prefect. In a terminal, shows one record at a time: n or
     Enter for the next one, p for the previous one, g to go to a number, q to quit. The exit code is
-    0 only if no row is missing.
+    0 only if no row failed; rows that processors removed do not count.
     """
     from dd_core import DataDesigner
     from dd_core.storage.export import export as write_file, require_target
@@ -75,4 +75,4 @@ def preview(
     click.echo(explain_source(results.plan))
     if output is not None:
         click.echo(f"{rows} rows written to {output}")
-    sys.exit(0 if rows == num_records else 1)
+    sys.exit(0 if results.num_generated == num_records else 1)

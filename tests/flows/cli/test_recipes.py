@@ -168,3 +168,26 @@ def test_queries_of_text_to_sql_cannot_leave_their_database(
         "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i FROM n) SELECT max(i) FROM n",
     ):
         assert find_error(query)
+
+
+def test_a_preview_whose_rows_are_filtered_out_has_not_failed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    config = {
+        "columns": [
+            {
+                "name": "n",
+                "column_type": "sampler",
+                "sampler_type": "uniform",
+                "params": {"low": 0, "high": 1},
+            }
+        ],
+        "processors": [
+            {"name": "none", "processor_type": "filter_rows", "condition": "{{ n > 1 }}"}
+        ],
+    }
+    Path("config.yaml").write_text(yaml.safe_dump(config))
+    result = invoke("preview", "config.yaml", "-n", "3")
+    assert result.exit_code == 0, result.output
+    assert "0 of 3" in result.output
