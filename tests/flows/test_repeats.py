@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -47,11 +49,14 @@ async def test_rounds_are_tasks_and_are_not_generated_twice(
         batches = await client.read_flow_runs(
             flow_run_filter=FlowRunFilter(parent_flow_run_id=parent)
         )
-        tasks = await client.read_task_runs(
-            flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[each.id for each in batches]))
-        )
-    names = {task.name for task in tasks}
-    assert {"text[0]", "text__round_1[0]", "text__round_3[1]", "write[0]"} <= names
+        of_batches = FlowRunFilter(id=FlowRunFilterId(any_=[each.id for each in batches]))
+        expected = {"text[0]", "text__round_1[0]", "text__round_3[1]", "write[0]", "write[1]"}
+        names, deadline = set[str](), time.monotonic() + 120
+        while not expected <= names:  # the server records task runs a moment later
+            assert time.monotonic() < deadline, names
+            await asyncio.sleep(0.2)
+            tasks = await client.read_task_runs(flow_run_filter=of_batches)
+            names = {task.name for task in tasks}
     assert not [name for name in names if "__repeat_" in name]
 
     again = await generate(made.build(), **{**given, "dataset_name": "other"})
