@@ -1,12 +1,15 @@
-"""A flow whose parameters Prefect stores without keys.
+"""A flow whose parameters Prefect stores and logs without keys.
 
 Prefect stores the parameters of a run before it calls the flow, so the flow cannot refuse them in
-time. The flow itself still receives them unchanged.
+time. The flow itself still receives them unchanged. Prefect also logs all parameters when one of
+them is invalid.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow
@@ -20,12 +23,26 @@ _SERVERS = {
     "mcp_providers": MCPProvider | LocalStdioMCPProvider,
 }
 """The parameters that are lists of servers."""
+_VALIDATING: ContextVar[bool] = ContextVar("validating", default=False)
+"""Whether this context validates parameters that may contain keys."""
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
 
 
+# The error that follows names every invalid field, so nothing is lost with the record.
+logging.getLogger("prefect.flows").addFilter(lambda record: not _VALIDATING.get())
+
+
 class KeylessFlow(Flow[_P, _R]):
     """A flow with `config`, servers and addresses among its parameters."""
+
+    def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
+        """The parameters as the flow receives them, or an error that names the invalid ones."""
+        token = _VALIDATING.set(True)
+        try:
+            return super().validate_parameters(parameters)
+        finally:
+            _VALIDATING.reset(token)
 
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters as Prefect stores them."""
