@@ -61,6 +61,10 @@ if TYPE_CHECKING:
         DataDesignerColumnType as DataDesignerColumnType,
         SkipConfig as SkipConfig,
     )
+    from dd_core.kinds.columns.conversation import (
+        ConversationColumnConfig as ConversationColumnConfig,
+        ConversationRole as ConversationRole,
+    )
     from dd_core.kinds.columns.custom import CustomColumnConfig as CustomColumnConfig
     from dd_core.kinds.columns.embedding import EmbeddingColumnConfig as EmbeddingColumnConfig
     from dd_core.kinds.columns.examples import ExamplesColumnConfig as ExamplesColumnConfig

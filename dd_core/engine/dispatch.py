@@ -241,10 +241,10 @@ class Dispatcher:
             else:
                 values = await self._context.run_in_thread(generator.generate, inputs)
         require_count(values, len(rows), state.name)
-        is_recorded = state.is_recorded
+        has_effects, is_recorded = generator.has_side_effects, state.is_recorded
         for row, value in zip(rows, values, strict=True):
-            if is_recorded and not isinstance(value, Exception):
-                self._finish(state, row, {state.name: value})
+            if (is_recorded or has_effects) and not isinstance(value, Exception):
+                self._finish(state, row, value if has_effects else {state.name: value})
                 continue
             if not isinstance(value, Exception):
                 value = admit_cell(value, state.name, self._batch.start + row)
@@ -324,7 +324,7 @@ class Dispatcher:
         number = self._batch.start + row
         try:
             values = admit_row(returned, number)
-            if self._journal is not None:
+            if self._journal is not None and state.is_recorded:
                 self._journal.add(state.planned.fingerprint, number, values)
         except Exception as error:
             self._report.failed(state, row, to_exception(error))

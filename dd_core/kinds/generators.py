@@ -62,10 +62,13 @@ class RowColumn(ABC):
     """Whether a row always gives the same value. Set it to False if a value depends on chance, time
     or anything else outside the row: values are then recorded in the journal like answers, and a
     resumed run takes them from there. Otherwise it computes them again."""
+    has_side_effects: bool = False
+    """Whether an entry holds the values of the column and of its side effects, by name, instead of
+    the column's value alone."""
 
     @abstractmethod
     def generate(self, rows: Sequence[Row]) -> Sequence[Any]:
-        """Return one value per row, in order.
+        """Return one value per row, in order; a mapping by name with `has_side_effects`.
 
         To report that a row failed, return an exception in place of its value. An exception that
         is raised stops the run. Many rows at once are computed in a worker thread.

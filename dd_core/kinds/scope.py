@@ -83,6 +83,13 @@ def check_template(place: str, source: str | None, scope: Scope) -> Iterator[Pro
         yield report_unknown(place, name, scope)
 
 
+def check_tools(place: str, alias: str | None, scope: Scope) -> Iterator[Problem]:
+    """Yield the problem that no tools have an alias; None stands for no tools."""
+    if alias is not None and alias not in scope.tools:
+        message = f"no tool configuration has the alias {alias!r}"
+        yield Problem(place, f"{message}; {list_known('aliases', scope.tools)}")
+
+
 def report_unknown(place: str, name: str, scope: Scope) -> Problem:
     """Return the problem that `place` refers to a column that does not exist.
 

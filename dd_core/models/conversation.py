@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from dd_core.errors import (
@@ -16,7 +16,7 @@ from dd_core.models.model import Model
 from dd_core.models.tools.toolbox import Toolbox
 from dd_core.models.tools.turns import Message, ToolTurns, convert_message, write_answer
 from dd_core.models.usage import UsageCount
-from dd_core.models.wire.answers import Reply
+from dd_core.models.wire.answers import Reply, Usage
 from dd_core.models.wire.judgement import Judgement, Verdict, judge_reply
 from dd_core.storage.journal import CellTurns
 
@@ -73,6 +73,10 @@ class Conversation:
     value: Any
     messages: list[Message]
     """All messages of the last conversation, including the answer that was parsed."""
+    input_tokens: int = 0
+    """Input tokens of all requests, including those whose answers were rejected."""
+    output_tokens: int = 0
+    """Output tokens of all requests."""
 
 
 class _RejectedError(ResponseParseError):
@@ -95,12 +99,18 @@ async def converse(
     Tools may be called before each answer. A new conversation begins after the last turn with tool
     calls, so that no call is repeated.
     """
-    turns = _open_turns(request, opening)
+    spent: list[Usage] = []
+    turns = _open_turns(request, opening, spent)
     try:
-        return await _converse(request, opening, answer_format, limits, turns)
+        found = await _converse(request, opening, answer_format, limits, turns, spent)
     finally:
         if turns is not None:
             turns.close()
+    return replace(
+        found,
+        input_tokens=sum(each.input_tokens for each in spent),
+        output_tokens=sum(each.output_tokens for each in spent),
+    )
 
 
 async def _converse(
@@ -109,6 +119,7 @@ async def _converse(
     answer_format: AnswerFormat,
     limits: ConversationLimits,
     turns: ToolTurns | None,
+    spent: list[Usage],
 ) -> Conversation:
     outcome = _Outcome(request, answer_format)
     for _ in range(1 + limits.restarts):
@@ -116,6 +127,7 @@ async def _converse(
         for _ in range(1 + limits.corrections):
             if turns is None:
                 reply = await _send(request, messages, answer_format)
+                spent.append(reply.usage)
             else:
                 reply, messages = await turns.ask(messages)
             message = write_answer(reply)
@@ -234,7 +246,9 @@ async def _send(
     return await model.ask_in_schema(slot, sent, column, answer_format.schema)
 
 
-def _open_turns(request: ModelRequest, opening: list[Message]) -> ToolTurns | None:
+def _open_turns(
+    request: ModelRequest, opening: list[Message], spent: list[Usage]
+) -> ToolTurns | None:
     if request.toolbox is None:
         return None
     model = request.model
@@ -247,6 +261,8 @@ def _open_turns(request: ModelRequest, opening: list[Message]) -> ToolTurns | No
         chosen = {**request.fields}
         if any(message["role"] == "tool" for message in messages):
             chosen.pop("tool_choice", None)  # a call that is demanded each time never ends
-        return await model.ask(request.slot, sent, request.column, **{**chosen, **fields})
+        reply = await model.ask(request.slot, sent, request.column, **{**chosen, **fields})
+        spent.append(reply.usage)
+        return reply
 
     return ToolTurns(request.toolbox, opening, send, usage, model.budget, request.saved_turns)

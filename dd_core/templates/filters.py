@@ -20,6 +20,7 @@ from jinja2.filters import FILTERS, sync_do_join
 from jinja2.runtime import markup_join, str_join
 from jinja2.tests import TESTS
 
+from dd_core.templates.messages import MESSAGE_FILTERS
 from dd_core.templates.meter import (
     ITEM,
     LONGEST_TEXT,
@@ -91,6 +92,7 @@ def build_filters() -> dict[str, Filter]:
         "random": _choose,
         "sum": _sum,
         **SELECTING,
+        **MESSAGE_FILTERS,
         **INTERNAL,
     }
 

@@ -14,6 +14,7 @@ from jinja2.nativetypes import native_concat
 
 from dd_core.errors import UserTemplateError
 from dd_core.templates.functions import is_lipsum_called
+from dd_core.templates.messages import MESSAGE_FILTERS
 from dd_core.templates.meter import LONGEST_TEXT, MOST_WORK
 from dd_core.templates.sandbox import LONGEST_LITERAL, NativeSandbox
 from dd_core.templates.selection import SELECTING
@@ -24,6 +25,7 @@ ALLOWED_FILTERS = frozenset(
         *("length", "list", "lower", "max", "min", "random", "replace", "reverse", "round"),
         *("sort", "string", "title", "trim", "truncate", "unique", "upper", "urlencode"),
         *SELECTING,
+        *MESSAGE_FILTERS,
     }
 )
 _MAX_NODES = 600
@@ -47,6 +49,7 @@ _INSPECTING_FILTERS = frozenset(
         *("map", "max", "min", "random", "reject", "rejectattr", "reverse", "select"),
         *("selectattr", "slice", "sort", "sum", "unique"),
         *SELECTING,
+        *MESSAGE_FILTERS,
     }
 )
 

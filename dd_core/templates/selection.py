@@ -20,7 +20,7 @@ from dd_core.templates.meter import RenderContext, measure
 @pass_context
 def _majority(context: RenderContext, value: Any, attribute: Any = None) -> Any:
     """Return the most frequent item, or its attribute; of equally frequent ones, the first."""
-    items = _list_items(context, "majority", value, attribute)
+    items = list_items(context, "majority", value, attribute)
     if not items:
         return context.environment.undefined("majority has no items to choose from")
     keys = _list_keys(context, items)
@@ -31,7 +31,7 @@ def _majority(context: RenderContext, value: Any, attribute: Any = None) -> Any:
 @pass_context
 def _majority_share(context: RenderContext, value: Any, attribute: Any = None) -> float:
     """Return the share of the items that equal the most frequent one; 0 if there are no items."""
-    items = _list_items(context, "majority_share", value, attribute)
+    items = list_items(context, "majority_share", value, attribute)
     counts = Counter(_list_keys(context, items))
     return max(counts.values(), default=0) / max(len(items), 1)
 
@@ -42,11 +42,11 @@ def _best_of(context: RenderContext, value: Any, by: Any) -> Any:
 
     `by` is the attribute with the score, or a list with one score for each item.
     """
-    items = _list_items(context, "best_of", value, None)
+    items = list_items(context, "best_of", value, None)
     if isinstance(by, str):
-        scores = _list_items(context, "best_of", value, by)
+        scores = list_items(context, "best_of", value, by)
     else:
-        scores = _list_items(context, "best_of", by, None)
+        scores = list_items(context, "best_of", by, None)
     if len(scores) != len(items):
         raise ValueError(f"best_of received {len(items)} items and {len(scores)} scores")
     if not items:
@@ -55,7 +55,11 @@ def _best_of(context: RenderContext, value: Any, by: Any) -> Any:
     return context.settle(items[numbers.index(max(numbers))])
 
 
-def _list_items(context: RenderContext, name: str, value: Any, attribute: Any) -> list[Any]:
+def list_items(context: RenderContext, name: str, value: Any, attribute: Any) -> list[Any]:
+    """Return the items of a filter's input, or an attribute of each; `name` is the filter's.
+
+    Raises `TypeError` if the input is no list.
+    """
     if isinstance(value, Undefined):
         str(value)  # raises the error that says what is undefined
     if isinstance(value, str | bytes | dict) or not isinstance(value, Iterable):

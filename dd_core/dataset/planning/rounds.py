@@ -203,7 +203,7 @@ class RoundColumn(Column):
         if isinstance(generator, GroupColumn):
             return _RoundGroups(generator, self, reads)
         if isinstance(generator, RowColumn):
-            return _RoundRows(generator, self._round, reads)
+            return _RoundRows(generator, self, reads)
         return _RoundBatches(generator, self._round, reads)
 
     def store(self, values: Mapping[str, Any]) -> dict[str, Any]:
@@ -238,13 +238,21 @@ class _RoundGroups(GroupColumn):
 
 
 class _RoundRows(RowColumn):
-    def __init__(self, inner: RowColumn, scope: Round, reads: Sequence[str]) -> None:
+    def __init__(self, inner: RowColumn, column: RoundColumn, reads: Sequence[str]) -> None:
         self.is_repeatable = inner.is_repeatable
-        self._inner, self._scope, self._reads = inner, scope, reads
+        self.has_side_effects = inner.has_side_effects
+        self._inner, self._column, self._reads = inner, column, reads
 
     def generate(self, rows: Sequence[Row]) -> list[Any]:
-        values = self._inner.generate([self._scope.read(row, self._reads) for row in rows])
-        return [value if isinstance(value, Exception) else [value] for value in values]
+        return [
+            entry if isinstance(entry, Exception) else self._store(entry)
+            for entry in self._inner.generate(
+                [self._column.scope.read(row, self._reads) for row in rows]
+            )
+        ]
+
+    def _store(self, entry: Any) -> Any:
+        return self._column.store(entry) if self.has_side_effects else [entry]
 
 
 class _RoundBatches(WholeColumn):

@@ -12,14 +12,13 @@ import orjson
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._candidates import get_value
-from dd_core.kinds.columns._llm import ChatCells, LLMColumn
+from dd_core.kinds.columns._llm import ChatCells, LLMColumn, extend_row
 from dd_core.kinds.columns._schema import ResponseSchema
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row, RowColumn
 from dd_core.kinds.scope import find_references
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import AnswerFormat
-from dd_core.storage.batch import NumberedRow
 
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
@@ -109,7 +108,7 @@ class _Comparisons(ChatCells):
             variables = dict(zip(_SIDES, values, strict=True))
         answer_format = _build_format(column.method, len(shown))
         appended = self._append(values, answer_format)
-        answers = await self._ask(_extend(row, variables), slot, appended, answer_format)
+        answers = await self._ask(extend_row(row, variables), slot, appended, answer_format)
         position: int | None
         position, reasoning = answers[column.name]
         winner = None if position is None else shown[position]
@@ -130,13 +129,6 @@ class _Comparisons(ChatCells):
 
 def _write(order: list[int], winner: int | None, reasoning: str) -> dict[str, Any]:
     return {"order": order, "winner": winner, "reasoning": reasoning}
-
-
-def _extend(row: Row, variables: Mapping[str, Any]) -> Row:
-    values = {**row, **variables}
-    if isinstance(row, NumberedRow):
-        return NumberedRow(values, row.seed, row.column, row.number)
-    return values
 
 
 def _print(value: Any) -> str:

@@ -17,15 +17,17 @@ from dd_core.kinds.columns._candidates import Candidates, list_hidden_names
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
-from dd_core.kinds.scope import Scope, check_template, find_references, list_known
+from dd_core.kinds.scope import Scope, check_template, check_tools, find_references
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import (
     AnswerFormat,
+    Conversation,
     Message,
     ModelRequest,
     TruncationPolicy,
     converse,
 )
+from dd_core.storage.batch import NumberedRow
 from dd_core.templates.template import Template, list_references
 
 if TYPE_CHECKING:
@@ -155,10 +157,7 @@ class LLMColumn(Column):
             place = f"columns.{self.name}.{field}"
             yield from check_template(place, getattr(self, field), scope)
         yield from check_media(self.name, self.multi_modal_context, scope)
-        if self.tool_alias is not None and self.tool_alias not in scope.tools:
-            message = f"no tool configuration has the alias {self.tool_alias!r}"
-            known = list_known("aliases", scope.tools)
-            yield Problem(f"columns.{self.name}.tool_alias", f"{message}; {known}")
+        yield from check_tools(f"columns.{self.name}.tool_alias", self.tool_alias, scope)
         place = f"columns.{self.name}.prompt"
         if not self.multi_modal_context and not self.prompt.strip():
             yield Problem(place, "is empty; write a prompt, or add multi_modal_context")
@@ -210,13 +209,8 @@ class LLMColumn(Column):
         import pyarrow as pa
 
         block = pa.struct([("type", pa.string()), ("text", pa.string())])
-        parts = [("role", pa.string()), ("content", pa.list_(block))]
-        if self.tool_alias is not None:
-            function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
-            call = [("id", pa.string()), ("type", pa.string()), ("function", function)]
-            parts.append(("tool_calls", pa.list_(pa.struct(call))))
-            parts.append(("tool_call_id", pa.string()))
-        message = pa.struct(parts)
+        has_tools = self.tool_alias is not None
+        message = pa.struct(list_message_fields(pa.list_(block), has_tools=has_tools))
         kinds: dict[str, Any] = {
             self.name: self.value_type(),
             f"{self.name}{TRACE_SUFFIX}": pa.list_(message),
@@ -283,26 +277,14 @@ class ChatCells(CellColumn):
         self, row: Row, slot: RequestSlot | None, appended: str, answer_format: AnswerFormat
     ) -> Mapping[str, Any]:
         column = self._column
-        opening: list[Message] = []
-        if self._system is not None:
-            opening.append({"role": "system", "content": self._system.render(row)})
-        rendered = "" if self._prompt is None else self._prompt.render(row)
-        prompt = "\n\n".join(each for each in (rendered, appended) if each)
+        opening = self._render_system(row)
+        prompt = "\n\n".join(each for each in (self._render_prompt(row), appended) if each)
         media = build_blocks(self._contexts, row, self._folders)
         texts = [{"type": "text", "text": prompt}] if prompt else []  # servers refuse empty texts
         if not media and not texts:
             raise MediaError("the prompt is empty and the row has no media, so there is no message")
         opening.append({"role": "user", "content": [*media, *texts] if media else prompt})
-        slot = slot or RequestSlot(self._model.queue)
-        request = ModelRequest(self._model, slot, column.name)
-        if self._toolbox is not None:
-            saved = self._turns.open(column.name, slot.row) if self._turns is not None else None
-            request = replace(request, toolbox=self._toolbox, saved_turns=saved)
-        try:
-            conversation = await converse(request, opening, answer_format, self._limits)
-        except DataDesignerError as error:
-            error.prompt = prompt  # for the report of failed rows
-            raise
+        conversation = await self._converse(slot, opening, prompt, answer_format)
         values: dict[str, Any] = {column.name: conversation.value}
         last = conversation.messages[-1]
         if column.with_trace is TraceType.ALL_MESSAGES:
@@ -314,6 +296,55 @@ class ChatCells(CellColumn):
             reasoning = (last.get("reasoning_content") or "").strip()
             values[f"{column.name}{REASONING_SUFFIX}"] = reasoning or None
         return values
+
+    def _render_system(self, row: Row) -> list[Message]:
+        """Return the system message, if there is one."""
+        if self._system is None:
+            return []
+        return [{"role": "system", "content": self._system.render(row)}]
+
+    def _render_prompt(self, row: Row) -> str:
+        return "" if self._prompt is None else self._prompt.render(row)
+
+    async def _converse(
+        self,
+        slot: RequestSlot | None,
+        opening: list[Message],
+        prompt: str,
+        answer_format: AnswerFormat,
+    ) -> Conversation:
+        """Ask the model, with its tools; `prompt` is for the report of failed rows."""
+        column = self._column
+        slot = slot or RequestSlot(self._model.queue)
+        request = ModelRequest(self._model, slot, column.name)
+        if self._toolbox is not None:
+            saved = self._turns.open(column.name, slot.row) if self._turns is not None else None
+            request = replace(request, toolbox=self._toolbox, saved_turns=saved)
+        try:
+            return await converse(request, opening, answer_format, self._limits)
+        except DataDesignerError as error:
+            error.prompt = prompt
+            raise
+
+
+def list_message_fields(content: Any, *, has_tools: bool) -> list[tuple[str, Any]]:
+    """Return the Arrow fields of a message, the role first, given the type of its content."""
+    import pyarrow as pa
+
+    fields = [("role", pa.string()), ("content", content)]
+    if has_tools:
+        function = pa.struct([("name", pa.string()), ("arguments", pa.string())])
+        call = [("id", pa.string()), ("type", pa.string()), ("function", function)]
+        fields += [("tool_calls", pa.list_(pa.struct(call))), ("tool_call_id", pa.string())]
+    return fields
+
+
+def extend_row(row: Row, variables: Mapping[str, Any]) -> Row:
+    """Return a row with more names for templates."""
+    values = {**row, **variables}
+    if isinstance(row, NumberedRow):
+        return NumberedRow(values, row.seed, row.column, row.number)
+    return values
 
 
 def _normalize_content(message: Message) -> Message:

@@ -277,13 +277,12 @@ class Column(Kind, tag="column_type"):
         """
         place = f"columns.{self.name}"
         for alias in self.get_model_aliases():
-            yield from self._alias_problems(alias, scope)
+            yield from self._alias_problems(f"{place}.model_alias", alias, scope)
         if self.skip is not None:
             for name in scope.unknown(self.skip.columns):
                 yield report_unknown(f"{place}.skip.when", name, scope)
 
-    def _alias_problems(self, alias: str, scope: Scope) -> Iterator[Problem]:
-        place = f"columns.{self.name}.model_alias"
+    def _alias_problems(self, place: str, alias: str, scope: Scope) -> Iterator[Problem]:
         model = scope.models.get(alias)
         if model is None:
             known = list_known("aliases", scope.models)

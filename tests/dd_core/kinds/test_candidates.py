@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -19,8 +16,6 @@ from dd_core.dataset.compile import compile_plan, reseed
 from dd_core.dataset.plan import Plan
 from dd_core.declaration.own_fields import list_own_fields
 from dd_core.models.providers import Providers, load_default_providers
-from tests.conftest import ServerFactory
-from tests.datasets import model as served_model, topics
 from tests.scripted import Body, ScriptedModel, builder, chat_response, model, prompt_of, refusal
 
 
@@ -228,72 +223,3 @@ def test_the_checks_know_what_a_list_is() -> None:
     cold.add_column(name="t", column_type="llm-text", model_alias="m", prompt="Hi.", n=2)
     plan = plan_of(cold)
     assert any("temperature 0, so its 2 answers are alike" in str(each) for each in plan.warnings)
-
-
-_CHILD = """
-import sys
-import dd_core.config as dd
-from dd_core import DataDesigner
-from tests.dd_core.kinds.test_candidates import killed
-
-DataDesigner(sys.argv[2], run_config=dd.RunConfig(seed=3, buffer_size=40)).create(
-    killed(sys.argv[1], sys.argv[3]), num_records=80, dataset_name="d", resume="if_possible"
-)
-"""
-PARALLEL = 4
-
-
-def killed(url: str, method: str) -> dd.DataDesignerConfigBuilder:
-    """Candidates of two models, and a comparison of them."""
-    models = [served_model(url, alias, parallel=PARALLEL) for alias in ("m", "k")]
-    made = topics(*models)
-    made.add_column(
-        name="text", column_type="llm-text", model_alias=["m", "k"], n=2, prompt="On {{ id }}."
-    )
-    return made.add_column(
-        name="best",
-        column_type="llm-compare",
-        candidates="text",
-        model_alias="m",
-        method=method,
-        prompt="Which text on {{ id }} is the best?",
-    )
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize(
-    ("method", "comparisons"),
-    # The server gives equal answers to equal requests, and equal candidates are not compared.
-    [("listwise", 2), ("pairwise", 4 * 3 - 4)],
-)
-def test_a_killed_run_repeats_only_the_requests_in_flight(
-    tmp_path: Path, bench_server: ServerFactory, method: str, comparisons: int
-) -> None:
-    server = bench_server(latency=0.05, record=True)
-
-    def start() -> subprocess.Popen[bytes]:
-        arguments = [server.url, str(tmp_path / "killed"), method]
-        return subprocess.Popen([sys.executable, "-c", _CHILD, *arguments])
-
-    process = start()
-    deadline = time.monotonic() + 300
-    while server.stats()["requests"] < 200:
-        assert process.poll() is None, "the run ended before it was to be killed"
-        assert time.monotonic() < deadline, "the run does not get on"
-        time.sleep(0.02)
-    process.kill()
-    process.wait()
-    assert start().wait() == 0
-    sent = sum(count for _, prompt, count in server.prompts() if "Say hello" not in prompt)
-    needed = 80 * (4 + comparisons)
-    # Requests in flight at two models, and what was answered in the tenth of a second before.
-    assert needed <= sent <= needed + 2 * PARALLEL * (1 + 2 * 2)
-    run_config = dd.RunConfig(seed=3, buffer_size=40)
-    frames = [
-        DataDesigner(tmp_path / folder, run_config=run_config)
-        .create(killed(server.url, method), num_records=80, dataset_name="d", resume="if_possible")
-        .load_dataset()
-        for folder in ("killed", "whole")
-    ]
-    assert len(frames[0]) == 80
-    assert frames[0].to_dict("records") == frames[1].to_dict("records")

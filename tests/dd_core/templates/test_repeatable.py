@@ -34,6 +34,7 @@ SOURCES = {
     **{name: "{{ number|" + name + " }}" for name in ("abs", "int", "float", "round")},
     "best_of": "{{ people|best_of('age') }}",
     "majority": "{{ people|majority('age') }}",
+    "transcript": "{{ [{'role': 'user', 'content': words[0]}]|transcript }}",
     "majority_share": "{{ words|majority_share }}",
     "attr": "{{ text|attr('nothing')|default('none') }}",
     "batch": "{{ words|batch(3) }}",
