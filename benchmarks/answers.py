@@ -130,6 +130,18 @@ class Answers:
             f'"total_tokens":{before + after}}}}}'
         ).encode()
 
+    def completions(self, settings: Settings, request: dict[str, Any]) -> bytes:
+        """Body of a raw completion, with log probabilities if they are requested."""
+        prompt = request["prompt"]
+        text = f" completion {_digest(request['model'], prompt)}"
+        choice: dict[str, Any] = {"index": 0, "finish_reason": "stop", "text": text}
+        if request.get("logprobs"):
+            choice["logprobs"] = {"tokens": text.split(), "token_logprobs": [-0.5, -1.5]}
+        usage = {"prompt_tokens": len(prompt) // 4, "completion_tokens": len(text) // 4}
+        return json.dumps(
+            {"object": "text_completion", "choices": [choice], "usage": usage}
+        ).encode()
+
     def embeddings(self, settings: Settings, request: dict[str, Any]) -> bytes:
         """Body of an embeddings response with a unit vector for each input."""
         model, inputs = request["model"], _inputs(request)
@@ -155,6 +167,7 @@ class Answers:
 
 ROUTES = {
     "/v1/chat/completions": Answers.chat,
+    "/v1/completions": Answers.completions,
     "/v1/embeddings": Answers.embeddings,
     "/v1/images/generations": Answers.images,
 }

@@ -50,13 +50,24 @@ def answer_schema(schema: dict[str, Any]) -> Any:
     return value_of(schema)
 
 
+def completion_response(
+    text: str, *, logprobs: Any = None, finish_reason: str = "stop"
+) -> httpx.Response:
+    """A response to a request for a raw completion."""
+    choice = {"index": 0, "text": text, "finish_reason": finish_reason, "logprobs": logprobs}
+    usage = {"prompt_tokens": 3, "completion_tokens": 5}
+    return httpx.Response(200, json={"choices": [choice], "usage": usage})
+
+
 def _is_probe(body: Body) -> bool:
-    return prompt_of(body) == PROBE if "messages" in body else body.get("input") == ["Hello."]
+    if "input" in body:
+        return body["input"] == ["Hello."]
+    return prompt_of(body) in (PROBE, "Hello")
 
 
 def prompt_of(body: Body) -> str:
-    """The text of the request's last message."""
-    return str(body["messages"][-1]["content"])
+    """The prompt, or the text of the request's last message."""
+    return str(body["prompt"] if "prompt" in body else body["messages"][-1]["content"])
 
 
 class ScriptedModel(httpx.AsyncBaseTransport):
@@ -83,6 +94,9 @@ class ScriptedModel(httpx.AsyncBaseTransport):
         if not self._probes and _is_probe(body):
             if "input" in body:
                 return httpx.Response(200, json={"data": [{"embedding": [1.0]}]})
+            if "logprobs" in body:
+                logprobs = {"tokens": ["Hello"], "token_logprobs": [-1.0]}
+                return completion_response("Hello.", logprobs=logprobs)
             return chat_response("Hello.")
         self.requests.append(body)
         self.headers.append(request.headers)
@@ -108,7 +122,8 @@ class ScriptedModel(httpx.AsyncBaseTransport):
             return httpx.Response(
                 answer.status_code, headers=answer.headers, content=answer.content
             )
-        return chat_response(answer if isinstance(answer, str) else json.dumps(answer))
+        text = answer if isinstance(answer, str) else json.dumps(answer)
+        return chat_response(text) if "messages" in body else completion_response(text)
 
     def _answer(self, body: Body) -> Answer:
         match self._script:

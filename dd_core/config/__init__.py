@@ -72,6 +72,9 @@ if TYPE_CHECKING:
     from dd_core.kinds.columns.image import ImageColumnConfig as ImageColumnConfig
     from dd_core.kinds.columns.llm_code import LLMCodeColumnConfig as LLMCodeColumnConfig
     from dd_core.kinds.columns.llm_compare import LLMCompareColumnConfig as LLMCompareColumnConfig
+    from dd_core.kinds.columns.llm_completion import (
+        LLMCompletionColumnConfig as LLMCompletionColumnConfig,
+    )
     from dd_core.kinds.columns.llm_judge import (
         LLMJudgeColumnConfig as LLMJudgeColumnConfig,
         Score as Score,

@@ -22,6 +22,7 @@ from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig, Price
 from dd_core.models.conversation import ConversationLimits
 from dd_core.models.model import Model
+from dd_core.models.probe import Probe
 from dd_core.models.tools.config import ToolConfig
 from dd_core.models.tools.toolbox import Toolbox
 from dd_core.storage.arrow import ColumnTypes
@@ -127,6 +128,19 @@ class Plan:
     def prices(self) -> dict[str, Price | None]:
         """Prices by model alias; None if the price is unknown."""
         return {model.alias: model.price for model in self.models}
+
+    @cached_property
+    def probes(self) -> dict[str, list[Probe | None]]:
+        """The requests that check each model, by alias; None stands for the usual one."""
+        found: dict[str, list[Probe | None]] = {}
+        for planned in self.columns.values():
+            probe = planned.column.get_probe()
+            for alias in planned.column.get_model_aliases():
+                known = found.setdefault(alias, [])
+                if probe not in known:
+                    known.append(probe)
+        fallbacks = {model.fallback: found.get(model.alias) for model in self.models}
+        return {name: probes for name, probes in fallbacks.items() if name and probes} | found
 
     @property
     def tool_aliases(self) -> list[str]:

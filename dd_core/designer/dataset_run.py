@@ -19,7 +19,7 @@ from dd_core.engine.run import (
     require_rows,
 )
 from dd_core.errors import ArtifactStorageError
-from dd_core.models.telemetry import serve_metrics
+from dd_core.models.wire.telemetry import serve_metrics
 from dd_core.quality.acceptance import GateResult, evaluate_gates
 from dd_core.quality.analysis import profile_in_run
 from dd_core.storage.access.failures import report_storage_errors

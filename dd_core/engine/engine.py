@@ -21,9 +21,9 @@ from dd_core.engine.processing import build_tables
 from dd_core.errors import DataDesignerError, DataDesignerGenerationError, convert_errors
 from dd_core.models.pool import ModelPool
 from dd_core.models.providers import Providers
-from dd_core.models.telemetry import count_rows
 from dd_core.models.tools.toolbox import Toolboxes
 from dd_core.models.usage import BudgetTracker, UsageLedger
+from dd_core.models.wire.telemetry import count_rows
 from dd_core.storage.batch import Batch, BatchTables, Part
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.files.parquet import load_libraries
@@ -173,7 +173,9 @@ class Engine:
     async def check_all(self, attempts: int, backoff: float) -> dict[str, list[str]]:
         """Ask all models, those for images too; returns the names of the tools by alias."""
         await self._check_tools()
-        await self.models.check(images=True, attempts=attempts, backoff=backoff)
+        await self.models.check(
+            images=True, attempts=attempts, backoff=backoff, probes=self.plan.probes
+        )
         return {alias: self.toolboxes[alias].names for alias in self.plan.tool_aliases}
 
     async def _check_tools(self) -> None:
@@ -186,7 +188,7 @@ class Engine:
         if self.run_config.budget is None or self.run_config.budget.requests is None:
             recent = time.time() - _RECENTLY
             known = {alias for alias, when in self._answered_at.items() if when > recent}
-            await self.models.check(known=known)
+            await self.models.check(known=known, probes=self.plan.probes)
 
     def _cancel_check(self) -> None:
         if self._check is not None:

@@ -41,6 +41,8 @@ class ModelRequest:
     """Tools that the model may call before it answers."""
     saved_turns: CellTurns | None = None
     """Keeps the turns with tool calls, for another attempt at the cell."""
+    complete: Callable[[], Awaitable[Reply]] | None = None
+    """Requests an answer in another way than as the next message; it is taken exactly as it is."""
 
 
 @dataclass(frozen=True)
@@ -73,6 +75,8 @@ class Conversation:
     value: Any
     messages: list[Message]
     """All messages of the last conversation, including the answer that was parsed."""
+    reply: Reply
+    """The answer as the server returned it."""
     input_tokens: int = 0
     """Input tokens of all requests, including those whose answers were rejected."""
     output_tokens: int = 0
@@ -130,7 +134,7 @@ async def _converse(
                 spent.append(reply.usage)
             else:
                 reply, messages = await turns.ask(messages)
-            message = write_answer(reply)
+            message = _write(request, reply)
             try:
                 conversation = outcome.read(reply, message, messages)
             except ResponseParseError as error:
@@ -170,7 +174,7 @@ class _Outcome:
         self._text = reply.text or reply.refusal or ""
         try:
             if judgement.verdict is Verdict.USABLE:
-                return Conversation(self._parse(text), [*messages, message])
+                return Conversation(self._parse(text), [*messages, message], reply)
             self._request.model.usage[self._request.column].count_rejected(judgement.verdict)
             if judgement.verdict is Verdict.TRUNCATED and self._truncated is not None:
                 self._is_limit_certain = True
@@ -180,7 +184,7 @@ class _Outcome:
                 value = self._parse(text)
             except ResponseParseError as error:
                 raise _RejectedError(f"{judgement.reason} ({error})") from error
-            self._truncated = Conversation(value, [*messages, message])
+            self._truncated = Conversation(value, [*messages, message], reply)
             return None
         except ResponseParseError as error:
             self._problem = str(error)
@@ -236,9 +240,17 @@ async def retry_rejected(ask: Callable[[], Awaitable[_T]], limits: ConversationL
     raise AssertionError  # the last attempt returns or raises
 
 
+def _write(request: ModelRequest, reply: Reply) -> Message:
+    if request.complete is None:
+        return write_answer(reply)
+    return {"role": "assistant", "content": reply.text}
+
+
 async def _send(
     request: ModelRequest, messages: list[Message], answer_format: AnswerFormat
 ) -> Reply:
+    if request.complete is not None:
+        return await request.complete()
     sent = [convert_message(message) for message in messages]
     model, slot, column = request.model, request.slot, request.column
     if answer_format.schema is None:

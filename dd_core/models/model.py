@@ -30,12 +30,12 @@ from dd_core.models.admission.request_queue import CellLimit, RequestQueue
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.admission.stop_evidence import StopEvidence
 from dd_core.models.config import ModelConfig, ModelProvider
-from dd_core.models.telemetry import observe
 from dd_core.models.usage import BudgetTracker, UsageCount
 from dd_core.models.wire.answers import Images, Reply, Usage, Vectors
 from dd_core.models.wire.client import Client
 from dd_core.models.wire.judgement import Verdict, judge_images, judge_vectors
 from dd_core.models.wire.media import Block
+from dd_core.models.wire.telemetry import observe
 
 _logger = logging.getLogger(__name__)
 
@@ -108,6 +108,30 @@ class Model:
             lambda client: client.chat(body),
             max_retries,
             max_retry_after=max_retry_after,
+        )
+
+    async def complete(
+        self,
+        slot: RequestSlot,
+        column: str,
+        asked: Mapping[str, Any],
+        *,
+        max_retries: int | None = None,
+        max_retry_after: float = math.inf,
+    ) -> Reply:
+        """Like `ask`, for the continuation of a text or of the last message.
+
+        `asked` contains `prompt` or `messages`, and further fields of the body.
+        """
+        body = self._body(asked)
+        body.pop("n", None)
+        return await self._request(
+            slot,
+            column,
+            lambda client: client.complete(body),
+            max_retries,
+            "chat" if "messages" in asked else "text_completion",
+            max_retry_after,
         )
 
     async def embed(

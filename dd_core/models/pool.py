@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from tenacity import wait_incrementing
@@ -21,6 +21,7 @@ from dd_core.models.admission.request_queue import CellLimit
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.config import GenerationType, ModelConfig
 from dd_core.models.model import Model
+from dd_core.models.probe import Probe
 from dd_core.models.providers import Providers, Upstream
 from dd_core.models.usage import BudgetTracker
 from dd_core.models.wire.client import Client
@@ -144,10 +145,12 @@ class ModelPool(Mapping[str, Model]):
         attempts: int = 1,
         backoff: float = 0.0,
         known: Container[str] = (),
+        probes: Mapping[str, Sequence[Probe | None]] | None = None,
     ) -> None:
         """Check the readiness of all models in parallel; raises the first `ModelError`.
 
-        Each model gets one small request. Image models are checked only if `images` is true,
+        Each model gets one small request, or one for each of its `probes`, given by alias, in which
+        None stands for the usual one. Image models are checked only if `images` is true,
         because an image costs money. The aliases in `known` are not checked. After a retryable
         error, the check is repeated up to `attempts` times, after attempt number x `backoff`
         seconds. A model whose server asks to wait for long is ready: its requests wait. No model is
@@ -162,7 +165,11 @@ class ModelPool(Mapping[str, Model]):
             and model.alias not in known
             and (images or model.config.generation_type is not GenerationType.IMAGE)
         ]
-        checks = [self._check_with_retries(model, attempts, backoff) for model in unchecked]
+        checks = [
+            self._check_with_retries(model, probe, attempts, backoff)
+            for model in unchecked
+            for probe in (probes or {}).get(model.alias, [None])
+        ]
         try:
             async with asyncio.timeout(_CHECK_TIMEOUT):
                 await asyncio.gather(*checks)
@@ -173,21 +180,25 @@ class ModelPool(Mapping[str, Model]):
                 f"{names or 'unknown'}); check that the servers answer, or set `skip_health_check`"
             ) from None
 
-    async def _check_with_retries(self, model: Model, attempts: int, backoff: float) -> None:
+    async def _check_with_retries(
+        self, model: Model, probe: Probe | None, attempts: int, backoff: float
+    ) -> None:
         def is_transient(error: BaseException) -> bool:
             return isinstance(error, ModelError) and error.retryable
 
         wait = wait_incrementing(start=backoff, increment=backoff)
         async for attempt in retry_async(is_transient, attempts=attempts, wait=wait):
             with attempt:
-                await self._check(model)
+                await self._check(model, probe)
 
-    async def _check(self, model: Model) -> None:
+    async def _check(self, model: Model, probe: Probe | None) -> None:
         """Send one small request to a model; it is not part of the usage of the dataset."""
         slot, name = RequestSlot(model.queue), "(readiness check)"
         limits: dict[str, Any] = {"max_retries": 0, "max_retry_after": _CHECK_TIMEOUT}
         try:
             match model.config.generation_type:
+                case _ if probe is not None:
+                    await probe.send(model, slot, name, **limits)
                 case GenerationType.CHAT_COMPLETION:
                     message = {"role": "user", "content": "Say hello."}
                     await model.ask(slot, [message], name, **limits)
@@ -200,7 +211,10 @@ class ModelPool(Mapping[str, Model]):
         except ModelError as error:
             if error.retryable and (error.retry_after or 0.0) > _CHECK_TIMEOUT:
                 return  # its queue waits for longer than this check may take
-            error.add_note(f"while checking the readiness of model {model.alias!r} before the run")
+            purpose = f" for {probe.purpose}" if probe is not None else ""
+            error.add_note(
+                f"while checking the readiness of model {model.alias!r}{purpose} before the run"
+            )
             raise
         finally:
             model.usage.pop(name, None)

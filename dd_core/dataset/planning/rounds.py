@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedConfig, SeedTable
     from dd_core.models.admission.slot import RequestSlot
     from dd_core.models.model import Model
+    from dd_core.models.probe import Probe
 
 PREVIOUS, ROUND = "previous", "round"
 """Names that templates of repeated columns may use besides those of columns."""
@@ -175,6 +176,10 @@ class RoundColumn(Column):
     def get_model_aliases(self) -> list[str]:
         """Return the models of the column."""
         return self._column.get_model_aliases()
+
+    def get_probe(self) -> Probe | None:
+        """Return the request that checks the model."""
+        return self._column.get_probe()
 
     def get_tool_aliases(self) -> list[str]:
         """Return the tools of the column."""

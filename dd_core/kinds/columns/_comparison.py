@@ -12,7 +12,7 @@ import orjson
 from dd_core.errors import DataDesignerGenerationError
 from dd_core.kinds.columns._answers import extract_json, write_json_instructions
 from dd_core.kinds.columns._candidates import get_value
-from dd_core.kinds.columns._llm import ChatCells, LLMColumn, extend_row
+from dd_core.kinds.columns._llm import ChatCells, LLMColumn, add_variables
 from dd_core.kinds.columns._schema import ResponseSchema
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row, RowColumn
@@ -108,7 +108,7 @@ class _Comparisons(ChatCells):
             variables = dict(zip(_SIDES, values, strict=True))
         answer_format = _build_format(column.method, len(shown))
         appended = self._append(values, answer_format)
-        answers = await self._ask(extend_row(row, variables), slot, appended, answer_format)
+        answers = await self._ask(add_variables(row, variables), slot, appended, answer_format)
         position: int | None
         position, reasoning = answers[column.name]
         winner = None if position is None else shown[position]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 from pydantic import Field
 
 from dd_core.declaration.kind import Declaration
-from dd_core.kinds.columns._llm import ChatCells, LLMColumn, extend_row, list_message_fields
+from dd_core.kinds.columns._llm import ChatCells, LLMColumn, add_variables, list_message_fields
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row, RowColumn
 from dd_core.models.admission.slot import RequestSlot
@@ -109,7 +109,7 @@ class _TurnValues:
             "turn": len(said),
         }
         try:
-            return condition.holds(extend_row(row, variables))
+            return condition.holds(add_variables(row, variables))
         except Exception as error:  # whatever the operators of a value raise
             number = getattr(row, "number", "?")
             _logger.warning("row %s: stop_when failed, so the turns go on: %s", number, error)

@@ -339,7 +339,7 @@ def list_message_fields(content: Any, *, has_tools: bool) -> list[tuple[str, Any
     return fields
 
 
-def extend_row(row: Row, variables: Mapping[str, Any]) -> Row:
+def add_variables(row: Row, variables: Mapping[str, Any]) -> Row:
     """Return a row with more names for templates."""
     values = {**row, **variables}
     if isinstance(row, NumberedRow):

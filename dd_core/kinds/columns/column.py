@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView
     from dd_core.models.conversation import ConversationLimits
     from dd_core.models.model import Model
+    from dd_core.models.probe import Probe
     from dd_core.models.tools.toolbox import Toolbox
     from dd_core.storage.journal import TurnJournal
 
@@ -243,6 +244,13 @@ class Column(Kind, tag="column_type"):
         """Return the aliases of the models that the generator calls."""
         given: str | list[str] | None = getattr(self, "model_alias", None)
         return [given] if isinstance(given, str) else [*(given or ())]
+
+    def get_probe(self) -> Probe | None:
+        """Return the request that shows whether a model can do what the column asks of it.
+
+        None stands for the usual request of its generation type.
+        """
+        return None
 
     def get_tool_aliases(self) -> list[str]:
         """Return the aliases of the tools that models may call for the values."""

@@ -6,7 +6,7 @@ import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, cast
+from typing import Any, TypeAlias, cast
 from uuid import uuid4
 
 import numpy as np
@@ -45,6 +45,10 @@ class ToolCall:
     """The arguments as JSON text, as the model wrote them."""
 
 
+TokenLogprob: TypeAlias = tuple[str, float]
+"""A token and the natural logarithm of its probability."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reply:
     """One answer of a chat model."""
@@ -57,6 +61,8 @@ class Reply:
     """Why the model declines to answer, if it says so in a field of its own."""
     tool_calls: tuple[ToolCall, ...] = ()
     """Calls of tools that the model requests instead of answering."""
+    logprobs: tuple[TokenLogprob, ...] | None = None
+    """The tokens of the text with their log probabilities; None if the server returned none."""
     thoughts: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """Fields of the message with the reasoning, in the form in which the server wants them back
     together with the results of the tool calls."""
@@ -83,8 +89,12 @@ class Images:
     refusal: str | None = None
 
 
-def parse_chat(content: bytes) -> Reply:
-    """Parse a chat completion. All parsers here raise built-in exceptions for malformed bodies."""
+def parse_chat(content: bytes, *, exact: bool = False) -> Reply:
+    """Parse a chat completion, or a raw one.
+
+    White space around the text is removed, unless `exact` is true. All parsers here raise built-in
+    exceptions for malformed bodies.
+    """
     answer = decode_body(content)
     choice, message = _find_message(answer)
     said = message.get("content")
@@ -94,12 +104,13 @@ def parse_chat(content: bytes) -> Reply:
         said, thoughts, declined = _split_blocks(said)
         reasoning, refusal = reasoning or thoughts, refusal or declined
     return Reply(
-        text=strip_text(said),
+        text=said if exact else strip_text(said),
         reasoning=extract_text(reasoning),
         finish_reason=_find_finish_reason(choice),
         usage=_usage(answer.get("usage")),
         refusal=extract_text(refusal),
         tool_calls=_find_tool_calls(message),
+        logprobs=_read_logprobs(choice.get("logprobs")),
         thoughts={name: message[name] for name in _THOUGHTS if message.get(name)},
     )
 
@@ -206,6 +217,23 @@ def _find_message(answer: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, 
     if _find_finish_reason(choice) is None:
         raise ValueError("it has no message")
     return choice, {}
+
+
+def _read_logprobs(given: Any) -> tuple[TokenLogprob, ...] | None:
+    """The log probabilities in the form of the chat route, or of raw completions."""
+    if not isinstance(given, dict):
+        return None
+    fields = cast("dict[str, Any]", given)
+    pairs = [
+        (_member(each, "token"), _member(each, "logprob")) for each in _list(fields.get("content"))
+    ]
+    pairs += zip(_list(fields.get("tokens")), _list(fields.get("token_logprobs")), strict=False)
+    found = [(str(token), float(each)) for token, each in pairs if isinstance(each, int | float)]
+    return tuple(found) or None
+
+
+def _list(given: Any) -> list[Any]:
+    return cast("list[Any]", given) if isinstance(given, list) else []
 
 
 def _find_tool_calls(message: Mapping[str, Any]) -> tuple[ToolCall, ...]:

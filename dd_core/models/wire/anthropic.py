@@ -29,11 +29,14 @@ _TRANSLATED = ("messages", "max_tokens", "stop", "tools", "tool_choice")
 _TOOL_CHOICES = {"required": "any"}
 """Names of choices that differ from OpenAI's."""
 _DROPPED = ("n", "response_format", "frequency_penalty", "presence_penalty", "seed")
+_PREFILL = ("continue_final_message", "add_generation_prompt")
+"""Fields that other servers need. This API always continues a last message of the assistant."""
 
 
 class AnthropicWire:
-    """Routes, headers and bodies. The API has no embeddings and generates no images."""
+    """Routes, headers and bodies. The API has chats only: no embeddings, images or completions."""
 
+    completions: str | None = None
     embeddings: str | None = None
     images: str | None = None
 
@@ -46,10 +49,14 @@ class AnthropicWire:
 
     def chat_body(self, body: Mapping[str, Any]) -> Mapping[str, Any]:
         """Translate a chat request: system messages move to `system`, `max_tokens` is required."""
+        if "logprobs" in body:
+            raise ModelUnsupportedCapabilityError(
+                "this API returns no log probabilities; use a model of another provider"
+            )
         messages: list[dict[str, Any]] = body["messages"]
         system = [_text_of(message["content"]) for message in messages if _is_system(message)]
         stop: Any = body.get("stop")
-        known = {*_UNCHANGED, *_TRANSLATED, *_DROPPED}
+        known = {*_UNCHANGED, *_TRANSLATED, *_DROPPED, *_PREFILL}
         request: dict[str, Any] = {
             **{
                 name: value
@@ -69,7 +76,7 @@ class AnthropicWire:
             request["stop_sequences"] = [stop] if isinstance(stop, str) else stop
         return request
 
-    def reply(self, content: bytes) -> Reply:
+    def reply(self, content: bytes, *, exact: bool = False) -> Reply:
         """Parse an answer: text blocks are the answer, thinking blocks the reasoning."""
         answer = decode_body(content)
         blocks = _list_blocks(answer)
@@ -81,7 +88,7 @@ class AnthropicWire:
         reason: Any = answer.get("stop_reason")
         return Reply(
             # A citation is a block in the middle of a sentence.
-            text=strip_text("".join(texts)),
+            text="".join(texts) if exact else strip_text("".join(texts)),
             reasoning="\n".join(thoughts) or None,
             finish_reason=reason if isinstance(reason, str) else None,
             usage=Usage(

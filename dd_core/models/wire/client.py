@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from typing import Any, Protocol, TypeAlias, TypeVar
 from urllib.parse import urljoin, urlsplit
 
@@ -50,6 +51,7 @@ class Wire(Protocol):
     """The wire format of a type of server. A URL is None if the server lacks that route."""
 
     chat: str
+    completions: str | None
     embeddings: str | None
     images: str | None
 
@@ -61,8 +63,8 @@ class Wire(Protocol):
         """Translate the body of a chat request from OpenAI's format."""
         ...
 
-    def reply(self, content: bytes) -> Reply:
-        """Parse the answer to a chat request."""
+    def reply(self, content: bytes, *, exact: bool = False) -> Reply:
+        """Parse the answer to a chat request; `exact` keeps white space around the text."""
         ...
 
 
@@ -100,6 +102,7 @@ class Client:
         register_secrets(found)
         self._redactor = Redactor(found)
         self._has_warned = False
+        self._repeats_prefill = True
         self._most_bytes = most_bytes
 
     @property
@@ -111,6 +114,32 @@ class Client:
         """Request a chat completion. Like all requests here, raises a subclass of `ModelError`."""
         content = await self._post(self._wire.chat, self._wire.chat_body(body))
         return self._mask_reply(self._read(self._wire.reply, content, "chat completion"))
+
+    async def complete(self, body: Body) -> Reply:
+        """Request the continuation of `prompt`, or of the last one of `messages`.
+
+        The text is exactly what the model wrote, with white space around it.
+        """
+        prefill = ""
+        if "messages" in body:
+            prefill = body["messages"][-1]["content"]
+            url, body = self._wire.chat, self._wire.chat_body(body)
+        else:
+            url = self._require(self._wire.completions, "raw completions")
+        content = await self._post(url, body)
+        reply = self._read(partial(self._wire.reply, exact=True), content, "completion")
+        return self._mask_reply(self._remove_prefill(reply, prefill) if prefill else reply)
+
+    def _remove_prefill(self, reply: Reply, prefill: str) -> Reply:
+        """The reply without its prefill, which llama.cpp repeats and other servers do not.
+
+        A server that has left it out once always does. Then text that is equal to it is new text.
+        """
+        if not reply.text.startswith(prefill):
+            self._repeats_prefill = False
+        elif self._repeats_prefill:
+            return replace(reply, text=reply.text[len(prefill) :])
+        return reply
 
     async def embed(self, body: Body) -> Vectors:
         """Request embeddings."""
@@ -204,7 +233,7 @@ class Client:
         reasoning = reasoning and mask(reasoning)
         if text != reply.text or reasoning != reply.reasoning:
             self._warn_of_secret()
-            reply = replace(reply, text=text, reasoning=reasoning)
+            reply = replace(reply, text=text, reasoning=reasoning, logprobs=None)
         if any(mask(call.arguments) != call.arguments for call in reply.tool_calls):
             self._warn_of_secret()
             calls = (replace(call, arguments=mask(call.arguments)) for call in reply.tool_calls)

@@ -17,6 +17,7 @@ class OpenAIWire:
 
     def __init__(self, address: Address) -> None:
         self.chat = address.join("/chat/completions")
+        self.completions: str | None = address.join("/completions")
         self.embeddings: str | None = address.join("/embeddings")
         self.images: str | None = address.join("/images/generations")
         self._is_azure = address.is_azure
@@ -36,9 +37,9 @@ class OpenAIWire:
         translated = [_translate(message) for message in _move_media(messages)]
         return {**body, "messages": translated}
 
-    def reply(self, content: bytes) -> Reply:
-        """Parse the answer to a chat request."""
-        return parse_chat(content)
+    def reply(self, content: bytes, *, exact: bool = False) -> Reply:
+        """Parse the answer to a chat request, or to a raw completion."""
+        return parse_chat(content, exact=exact)
 
 
 def _move_media(messages: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
