@@ -141,7 +141,7 @@ def test_columns_may_be_added_in_any_order() -> None:
         (
             {"column_config": {"name": "a"}},
             InvalidColumnTypeError,
-            "known column types: custom",
+            "known column types: conversation",
         ),
         ({"name": "a", "column_type": "poem"}, ValueError, "'poem' is unknown; use one of"),
         ({"name": "a", "column_type": "expression", "exp": "x"}, ValueError, "exp"),

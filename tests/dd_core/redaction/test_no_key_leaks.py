@@ -20,7 +20,7 @@ from pydantic import SecretStr, ValidationError
 import dd_core.config as dd
 from dd_core import DataDesigner
 from dd_core.errors import DataDesignerError, InvalidConfigError
-from dd_core.models import telemetry
+from dd_core.models.wire import telemetry
 from dd_core.redaction.registry import mask_error, register_secret
 from tests.echo import ANSWERS, chat, error, http, serve_echo
 
