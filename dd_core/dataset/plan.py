@@ -129,6 +129,18 @@ class Plan:
         """Prices by model alias; None if the price is unknown."""
         return {model.alias: model.price for model in self.models}
 
+    @property
+    def requests_per_row(self) -> dict[str, int]:
+        """The most requests of models that a row takes, by declared column, where it is known.
+
+        A row takes fewer if cells are skipped, for example in rounds or turns that are not needed.
+        """
+        found: dict[str, int] = {}
+        for planned in self.columns.values():
+            if count := planned.column.count_requests():
+                found[planned.owner] = found.get(planned.owner, 0) + count
+        return found
+
     @cached_property
     def probes(self) -> dict[str, list[Probe | None]]:
         """The requests that check each model, by alias; None stands for the usual one."""

@@ -129,6 +129,15 @@ class DataDesigner:
         """Check a configuration without sending requests; raises `InvalidConfigError`."""
         self._plan(config, seed=0)
 
+    @mask_errors
+    def count_requests(self, config: Configured) -> dict[str, int]:
+        """Return the most requests of models that a row takes, by column.
+
+        Retries, calls of tools and requests of custom functions are not counted. Raises
+        `InvalidConfigError`.
+        """
+        return self._plan(config, seed=0).requests_per_row
+
     @accept_keyword(config_builder="config")
     @mask_errors
     def check_models(

@@ -231,8 +231,11 @@ def validate(config: DataDesignerConfig, providers: str | None, portable: bool) 
     """
     from dd_core import DataDesigner
 
-    DataDesigner(**read_servers(providers)).validate(config)
+    requests = DataDesigner(**read_servers(providers)).count_requests(config)
     click.echo("The configuration is valid.")
+    if requests:
+        listed = ", ".join(f"{name} {count}" for name, count in requests.items())
+        click.echo(f"A row takes at most {sum(requests.values())} requests of models: {listed}.")
     for use in list_uses():
         click.echo(f"It {use}.")
     if portable:

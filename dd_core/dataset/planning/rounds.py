@@ -177,6 +177,10 @@ class RoundColumn(Column):
         """Return the models of the column."""
         return self._column.get_model_aliases()
 
+    def count_requests(self) -> int | None:
+        """Return how many requests a cell of the column takes."""
+        return self._column.count_requests()
+
     def get_probe(self) -> Probe | None:
         """Return the request that checks the model."""
         return self._column.get_probe()

@@ -69,6 +69,19 @@ def _order_pass(seed: int, column: str, number: int, size: int, count: int) -> N
     return order
 
 
+def list_types(name: str, table: SeedTable, columns: Sequence[str]) -> dict[str, Any]:
+    """Return the Arrow type of a column of chosen rows, by its name, if the table knows its types.
+
+    See `Column.arrow_types`.
+    """
+    import pyarrow as pa
+
+    types = [(each, table.column_type(each)) for each in columns if each in table.columns]
+    if len(types) < len(columns) or any(kind is None for _, kind in types):
+        return {}
+    return {name: pa.list_(pa.struct(types))}
+
+
 def take_mappings(
     table: SeedTable, columns: Sequence[str], chosen: NDArray[np.int64]
 ) -> list[list[dict[str, Any]]]:

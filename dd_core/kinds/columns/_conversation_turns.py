@@ -44,6 +44,8 @@ class Turn(Declaration):
     """Names of the columns that the templates of the conversation refer to."""
     stop_when: str | None
     """Condition under which the conversation ends; None if it goes on in any case."""
+    end_mark: str | None
+    """Text that ends the conversation; it is removed from the message."""
     is_group: bool
     """Whether there are more than two roles, so that messages begin with the speaker's name."""
 
@@ -92,12 +94,20 @@ class _TurnValues:
         self._condition = Condition.compile(turn.stop_when) if turn.stop_when else None
 
     def build(self, row: Row, messages: list[Message], tokens: tuple[int, int]) -> dict[str, Any]:
-        """Return the value for the messages that were added."""
-        return {
-            "messages": messages,
-            "ends": self._condition is not None and self._holds(self._condition, row, messages),
-            "tokens": {"input": tokens[0], "output": tokens[1]},
-        }
+        """Return the value for the messages that were added.
+
+        A message that consists of the end mark is left out.
+        """
+        mark, ends = self._turn.end_mark, False
+        text: str = messages[-1]["content"]
+        if mark is not None and mark in text:
+            ends = True
+            text = text.replace(mark, "").strip()
+            messages = [*messages[:-1], *([{**messages[-1], "content": text}] if text else [])]
+        elif self._condition is not None:
+            ends = self._holds(self._condition, row, messages)
+        counts = {"input": tokens[0], "output": tokens[1]}
+        return {"messages": messages, "ends": ends, "tokens": counts}
 
     def _holds(self, condition: Condition, row: Row, messages: list[Message]) -> bool:
         turns = [*self._turn.list_turns(row), (self._turn.speakers[-1], messages)]
@@ -253,7 +263,8 @@ class _Transcripts(RowColumn):
             for kind, count in turn["tokens"].items():
                 tokens[speaker][kind] += count
         turns_name, tokens_name = column.side_effect_columns
-        return {column.name: messages, turns_name: len(made), tokens_name: tokens}
+        count = sum(bool(turn["messages"]) for turn in made)
+        return {column.name: messages, turns_name: count, tokens_name: tokens}
 
     def _write(self, speaker: str, message: Message) -> Message:
         """Return a message as datasets contain it: text, under the role that its reader expects."""

@@ -245,6 +245,13 @@ class Column(Kind, tag="column_type"):
         given: str | list[str] | None = getattr(self, "model_alias", None)
         return [given] if isinstance(given, str) else [*(given or ())]
 
+    def count_requests(self) -> int | None:
+        """Return how many requests of models a cell takes; None if that is not known in advance.
+
+        Retries and corrections are not counted, and neither are turns with calls of tools.
+        """
+        return 1 if self.get_model_aliases() else 0
+
     def get_probe(self) -> Probe | None:
         """Return the request that shows whether a model can do what the column asks of it.
 

@@ -76,6 +76,9 @@ class ConversationColumnConfig(Column):
     one role."""
     max_turns: int = Field(ge=2, le=_MOST_TURNS)
     """Maximum number of turns, the opening included."""
+    end_mark: str | None = Field(default=None, min_length=1)
+    """Text with which any role ends the conversation, such as `[END]`, if its system prompt tells
+    it to. It is removed from the message. Default: none."""
     stop_when: str | None = None
     """Jinja condition under which the conversation ends after a turn, such as
     `{{ 'goodbye' in message | lower }}`. Besides columns, it may use `message`, the text of the
@@ -165,6 +168,7 @@ class ConversationColumnConfig(Column):
             earlier=[*names[:at]],
             reads=self.required_columns,
             stop_when=self.stop_when if at + 1 >= self.min_turns else None,
+            end_mark=self.end_mark,
             is_group=len(self.roles) > 2,
         )
         shared: dict[str, Any] = {

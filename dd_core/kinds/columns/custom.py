@@ -135,6 +135,10 @@ class CustomColumnConfig(Column):
         for name in scope.unknown(self.required_columns):
             yield report_unknown(f"columns.{self.name}.generator_function", name, scope)
 
+    def count_requests(self) -> int | None:
+        """Return 0 if the function has no models; otherwise only the function knows."""
+        return None if self.get_model_aliases() else 0
+
     def bind(self, binding: Binding) -> CellColumn | GroupColumn:
         """Return the generator that calls the function."""
         if self.generation_strategy is GenerationStrategy.FULL_COLUMN:

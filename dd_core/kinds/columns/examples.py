@@ -13,7 +13,12 @@ from pydantic import Field, field_validator
 from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import for_identity
 from dd_core.errors import Problem, SeedDatasetError, UserTemplateError
-from dd_core.kinds.columns._chosen_rows import choose_distinct, choose_in_passes, take_mappings
+from dd_core.kinds.columns._chosen_rows import (
+    choose_distinct,
+    choose_in_passes,
+    list_types,
+    take_mappings,
+)
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.draws import Draws
 from dd_core.kinds.generators import Row, RowColumn
@@ -139,6 +144,11 @@ class ExamplesColumnConfig(Column):
                 if condition.holds(dict(zip(names, line, strict=True)))
             )
         return np.array(kept, dtype=np.int64)
+
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type of the lists of rows."""
+        table = self.source.open()
+        return list_types(self.name, table, self.columns or table.columns)
 
     def bind(self, binding: Binding) -> RowColumn:
         """Return the generator, which holds the numbers of the examples, not their values."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self, cast
 
@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 
 from dd_core.declaration.own_fields import OWN
 from dd_core.errors import Problem, SeedDatasetError
-from dd_core.kinds.columns._chosen_rows import choose_distinct, take_mappings
+from dd_core.kinds.columns._chosen_rows import choose_distinct, list_types, take_mappings
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.draws import Draws
 from dd_core.kinds.generators import Row, RowColumn
@@ -99,6 +99,17 @@ class NeighboursColumnConfig(Column):
             except SeedDatasetError as error:
                 yield Problem(f"{place}.column", str(error))
 
+    def list_kept(self, table: SeedTable) -> list[str]:
+        """Return the columns of the seed dataset that the values contain."""
+        vector = self.column if self.by == "embedding" else None
+        return self.columns or [name for name in table.columns if name != vector]
+
+    def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
+        """Return the type of the lists of rows."""
+        if seed_table is None:
+            return {}
+        return list_types(self.name, seed_table, self.list_kept(seed_table))
+
     def bind(self, binding: Binding) -> RowColumn:
         """Return the generator; raises `SeedDatasetError` if there is no seed dataset."""
         rows = binding.seed_rows
@@ -111,8 +122,7 @@ class _Neighbours(RowColumn):
     def __init__(self, config: NeighboursColumnConfig, rows: SeedRows) -> None:
         self._config = config
         self._rows = rows
-        vector = config.column if config.by == "embedding" else None
-        self._columns = config.columns or [name for name in rows.table.columns if name != vector]
+        self._columns = config.list_kept(rows.table)
 
     def generate(self, rows: Sequence[Row]) -> list[Any]:
         """Return one list of rows of the seed dataset per row."""

@@ -17,6 +17,7 @@ _LOCAL_MODEL = re.compile(r"^( +)model: .*\n +provider: local\n", re.MULTILINE)
 _NOT_COPIED = ("__pycache__", "sample.jsonl")
 
 CONFIG, RUN_CONFIG, PAGE, DEPLOYMENTS = "dataset.yaml", "run.yaml", "README.md", "prefect.yaml"
+TOOLS = "tools.yaml"
 """The files of a project."""
 
 
@@ -39,6 +40,11 @@ class Recipe:
     def folder(self) -> Path:
         """The folder with its files."""
         return CATALOGUE / self.name
+
+    @property
+    def options(self) -> str:
+        """Options of the commands that use the configuration."""
+        return f" --providers {TOOLS}" if (self.folder / TOOLS).exists() else ""
 
 
 @dataclass(frozen=True)
@@ -125,10 +131,10 @@ def _add_commands(recipe: Recipe) -> str:
 {extra}- `{DEPLOYMENTS}` deploys the dataset to a Prefect work pool, with a new version every night.
 
 ```bash
-ddflows validate {CONFIG}
-ddflows preview {CONFIG} -n 3
-ddflows estimate {CONFIG} -n 1000
-ddflows run {CONFIG} -c {RUN_CONFIG} -n 100 -d {recipe.name}
+ddflows validate {CONFIG}{recipe.options}
+ddflows preview {CONFIG} -n 3{recipe.options}
+ddflows estimate {CONFIG} -n 1000{recipe.options}
+ddflows run {CONFIG} -c {RUN_CONFIG} -n 100 -d {recipe.name}{recipe.options}
 ```
 
 To deploy it, create a work pool once, deploy, and start a worker in this folder:
@@ -144,7 +150,9 @@ A row costs {recipe.calls} calls of a model. Usual yield: {recipe.yields}.
 
 
 def _write_deployments(recipe: Recipe, settings: Any) -> str:
-    parameters = {"config": CONFIG, "dataset_name": recipe.name, "num_records": 100}
+    parameters: dict[str, Any] = {"config": CONFIG, "dataset_name": recipe.name, "num_records": 100}
+    if recipe.options:
+        parameters |= yaml.safe_load((recipe.folder / TOOLS).read_text())
     entry = {
         "name": recipe.name,
         "description": recipe.title,

@@ -111,6 +111,18 @@ def test_a_conversation_ends_when_its_condition_holds(stop_when: str, turns: int
     assert (len(row["chat"]), row["chat__turns"]) == (turns, turns)
 
 
+@pytest.mark.parametrize(
+    ("last", "texts"),
+    [("Thank you. [END]", ["Hello.", "Welcome.", "Thank you."]), ("[END]", ["Hello.", "Welcome."])],
+)
+def test_a_role_ends_the_conversation_with_the_mark(last: str, texts: list[str]) -> None:
+    made = talking(end_mark="[END]", min_turns=4, max_turns=9)
+    [row] = preview(made, ["Hello.", "Welcome.", last], rows=1)
+    assert texts_of(row["chat"]) == texts
+    assert row["chat__turns"] == len(texts)
+    assert row["chat__tokens"]["customer"]["output"] == 10
+
+
 def test_the_condition_is_not_asked_before_the_minimum() -> None:
     [row] = preview(talking(stop_when="{{ turn > 0 }}", min_turns=3, max_turns=6), rows=1)
     assert row["chat__turns"] == 3
@@ -300,3 +312,11 @@ def test_a_transcript_is_text() -> None:
     assert template.render({"messages": said}) == "assistant: [calls add with {}]"
     with pytest.raises(UserTemplateError, match="needs a list of messages"):
         template.render({"messages": ["Hello."]})
+
+
+def test_the_requests_of_a_row_are_known_in_advance() -> None:
+    made = talking(max_turns=5, opening="Hello.")
+    made.add_column(name="said", column_type="llm-text", model_alias="m", prompt="{{ chat }}", n=3)
+    made.add_column(name="draft", column_type="llm-text", model_alias="m", prompt="{{ said }}")
+    made.add_repeat(columns=["draft"], at_most=4, until="{{ round > 1 }}")
+    assert DataDesigner().count_requests(made) == {"chat": 4, "said": 3, "draft": 4}

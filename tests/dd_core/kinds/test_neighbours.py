@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from datetime import date
+from decimal import Decimal
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings, strategies as st
 from pydantic import ValidationError
@@ -140,3 +145,26 @@ def test_a_seed_dataset_is_required() -> None:
 def test_fields_that_do_not_fit_are_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=r"by|column"):
         dd.NeighboursColumnConfig(name="others", **fields)
+
+
+def test_columns_of_other_rows_have_the_types_of_their_table(tmp_path: Path) -> None:
+    rows = pa.table(
+        {
+            "id": pa.array([1, 2, 3, 4]),
+            "day": pa.array([date(2026, 1, n) for n in (1, 2, 3, 4)]),
+            "price": pa.array([Decimal("1.50"), None, None, None], pa.decimal128(8, 2)),
+        }
+    )
+    pq.write_table(rows, tmp_path / "rows.parquet")
+    source = dd.LocalFileSeedSource(path=str(tmp_path / "rows.parquet"))
+    made = dd.DataDesignerConfigBuilder([]).with_seed_dataset(source)
+    made.add_column(name="others", column_type="neighbours", k=1)
+    made.add_column(name="shots", column_type="examples", source=source, k=1, columns=["price"])
+    designer = DataDesigner(tmp_path / "out", run_config=dd.RunConfig(buffer_size=1))
+    designer.create(made, num_records=4)
+    parts = [*(tmp_path / "out").rglob("*.parquet")]
+    schemas = {str(pq.read_schema(part).remove_metadata()) for part in parts}
+    assert len(parts) > 1 and len(schemas) == 1
+    schema = pq.read_schema(parts[0])
+    assert schema.field("others").type.value_type == pa.struct(list(rows.schema))
+    assert schema.field("shots").type.value_type == pa.struct([rows.schema.field("price")])

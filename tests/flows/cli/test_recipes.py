@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from dd_core import DataDesigner
 from flows import generate_dataset
 from flows.cli.main import cli
 from flows.cli.recipes.project import ModelChoice, get_recipe, list_recipes, write_project
+from tests.dd_core.models.tools.test_turns import calling
 from tests.scripted import Answer, Body, ScriptedModel, prompt_of
 
 NAMES = [each.name for each in list_recipes()]
@@ -29,6 +31,8 @@ CHOICE = ModelChoice("tiny", "http://model.test/v1")
 def answer(body: Body) -> Answer:
     """Give the best scores, queries that run, and texts that differ."""
     wanted, prompt = body.get("response_format"), prompt_of(body)
+    if "tools" in body and body["messages"][-1]["role"] == "user":
+        return calling(("find_order", {"order_number": "A-1042"}))
     if compared := re.search(r"<first>(.*?)</first>.*?<second>(.*?)</second>", prompt, re.DOTALL):
         return {"reasoning": "it is", "winner": "first" if compared[1] > compared[2] else "second"}
     if wanted:
@@ -60,6 +64,16 @@ def invoke(*arguments: str, given: str | None = None) -> Result:
     return CliRunner().invoke(cli, [*arguments], input=given)
 
 
+def read_tools() -> list[dd.LocalStdioMCPProvider]:
+    """The tool servers of a project, run by this Python."""
+    if not Path("tools.yaml").exists():
+        return []
+    listed = yaml.safe_load(Path("tools.yaml").read_text())["mcp_providers"]
+    made = [dd.LocalStdioMCPProvider.model_validate(each) for each in listed]
+    assert {each.command for each in made} == {"python"}
+    return [each.changed(command=sys.executable) for each in made]
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_a_recipe_makes_a_dataset(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -73,6 +87,7 @@ def test_a_recipe_makes_a_dataset(
     designer = DataDesigner(
         tmp_path / "artifacts",
         transport=ScriptedModel(answer),
+        mcp_providers=read_tools(),
         run_config=dd.RunConfig.model_validate(settings),
     )
     results = designer.create(config, num_records=8, dataset_name=name)
@@ -88,13 +103,16 @@ def test_a_project_can_be_deployed_and_says_how(
     assert result.exit_code == 0, result.output
     monkeypatch.chdir(tmp_path / "p")
     monkeypatch.syspath_prepend(str(tmp_path / "p"))
-    assert invoke("validate", "dataset.yaml").exit_code == 0
+    options = get_recipe(name).options.split()
+    assert invoke("validate", "dataset.yaml", *options).exit_code == 0
     [deployment] = yaml.safe_load(Path("prefect.yaml").read_text())["deployments"]
     schema: Any = generate_dataset.parameters.model_dump_for_openapi()
     assert validate(deployment["parameters"], schema) == []
     dd.RunConfig.model_validate(deployment["parameters"]["run_config"])
     page = Path("README.md").read_text()
-    assert "ddflows preview dataset.yaml" in page and not page.startswith("---")
+    assert " ".join(
+        ["ddflows preview dataset.yaml -n 3", *options]
+    ) in page and not page.startswith("---")
     local = dd.load_config("dataset.yaml", trust=True).model_configs or []
     assert {model.provider for model in local} == {"local"}
 
