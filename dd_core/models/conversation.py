@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from dd_core.errors import (
@@ -77,10 +77,8 @@ class Conversation:
     """All messages of the last conversation, including the answer that was parsed."""
     reply: Reply
     """The answer as the server returned it."""
-    input_tokens: int = 0
-    """Input tokens of all requests, including those whose answers were rejected."""
-    output_tokens: int = 0
-    """Output tokens of all requests."""
+    spent: list[Usage]
+    """What each request took, including those whose answers were rejected."""
 
 
 class _RejectedError(ResponseParseError):
@@ -106,15 +104,10 @@ async def converse(
     spent: list[Usage] = []
     turns = _open_turns(request, opening, spent)
     try:
-        found = await _converse(request, opening, answer_format, limits, turns, spent)
+        return await _converse(request, opening, answer_format, limits, turns, spent)
     finally:
         if turns is not None:
             turns.close()
-    return replace(
-        found,
-        input_tokens=sum(each.input_tokens for each in spent),
-        output_tokens=sum(each.output_tokens for each in spent),
-    )
 
 
 async def _converse(
@@ -125,7 +118,7 @@ async def _converse(
     turns: ToolTurns | None,
     spent: list[Usage],
 ) -> Conversation:
-    outcome = _Outcome(request, answer_format)
+    outcome = _Outcome(request, answer_format, spent)
     for _ in range(1 + limits.restarts):
         messages = [*opening] if turns is None else turns.checkpoint
         for _ in range(1 + limits.corrections):
@@ -151,8 +144,11 @@ async def _converse(
 class _Outcome:
     """What the answers of a cell have come to so far."""
 
-    def __init__(self, request: ModelRequest, answer_format: AnswerFormat) -> None:
+    def __init__(
+        self, request: ModelRequest, answer_format: AnswerFormat, spent: list[Usage]
+    ) -> None:
         self._request = request
+        self._spent = spent
         self._format = answer_format
         self._answers = 0
         self._truncated: Conversation | None = None
@@ -174,7 +170,8 @@ class _Outcome:
         self._text = reply.text or reply.refusal or ""
         try:
             if judgement.verdict is Verdict.USABLE:
-                return Conversation(self._parse(text), [*messages, message], reply)
+                value = self._parse(text)
+                return Conversation(value, [*messages, message], reply, self._spent)
             self._request.model.usage[self._request.column].count_rejected(judgement.verdict)
             if judgement.verdict is Verdict.TRUNCATED and self._truncated is not None:
                 self._is_limit_certain = True
@@ -184,7 +181,7 @@ class _Outcome:
                 value = self._parse(text)
             except ResponseParseError as error:
                 raise _RejectedError(f"{judgement.reason} ({error})") from error
-            self._truncated = Conversation(value, [*messages, message], reply)
+            self._truncated = Conversation(value, [*messages, message], reply, self._spent)
             return None
         except ResponseParseError as error:
             self._problem = str(error)

@@ -18,6 +18,7 @@ from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row, RowColumn
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import AnswerFormat, Message, TruncationPolicy
+from dd_core.models.wire.answers import Usage
 from dd_core.templates.template import Condition, RenderingMode, Template
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ class _TurnValues:
         self._turn = turn
         self._condition = Condition.compile(turn.stop_when) if turn.stop_when else None
 
-    def build(self, row: Row, messages: list[Message], tokens: tuple[int, int]) -> dict[str, Any]:
+    def build(self, row: Row, messages: list[Message], spent: Sequence[Usage]) -> dict[str, Any]:
         """Return the value for the messages that were added.
 
         A message that consists of the end mark is left out.
@@ -106,7 +107,10 @@ class _TurnValues:
             messages = [*messages[:-1], *([{**messages[-1], "content": text}] if text else [])]
         elif self._condition is not None:
             ends = self._holds(self._condition, row, messages)
-        counts = {"input": tokens[0], "output": tokens[1]}
+        counts = {
+            "input": sum(each.input_tokens for each in spent),
+            "output": sum(each.output_tokens for each in spent),
+        }
         return {"messages": messages, "ends": ends, "tokens": counts}
 
     def _holds(self, condition: Condition, row: Row, messages: list[Message]) -> bool:
@@ -161,7 +165,7 @@ class _Openings(RowColumn):
             text = self._template.render(row)
         except Exception as error:  # the engine drops the row
             return error
-        return self._values.build(row, [{"role": "assistant", "content": text}], (0, 0))
+        return self._values.build(row, [{"role": "assistant", "content": text}], [])
 
 
 class ModelTurn(LLMColumn):
@@ -203,8 +207,8 @@ class _ModelTurns(ChatCells):
             {name: message[name] for name in _STORED if name in message}
             for message in conversation.messages[len(view) :]
         ]
-        tokens = conversation.input_tokens, conversation.output_tokens
-        return {self._column.name: self._values.build(row, messages, tokens)}
+        value = self._values.build(row, messages, conversation.spent)
+        return {self._column.name: value}
 
 
 class Transcript(Column):
