@@ -154,6 +154,7 @@ if TYPE_CHECKING:
         AgentRolloutSeedSource as AgentRolloutSeedSource,
     )
     from dd_core.kinds.seeds.dataframe import DataFrameSeedSource as DataFrameSeedSource
+    from dd_core.kinds.seeds.dataset import DatasetSeedSource as DatasetSeedSource
     from dd_core.kinds.seeds.directory import (
         DirectorySeedSource as DirectorySeedSource,
         FileContentsSeedSource as FileContentsSeedSource,
