@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+from typing import Any, cast
 
 from jinja2 import nodes
 from jinja2.nativetypes import native_concat
 
+from dd_core.declaration.syntax import parse_literal
 from dd_core.errors import UserTemplateError
 from dd_core.templates.functions import is_lipsum_called
 from dd_core.templates.messages import MESSAGE_FILTERS
@@ -28,6 +29,9 @@ ALLOWED_FILTERS = frozenset(
         *MESSAGE_FILTERS,
     }
 )
+_CLOSING = {"[": "]", "{": "}"}
+_LONGEST_PRINTED = 100_000
+"""Longest text in Python's form that is parsed; Python's parser takes some 100 bytes for each."""
 _MAX_NODES = 600
 _MAX_DEPTH = 10
 _FORBIDDEN: tuple[tuple[type[nodes.Node], str], ...] = (
@@ -100,15 +104,39 @@ def find_inspected_names(tree: nodes.Template) -> frozenset[str]:
     return frozenset(found)
 
 
-def parse_json_text(text: str) -> Any:
-    """Parse a string that contains a JSON object or array; return any other string as it is."""
+def parse_text(text: str) -> Any:
+    """Parse a string that contains a JSON object or array; return any other string as it is.
+
+    Objects and lists in the form in which Python, and therefore another template, prints them are
+    parsed as well.
+    """
     stripped = text.strip()
     if not stripped or stripped[0] not in "[{":
         return text
     try:
         return json.loads(stripped)
     except (ValueError, RecursionError):
-        return text
+        return _parse_printed(stripped, otherwise=text)
+
+
+def _parse_printed(text: str, otherwise: str) -> Any:
+    if _CLOSING[text[0]] != text[-1] or len(text) > _LONGEST_PRINTED:
+        return otherwise
+    try:
+        value = parse_literal(text)
+    except (ValueError, SyntaxError, RecursionError, MemoryError, TypeError):
+        return otherwise
+    return value if _is_json(value) else otherwise
+
+
+def _is_json(value: Any) -> bool:
+    """Whether a literal has only types that JSON has, too: `{1, 2}` is rather a text than a set."""
+    if isinstance(value, dict):
+        members = cast("dict[Any, Any]", value)
+        return all(isinstance(key, str) and _is_json(each) for key, each in members.items())
+    if isinstance(value, list):
+        return all(map(_is_json, cast("list[Any]", value)))
+    return value is None or isinstance(value, str | int | float)
 
 
 def has_loop(tree: nodes.Template) -> bool:

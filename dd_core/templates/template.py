@@ -78,7 +78,7 @@ class Template:
                 convert = _plain if self._secure else _order_sets
                 values[name] = value = _convert_column(value, name, convert)
             if type(value) is str and name in self._inspected:
-                values[name] = _rules().parse_json_text(value)
+                values[name] = _rules().parse_text(value)
         try:
             text = self._text(values, row)
         except Exception as error:
@@ -157,7 +157,7 @@ class Condition:
                 values[name] = _convert_column(value, name, _order_sets)
         for name in self._inspected & values.keys():
             if isinstance(value := values[name], str):
-                values[name] = _rules().parse_json_text(value)
+                values[name] = _rules().parse_text(value)
         try:
             return convert(self._value(values, row))
         except Exception as error:

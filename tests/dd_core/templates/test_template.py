@@ -428,3 +428,34 @@ def test_an_expression_holds_only_if_it_is_exactly_true(
 def test_conditions_compile_once(make: Callable[[str], Condition]) -> None:
     source = "{{ a }}" if make is Condition.compile else "a"
     assert make(source) is make(source)
+
+
+PERSON = {"name": "Ann O'Hara", "age": 3, "city": None, "tags": ["a", 'say "b"']}
+
+
+@pytest.mark.parametrize("mode", ["secure", "native"])
+def test_what_a_template_prints_can_be_read_by_another(mode: RenderingMode) -> None:
+    printed = Template.compile("{{ person }}", mode=mode).render({"person": PERSON})
+    read = Template.compile("{{ text.name }} {{ text.tags[1] }} {{ text.city }}", mode=mode)
+    assert read.render({"text": printed}) == 'Ann O\'Hara say "b" None'
+    assert Condition.compile("{{ text.age == 3 }}").holds({"text": printed})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{1, 2}",
+        "{1: 2}",
+        "[b'a']",
+        "[(1, 2)]",
+        "[1, 2",
+        "[print('a')]",
+        "{'a': 1} or so",
+        "['\\d']",
+        "[" * 5000 + "]" * 5000,
+        "[" + "-" * 90_000 + "1]",
+        "['a', " + " " * 200_000 + "]",
+    ],
+)
+def test_other_text_stays_text(text: str) -> None:
+    assert Template.compile("{{ text | first }}").render({"text": text}) == text[0]
