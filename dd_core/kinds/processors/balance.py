@@ -28,7 +28,7 @@ _MOST_SHOWN = 10
 
 
 class BalanceProcessorConfig(ProcessorConfig):
-    """Removes random rows of common values until the values of a column have given shares."""
+    """Removes random rows with common values so that the values of a column have given shares."""
 
     processor_type: Annotated[Literal["balance"], OWN] = "balance"
     column: str

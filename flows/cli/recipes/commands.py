@@ -48,7 +48,7 @@ def list_all() -> None:
 
     from .project import list_recipes
 
-    table = Table("recipe", "makes", "calls per row", box=None, pad_edge=False)
+    table = Table("recipe", "generates", "model calls per row", box=None, pad_edge=False)
     for each in list_recipes():
         table.add_row(each.name, each.makes, each.calls)
     console = Console()

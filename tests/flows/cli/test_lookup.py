@@ -73,7 +73,7 @@ def test_models_say_whether_they_can_be_used_and_show_no_key(
     assert found["openai-text"]["usable"] is True
     assert (found["openai-text"]["provider"], found["openai-text"]["reason"]) == ("openai", None)
     assert found["nvidia-text"]["usable"] is False
-    assert "'NVIDIA_API_KEY' is set" in found["nvidia-text"]["reason"]
+    assert "'NVIDIA_API_KEY' is not set" in found["nvidia-text"]["reason"]
     code, text = call("models")
     assert [line.split()[-1] for line in text.splitlines() if line.startswith("openai-text")] == [
         "usable"
