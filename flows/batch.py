@@ -67,7 +67,7 @@ async def generate_batch(
         index: Number of the batch, which is also the number of its Parquet file.
         start: Index of the first row.
         size: Number of rows.
-        folder: Folder or address of the dataset. Required for deployment runs.
+        folder: Folder or storage URL of the dataset. Required for deployment runs.
         attempt: Number of this attempt at the batch. Earlier attempts that are still running stop.
     """
     batch = Batch(index, start, size)

@@ -93,34 +93,34 @@ async def generate_dataset(
     """Generate a synthetic dataset.
 
     Args:
-        config: Configuration of the dataset, or the path or http(s) address of a YAML or JSON
-            file that contains it.
+        config: Configuration of the dataset, or the path or http(s) URL of a YAML or JSON file
+            that contains it.
         num_records: Number of rows to generate.
         dataset_name: Name of the dataset's folder in `artifact_path`.
-        artifact_path: Folder or storage address that datasets are written to, or `block:<name>`
-            for a storage block. See docs/storage.md.
+        artifact_path: Folder or storage URL that datasets are written to, or `block:<name>` for a
+            storage block. See docs/storage.md.
         run_config: Settings of the run, such as batch size, parallelism, retries, budget, quality
             gates and seed.
         model_providers: Model servers; default: the configured or built-in providers. For API keys,
             enter the name of an environment variable, not the key itself. `block:<name>` uses a
             provider block.
         mcp_providers: Tool servers; default: those in `mcp_providers.yaml` on the machine that
-            generates the rows. Keys as in `model_providers`. `block:<name>` uses a block of the
-            type Data Designer Tool Server.
+            generates the rows. Enter keys as in `model_providers`. `block:<name>` uses a block
+            of the type Data Designer Tool Server.
         resume: What to do if the dataset already exists. `never` creates a new dataset next to it.
             `if_possible` continues it, or creates a new one if its configuration differs. `always`
             continues it, or fails if that is not possible.
         retry_failed: If the dataset is continued, retry the rows that failed in an earlier run.
         version: Version of the dataset to create or continue, for example "2026-11-24". Each
-            version has its own folder. "scheduled" stands for the date for which the run is
-            scheduled, and "scheduled:%Y-%m-%dT%H" for its hour.
+            version has its own folder. "scheduled" stands for the date of the scheduled start,
+            and "scheduled:%Y-%m-%dT%H" for its date and hour.
         batches_on: Deployment of the flow `generate-batch`, for example `generate-batch/workers`.
             Batches become runs of this deployment, on the machines of its work pool. All machines
             must have access to `artifact_path`. See docs/many-machines.md.
         approve_after_preview: Generate the first ten rows, then wait until somebody approves them.
             Cannot be combined with `batches_on`.
-        trust_config: Let a configuration from an address import code, read files and choose keys on
-            this machine. Read it first.
+        trust_config: Allow a configuration that is loaded from a URL to import code, read files and
+            use keys on this machine. Review it first.
     """
 
     async def generate() -> Any:

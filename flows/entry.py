@@ -54,8 +54,7 @@ async def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> Ac
 
     Args:
         dataset_name: Name of the dataset.
-        artifact_path: Folder or storage address of the dataset, or `block:<name>` for a storage
-            block.
+        artifact_path: Folder or storage URL of the dataset, or `block:<name>` for a storage block.
     """
     location = (await resolve_location(artifact_path)).location
     found = await asyncio.to_thread(DataDesigner(location).open, dataset_name)

@@ -186,18 +186,20 @@ def test_tests_fake_the_wire_and_not_our_code() -> None:
     assert fakes == []
 
 
-FAMILIES: list[tuple[type[Kind], str, str]] = [
-    (Column, "columns", "docs/columns/{page}.md"),
-    (SamplerParams, "samplers", "docs/samplers.md"),
-    (SeedSource, "seeds", "docs/seeds.md"),
-    (ValidatorParams, "validators", "docs/columns/validation.md"),
-    (ProcessorConfig, "processors", "docs/processors.md"),
+FAMILIES: list[tuple[type[Kind], str, str, str]] = [
+    (Column, "columns", "docs/columns/{page}.md", "docs/columns/README.md"),
+    (SamplerParams, "samplers", "docs/samplers.md", "docs/samplers.md"),
+    (SeedSource, "seeds", "docs/seeds.md", "docs/seeds.md"),
+    (ValidatorParams, "validators", "docs/columns/validation.md", "docs/columns/validation.md"),
+    (ProcessorConfig, "processors", "docs/processors.md", "docs/processors.md"),
 ]
 
 
-@pytest.mark.parametrize(("family", "folder", "page"), FAMILIES, ids=lambda each: str(each))
+@pytest.mark.parametrize(
+    ("family", "folder", "page", "overview"), FAMILIES, ids=[each[1] for each in FAMILIES]
+)
 def test_every_kind_is_exported_described_and_tested(
-    family: type[Kind], folder: str, page: str
+    family: type[Kind], folder: str, page: str, overview: str
 ) -> None:
     ours = {
         tag: kind
@@ -206,12 +208,14 @@ def test_every_kind_is_exported_described_and_tested(
     }
     tests = "\n".join(path.read_text() for path in TESTS)
     for tag, kind in ours.items():
+        assert kind.__name__ in dd.__all__, f"dd_core.config does not export {kind.__name__}"
         assert getattr(dd, kind.__name__) is kind
-        assert kind.__name__ in dd.__all__
         described = ROOT / page.format(page=tag)
         assert described.exists(), f"{described} is missing"
-        assert f"`{tag}`" in described.read_text() or tag in described.stem
-        assert re.search(rf"[\"']{tag}[\"']", tests) or kind.__name__ in tests
+        for listing in {described, ROOT / overview}:
+            assert f"`{tag}`" in listing.read_text(), f"{listing} does not mention `{tag}`"
+        in_yaml = rf"{family.family_tag}: {tag}\b"
+        assert re.search(rf"{kind.__name__}|[\"']{tag}[\"']|{in_yaml}", tests), f"no test of {tag}"
     modules = {
         path.stem
         for path in (ROOT / "dd_core" / "kinds" / folder).glob("*.py")

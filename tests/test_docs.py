@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 import yaml
@@ -55,6 +59,19 @@ def test_a_script_runs(
     server = bench_server()
     text = text.replace("http://localhost:8000/v1", server.url)
     exec(compile(text, name, "exec", dont_inherit=True), {})
+
+
+def test_the_kind_that_contributors_start_from_passes_its_test(tmp_path: Path) -> None:
+    """In another process, because a kind stays registered."""
+    text = (ROOT / "CONTRIBUTING.md").read_text()
+    blocks = [dedent(block) for block in re.findall(r" *```python\n.*? *```\n", text, re.DOTALL)]
+    kind, _, test = (block.split("\n", 1)[1].rpartition("```")[0] for block in blocks)
+    # Another tag, because somebody may have added the kind as it is.
+    (tmp_path / "die.py").write_text(kind.replace('"die"', '"die_of_docs"'))
+    (tmp_path / "test_die.py").write_text(test.replace("type: die", "type: die_of_docs"))
+    script = "import die, test_die; test_die.test_every_side_comes_up()"
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    subprocess.run([sys.executable, "-c", script], env=environment, cwd=tmp_path, check=True)
 
 
 def test_the_docs_show_something() -> None:

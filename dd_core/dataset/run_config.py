@@ -35,8 +35,8 @@ class RunConfig(Declaration):
     max_concurrent_row_groups: int = Field(default=3, ge=1)
     """Maximum number of batches that run at the same time; default: 3."""
     wait_for_owner: float = Field(default=0.0, ge=0, allow_inf_nan=False)
-    """Longest wait in seconds for another process that is generating the dataset; default: 0, which
-    refuses the run at once. When the other process ends, the run continues what is missing."""
+    """Maximum wait in seconds if another process is generating the dataset; default: 0, which
+    refuses the run immediately. When the other process ends, the run generates what is missing."""
     batch_silence: float = Field(default=90.0, gt=0)
     """Heartbeat timeout in seconds after which a remote batch is considered lost and rescheduled;
     default: 90. The process of a batch sends a heartbeat every ten seconds."""
@@ -85,8 +85,8 @@ class RunConfig(Declaration):
     """What templates may use: `secure` (default) restricts them, `native` allows all of Jinja's
     filters and blocks."""
     request_admission: RequestAdmissionTuningConfig | None = None
-    """How the number of parallel requests adapts to the server; default: AIMD with default
-    settings."""
+    """How the number of parallel requests adapts to the server; default: additive increase,
+    multiplicative decrease (AIMD) with default settings."""
     progress_interval: float = Field(default=5.0, gt=0)
     """Seconds between progress lines; default: 5. The library logs them at level INFO unless
     `display_tui` is set."""
@@ -100,7 +100,7 @@ class RunConfig(Declaration):
     """Must be false: there are no scheduler events."""
     otel_metrics_port: int | None = Field(default=None, ge=1, le=65535)
     """Port on which the metrics of a run are served for Prometheus, such as 9464; default: none.
-    Needs the extra `prometheus`."""
+    Requires the extra `prometheus`."""
 
     @field_validator("async_trace", "write_scheduler_events")
     @classmethod

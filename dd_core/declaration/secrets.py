@@ -30,7 +30,7 @@ class EnvironmentResolver:
             # Anything else may be a literal key, which must not appear in the message.
             is_name = secret.replace("_", "").isupper()
             variable = repr(secret) if is_name else "with that name"
-            raise SecretResolutionError(f"no environment variable {variable} is set; set it")
+            raise SecretResolutionError(f"the environment variable {variable} is not set; set it")
         return value
 
 

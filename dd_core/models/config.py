@@ -63,8 +63,8 @@ class ModelProvider(Declaration):
     name: str = Field(min_length=1)
     """Name by which models refer to the provider."""
     endpoint: Address
-    """Base URL of the server, for example `https://api.openai.com/v1`. A query is kept in every
-    request; a route such as `/chat/completions` at the end is left out."""
+    """Base URL of the server, for example `https://api.openai.com/v1`. A query string is
+    added to every request. A route such as `/chat/completions` at the end is ignored."""
     provider_type: str = "openai"
     """Wire format of the server: `openai` (default) or `anthropic`."""
     api_key: Key | None = None

@@ -92,7 +92,7 @@ Distribution = Annotated[
     UniformDistribution | ManualDistribution, Field(discriminator="distribution_type")
 ]
 MAX_RESPONSE_BYTES = 128 * 2**20
-"""Longest response by default."""
+"""Default of the maximum size of a response."""
 LIMITS = (
     "max_parallel_requests",
     "timeout",
@@ -114,8 +114,8 @@ class InferenceParams(Declaration):
     """Deadline in seconds for a request, from connecting to the last byte of its answer; default:
     60."""
     max_response_bytes: Annotated[int, OWN] = Field(default=MAX_RESPONSE_BYTES, ge=1)
-    """Longest response, and longest image behind an address in a response, in bytes after
-    decompression; default: 134217728 (128 MiB). A longer one is not read to its end."""
+    """Maximum size in bytes, after decompression, of a response and of an image that a response
+    links to; default: 134217728 (128 MiB). Anything larger is not read to its end."""
     requests_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)
     """Maximum number of requests started per minute; default: no limit."""
     tokens_per_minute: Annotated[int | None, OWN] = Field(default=None, ge=1)

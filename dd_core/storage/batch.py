@@ -6,10 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import orjson
-
 from dd_core.errors import DataDesignerError
-from dd_core.storage.files.seal import DamagedFileError
 from dd_core.storage.location import Location
 from dd_core.storage.values import admit_value
 
@@ -128,26 +125,6 @@ class BatchTables:
     side_tables: Mapping[str, pa.Table]
     """Additional tables that processors made, by processor name."""
     dropped_rows: Sequence[DroppedRow]
-
-
-def parse_part(path: Location, rows: int, metadata: Mapping[bytes, bytes]) -> Part:
-    """Return the part in a file from the file's metadata; raises `DamagedFileError`."""
-    try:
-        facts: dict[str, Any] = orjson.loads(metadata[ROWS_KEY])
-        return Part(
-            # Earlier versions did not record the index.
-            index=facts.get("index", int(path.stem.removeprefix("batch_"))),
-            start=facts["start"],
-            stop=facts["stop"],
-            rows=rows,
-            complete=facts["complete"],
-            path=path,
-            dropped=tuple(facts.get("dropped", ())),
-            origin=facts.get("origin"),
-            is_sealed=facts.get("is_sealed", False),
-        )
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise DamagedFileError("does not say which rows of the dataset it has") from None
 
 
 def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:

@@ -167,7 +167,7 @@ class DatasetStorage(Block):
         ```
     """
 
-    url: str = Field(description="Address, for example s3://bucket/datasets, or an absolute path.")
+    url: str = Field(description="URL, for example s3://bucket/datasets, or an absolute path.")
     options: SecretDict = Field(
         default_factory=lambda: SecretDict({}),
         description="Options of the fsspec file system, such as key, secret and endpoint_url.",

@@ -67,7 +67,7 @@ def cache() -> None:
     "--artifact-path",
     default="artifacts",
     show_default=True,
-    help="Folder or storage address of the datasets, or block:NAME for a storage block.",
+    help="Folder or storage URL of the datasets, or block:NAME for a storage block.",
 )
 @_block
 def list_(column: str | None, artifact_path: str, block: str | None) -> None:

@@ -28,7 +28,7 @@ _ENTRYPOINT = "prefect_data_designer.dataset.generate_dataset"
 
 @click.command()
 @add_config_argument
-@click.option("--pool", required=True, help="Name of the work pool that the runs are started on.")
+@click.option("--pool", required=True, help="Work pool that runs the deployment.")
 @click.option("--name", help="Name of the deployment; default: the name of the dataset.")
 @click.option("--cron", help="Schedule, such as '30 2 * * *'. Each run generates a new version.")
 @click.option(

@@ -20,7 +20,7 @@ _ENDED = "(ended)"
 
 @click.group(invoke_without_command=True)
 @click.option(
-    "--free-orphans", is_flag=True, help="First release the slots of runs that no longer exist."
+    "--free-orphans", is_flag=True, help="First, release the slots of runs that no longer exist."
 )
 @click.pass_context
 def limits(context: click.Context, free_orphans: bool) -> None:
@@ -42,9 +42,10 @@ def limits(context: click.Context, free_orphans: bool) -> None:
     "--per-minute", type=click.IntRange(min=1), help="Maximum number of requests per minute."
 )
 def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
-    """Set the limit of the model ALIAS, or of the tools tool:ALIAS, which all runs share.
+    """Set the request limit that all runs share.
 
-    REQUESTS is the maximum number of requests or calls in flight; 0 pauses the model or the tools.
+    ALIAS is the alias of a model, or tool:ALIAS for tools. REQUESTS is the maximum number of
+    requests or calls in flight; 0 pauses the model or the tools.
     """
     from ..limits.tag_limits import is_tool_tag, parse_alias, set_limit, set_rate
 
@@ -69,7 +70,10 @@ def set_(alias: str, requests: int | None, per_minute: int | None) -> None:
 @limits.command()
 @click.argument("alias")
 def free(alias: str) -> None:
-    """Release the slots of ended runs for the model ALIAS, or for the tools tool:ALIAS."""
+    """Release the slots that ended runs still hold.
+
+    ALIAS is the alias of a model, or tool:ALIAS for tools.
+    """
     from ..limits.tag_limits import parse_alias
 
     async def free_one(client: PrefectClient) -> int:

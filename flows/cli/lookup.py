@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from dd_core.dataset.catalog import FieldFacts, KindFacts
 
 
-_json = click.option("--json", "as_json", is_flag=True, help="Print JSON, with everything known.")
+_json = click.option("--json", "as_json", is_flag=True, help="Print all details as JSON.")
 
 
 @click.command()
@@ -30,7 +30,7 @@ def kinds(name: str | None, as_json: bool) -> None:
     llm-text, a class such as LLMTextColumnConfig, or FAMILY/TAG if several families have the tag.
     For a kind, all fields are listed with their types and defaults.
 
-    Custom kinds are listed, too; see `ddflows --kinds`.
+    Custom kinds are included; see `ddflows --kinds`.
     """
     from dd_core.dataset.catalog import list_families, list_kinds
 
@@ -49,8 +49,8 @@ def kinds(name: str | None, as_json: bool) -> None:
 def schema(kind: str | None) -> None:
     """Print the JSON schema of a configuration, or of one KIND.
 
-    KIND is a tag such as llm-text, or a class such as RunConfig; see `ddflows kinds`. Editors can
-    check configurations with the schema while you write them.
+    KIND is a tag such as llm-text, or a class such as RunConfig; see `ddflows kinds`. With this
+    schema, editors can check a configuration while you write it.
     """
     from dd_core.dataset.catalog import make_schema
 
@@ -63,10 +63,11 @@ def schema(kind: str | None) -> None:
 @_json
 @providers_option
 def models(as_json: bool, providers: str | None) -> None:
-    """List the default models, and whether they can be used.
+    """List the default models, and show which of them can be used.
 
     These are the models of a configuration without `model_configs`. A model cannot be used if its
-    provider is unknown or its key is missing. Does not call any model; `ddflows check-models` does.
+    provider is unknown or its key is missing. Does not call any model; to call them, use
+    `ddflows check-models`.
     """
     from dd_core.models.providers import Providers, load_default_models
 

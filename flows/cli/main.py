@@ -106,7 +106,7 @@ def run(
 ) -> None:
     """Generate a dataset.
 
-    CONFIG is the path or http(s) address of a YAML or JSON file, or a Python file that builds a
+    CONFIG is the path or http(s) URL of a YAML or JSON file, or a Python file that builds a
     configuration from ARGS.
 
     Runs the Prefect flow `generate-dataset` in this process. Uses the server at PREFECT_API_URL, or
@@ -219,15 +219,16 @@ def estimate(
 @click.option(
     "--portable",
     is_flag=True,
-    help="Also list what NeMo Data Designer could not read; exit code 1 if there is anything.",
+    help="Also list everything that NeMo Data Designer could not read. If there is anything, the "
+    "exit code is 1.",
 )
 def validate(config: DataDesignerConfig, providers: str | None, portable: bool) -> None:
     """Check a configuration and list all problems.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
 
-    Does not call any model. Also lists what the configuration uses of this machine: code that it
-    imports, files that it reads and keys that it chooses.
+    Does not call any model. Also lists what the configuration uses on this machine: the code that
+    it imports, the files that it reads and the keys that it uses.
     """
     from dd_core import DataDesigner
 
@@ -252,9 +253,12 @@ def validate(config: DataDesignerConfig, providers: str | None, portable: bool) 
 @add_config_argument
 @providers_option
 def check_models(config: DataDesignerConfig, providers: str | None) -> None:
-    """Send one request to every model of a configuration, and connect to its tool servers.
+    """Check whether models and tool servers respond.
 
     CONFIG is a YAML, JSON or Python file; see `ddflows run --help`.
+
+    Sends one request to every model of the configuration, connects to its tool servers, and lists
+    their tools.
     """
     from dd_core import DataDesigner
 

@@ -33,8 +33,8 @@ def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
     @click.option(
         "--trust",
         is_flag=True,
-        help="Let a configuration from an address import code, read files and choose keys on this "
-        "machine. Read it first.",
+        help="Allow a configuration that is loaded from a URL to import code, read files and use "
+        "keys on this machine. Review it first.",
     )
     @wraps(command)
     def configured(config: str, script_args: tuple[str, ...], trust: bool, **options: Any) -> _T:
@@ -103,7 +103,7 @@ artifacts_option = click.option(
     "--artifact-path",
     default="artifacts",
     show_default=True,
-    help="Folder or storage address of the datasets, or block:NAME for a storage block.",
+    help="Folder or storage URL of the datasets, or block:NAME for a storage block.",
 )
 version_option = click.option(
     "--version",
@@ -116,7 +116,8 @@ wait_option = click.option(
     "--wait",
     type=click.FloatRange(min=0),
     metavar="SECONDS",
-    help="If another process is generating the dataset, wait for it this long; default: fail.",
+    help="If another process is generating the dataset, wait for up to this long; default: fail "
+    "at once.",
 )
 
 

@@ -20,6 +20,7 @@ import dd_core.config as dd
 from dd_core.dataset.portability import list_unportable
 from dd_core.declaration.kind import Declaration, Kind
 from dd_core.declaration.own_fields import OWN
+from dd_core.extend import Column, ProcessorConfig, SamplerParams, SeedSource, ValidatorParams
 from flows.cli.main import cli
 from tests.conformance.test_fields import FIELDS, declared
 from tests.conformance.test_round_trip import SETTINGS, Fields, configs
@@ -41,6 +42,19 @@ ELSEWHERE = {"LocalStdioMCPProvider", "MCPProvider", "RunConfig"}
 @pytest.mark.parametrize("name", sorted({*FIELDS} - ELSEWHERE))
 def test_every_field_that_only_we_have_is_marked(name: str) -> None:
     assert own_fields(name) == {*declared(name).model_fields} - {*FIELDS[name]}
+
+
+FAMILIES: list[type[Kind]] = [Column, SamplerParams, SeedSource, ValidatorParams, ProcessorConfig]
+
+
+@pytest.mark.parametrize("family", FAMILIES, ids=lambda family: family.__name__)
+def test_every_kind_that_only_we_have_is_marked(family: type[Kind]) -> None:
+    """Unless the field of its tag is marked, a kind is said to be readable there."""
+    ours = [kind for kind in family.all_kinds().values() if kind.__module__.startswith("dd_core.")]
+    marked = {
+        kind.__name__ for kind in ours if OWN in kind.model_fields[family.family_tag].metadata
+    }
+    assert marked == {kind.__name__ for kind in ours} - {*FIELDS}
 
 
 def unknown(value: object, written: Any, place: str = "") -> Iterator[str]:

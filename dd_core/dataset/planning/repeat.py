@@ -16,8 +16,8 @@ class Repeat(Declaration):
 
     columns: list[str] = Field(min_length=1)
     """Columns that are generated in each round. Their templates may use `round`, the number of the
-    round from 1, and `previous`, their values in the round before by column; it is null in the
-    first round."""
+    round from 1, and `previous`, which holds the values of the previous round by column name and
+    is null in the first round."""
     until: str | None = None
     """Jinja condition after which a row is done, for example `{{ verdict.ok.score == 1 }}`;
     default: all rounds are generated."""

@@ -234,9 +234,9 @@ class LLMProseColumn(LLMColumn):
     """Untagged base of the kinds whose answers may be of use although they were cut off."""
 
     on_truncated: Annotated[TruncationPolicy, OWN] = "retry"
-    """What happens if a limit of tokens cuts off an answer: `retry` requests one more answer and
-    keeps the truncated one if that is cut off, too; `keep` keeps it at once, `fail` fails the row
-    (default: `retry`). Code without its closing fence is never kept."""
+    """What to do if a token limit cuts off an answer. `retry` (default) requests one more answer,
+    and keeps a truncated one if that one is cut off too. `keep` keeps the truncated answer
+    immediately. `fail` fails the row. Code without its closing fence is never kept."""
 
     def identity(self) -> dict[str, Any]:
         """Return the declaration; the default of `on_truncated` is not part of it.

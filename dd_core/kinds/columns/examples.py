@@ -52,8 +52,8 @@ class ExamplesColumnConfig(Column):
     columns: list[str] | None = Field(default=None, min_length=1)
     """Columns of the source to keep; default: all."""
     without_replacement: bool = True
-    """Whether every example is used once before one is used again. If false, or with `match`, only
-    the examples of the same row differ."""
+    """Whether to use every example once before any is used again; default: yes. If false, or with
+    `match`, only the examples within a row differ from each other."""
 
     @field_validator("where")
     @classmethod

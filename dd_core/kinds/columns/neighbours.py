@@ -44,7 +44,7 @@ class NeighboursColumnConfig(Column):
     column: str | None = None
     """Column of the seed dataset with the group or the vector."""
     different: bool = False
-    """With `group`, whether to choose among the rows of all other groups instead."""
+    """With `by: group`, whether to choose from all other groups instead; default: no."""
     columns: list[str] | None = Field(default=None, min_length=1)
     """Columns of the seed dataset to keep; default: all except the vector."""
 

@@ -28,15 +28,15 @@ _MOST_SHOWN = 10
 
 
 class BalanceProcessorConfig(ProcessorConfig):
-    """Removes random rows of common values until the values of a column have given shares."""
+    """Removes random rows with common values so that the values of a column have given shares."""
 
     processor_type: Annotated[Literal["balance"], OWN] = "balance"
     column: str
     """Column whose values are balanced. Rows without a value are removed."""
     target: dict[str, float] | Literal["equal"] | None = None
     """Share of each value, for example `{easy: 0.5, hard: 0.5}`, or `equal` for the same number of
-    rows of every value; default: shares stay free. Shares add up to 1, and rows with other values
-    are removed. Numbers, booleans and objects are written as JSON."""
+    rows of every value; default: no target shares. The shares must add up to 1, and rows with
+    other values are removed. Write values that are numbers, booleans or objects as JSON."""
     at_most: int | None = Field(default=None, ge=1)
     """Largest number of rows of each value; default: no limit."""
 

@@ -31,13 +31,14 @@ _TABLES = (".parquet", ".csv", ".json", ".jsonl")
 
 
 class Benchmark(Declaration):
-    """Texts that the dataset must not contain. A path alone stands for a `source` with it."""
+    """Texts that the dataset must not contain. A path is short for a source with this path."""
 
     source: SeedSource
-    """Where the texts are, as for a seed dataset: for example `seed_type: local` for a file with
-    rows, `hf` for a dataset on Hugging Face, `documents` for text files."""
+    """Source of the texts, declared like the source of a seed dataset: for example
+    `seed_type: local` for a file with rows, `hf` for a dataset on Hugging Face, or `documents` for
+    text files."""
     columns: list[str] | None = Field(default=None, min_length=1)
-    """Columns with the texts; default: all columns. Strings in lists and objects count."""
+    """Columns with the texts; default: all columns. Includes strings in lists and objects."""
 
     @model_validator(mode="before")
     @classmethod
@@ -101,12 +102,13 @@ class DecontaminateProcessorConfig(ProcessorConfig):
 
     processor_type: Annotated[Literal["decontaminate"], OWN] = "decontaminate"
     columns: list[str] = Field(min_length=1)
-    """Columns to look into, including dropped columns. Strings in lists and objects count."""
+    """Columns to check, including dropped columns. Includes strings in lists and objects."""
     against: list[Benchmark] = Field(min_length=1)
     """Files with the texts of benchmarks: paths, or sources with their columns."""
     ngram: int = Field(default=13, ge=1, le=100)
     """Number of words in a row that a text must share with a benchmark to be removed; default: 13.
-    Case and punctuation do not count. Shorter texts are removed if they equal a whole text."""
+    Case and punctuation do not count. A shorter text is removed only if it equals an entire
+    benchmark text."""
 
     @property
     def reads(self) -> list[str]:

@@ -81,16 +81,16 @@ class SelectProcessorConfig(ProcessorConfig):
     processor_type: Annotated[Literal["select"], OWN] = "select"
     by: str | None = None
     """Score of a row: a column of numbers, or a Jinja expression in braces such as
-    `{{ verdict.helpful.score * verdict.deep.score }}`. Rows with equal scores, and all rows by
-    default, are considered in the order of the dataset. Rows whose score is not a number are
-    removed."""
+    `{{ verdict.helpful.score * verdict.deep.score }}`. Rows with equal scores are considered
+    in the order of the dataset, and rows whose score is not a number are removed; default: all
+    scores are equal."""
     order: Literal["descending", "ascending"] = "descending"
     """`descending` prefers high scores, `ascending` prefers low ones."""
     top: int | None = Field(default=None, ge=1)
     """Number of rows to keep, of each group if `per` is set; default: no limit."""
     top_share: float | None = Field(default=None, gt=0.0, le=1.0)
-    """Share of the rows to keep, of each group if `per` is set, in place of `top`. It is rounded to
-    whole rows, and at least one row is kept."""
+    """Share of the rows to keep, or of the rows of each group if `per` is set; an alternative to
+    `top`. The number of rows is rounded, and at least one row is kept."""
     per: list[str] | None = Field(default=None, min_length=1)
     """Columns whose values form the groups for `top` and `top_share`; default: one group."""
     diverse: Diversity | None = None

@@ -44,7 +44,7 @@ class TextFileSource(SeedSource):
     """Character between the fields of CSV files, for example `;`; default: a comma."""
     types: Annotated[dict[str, ValueType] | None, OWN] = Field(default=None, exclude_if=_is_unset)
     r"""Types of columns in CSV and JSON files by name: `str`, `int`, `float`, `bool`, `date` or
-    `datetime`; default: found from the values."""
+    `datetime`; default: inferred from the values."""
 
     @field_validator("encoding")
     @classmethod

@@ -18,13 +18,13 @@ _HUB = "https://huggingface.co"
 
 
 class HuggingFaceSeedSource(TextFileSource):
-    """The rows of files in a dataset repository, sorted by path."""
+    """The rows of files in a dataset on Hugging Face, sorted by path."""
 
     seed_type: Literal["hf"] = "hf"
     path: str
     """Path of the files: `datasets/<user>/<repository>/<file>`, or `datasets/<repository>/<file>`
-    if the hub knows the dataset without its user. The file may contain `*` and `**`.
-    To read a specific revision, append `@<revision>` to the repository."""
+    for a dataset without a user name. The file may contain `*` and `**`. To read a specific
+    revision, append `@<revision>` to the repository."""
     token: Key | None = None
     """Name of the environment variable with the token, for private datasets. A literal token works
     in Python, but it is masked when the configuration is saved."""

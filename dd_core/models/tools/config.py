@@ -35,8 +35,8 @@ class MCPProvider(_ToolServerLimits):
     api_key: Key | None = None
     """Name of the environment variable with the bearer token; default: no token."""
     headers: Annotated[Headers, OWN] = {}
-    """HTTP headers of every request. `${NAME}` stands for an environment variable; under a name
-    such as `x-api-key`, so does the variable's name alone."""
+    """HTTP headers of every request. `${NAME}` inserts an environment variable. For headers such
+    as `x-api-key`, the name of the variable alone is enough."""
 
 
 class LocalStdioMCPProvider(_ToolServerLimits):
@@ -49,16 +49,16 @@ class LocalStdioMCPProvider(_ToolServerLimits):
     command: str
     """Program to start."""
     args: Arguments = []
-    """Arguments of the program. Keys belong into `env`."""
+    """Arguments of the program. Put keys in `env`."""
     env: Headers = {}
     """Environment variables of the program, which inherits only HOME, LOGNAME, PATH, SHELL, TERM
-    and USER. `${NAME}` stands for a variable of this process; under a name such as `API_KEY`, so
-    does the variable's name alone."""
+    and USER. `${NAME}` inserts a variable of this process. For variables such as `API_KEY`, the
+    name of a variable alone is enough."""
     cwd: Annotated[str | None, OWN] = None
     """Working directory of the program; default: that of this process."""
     processes: Annotated[int, OWN] = Field(default=1, ge=1)
-    """Number of processes that share the calls; default: 1. More help if the program runs one call
-    at a time."""
+    """Number of processes that share the calls; default: 1. Increase it if the program handles
+    only one call at a time."""
 
 
 class ToolConfig(Declaration):
@@ -73,10 +73,9 @@ class ToolConfig(Declaration):
     max_tool_call_turns: int = Field(default=5, ge=1)
     """Maximum number of turns with tool calls in a conversation; default: 5."""
     timeout_sec: float | None = Field(default=None, gt=0)
-    """Timeout of a tool call in seconds, without the wait for its turn; default: 60 seconds."""
+    """Timeout of a tool call in seconds, not counting the wait for its turn; default: 60."""
     start_timeout_sec: Annotated[float, OWN] = Field(default=60.0, gt=0)
-    """Timeout in seconds for connecting to a tool server and listing its tools; default: 60
-    seconds."""
+    """Timeout in seconds for connecting to a tool server and listing its tools; default: 60."""
     max_result_bytes: Annotated[int, OWN] = Field(default=100_000, ge=1)
     """Maximum size of a result's text in bytes; the rest is cut off, and the model is told so;
     default: 100000 bytes. Images do not count."""

@@ -13,8 +13,10 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Any
 
+import orjson
+
 from dd_core.errors import DatasetDamagedError
-from dd_core.storage.batch import Part, parse_part
+from dd_core.storage.batch import ROWS_KEY, Part
 from dd_core.storage.files.metadata import DatasetMetadata, FileRecord
 from dd_core.storage.files.parquet import parse_footer
 from dd_core.storage.files.seal import (
@@ -206,7 +208,7 @@ def _require_part(
     path: Location, found: FoundFile, record: FileRecord | None, metadata: DatasetMetadata
 ) -> Part:
     """Return the part in a file; raises `DamagedFileError` if it does not belong there."""
-    part = parse_part(path, found.rows, found.metadata)
+    part = _parse_part(path, found.rows, found.metadata)
     if part.is_sealed and found.checksum is None:
         raise DamagedFileError("is damaged: its checksum is missing")
     if path.name != f"batch_{part.index:05d}.parquet":
@@ -217,6 +219,26 @@ def _require_part(
     if recorded not in ((part.start, part.stop), (None, None)):
         raise DamagedFileError(f"has rows {part.start:,} to {part.stop - 1:,} instead")
     return part
+
+
+def _parse_part(path: Location, rows: int, metadata: Mapping[bytes, bytes]) -> Part:
+    """Return the part in a file from the file's metadata; raises `DamagedFileError`."""
+    try:
+        facts: dict[str, Any] = orjson.loads(metadata[ROWS_KEY])
+        return Part(
+            # Earlier versions did not record the index.
+            index=facts.get("index", int(path.stem.removeprefix("batch_"))),
+            start=facts["start"],
+            stop=facts["stop"],
+            rows=rows,
+            complete=facts["complete"],
+            path=path,
+            dropped=tuple(facts.get("dropped", ())),
+            origin=facts.get("origin"),
+            is_sealed=facts.get("is_sealed", False),
+        )
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise DamagedFileError("does not say which rows of the dataset it has") from None
 
 
 def _find_copies(parts: Iterable[Part]) -> Iterator[Damage]:

@@ -38,8 +38,8 @@ def add_view_options(command: Callable[..., _T]) -> Callable[..., _T]:
         "--save-html",
         type=click.Path(dir_okay=False),
         metavar="FILE",
-        help="Write the records to one HTML page that can be paged through, instead of showing "
-        "them. The page needs no network.",
+        help="Write the records to a single HTML page with navigation buttons, instead of showing "
+        "them here. The page works offline.",
     )
     @click.option(
         "--theme",
@@ -58,7 +58,7 @@ def add_view_options(command: Callable[..., _T]) -> Callable[..., _T]:
     @click.option(
         "--non-interactive",
         is_flag=True,
-        help="Show all records one below the other, even in a terminal.",
+        help="Print all records one below the other, even in a terminal.",
     )
     @wraps(command)
     def viewed(

@@ -24,14 +24,14 @@ _FEW = 10
     "-n",
     "--num-records",
     type=ROW_COUNT,
-    help="Number of records to show; default: all of them in a terminal, elsewhere RECORD or the "
+    help="Number of records to show; default: all in a terminal; otherwise RECORD, or the "
     "first 10.",
 )
 @add_view_options
 def show(dataset: str, record: int | None, num_records: int | None, view: View) -> None:
     """Show the records of a dataset in full.
 
-    DATASET is the folder or storage address of a dataset or of a version, or block:NAME//PATH.
+    DATASET is the folder or storage URL of a dataset or of a version, or block:NAME//PATH.
     RECORD is the number of the first record to show; default: 1.
 
     In a terminal, shows one record at a time: n or Enter for the next one, p for the previous one,

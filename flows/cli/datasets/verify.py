@@ -12,16 +12,16 @@ from .show import locate_dataset
 
 @click.command()
 @click.argument("dataset")
-@click.option("--repair", is_flag=True, help="Generate what is lost or damaged again.")
+@click.option("--repair", is_flag=True, help="Regenerate whatever is lost or damaged.")
 @providers_option
 def verify(dataset: str, repair: bool, providers: str | None) -> None:
-    """Check everything that is stored of a dataset.
+    """Check all stored files of a dataset.
 
-    DATASET is the folder or storage address of a dataset or of a version, or block:NAME//PATH.
+    DATASET is the folder or storage URL of a dataset or of a version, or block:NAME//PATH.
 
-    Prints one line for each problem. The exit code is 0 only if there are none. With --repair, says
-    how many rows and answers of models have to be generated again, and generates them with the
-    configuration and the seed that are stored with the dataset.
+    Prints one line for each problem. The exit code is 0 only if there are none. With
+    --repair, reports how many rows and model responses must be regenerated, and regenerates them
+    with the configuration and the seed that are stored with the dataset.
     """
     from dd_core import DataDesigner
     from dd_core.designer.verification import require_dataset, verify_dataset

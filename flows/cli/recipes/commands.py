@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 def recipes() -> None:
     """List recipes, show one, or start a project from one.
 
-    A recipe is a configuration for a kind of dataset that many people need, with a page that
-    describes it.
+    A recipe is a ready-made configuration for a common kind of dataset, with a page that describes
+    it.
     """
 
 
@@ -26,9 +26,9 @@ def add_model_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options that choose the model of a new project."""
     for option in (
         click.option(
-            "--key-variable", metavar="NAME", help="Environment variable with its API key."
+            "--key-variable", metavar="NAME", help="Environment variable that holds the API key."
         ),
-        click.option("--model", metavar="NAME", help="Model of this server."),
+        click.option("--model", metavar="NAME", help="ID of the model on this server."),
         click.option(
             "--endpoint",
             metavar="URL",
@@ -48,7 +48,7 @@ def list_all() -> None:
 
     from .project import list_recipes
 
-    table = Table("recipe", "makes", "calls per row", box=None, pad_edge=False)
+    table = Table("recipe", "generates", "model calls per row", box=None, pad_edge=False)
     for each in list_recipes():
         table.add_row(each.name, each.makes, each.calls)
     console = Console()
@@ -86,7 +86,7 @@ def new(
 ) -> None:
     """Start a project from a recipe.
 
-    NAME is one of `ddflows recipes list`. FOLDER must be new or empty; default: the name of the
+    `ddflows recipes list` shows the names. FOLDER must be new or empty; default: the name of the
     recipe. The project contains a configuration, run settings with quality gates, sample input, a
     deployment, and a README with the commands to use.
     """
@@ -104,7 +104,7 @@ def init(
     model: str | None,
     key_variable: str | None,
 ) -> None:
-    """Start a project; asks for what the options do not say.
+    """Start a project, and prompt for missing options.
 
     FOLDER must be new or empty; default: the name of the recipe.
     """

@@ -145,7 +145,7 @@ prefect --no-prompt deploy --all
 prefect worker start --pool datasets
 ```
 
-A row costs {recipe.calls} calls of a model. Usual yield: {recipe.yields}.
+Model calls per row: {recipe.calls}. Usual yield: {recipe.yields}.
 """
 
 

@@ -21,12 +21,14 @@ def config() -> None:
     """List and change your default providers, models and tools.
 
     They are stored in YAML files in the folder DATA_DESIGNER_HOME; default: ~/.data-designer.
-    Configurations use them unless they declare their own. Keys are never shown.
+    Configurations use these providers, models and tool servers unless they declare their own. Tool
+    configurations are only stored: copy them into the `tool_configs` of a configuration. Keys are
+    never shown.
     """
 
 
 @config.command("list")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON, with all fields.")
+@click.option("--json", "as_json", is_flag=True, help="Print all fields as JSON.")
 def list_(as_json: bool) -> None:
     """List providers, models, tool servers and tool configurations."""
     from .home_files import HOME_FILES
@@ -72,14 +74,15 @@ def set_(kind: str, name: str, changes: tuple[str, ...]) -> None:
     """Add an entry, or change fields of an existing one.
 
     NAME is the name of a provider, or the alias of a model or tool configuration. VALUE is YAML,
-    such as 0.7 or [a, b]; without a value, the field is removed. Dots lead to inner fields:
+    such as 0.7 or [a, b]; without a value, the field is removed. Use dots for nested
+    fields:
 
     \b
       ddflows config set provider gateway endpoint=https://llm.example.com/v1 api_key=GATEWAY_KEY
       ddflows config set model writer model=gpt-4.1 provider=gateway
       ddflows config set model writer inference_parameters.temperature=0.7
 
-    A key is given as the name of the environment variable that holds it. The first change also
+    For a key, enter the name of the environment variable that holds it. The first change also
     writes the built-in entries to the file. Comments are kept, except within the changed entry.
     """
     from .home_files import HOME_FILES, merge_changes, parse_changes
@@ -104,7 +107,7 @@ def set_(kind: str, name: str, changes: tuple[str, ...]) -> None:
 @_kind
 @click.argument("name")
 def remove(kind: str, name: str) -> None:
-    """Remove an entry from your file."""
+    """Remove an entry."""
     from .home_files import HOME_FILES
 
     home_file = HOME_FILES[kind]

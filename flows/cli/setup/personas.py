@@ -12,16 +12,17 @@ import click
 
 @click.group()
 def personas() -> None:
-    """List and import datasets of people for the sampler `person`.
+    """List and import datasets of people for the `person` sampler.
 
-    They are Parquet files, one for each locale, in the folder DATA_DESIGNER_MANAGED_ASSETS_PATH;
-    default: managed-assets in the folder DATA_DESIGNER_HOME.
+    The datasets are Parquet files, one for each locale. They are stored in the folder that the
+    variable DATA_DESIGNER_MANAGED_ASSETS_PATH names; default: managed-assets in the folder
+    DATA_DESIGNER_HOME.
     """
 
 
 @personas.command("list")
 def list_() -> None:
-    """List the locales, and which of them have a dataset here."""
+    """List the locales, each with its dataset on this machine."""
     import pyarrow.parquet as pq
 
     for locale in _list_locales():
@@ -40,13 +41,13 @@ def list_() -> None:
 @click.argument("files", nargs=-1, required=True, type=click.Path(exists=True, dir_okay=False))
 @click.option(
     "--locale",
-    help="Locale of the people, if FILE does not have its name, such as en_US.parquet.",
+    help="Locale of the people; default: the name of FILE, such as en_US for en_US.parquet.",
 )
-@click.option("--replace", is_flag=True, help="Replace a dataset that is there already.")
+@click.option("--replace", is_flag=True, help="Replace existing datasets of the same locales.")
 def import_(files: tuple[str, ...], locale: str | None, replace: bool) -> None:
-    """Copy local Parquet files of people to where samplers look for them.
+    """Copy Parquet files of people to the folder that the sampler reads.
 
-    Checks the locale and the columns of each FILE before anything is copied.
+    Checks the locale and the columns of each file before it copies any of them.
     """
     if locale is not None and len(files) > 1:
         raise click.UsageError("--locale is for a single FILE; name the files after their locales")

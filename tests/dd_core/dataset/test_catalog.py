@@ -10,7 +10,7 @@ import pytest
 
 from dd_core.dataset.catalog import list_kinds, make_schema
 from dd_core.declaration.yaml_text import load_yaml
-from dd_core.extend import SamplerParams
+from dd_core.extend import SamplerParams, ValidatorParams
 from tests.test_docs import CONFIGS
 
 
@@ -33,7 +33,7 @@ def test_every_kind_is_listed_with_a_sentence_and_all_fields_described() -> None
         ("LLMTextColumnConfig", ["llm-text"]),
         ("column/image", ["image"]),
         ("image", ["image", "image"]),
-        ("validators", ["code", "local_callable", "remote"]),
+        ("validators", sorted(ValidatorParams.all_kinds())),
         ("media", ["audio", "image", "video"]),
         ("RunConfig", ["RunConfig"]),
     ],

@@ -351,7 +351,7 @@ def test_uploads_that_are_refused_say_why(
     ) as said:
         results.push_to_hub("ann/reviews", "x", token="hf_wrong", endpoint=hub.url)
     assert "hf_wrong" not in str(said.value)
-    with pytest.raises(ArtifactStorageError, match="no environment variable 'NO_SUCH_TOKEN'"):
+    with pytest.raises(ArtifactStorageError, match="variable 'NO_SUCH_TOKEN' is not set"):
         results.push_to_hub("ann/reviews", "x", token="NO_SUCH_TOKEN", endpoint=hub.url)
     client = HuggingFaceHubClient("hf_marker", hub.url)
     with pytest.raises(ArtifactStorageError, match="must have the form <user>/<name>"):

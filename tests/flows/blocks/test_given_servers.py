@@ -148,7 +148,7 @@ async def test_keys_are_loaded_from_blocks(monkeypatch: pytest.MonkeyPatch) -> N
     assert found[2].values["API_KEY"] == "value-of-secret"
 
     monkeypatch.delenv("TOKEN")
-    with pytest.raises(SecretResolutionError, match="'TOKEN' is set"):
+    with pytest.raises(SecretResolutionError, match="'TOKEN' is not set"):
         resolve_access(providers.tool_providers[1], providers.resolver)
     for wrong in ("block:no-such", _remote(api_key="block:no-such")):
         with pytest.raises(SecretResolutionError, match="cannot be loaded"):

@@ -55,7 +55,7 @@ def test_references_are_resolved_where_a_key_is_expected(monkeypatch: pytest.Mon
 @pytest.mark.parametrize(
     ("provider", "message"),
     [
-        (web(api_key="NO_SUCH_KEY"), "key of tool server 'web': .*'NO_SUCH_KEY' is set"),
+        (web(api_key="NO_SUCH_KEY"), "key of tool server 'web': .*'NO_SUCH_KEY' is not set"),
         (here(env={"A": "${NO_SUCH_KEY}"}), "'A' in env of tool server 'here': .*NO_SUCH_KEY"),
         (web(headers={"A": "${NO_SUCH_KEY}"}), "'A' in headers of tool server 'web'"),
         (web(headers={"x-api-key": "(masked)"}), "contains .masked. in place of a key"),
