@@ -14,6 +14,7 @@ from pydantic import Field, field_validator, model_validator
 from dd_core.dataset.planning.repeat import Repeat
 from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import OWN, drop_unset
+from dd_core.declaration.user_code import allow_missing_code
 from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.kinds.columns.column import Column
@@ -133,6 +134,26 @@ class DataDesignerConfig(Exportable):
             "config_hash_algo": _HASH_ALGORITHM,
             "config_hash_version": _HASH_VERSION,
         }
+
+
+def read_stored_config(written: Mapping[str, Any]) -> tuple[DataDesignerConfig, list[str]]:
+    """Read the configuration of a finished dataset, and return what of its code is missing here.
+
+    A custom column takes the place of a column whose kind only the script declared that made the
+    dataset. Raises `ValidationError`.
+    """
+    columns: list[dict[str, Any]] = written["columns"]
+    with allow_missing_code() as missing:
+        known = {**written, "columns": [*map(_replace_unknown_kind, columns)]}
+        return DataDesignerConfig.model_validate(known), missing
+
+
+def _replace_unknown_kind(column: dict[str, Any]) -> dict[str, Any]:
+    kind = column["column_type"]
+    if kind in Column.all_kinds():
+        return column
+    kept = {name: column[name] for name in ("name", "drop") if name in column}
+    return {**kept, "column_type": "custom", "generator_function": str(kind)}
 
 
 def encode_canonical(content: Any) -> bytes:

@@ -8,7 +8,9 @@ import inspect
 import re
 import textwrap
 from asyncio import CancelledError
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from functools import lru_cache, partial
 from importlib import import_module
 from types import CodeType, FunctionType
@@ -16,8 +18,9 @@ from typing import Any, cast
 
 from dd_core.declaration.syntax import parse, run_parser
 from dd_core.declaration.trust import require_trust
-from dd_core.errors import describe_error
+from dd_core.errors import DataDesignerGenerationError, describe_error
 
+_missing: ContextVar[list[str] | None] = ContextVar("missing", default=None)
 _NAME = re.compile(r"[A-Za-z_]\w*")
 _CONSTANT_TYPES = (bool, int, float, complex, str, bytes, type(None))
 
@@ -156,11 +159,47 @@ def list_parameters(function: Callable[..., Any]) -> list[str]:
     ]
 
 
+class StandIn:
+    """Takes the place of a function that is missing, in the configuration of a finished dataset."""
+
+    def __init__(self, name: str) -> None:
+        self.__module__, self.__name__, self.__qualname__ = "__main__", name, name
+
+    def __call__(self, row: Any) -> Any:
+        raise DataDesignerGenerationError(f"{self.__name__!r} cannot be imported here")
+
+
+@contextmanager
+def allow_missing_code() -> Generator[list[str]]:
+    """Read configurations although functions cannot be imported; a `StandIn` replaces each.
+
+    Scripts and notebooks define functions that no other process can import. Their datasets can
+    nevertheless be opened. Yields the names of the functions that are missing.
+    """
+    missing: list[str] = []
+    token = _missing.set(missing)
+    try:
+        yield missing
+    finally:
+        _missing.reset(token)
+
+
 def import_object(name: str) -> Any:
     """Import the object that `package.module:function` names; raises `ValueError`.
 
     Importing runs the module, so a configuration that is not trusted cannot do it.
     """
+    try:
+        return _import(name)
+    except ValueError:
+        missing = _missing.get()
+        if missing is None:
+            raise
+        missing.append(name)
+        return StandIn(name)
+
+
+def _import(name: str) -> Any:
     module_name, colon, path = name.partition(":")
     if not colon or not path:
         raise ValueError(f"{name!r} must have the form 'package.module:function'")

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from dd_core.dataset.builder import DataDesignerConfigBuilder
-from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.config import DataDesignerConfig, read_stored_config
 from dd_core.dataset.plan import Plan
 from dd_core.designer.artifact_storage import ArtifactStorage
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError, convert_errors
@@ -347,7 +347,7 @@ def _read_config(directory: DatasetDirectory) -> DataDesignerConfig:
         seed: dict[str, Any] | None = written.get("seed_config")
         if seed is not None and seed["source"]["seed_type"] == "df":
             written["seed_config"] = None  # a DataFrame is not stored with the configuration
-        return DataDesignerConfig.model_validate(written)
+        return read_stored_config(written)[0]
 
 
 def _row_of(files: Sequence[Location], index: int) -> Mapping[str, Any]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.config import DataDesignerConfig, read_stored_config
 from dd_core.dataset.planning.graph import expand_columns
 from dd_core.errors import ArtifactStorageError, DataDesignerError, DatasetDamagedError
 from dd_core.models.wire.media import is_whole_image
@@ -101,7 +101,7 @@ class _Check:
         """What is wrong with `builder_config.json`, and whether the dataset was made from it."""
         try:
             written: dict[str, Any] = self._directory.config()["data_designer"]
-            self._config = DataDesignerConfig.model_validate(written)
+            self._config, missing = read_stored_config(written)
         except (DataDesignerError, ValidationError, KeyError) as error:
             yield f"builder_config.json cannot be read: {' '.join(str(error).split())}"
             return
@@ -109,8 +109,8 @@ class _Check:
         seed: dict[str, Any] | None = written.get("seed_config")
         is_frame = seed is not None and seed["source"]["seed_type"] == "df"
         is_comparable = known.config_hash_version == hashes["config_hash_version"]
-        # The rows of a DataFrame are not stored with the configuration.
-        if not is_comparable or known.config_hash is None or is_frame:
+        # The rows of a DataFrame and code of scripts are not stored with the configuration.
+        if not is_comparable or known.config_hash is None or is_frame or missing:
             return
         if known.config_hash != hashes["config_hash"]:
             yield "builder_config.json is not the configuration that the dataset was made from"

@@ -9,7 +9,7 @@ from typing import Any, TypeVar, cast, get_type_hints
 
 from pydantic import BaseModel
 
-from dd_core.declaration.user_code import import_object, list_parameters
+from dd_core.declaration.user_code import StandIn, import_object, list_parameters
 
 _F = TypeVar("_F", bound=Callable[..., Any])
 _ATTRIBUTE = "custom_column_metadata"
@@ -70,6 +70,8 @@ def get_metadata(function: Any) -> CustomColumnMetadata:
     """Return the metadata of a decorated function; raises `ValueError` for any other object."""
     if not callable(function):
         raise ValueError(f"{function!r} is not a function")
+    if isinstance(function, StandIn):
+        return CustomColumnMetadata()
     metadata = getattr(function, _ATTRIBUTE, None)
     if metadata is None:
         name = getattr(function, "__name__", repr(function))

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar, cast
 from pydantic import BeforeValidator, PlainSerializer, WithJsonSchema
 
 from dd_core.declaration.user_code import (
+    StandIn,
     get_import_name,
     hash_source,
     import_object,
@@ -35,7 +36,7 @@ def _resolve_function(given: Any) -> Any:
     if isinstance(given, str):
         found = import_object(given)
         # Without the mark, a configuration file could call any function.
-        if not getattr(found, _MARK, False):
+        if not isinstance(found, StandIn) and not getattr(found, _MARK, False):
             raise ValueError(f"{given!r} is not decorated; put @validation_function above it")
         return found
     if not callable(given):
