@@ -45,7 +45,7 @@ HEAVY = [
 ]
 
 _VERBS = """
-    accept acquire add admit analyze as ask backfill bind bound build cancel check choose
+    accept acquire add admit allow analyze as ask backfill bind bound build cancel check choose
     collect combine compile complete compute concatenate configure converse convert correct
     count create decode deploy describe detect digest display drop dump encode ensure escape
     estimate evaluate exit expand explain export extract fill find finish fit format free generate

@@ -145,6 +145,7 @@ def counting() -> Iterator[type[Column]]:
     class Counting(Column):
         column_type: Literal["counting-test"] = "counting-test"
         values: int
+        """How many values it returns. Schemas that were built with the kind keep it."""
 
         def bind(self, binding: Binding) -> WholeColumn:
             return CountedValues(self.values)
