@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from pydantic import Field
 
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError
@@ -144,8 +145,8 @@ def counting() -> Iterator[type[Column]]:
 
     class Counting(Column):
         column_type: Literal["counting-test"] = "counting-test"
-        values: int
-        """How many values it returns. Schemas that were built with the kind keep it."""
+        # Schemas that are built with the kind keep it, so its field is described like any other.
+        values: int = Field(description="Number of values.")
 
         def bind(self, binding: Binding) -> WholeColumn:
             return CountedValues(self.values)
