@@ -1,6 +1,5 @@
 """Other ways into a dataset: as a task, without `await`, and to what was accepted last."""
 
-import asyncio
 from functools import wraps
 from typing import Any
 
@@ -46,8 +45,10 @@ class AcceptedDataset(BaseModel):
 
 
 @task(name="load-latest")
-async def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> AcceptedDataset:
+def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> AcceptedDataset:
     """Find the version of a dataset that was accepted last, for flows that read it.
+
+    Call it without `await`, in async flows too.
 
     Raises `ArtifactStorageError` if there is no dataset of this name, or none of its versions was
     accepted.
@@ -57,12 +58,12 @@ async def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> Ac
         artifact_path: Folder or storage address of the dataset, or `block:<name>` for a storage
             block.
     """
-    location = (await resolve_location(artifact_path)).location
-    found = await asyncio.to_thread(DataDesigner(location).open, dataset_name)
+    location = run_blocking(lambda: resolve_location(artifact_path)).location
+    found = DataDesigner(location).open(dataset_name)
     return AcceptedDataset(
         dataset=dataset_name,
         artifact_path=artifact_path,
         path=str(found.dataset_path),
         version=found.directory.version,
-        rows=await asyncio.to_thread(found.count_records),
+        rows=found.count_records(),
     )
