@@ -16,7 +16,13 @@ from prefect import Flow
 from pydantic import TypeAdapter, ValidationError
 
 from dd_core.config import DataDesignerConfig, LocalStdioMCPProvider, MCPProvider, ModelProvider
-from dd_core.redaction.rules import mask_address, mask_arguments, mask_fields
+from dd_core.redaction.rules import (
+    BLOCK_PREFIX,
+    WRITTEN_MASK,
+    mask_address,
+    mask_arguments,
+    mask_fields,
+)
 
 _SERVERS = {
     "model_providers": ModelProvider,
@@ -74,8 +80,15 @@ def _mask_parameter(name: str, value: Any) -> Any:
         return _mask_declaration(DataDesignerConfig, value)
     if name in _SERVERS and isinstance(value, list | tuple):
         kinds: Any = _SERVERS[name]
-        return [_mask_declaration(kinds, each) for each in cast("list[Any]", value)]
+        return [_mask_server(kinds, each) for each in cast("list[Any]", value)]
     return value
+
+
+def _mask_server(kind: Any, value: Any) -> Any:
+    """A server without its keys. Text that does not refer to a block may be a key."""
+    if isinstance(value, str):
+        return value if value.startswith(BLOCK_PREFIX) else WRITTEN_MASK
+    return _mask_declaration(kind, value)
 
 
 def _mask_declaration(kind: Any, value: Any) -> Any:

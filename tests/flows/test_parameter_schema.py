@@ -109,6 +109,21 @@ def test_the_form_has_fields_for_tools() -> None:
     assert _count_errors(config={"columns": [], "tool_configs": [{"tool_alias": "t"}]}) > 0
 
 
+def test_text_that_refers_to_no_block_is_not_a_server() -> None:
+    assert _count_errors(model_providers=["sk-proj-abcdefghijk"]) > 0
+    assert _count_errors(mcp_providers=["abcdefghijk"]) > 0
+    assert _count_errors(model_providers=["block:gateway"]) == 0
+
+
+@pytest.mark.parametrize("key", ["sk-proj-abcdefghijk", "gsk_a1b2c3d4e5f6", "0a" * 16, "a0" * 16])
+def test_a_key_is_not_the_name_of_a_variable(key: str) -> None:
+    model = {"alias": "m", "model": "m", "base_url": _URL}
+    good = {"columns": [], "model_configs": [{**model, "api_key_env_var": "MY_KEY"}]}
+    bad = {"columns": [], "model_configs": [{**model, "api_key_env_var": key}]}
+    assert _count_errors(config=good) == 0
+    assert _count_errors(config=bad) > 0
+
+
 def test_a_key_in_a_configuration_is_refused() -> None:
     column = {"name": "text", "column_type": "llm-text", "model_alias": "m", "prompt": "Hi"}
     model = {"alias": "m", "model": "m", "base_url": _URL}
