@@ -66,7 +66,7 @@ class DataDesignerConfig(Exportable):
     model_configs: list[ModelConfig] | None = None
     """Models that columns refer to by alias; default: the default models."""
     tool_configs: list[ToolConfig] | None = None
-    """Tools by alias. Accepted for compatibility: no column can use them yet."""
+    """Tools that columns refer to by alias; default: none."""
     seed_config: SeedConfig | None = None
     """Seed dataset on whose rows the dataset is built; default: none."""
     constraints: list[Constraint] | None = None
