@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -228,3 +229,33 @@ def test_processors_that_choose_rows_are_checked(processor: dict[str, Any], erro
     column = {"name": "a", "column_type": "expression", "expr": "1"}
     config = {"columns": [column], "processors": [{"name": "p", **processor}]}
     assert (_count_errors(config=config) > 0) == bool(errors)
+
+
+def _find_alternatives(schema: Any) -> Iterator[list[Any]]:
+    """The alternatives of every part of a schema."""
+    if isinstance(schema, dict):
+        if "anyOf" in schema:
+            yield schema["anyOf"]
+        for value in schema.values():
+            yield from _find_alternatives(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _find_alternatives(value)
+
+
+def test_a_form_recognizes_each_kind_that_is_chosen() -> None:
+    """Prefect's form takes the first alternative that has most of the fields of the chosen one."""
+    schema: Any = generate_dataset.parameters.model_dump_for_openapi()
+    definitions = schema["definitions"]
+    families = {"LocalFileSeedSource", "LLMTextColumnConfig", "CategorySamplerParams"}
+    found: set[str] = set()
+    for alternatives in _find_alternatives(schema):
+        assert not [each for each in alternatives if "anyOf" in each]  # forms do not offer these
+        names = [each["$ref"].rpartition("/")[2] for each in alternatives if "$ref" in each]
+        if not families & {*names}:
+            continue
+        found |= families & {*names}
+        fields = {name: {*definitions[name]["properties"]} for name in names}
+        for chosen in names:
+            assert max(names, key=lambda name: len(fields[name] & fields[chosen])) == chosen
+    assert found == families
