@@ -10,7 +10,7 @@ from dd_core import DataDesigner, DatasetCreationResults
 from dd_core.designer.blocking import run_blocking
 
 from .artifacts.summary import RunSummary
-from .blocks.storage import resolve_location
+from .blocks.storage import resolve_location_here
 from .dataset import generate_dataset
 
 _generate: Any = generate_dataset
@@ -40,7 +40,7 @@ class AcceptedDataset(BaseModel):
 
     def open(self) -> DatasetCreationResults:
         """Open the dataset to read, profile or export its rows."""
-        location = run_blocking(lambda: resolve_location(self.artifact_path)).location
+        location = resolve_location_here(self.artifact_path)
         return DataDesigner(location).open(self.dataset, self.version)
 
 
@@ -58,8 +58,7 @@ def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> Accepted
         artifact_path: Folder or storage address of the dataset, or `block:<name>` for a storage
             block.
     """
-    location = run_blocking(lambda: resolve_location(artifact_path)).location
-    found = DataDesigner(location).open(dataset_name)
+    found = DataDesigner(resolve_location_here(artifact_path)).open(dataset_name)
     return AcceptedDataset(
         dataset=dataset_name,
         artifact_path=artifact_path,
