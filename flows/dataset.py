@@ -51,6 +51,7 @@ from .artifacts.summary import (
 from .batch import generate_batch, write_lost_part
 from .blocks.providers import GivenServers, load_providers, require_no_literal_keys
 from .blocks.storage import resolve_location
+from .blocks.types import BlockReference
 from .distributed.coordinator import generate_on_workers, publish_run
 from .distributed.deployment_runs import cancel_batches, require_deployment
 from .process.keyless_flow import keyless_flow
@@ -81,8 +82,8 @@ async def generate_dataset(
     dataset_name: str = "dataset",
     artifact_path: str = "artifacts",
     run_config: RunConfig | None = None,
-    model_providers: list[ModelProvider | str] | None = None,
-    mcp_providers: list[MCPProvider | LocalStdioMCPProvider | str] | None = None,
+    model_providers: list[ModelProvider | BlockReference] | None = None,
+    mcp_providers: list[MCPProvider | LocalStdioMCPProvider | BlockReference] | None = None,
     resume: ResumeMode = ResumeMode.NEVER,
     retry_failed: bool = False,
     version: str | None = None,

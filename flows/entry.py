@@ -1,6 +1,5 @@
 """Other ways into a dataset: as a task, without `await`, and to what was accepted last."""
 
-import asyncio
 from functools import wraps
 from typing import Any
 
@@ -11,7 +10,7 @@ from dd_core import DataDesigner, DatasetCreationResults
 from dd_core.designer.blocking import run_blocking
 
 from .artifacts.summary import RunSummary
-from .blocks.storage import resolve_location
+from .blocks.storage import resolve_location_here
 from .dataset import generate_dataset
 
 _generate: Any = generate_dataset
@@ -41,13 +40,15 @@ class AcceptedDataset(BaseModel):
 
     def open(self) -> DatasetCreationResults:
         """Open the dataset to read, profile or export its rows."""
-        location = run_blocking(lambda: resolve_location(self.artifact_path)).location
+        location = resolve_location_here(self.artifact_path)
         return DataDesigner(location).open(self.dataset, self.version)
 
 
 @task(name="load-latest")
-async def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> AcceptedDataset:
+def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> AcceptedDataset:
     """Find the version of a dataset that was accepted last, for flows that read it.
+
+    Call it without `await`, in async flows too.
 
     Raises `ArtifactStorageError` if there is no dataset of this name, or none of its versions was
     accepted.
@@ -56,12 +57,11 @@ async def load_latest(dataset_name: str, artifact_path: str = "artifacts") -> Ac
         dataset_name: Name of the dataset.
         artifact_path: Folder or storage URL of the dataset, or `block:<name>` for a storage block.
     """
-    location = (await resolve_location(artifact_path)).location
-    found = await asyncio.to_thread(DataDesigner(location).open, dataset_name)
+    found = DataDesigner(resolve_location_here(artifact_path)).open(dataset_name)
     return AcceptedDataset(
         dataset=dataset_name,
         artifact_path=artifact_path,
         path=str(found.dataset_path),
         version=found.directory.version,
-        rows=await asyncio.to_thread(found.count_records),
+        rows=found.count_records(),
     )

@@ -12,7 +12,7 @@ import ast
 import inspect
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from importlib import import_module
 from itertools import pairwise
@@ -89,13 +89,19 @@ class Declaration(BaseModel):
 
 
 def _allow_several(schema: Any) -> None:
-    """Rename each `oneOf` to `anyOf`, in place."""
+    """Rename each `oneOf` to `anyOf`, in place.
+
+    Alternatives within an alternative join those around them, because forms do not offer them.
+    """
     if isinstance(schema, dict):
         fields = cast("dict[str, Any]", schema)
-        if "oneOf" in fields:
-            fields["anyOf"] = fields.pop("oneOf")
         for value in fields.values():
             _allow_several(value)
+        if "oneOf" in fields:
+            fields["anyOf"] = fields.pop("oneOf")
+        if "anyOf" in fields:
+            groups = [each.get("anyOf", [each]) for each in fields["anyOf"]]
+            fields["anyOf"] = [alternative for group in groups for alternative in group]
     elif isinstance(schema, list):
         for each in cast("list[Any]", schema):
             _allow_several(each)
@@ -245,7 +251,29 @@ def find_repeated(names: Iterable[str]) -> list[str]:
     return sorted(name for name, count in Counter(names).items() if count > 1)
 
 
+class _FormOrder:
+    """Puts kinds with fewer fields first in the schema of their family.
+
+    A form of Prefect recognizes a chosen kind by the names of its fields, and takes the first kind
+    that has them all. If `hf`, which has all fields of `local`, came first, nobody could choose
+    `local`.
+    """
+
+    def __init__(self, members: Sequence[type[Kind]]) -> None:
+        self._members = members
+
+    def __get_pydantic_json_schema__(
+        self, schema: CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, Any]:
+        made = handler(schema)
+        sizes = [len(kind.model_fields) for kind in self._members]
+        by_size = sorted(range(len(sizes)), key=sizes.__getitem__)
+        made["anyOf"] = [made["anyOf"][place] for place in by_size]
+        return made
+
+
 def _union(members: tuple[type[Kind], ...], tag: str) -> Any:
     from typing import Annotated
 
-    return Annotated[Union[members], Discriminator(tag)]  # noqa: UP007  (built at run time)
+    order = _FormOrder(members)
+    return Annotated[Union[members], Discriminator(tag), order]  # noqa: UP007  (built at run time)

@@ -13,16 +13,25 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, PlainSerializer, SecretStr, SerializationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    Field,
+    PlainSerializer,
+    SecretStr,
+    SerializationInfo,
+)
 
 from dd_core.errors import Problem
 from dd_core.redaction.rules import (
     ADDRESS_PATTERN,
     REFERENCE_PATTERN,
     SECRET_NAME_PATTERN,
+    VARIABLE_PATTERN,
     WRITTEN_MASK,
     is_key_reference,
     is_masked,
+    is_variable_name,
     mask_address,
     mask_arguments,
     mask_fields,
@@ -53,6 +62,15 @@ def _write_arguments(value: list[str], info: SerializationInfo) -> list[str]:
     return value if _is_exempt(info) else mask_arguments(value)
 
 
+def _check_variable(value: str) -> str:
+    if not is_variable_name(value):  # the message does not show the value, which may be a key
+        raise ValueError(
+            "must be the name of an environment variable, such as 'MY_API_KEY', and not the key "
+            "itself; set the variable, and enter its name here"
+        )
+    return value
+
+
 _FIELDS_SCHEMA: dict[str, Any] = {
     "patternProperties": {SECRET_NAME_PATTERN: {"pattern": REFERENCE_PATTERN}}
 }
@@ -63,6 +81,12 @@ Key = Annotated[
     Field(json_schema_extra={"pattern": REFERENCE_PATTERN}),
 ]
 """An API key, or a reference to one. References are written, keys are not."""
+KeyVariable = Annotated[
+    str,
+    AfterValidator(_check_variable),
+    Field(json_schema_extra={"pattern": VARIABLE_PATTERN}),
+]
+"""The name of the environment variable that holds a key."""
 Address = Annotated[
     str,
     PlainSerializer(_write_address, when_used="json"),

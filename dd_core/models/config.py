@@ -14,7 +14,7 @@ from dd_core.declaration.kind import Declaration
 from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.secrets import BLOCK_PREFIX, parse_key_reference
 from dd_core.declaration.trust import require_trust
-from dd_core.declaration.written import Address, Fields, Headers, Key
+from dd_core.declaration.written import Address, Fields, Headers, Key, KeyVariable
 from dd_core.models.parameters import ChatCompletionInferenceParams, InferenceParameters
 from dd_core.redaction.rules import mask_address
 
@@ -116,7 +116,7 @@ class Endpoint(Declaration):
     """Name of the provider."""
     model: str | None = None
     """ID of the model on this server."""
-    api_key_env_var: str | None = None
+    api_key_env_var: KeyVariable | None = None
     """Name of the environment variable that holds the API key for this server."""
     weight: float = Field(default=1.0, gt=0)
     """Share of the requests relative to the other endpoints; default: 1."""
@@ -151,7 +151,7 @@ class ModelConfig(Declaration):
     only describes the schema in the prompt."""
     base_url: Annotated[Address | None, OWN] = None
     """Base URL for this model only. If it is set, `provider` only determines the wire format."""
-    api_key_env_var: Annotated[str | None, OWN] = None
+    api_key_env_var: Annotated[KeyVariable | None, OWN] = None
     """Name of the environment variable that holds the API key for this model only."""
     endpoints: Annotated[list[Endpoint] | None, OWN] = Field(default=None, min_length=1)
     """Servers that share the requests. A server that keeps failing is paused and retried later."""

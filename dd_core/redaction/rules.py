@@ -55,6 +55,10 @@ _VARIABLE = r"([A-Za-z]+ )?\$\{[A-Za-z_][A-Za-z0-9_]*\}"
 """`${NAME}`, perhaps after a scheme such as `Bearer`."""
 REFERENCE_PATTERN = rf"^({BLOCK_PREFIX}.+|[A-Z0-9_]*_[A-Z0-9_]*|{_VARIABLE})$"
 """What `is_key_reference` accepts, for JSON schemas."""
+VARIABLE_PATTERN = (
+    r"^(?!(sk|pk|rk|hf|gsk|ghp|gho)_[A-Za-z0-9_]*[0-9])(?![A-Za-z0-9]{32,}$)[A-Za-z_][A-Za-z0-9_]*$"
+)
+"""The name of a variable and not one of the commonest keys, for JSON schemas."""
 ADDRESS_PATTERN = r"^(?!([^/?#]*//)?[^/?#]*@)"
 """An address without a user or a password, for JSON schemas."""
 SECRET_NAME_PATTERN = "^(?!.*({})).*({})$".format(
@@ -73,6 +77,13 @@ def parse_key_reference(secret: str) -> str | None:
 def is_key_reference(value: str) -> bool:
     """Whether a value only refers to a key: to a variable or a block, or as in `Bearer ${NAME}`."""
     return parse_key_reference(value) is not None or re.fullmatch(_VARIABLE, value) is not None
+
+
+def is_variable_name(value: str) -> bool:
+    """Whether a value can be the name of a variable, and is not a key that somebody entered."""
+    if re.fullmatch(r"[A-Za-z_][A-Za-z0-9_]*", value) is None:
+        return False
+    return parse_key_reference(value) is not None or not is_random(value)
 
 
 def is_secret_name(name: str) -> bool:

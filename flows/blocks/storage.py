@@ -7,7 +7,6 @@ in Prefect and in the dataset; every process loads the block itself.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, cast
@@ -17,6 +16,7 @@ from prefect.filesystems import LocalFileSystem
 from pydantic import ValidationError
 
 from dd_core.declaration.secrets import BLOCK_PREFIX
+from dd_core.designer.blocking import run_blocking
 from dd_core.errors import ArtifactStorageError
 from dd_core.redaction.registry import register_secrets
 from dd_core.redaction.rules import Secrets
@@ -68,8 +68,8 @@ async def resolve_location(address: str) -> StorageLocation:
 
 
 def resolve_location_here(address: str) -> Location:
-    """Resolve a location outside of a run, in synchronous code."""
-    return asyncio.run(resolve_location(address)).location
+    """Resolve a location in synchronous code."""
+    return run_blocking(lambda: resolve_location(address)).location
 
 
 async def _load_block(slug: str) -> Any:

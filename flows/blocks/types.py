@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
 
 from prefect.blocks.core import Block
@@ -22,6 +22,8 @@ from dd_core.models.tools.config import MCPProvider
 from dd_core.redaction.rules import mask_address, mask_fields
 from dd_core.storage.location import is_remote
 
+BlockReference = Annotated[str, Field(json_schema_extra={"pattern": f"^{BLOCK_PREFIX}."})]
+"""A reference to a block. The schema refuses other text, which may be a key."""
 _REFERENCE = re.compile(r"(?:(?P<type>[^/\s]+)/)?(?P<name>[^/\s]+)(?://(?P<below>.*))?")
 
 

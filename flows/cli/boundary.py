@@ -68,10 +68,36 @@ def _describe(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
         place = "" if error.filename is None else f"{error.filename!r}: "
         return f"{place}{error.strerror}"
+    if (problem := _describe_server_failure(error)) is not None:
+        return problem
     return (
         f"an unexpected error occurred: {describe_error(error)}. Run `ddflows --debug` with the "
         "same command to see where"
     )
+
+
+def _describe_server_failure(error: BaseException) -> str | None:
+    """What is wrong with the connection to Prefect's server; None if it is something else."""
+    import httpx
+    from prefect.settings import PREFECT_API_URL
+
+    from dd_core.redaction.rules import mask_address
+
+    api = PREFECT_API_URL.value() or ""
+    server = f"Prefect's server at {mask_address(api)}"
+    unreachable = f"{server} cannot be reached; check that it is running, and PREFECT_API_URL"
+    if isinstance(error, RuntimeError) and str(error).startswith("Failed to reach API at"):
+        return unreachable  # Prefect's own error before a flow starts
+    if not isinstance(error, httpx.TransportError | httpx.HTTPStatusError):
+        return None
+    with contextlib.suppress(RuntimeError):  # an error without a request
+        if not api or not str(error.request.url).startswith(api.rstrip("/")):
+            return None
+        if isinstance(error, httpx.TransportError):
+            return unreachable
+        if error.response.status_code in (httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN):
+            return f"{server} denies access; check PREFECT_API_KEY or PREFECT_API_AUTH_STRING"
+    return None
 
 
 def _run(group: click.Group, name: str, arguments: list[str] | None) -> int:

@@ -156,5 +156,6 @@ def _make_schedules(cron: str | None, timezone: str | None) -> list[Any]:
         schedule = CronSchedule(cron=cron, timezone=timezone or "UTC")
     except ValidationError as error:
         problem = error.errors()[0]
-        raise click.UsageError(f"--{problem['loc'][0]}: {problem['msg']}") from None
+        reason = problem["msg"].removeprefix("Value error, ")
+        raise click.UsageError(f"--{problem['loc'][0]}: {reason}") from None
     return [DeploymentScheduleCreate(schedule=schedule, active=True, slug="scheduled")]

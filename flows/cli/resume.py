@@ -154,20 +154,38 @@ async def resume_run(client: PrefectClient, run_id: UUID) -> Any:
         raise DataDesignerGenerationError(
             f"{run.name} ended in the state {run.state.name!r}: {run.state.message}"
         )
-    from ..dataset import generate_dataset
-
+    flow: Any = None
     if run.deployment_id is None:
-        flow_name = (await client.read_flow(run.flow_id)).name
-        if flow_name != generate_dataset.name:
-            raise DataDesignerGenerationError(
-                f"{run.name} is a run of the flow {flow_name!r} without a deployment, so its code "
-                "is not known here; start it again from your code with resume='if_possible'"
-            )
+        flow = _find_flow(run, (await client.read_flow(run.flow_id)).name)
     await client.set_flow_run_state(run.id, Scheduled(), force=True)
-    if run.deployment_id is not None:
+    if flow is None:
         return None
 
     run = await client.read_flow_run(run.id)
-    flow: Any = generate_dataset
     flow_run: Any = run_flow(flow, flow_run=run, parameters=run.parameters)
     return await flow_run
+
+
+def _find_flow(run: FlowRun, flow_name: str) -> Any:
+    """The flow that continues a run without a deployment; raises if it is not a dataset run.
+
+    The code that started the run may have renamed the flow. Its options are not known here.
+    """
+    from dd_core.errors import DataDesignerGenerationError
+
+    from ..dataset import generate_dataset
+    from ..session import DATASET_TAG
+
+    if flow_name == generate_dataset.name:
+        return generate_dataset
+    if DATASET_TAG not in run.tags:
+        raise DataDesignerGenerationError(
+            f"{run.name} is a run of the flow {flow_name!r}, not of a dataset; `ddflows resume` "
+            "lists the runs that can be resumed"
+        )
+    click.echo(
+        f"{run.id}: continues without the options that your code gives to the flow {flow_name!r}, "
+        "such as a timeout, retries or hooks",
+        err=True,
+    )
+    return generate_dataset.with_options(name=flow_name)

@@ -8,21 +8,31 @@ them is invalid.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
 from typing import Any, ParamSpec, TypeVar, cast
 
 from prefect import Flow
+from prefect.exceptions import ParameterTypeError
 from pydantic import TypeAdapter, ValidationError
 
 from dd_core.config import DataDesignerConfig, LocalStdioMCPProvider, MCPProvider, ModelProvider
-from dd_core.redaction.rules import mask_address, mask_arguments, mask_fields
+from dd_core.dataset.files import find_config_problems
+from dd_core.redaction.rules import (
+    BLOCK_PREFIX,
+    WRITTEN_MASK,
+    mask_address,
+    mask_arguments,
+    mask_fields,
+)
 
 _SERVERS = {
     "model_providers": ModelProvider,
     "mcp_providers": MCPProvider | LocalStdioMCPProvider,
 }
 """The parameters that are lists of servers."""
+_BULLET = "\n - "
+"""What precedes each problem in Prefect's message."""
 _VALIDATING: ContextVar[bool] = ContextVar("validating", default=False)
 """Whether this context validates parameters that may contain keys."""
 _P = ParamSpec("_P")
@@ -41,6 +51,8 @@ class KeylessFlow(Flow[_P, _R]):
         token = _VALIDATING.set(True)
         try:
             return super().validate_parameters(parameters)
+        except ParameterTypeError as error:
+            raise ParameterTypeError(_explain(str(error), parameters)) from None
         finally:
             _VALIDATING.reset(token)
 
@@ -67,6 +79,37 @@ def keyless_flow(**options: Any) -> Callable[[Callable[_P, _R]], KeylessFlow[_P,
     return lambda function: KeylessFlow(function, **options)
 
 
+def _explain(message: str, parameters: Mapping[str, Any]) -> str:
+    """Prefect's message, with the problems of declarations as a configuration file shows them.
+
+    A mapping may also be the text that the parameter accepts instead, so Prefect would complain
+    that it is not text.
+    """
+    lines = message.split(_BULLET)
+    for place, kind, declaration in _list_declarations(parameters):
+        try:
+            TypeAdapter(kind).validate_python(declaration)
+        except ValidationError as error:
+            problems = find_config_problems(error, declaration)
+            lines = [line for line in lines if not line.startswith(f"{place}.")]
+            lines += [f"{place}.{problem}" for problem in problems]
+    return _BULLET.join(lines)
+
+
+def _list_declarations(
+    parameters: Mapping[str, Any],
+) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
+    """The place, the kind and the content of each mapping that declares something."""
+    if isinstance(config := parameters.get("config"), Mapping):
+        yield "config", DataDesignerConfig, config
+    for name, kind in _SERVERS.items():
+        given: Any = parameters.get(name)
+        servers = cast("list[Any]", given) if isinstance(given, list | tuple) else []
+        for index, server in enumerate(servers):
+            if isinstance(server, Mapping):
+                yield f"{name}.{index}", kind, server
+
+
 def _mask_parameter(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return mask_address(value) if "://" in value else value
@@ -74,8 +117,15 @@ def _mask_parameter(name: str, value: Any) -> Any:
         return _mask_declaration(DataDesignerConfig, value)
     if name in _SERVERS and isinstance(value, list | tuple):
         kinds: Any = _SERVERS[name]
-        return [_mask_declaration(kinds, each) for each in cast("list[Any]", value)]
+        return [_mask_server(kinds, each) for each in cast("list[Any]", value)]
     return value
+
+
+def _mask_server(kind: Any, value: Any) -> Any:
+    """A server without its keys. Text that does not refer to a block may be a key."""
+    if isinstance(value, str):
+        return value if value.startswith(BLOCK_PREFIX) else WRITTEN_MASK
+    return _mask_declaration(kind, value)
 
 
 def _mask_declaration(kind: Any, value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -109,6 +110,21 @@ def test_the_form_has_fields_for_tools() -> None:
     assert _count_errors(config={"columns": [], "tool_configs": [{"tool_alias": "t"}]}) > 0
 
 
+def test_text_that_refers_to_no_block_is_not_a_server() -> None:
+    assert _count_errors(model_providers=["sk-proj-abcdefghijk"]) > 0
+    assert _count_errors(mcp_providers=["abcdefghijk"]) > 0
+    assert _count_errors(model_providers=["block:gateway"]) == 0
+
+
+@pytest.mark.parametrize("key", ["sk-proj-abcdefghijk", "gsk_a1b2c3d4e5f6", "0a" * 16, "a0" * 16])
+def test_a_key_is_not_the_name_of_a_variable(key: str) -> None:
+    model = {"alias": "m", "model": "m", "base_url": _URL}
+    good = {"columns": [], "model_configs": [{**model, "api_key_env_var": "MY_KEY"}]}
+    bad = {"columns": [], "model_configs": [{**model, "api_key_env_var": key}]}
+    assert _count_errors(config=good) == 0
+    assert _count_errors(config=bad) > 0
+
+
 def test_a_key_in_a_configuration_is_refused() -> None:
     column = {"name": "text", "column_type": "llm-text", "model_alias": "m", "prompt": "Hi"}
     model = {"alias": "m", "model": "m", "base_url": _URL}
@@ -213,3 +229,33 @@ def test_processors_that_choose_rows_are_checked(processor: dict[str, Any], erro
     column = {"name": "a", "column_type": "expression", "expr": "1"}
     config = {"columns": [column], "processors": [{"name": "p", **processor}]}
     assert (_count_errors(config=config) > 0) == bool(errors)
+
+
+def _find_alternatives(schema: Any) -> Iterator[list[Any]]:
+    """The alternatives of every part of a schema."""
+    if isinstance(schema, dict):
+        if "anyOf" in schema:
+            yield schema["anyOf"]
+        for value in schema.values():
+            yield from _find_alternatives(value)
+    elif isinstance(schema, list):
+        for value in schema:
+            yield from _find_alternatives(value)
+
+
+def test_a_form_recognizes_each_kind_that_is_chosen() -> None:
+    """Prefect's form takes the first alternative that has most of the fields of the chosen one."""
+    schema: Any = generate_dataset.parameters.model_dump_for_openapi()
+    definitions = schema["definitions"]
+    families = {"LocalFileSeedSource", "LLMTextColumnConfig", "CategorySamplerParams"}
+    found: set[str] = set()
+    for alternatives in _find_alternatives(schema):
+        assert not [each for each in alternatives if "anyOf" in each]  # forms do not offer these
+        names = [each["$ref"].rpartition("/")[2] for each in alternatives if "$ref" in each]
+        if not families & {*names}:
+            continue
+        found |= families & {*names}
+        fields = {name: {*definitions[name]["properties"]} for name in names}
+        for chosen in names:
+            assert max(names, key=lambda name: len(fields[name] & fields[chosen])) == chosen
+    assert found == families

@@ -157,6 +157,10 @@ MISTAKES: dict[str, tuple[Callable[[Raw], None], list[str]]] = {
         of_model(api_key_env_var="NO_SUCH_KEY"),
         ["model_configs.m.api_key_env_var", "'NO_SUCH_KEY'", "set it or remove the field"],
     ),
+    "key instead of its name": (
+        of_model(api_key_env_var="gsk_a1b2c3d4e5f6g7h8"),
+        ["model_configs.m.api_key_env_var", "must be the name of an environment variable"],
+    ),
     "temperature": (
         of_model(inference_parameters={"temperature": 3}),
         ["model_configs.m.inference_parameters", "temperature must be between 0 and 2"],

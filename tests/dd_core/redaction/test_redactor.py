@@ -15,12 +15,14 @@ from hypothesis import given, strategies as st
 from dd_core.redaction.redactor import MASK, Redactor
 from dd_core.redaction.rules import (
     REFERENCE_PATTERN,
+    VARIABLE_PATTERN,
     Secrets,
     is_key_reference,
     is_masked,
     is_random,
     is_secret_name,
     is_unmistakable,
+    is_variable_name,
     mask_address,
     mask_arguments,
     mask_fields,
@@ -158,6 +160,20 @@ def test_names_of_models_do_not_look_random(word: str) -> None:
 def test_keys_look_random_and_cannot_be_mistaken(word: str) -> None:
     assert is_random(word)
     assert is_unmistakable(word)
+
+
+@pytest.mark.parametrize("name", ["OPENAI_API_KEY", "KEY", "my_key", "GATEWAY_2_KEY", "key2"])
+def test_names_of_variables_are_not_keys(name: str) -> None:
+    assert is_variable_name(name)
+    assert re.match(VARIABLE_PATTERN, name)
+
+
+@pytest.mark.parametrize(
+    "key", [PLAIN, "gsk_a1b2c3d4e5f6g7h8", "hf_QwErTyUiOp12345", "d41d8cd98f00b204e9800998ecf8427e"]
+)
+def test_keys_are_not_names_of_variables(key: str) -> None:
+    assert not is_variable_name(key)
+    assert not re.match(VARIABLE_PATTERN, key)
 
 
 def test_what_is_written_has_no_secrets_and_keeps_the_rest() -> None:

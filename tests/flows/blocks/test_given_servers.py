@@ -12,6 +12,7 @@ from pydantic import SecretStr, ValidationError
 import dd_core.config as dd
 from dd_core.errors import DataDesignerGenerationError, SecretResolutionError
 from dd_core.models.tools.providers import resolve_access
+from dd_core.redaction.rules import WRITTEN_MASK
 from flows import DataDesignerToolServer
 from flows.blocks.providers import (
     GivenServers,
@@ -100,6 +101,14 @@ def test_prefect_stores_no_keys_of_tool_servers() -> None:
     assert KEY not in str(stored)
     assert "hunter22" not in str(stored)
     assert [each["name"] for each in stored["mcp_providers"]] == ["t", "u", "v", "w"]
+
+
+def test_prefect_stores_no_text_in_place_of_a_server_but_blocks() -> None:
+    @keyless_flow(name="any")
+    async def flow(model_providers: list[Any]) -> None: ...
+
+    stored = flow.serialize_parameters({"model_providers": ["block:gateway", KEY]})
+    assert stored == {"model_providers": ["block:gateway", WRITTEN_MASK]}
 
 
 def test_a_configuration_is_checked_without_blocks() -> None:

@@ -95,7 +95,7 @@ async def test_what_cannot_be_deployed_is_refused(config: Path, tmp_path: Path) 
     keyed.write_text(yaml.safe_dump([provider | {"api_key": "sk-0123456789abcdef0123"}]))
     for given, said in (
         ([config, "--pool", "no-such-pool"], "work pool 'no-such-pool' does not exist; create it"),
-        ([config, "--pool", pool, "--cron", "nonsense"], "--cron: "),
+        ([config, "--pool", pool, "--cron", "nonsense"], "--cron: Invalid cron string"),
         ([config, "--pool", pool, "--timezone", "UTC"], "--timezone needs --cron"),
         ([config, "--pool", pool, "--batches-on", "generate-batch/none"], "it does not exist"),
         ([config, "--pool", pool, "--providers", str(keyed)], "looks like a key"),

@@ -8,12 +8,14 @@ import sys
 from pathlib import Path
 
 import click
+import httpx
 import pytest
 from click.testing import CliRunner
 from prefect.exceptions import ParameterTypeError
+from prefect.settings import PREFECT_API_URL, temporary_settings
 
 from flows import generate_dataset
-from flows.cli.boundary import BoundaryGroup, run_command_line
+from flows.cli.boundary import BoundaryGroup, describe, run_command_line
 from flows.cli.main import cli
 from flows.cli.options import read_providers, read_settings
 
@@ -22,11 +24,18 @@ columns:
 - {name: c, column_type: sampler, sampler_type: category, params: {values: [NO, 02116]}}
 """
 
+API = "http://prefect.test:4200/api"
+
 
 @pytest.fixture
 def config(tmp_path: Path) -> str:
     (tmp_path / "config.yaml").write_text(CONFIG)
     return str(tmp_path / "config.yaml")
+
+
+def refuse(status: int, url: str) -> httpx.HTTPStatusError:
+    request = httpx.Request("GET", url)
+    return httpx.HTTPStatusError("no", request=request, response=httpx.Response(status))
 
 
 def call(*arguments: str) -> tuple[int, str]:
@@ -192,6 +201,22 @@ def test_what_is_unexpected_is_a_sentence_and_a_traceback_only_if_asked_for(
     with pytest.raises(SystemExit):
         run_command_line(group, "program", ["--debug", "fail"])
     assert "Traceback" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (httpx.ConnectError("no", request=httpx.Request("POST", f"{API}/runs")), "is running, and"),
+        (RuntimeError(f"Failed to reach API at {API}/"), f"{API} cannot be reached; check that"),
+        (refuse(401, f"{API}/runs"), f"{API} denies access; check PREFECT_API_KEY or"),
+        (refuse(500, f"{API}/runs"), "an unexpected error occurred: HTTPStatusError"),
+        (refuse(401, "https://hub.test/x"), "an unexpected error occurred: HTTPStatusError"),
+        (httpx.ConnectError("no"), "an unexpected error occurred: ConnectError"),
+    ],
+)
+def test_a_server_of_prefect_that_does_not_work_is_named(error: Exception, message: str) -> None:
+    with temporary_settings({PREFECT_API_URL: API}):
+        assert message in describe(error)
 
 
 @pytest.mark.parametrize("stream", ["stdout", "stderr"])

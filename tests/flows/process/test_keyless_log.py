@@ -29,3 +29,21 @@ def test_invalid_parameters_are_not_logged_with_keys(caplog: pytest.LogCaptureFi
         assert "Another record" in caplog.text
     finally:
         logger.removeHandler(caplog.handler)
+
+
+def test_each_problem_of_a_mapping_is_said_once_and_as_in_a_file() -> None:
+    model = {"alias": "writer", "model": "m", "api_key": "clear-text-key"}
+    with pytest.raises(ParameterTypeError) as raised:
+        generate_dataset.validate_parameters(
+            {
+                "config": {"columns": [COLUMN], "model_configs": [model]},
+                "num_records": 0,
+                "model_providers": ["block:gateway", {**SERVER, "endpoint": "gateway"}],
+            }
+        )
+    assert str(raised.value).split("\n - ")[1:] == [
+        "num_records: Input should be greater than or equal to 1",
+        "config.model_configs.writer.api_key: this field does not exist; remove it or correct its "
+        "name",
+        "model_providers.1.endpoint: endpoint 'gateway' must start with http:// or https://",
+    ]

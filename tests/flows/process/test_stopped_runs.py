@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import get_client
+from prefect import flow, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
 from prefect.client.schemas.objects import State
 from prefect.flow_runs import aresume_flow_run
@@ -89,7 +89,18 @@ async def test_a_stopped_run_ends_and_repeats_only_what_was_in_flight(
     assert max(repeated, default=1) <= 2
 
 
-async def test_a_run_that_times_out_ends_its_batches_and_is_found_by_any_name(
+async def test_a_run_of_another_flow_is_not_resumed() -> None:
+    @flow
+    def other() -> None:
+        raise ValueError
+
+    state = other(return_state=True)
+    async with get_client() as client:
+        with pytest.raises(DataDesignerGenerationError, match="of the flow 'other', not of a data"):
+            await resume_run(client, state.state_details.flow_run_id)
+
+
+async def test_a_run_that_times_out_ends_its_batches_and_is_resumed_whatever_its_name(
     tmp_path: Path, bench_server: ServerFactory
 ) -> None:
     server = bench_server(latency=0.3)
@@ -103,11 +114,10 @@ async def test_a_run_that_times_out_ends_its_batches_and_is_found_by_any_name(
         batches = await client.read_flow_runs(flow_run_filter=named)
         assert [run.name for run in batches if run.state is None or not run.state.is_final()] == []
         [run] = [run for run in await find_interrupted_runs(client) if run.name.startswith("late ")]
-        with pytest.raises(DataDesignerGenerationError, match="a run of the flow 'own-name'"):
-            await resume_run(client, run.id)
         await asyncio.to_thread(server.settings, latency=0.0)
-        summary = await generate_dataset(config, **given, resume=dd.ResumeMode.ALWAYS)
-        assert summary.rows_written == 300
+        assert (await resume_run(client, run.id)).rows_written == 300
+        resumed = await client.read_flow_run(run.id)
+        assert (resumed.flow_id, resumed.state_name) == (run.flow_id, "Completed")
         assert [run for run in await find_interrupted_runs(client) if "late" in run.name] == []
 
 
