@@ -62,22 +62,22 @@ class ConversationColumnConfig(Column):
 
     column_type: Annotated[Literal["conversation"], OWN] = "conversation"
     roles: list[ConversationRole] = Field(min_length=2)
-    """The roles, in the order in which they speak. After the last one, it is the first one's turn
+    """Two or more roles, in the order in which they speak. After the last one, the first one speaks
     again."""
     opening: str | None = None
-    """Jinja template of the first message, spoken by the first role. Default: the model of the
-    first role writes it."""
+    """Jinja template of the first message, which the first role says. Default: its model writes
+    one."""
     start_prompt: str = Field(default="Start the conversation.", min_length=1)
-    """Jinja template of the message that the first role replies to when it speaks first. The other
-    roles do not see it, and neither does the dataset contain it."""
+    """Jinja template of the user message that starts the view of the first role. No other role sees
+    it, and it is not part of the dataset."""
     min_turns: int = Field(default=1, ge=1)
-    """Number of turns before which `stop_when` is not asked; default: 1. A turn is one message of
-    one role."""
+    """Number of the first turn after which `stop_when` is evaluated; default: 1. A turn is one
+    message of one role."""
     max_turns: int = Field(ge=2, le=_MOST_TURNS)
     """Maximum number of turns, the opening included."""
     end_mark: str | None = Field(default=None, min_length=1)
-    """Text with which any role ends the conversation, such as `[END]`, if its system prompt tells
-    it to. It is removed from the message. Default: none."""
+    """Text with which any role ends the conversation, such as `[END]`. Mention it in a system
+    prompt. It is removed from the message. Default: none."""
     stop_when: str | None = None
     """Jinja condition under which the conversation ends after a turn, such as
     `{{ 'goodbye' in message | lower }}`. Besides columns, it may use `message`, the text of the

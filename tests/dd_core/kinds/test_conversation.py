@@ -254,6 +254,34 @@ def test_tools_are_called_within_a_turn(tmp_path: Path) -> None:
     assert seen == ["system", "user", "assistant", "tool", "assistant", "user", "assistant", "tool"]
 
 
+def test_a_key_in_the_name_of_a_tool_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "sk-marker-0123456789")
+
+    def script(body: Body) -> Any:
+        is_asked = "tools" in body and body["messages"][-1]["role"] == "user"
+        return calling(("sk-marker-0123456789", {"a": 1})) if is_asked else "Hello."
+
+    made = dd.DataDesignerConfigBuilder([model("m", api_key_env_var="TEST_KEY")])
+    made.add_column(
+        name="chat",
+        column_type="conversation",
+        roles=[
+            {"name": "customer", "model_alias": "m"},
+            {"name": "agent", "model_alias": "m", "tool_alias": "t"},
+        ],
+        max_turns=2,
+    )
+    made.add_tool_config(dd.ToolConfig(tool_alias="t", providers=["p"]))
+    port = find_free_port()
+    address = f"http://127.0.0.1:{port}/mcp"
+    provider = dd.MCPProvider(name="p", endpoint=address, provider_type="streamable_http")
+    with serving_tools(make_server(port=port), "streamable-http", port):
+        designer = DataDesigner(transport=ScriptedModel(script), mcp_providers=[provider])
+        [row] = designer.preview(made, num_records=1).records()
+    assert row["chat"][1]["tool_calls"]
+    assert "0123456789" not in str(row)
+
+
 def test_a_dataset_has_the_declared_types(tmp_path: Path) -> None:
     designer = DataDesigner(tmp_path, transport=ScriptedModel(speak))
     results = designer.create(talking(stop_when="{{ turn == 2 }}"), num_records=3)
