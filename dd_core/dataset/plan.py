@@ -131,7 +131,7 @@ class Plan:
 
     @property
     def requests_per_row(self) -> dict[str, int]:
-        """The most requests of models that a row takes, by declared column, where it is known.
+        """The most requests to models that a row takes, by declared column, where it is known.
 
         A row takes fewer if cells are skipped, for example in rounds or turns that are not needed.
         """

@@ -131,7 +131,7 @@ class DataDesigner:
 
     @mask_errors
     def count_requests(self, config: Configured) -> dict[str, int]:
-        """Return the most requests of models that a row takes, by column.
+        """Return the most requests to models that a row takes, by column.
 
         Retries, calls of tools and requests of custom functions are not counted. Raises
         `InvalidConfigError`.

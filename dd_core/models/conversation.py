@@ -166,7 +166,8 @@ class _Outcome:
         """
         self._answers += 1
         text: str = message["content"]
-        self._last = judgement = judge_reply(reply, text)
+        is_exact = self._request.complete is not None
+        self._last = judgement = judge_reply(reply, text, exact=is_exact)
         self._text = reply.text or reply.refusal or ""
         try:
             if judgement.verdict is Verdict.USABLE:

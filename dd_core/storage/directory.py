@@ -73,6 +73,16 @@ VERSIONS = "versions"
 """Folder with the versions of a versioned dataset."""
 
 
+def require_folder_name(what: str, name: str) -> None:
+    """Raise `ArtifactStorageError` if a folder cannot have this name, or it names another one."""
+    if name in ("", ".", "..") or _FORBIDDEN.search(name):
+        raise ArtifactStorageError(
+            f"{what} {name!r} cannot be a folder name; "
+            'leave out < > : " / \\ | ? * and control characters'
+        )
+    require_short_name(what, name)
+
+
 class DatasetDirectory(StoredFiles):
     """The folder `<artifact path>/<dataset name>/` and its content."""
 
@@ -94,16 +104,19 @@ class DatasetDirectory(StoredFiles):
         """Return the directory of a dataset or of one of its versions, whether it exists or not."""
         if not isinstance(name, str):  # pyright: ignore[reportUnnecessaryIsInstance]
             raise ArtifactStorageError(f"dataset_name must be text, not {name!r}")
-        for what, folder in [("dataset_name", name), ("version", version)]:
-            if folder in ("", ".", "..") or _FORBIDDEN.search(folder or ""):
-                raise ArtifactStorageError(
-                    f"{what} {folder!r} cannot be a folder name; "
-                    'leave out < > : " / \\ | ? * and control characters'
-                )
-            require_short_name(what, folder or "")
+        require_folder_name("dataset_name", name)
         path = parse_location(artifact_path) / name
         require_folder(path)
-        return cls(path) if version is None else cls(path / VERSIONS / version, version)
+        return cls(path) if version is None else cls.place_version(path, version)
+
+    @classmethod
+    def place_version(cls, dataset: Location, version: str) -> DatasetDirectory:
+        """Return the directory of a version of the dataset in a folder, whether it exists or not.
+
+        Raises `ArtifactStorageError` if the name leads out of the folder of the versions.
+        """
+        require_folder_name("version", version)
+        return cls(dataset / VERSIONS / version, version)
 
     @property
     def dataset_path(self) -> Location:

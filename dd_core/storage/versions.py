@@ -134,7 +134,7 @@ def find_current(place: DatasetDirectory) -> DatasetDirectory:
     versions = Versions(place)
     latest = versions.latest
     if latest is not None:
-        return versions.directory(latest)
+        return DatasetDirectory.place_version(place.path, latest)
     if names := versions.names():
         raise ArtifactStorageError(
             f"no version of {place.path} has been accepted yet; open one of {names} by name"

@@ -236,7 +236,7 @@ def validate(config: DataDesignerConfig, providers: str | None, portable: bool) 
     click.echo("The configuration is valid.")
     if requests:
         listed = ", ".join(f"{name} {count}" for name, count in requests.items())
-        click.echo(f"A row takes at most {sum(requests.values())} requests of models: {listed}.")
+        click.echo(f"A row takes at most {sum(requests.values())} requests to models: {listed}.")
     for use in list_uses():
         click.echo(f"It {use}.")
     if portable:

@@ -79,7 +79,7 @@ async def _run(parameters: dict[str, Any]) -> bool:
     flow: Any = generate_dataset
     flow_run = flow(**{**parameters, "config": config})
     summary: RunSummary = await show_progress(flow_run, sessions, settings.progress_interval)
-    show_summary(summary, sessions[0])
+    show_summary(summary, sessions[0] if sessions else None)
     return summary.rows_written >= summary.rows_asked
 
 

@@ -67,11 +67,18 @@ def describe_dropped(dropped: DroppedRow) -> str:
     return f"row {dropped.row} dropped: {dropped.column}: {make_printable(dropped.message)}"
 
 
-def show_summary(summary: RunSummary, session: DatasetRun) -> None:
-    """Print the first rows, the location of the dataset, its cost and a link to the run."""
+def show_summary(summary: RunSummary, session: DatasetRun | None) -> None:
+    """Print the first rows, the location of the dataset, its cost and a link to the run.
+
+    There is no session if the dataset already had all of its rows.
+    """
     console = Console(soft_wrap=True, highlight=False)
+    if session is None:
+        console.print(f"Rows     {_count_rows(summary)}; there was nothing to generate")
+        console.print(f"Parquet  {summary.path}/parquet-files")
+        return
     show_rows(session.preview[:_MAX_ROWS])
-    console.print(f"Rows     {summary.rows_written} of {summary.rows_asked}")
+    console.print(f"Rows     {_count_rows(summary)}")
     for dropped in session.dropped[:_MAX_ROWS]:
         console.print(Text(f"         {describe_dropped(dropped)}"))
     console.print(f"Parquet  {summary.path}/parquet-files")
@@ -84,6 +91,13 @@ def show_summary(summary: RunSummary, session: DatasetRun) -> None:
     note = explain_source(session.engine.plan)
     if note:
         console.print(f"\n{note}")
+
+
+def _count_rows(summary: RunSummary) -> str:
+    count = f"{summary.rows_written} of {summary.rows_asked}"
+    if summary.rows_in_dataset == summary.rows_written:
+        return count
+    return f"{count}; the dataset contains {summary.rows_in_dataset} after its processors"
 
 
 def _link_to_run(session: DatasetRun) -> str:

@@ -126,7 +126,9 @@ class _TurnValues:
             return condition.holds(add_variables(row, variables))
         except Exception as error:  # whatever the operators of a value raise
             number = getattr(row, "number", "?")
-            _logger.warning("row %s: stop_when failed, so the turns go on: %s", number, error)
+            _logger.warning(
+                "row %s: stop_when failed, so the conversation continues: %s", number, error
+            )
             return False
 
 

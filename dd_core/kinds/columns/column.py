@@ -246,7 +246,7 @@ class Column(Kind, tag="column_type"):
         return [given] if isinstance(given, str) else [*(given or ())]
 
     def count_requests(self) -> int | None:
-        """Return how many requests of models a cell takes; None if that is not known in advance.
+        """Return how many requests to models a cell takes; None if that is not known in advance.
 
         Retries and corrections are not counted, and neither are turns with calls of tools.
         """

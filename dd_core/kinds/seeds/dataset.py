@@ -14,7 +14,7 @@ from dd_core.declaration.written import Address, check_key
 from dd_core.errors import ArtifactStorageError, Problem, SeedDatasetError
 from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, open_table
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
-from dd_core.storage.directory import ROWS_FOLDER, VERSIONS, DatasetDirectory
+from dd_core.storage.directory import ROWS_FOLDER, DatasetDirectory, require_folder_name
 from dd_core.storage.location import parse_location
 from dd_core.storage.versions import Versions, find_current
 
@@ -41,6 +41,15 @@ class DatasetSeedSource(SeedSource):
             raise ValueError("path must not be empty; name the folder of a dataset")
         return str(given)
 
+    @field_validator("version")
+    @classmethod
+    def _is_a_folder_name(cls, given: str) -> str:
+        try:
+            require_folder_name("version", given)
+        except ArtifactStorageError as error:
+            raise ValueError(str(error)) from None
+        return given
+
     def problems(self, place: str) -> Iterator[Problem]:
         """A dataset or a version that does not exist."""
         found = [*check_key(f"{place}.path", self.path)] if "://" in self.path else []
@@ -55,7 +64,9 @@ class DatasetSeedSource(SeedSource):
         if not directory.has_content:
             names = Versions.around(directory).names()
             known = f"; versions are {', '.join(names)}" if names else "; check the path"
-            yield Problem(f"{place}.path", f"there is no dataset in {str(directory.path)!r}{known}")
+            field = "version" if names else "path"
+            message = f"there is no dataset in {str(directory.path)!r}{known}"
+            yield Problem(f"{place}.{field}", message)
 
     def resolve_paths(self) -> Self:
         """Return the source with an absolute path."""
@@ -78,4 +89,4 @@ class DatasetSeedSource(SeedSource):
         place = parse_location(given)
         if self.version == _LATEST:
             return find_current(DatasetDirectory(place))
-        return DatasetDirectory(place / VERSIONS / self.version, self.version)
+        return DatasetDirectory.place_version(place, self.version)

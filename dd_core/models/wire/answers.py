@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias, cast
@@ -226,10 +227,15 @@ def _read_logprobs(given: Any) -> tuple[TokenLogprob, ...] | None:
     fields = cast("dict[str, Any]", given)
     pairs = [
         (_member(each, "token"), _member(each, "logprob")) for each in _list(fields.get("content"))
-    ]
-    pairs += zip(_list(fields.get("tokens")), _list(fields.get("token_logprobs")), strict=False)
-    found = [(str(token), float(each)) for token, each in pairs if isinstance(each, int | float)]
+    ] or zip(_list(fields.get("tokens")), _list(fields.get("token_logprobs")), strict=False)
+    found = [(token, float(each)) for token, each in pairs if _is_logprob(token, each)]
     return tuple(found) or None
+
+
+def _is_logprob(token: Any, given: Any) -> bool:
+    """Whether a token is text and has a number; NaN or infinity would spoil the mean."""
+    is_number = isinstance(given, int | float) and not isinstance(given, bool)
+    return isinstance(token, str) and is_number and abs(given) <= sys.float_info.max
 
 
 def _list(given: Any) -> list[Any]:
@@ -309,7 +315,7 @@ def _vector(given: Any) -> list[float]:
         if isinstance(given, str):
             return np.frombuffer(decode_base64(given), dtype="<f4").astype(float).tolist()
         return [float(number) for number in given]
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return [math.nan]
 
 

@@ -63,7 +63,7 @@ def _decode_leniently(content: bytes) -> Any:
         documents = [*_read_documents(text)]
         first: Any = documents[0]
         is_stream = len(documents) > 1 and isinstance(first, dict)
-        if is_stream and _find_delta(cast("Event", first)) is not None:
+        if is_stream and _is_chunk(cast("Event", first)):
             return replace_surrogates(_merge(documents, is_done=False))
         return replace_surrogates(first)
     except RecursionError:
@@ -118,6 +118,10 @@ def _merge(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
     """Merge the events of a stream into the answer that the server would have sent without it."""
     if not events:
         raise ValueError("it is a stream without events")
+    if sum(map(_is_text, events)) > 1:
+        return _merge_deltas(
+            [_as_delta(each) if _is_text(each) else each for each in events], is_done
+        )
     whole = [event for event in events if _find_delta(event) is None and _is_answer(event)]
     if whole:
         return whole[-1]
@@ -136,6 +140,23 @@ def _is_answer(event: Event) -> bool:
     return event.get("type") == "message" or "data" in event
 
 
+def _is_chunk(event: Event) -> bool:
+    return _find_delta(event) is not None or _is_text(event)
+
+
+def _is_text(event: Event) -> bool:
+    """Whether an object is a raw completion, or a part of one."""
+    choices: Any = event.get("choices")
+    first = _object(choices[0]) if isinstance(choices, list) and choices else {}
+    return "text" in first and "message" not in first and "delta" not in first
+
+
+def _as_delta(event: Event) -> Event:
+    """Return a part of a raw completion in the form of a part of a chat completion."""
+    choice = _object(event["choices"][0])
+    return {**event, "choices": [{**choice, "delta": {"content": choice["text"]}}]}
+
+
 def _find_delta(event: Event) -> Event | None:
     """Return the choice of a chunk with index 0; None for other objects."""
     choices: Any = event.get("choices")
@@ -152,6 +173,7 @@ def _find_delta(event: Event) -> Event | None:
 def _merge_deltas(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
     """Merge chunks of a chat completion in OpenAI's format."""
     parts: dict[str, list[Any]] = {"content": [""]}
+    logprobs: dict[str, list[Any]] = {}
     merged: dict[str, Any] = {}
     finish: Any = None
     found = False
@@ -169,6 +191,9 @@ def _merge_deltas(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
                 parts.setdefault(name, []).append(value)
             elif isinstance(value, list):
                 parts.setdefault(name, []).extend(cast("list[Any]", value))
+        for name, value in _object(choice.get("logprobs")).items():
+            if isinstance(value, list):
+                logprobs.setdefault(name, []).extend(cast("list[Any]", value))
     if not found and "error" not in merged:
         raise ValueError("it is a stream without an answer")
     if finish is None and not is_done:
@@ -179,7 +204,8 @@ def _merge_deltas(events: Sequence[Event], is_done: bool) -> dict[str, Any]:
     }
     if "tool_calls" in parts:
         message["tool_calls"] = _merge_calls(parts["tool_calls"])
-    return merged | {"choices": [{"index": 0, "message": message, "finish_reason": finish}]}
+    whole = {"index": 0, "message": message, "finish_reason": finish, "logprobs": logprobs}
+    return merged | {"choices": [whole]}
 
 
 def _merge_calls(fragments: Sequence[Any]) -> list[dict[str, Any]]:

@@ -22,7 +22,14 @@ from dd_core.errors import (
 )
 from dd_core.models.address import Address, parse_address
 from dd_core.models.providers import Upstream
-from dd_core.models.wire.answers import Images, Reply, Vectors, parse_embeddings, parse_images
+from dd_core.models.wire.answers import (
+    Images,
+    Reply,
+    ToolCall,
+    Vectors,
+    parse_embeddings,
+    parse_images,
+)
 from dd_core.models.wire.anthropic import AnthropicWire
 from dd_core.models.wire.openai import OpenAIWire
 from dd_core.models.wire.refusals import (
@@ -215,7 +222,7 @@ class Client:
     def _read(self, parse: Callable[[bytes], _T], content: bytes, expected: str) -> _T:
         try:
             return parse(content)
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError) as error:
+        except (ValueError, LookupError, ArithmeticError, TypeError, AttributeError) as error:
             kind = type(error).__name__
         refusal = read_error_without_answer(content)
         if refusal is not None:
@@ -231,17 +238,23 @@ class Client:
         mask = self._redactor.mask_answer
         text, reasoning, reason = mask(reply.text), reply.reasoning, reply.finish_reason
         reasoning = reasoning and mask(reasoning)
-        if text != reply.text or reasoning != reply.reasoning:
+        # A server may put other tokens there than those of the text. A key spans several.
+        tokens = "".join([token for token, _ in reply.logprobs or ()])
+        if text != reply.text or reasoning != reply.reasoning or mask(tokens) != tokens:
             self._warn_of_secret()
-            reply = replace(reply, text=text, reasoning=reasoning, logprobs=None)
-        if any(mask(call.arguments) != call.arguments for call in reply.tool_calls):
+            reply = replace(reply, text=text, reasoning=reasoning, logprobs=None, thoughts={})
+        calls = tuple(map(self._mask_call, reply.tool_calls))
+        if calls != reply.tool_calls:
             self._warn_of_secret()
-            calls = (replace(call, arguments=mask(call.arguments)) for call in reply.tool_calls)
-            reply = replace(reply, tool_calls=tuple(calls))
+            reply = replace(reply, tool_calls=calls)
         if reply.refusal or (reason and mask(reason) != reason):
             refusal = reply.refusal and self._redactor.mask(reply.refusal)
             reply = replace(reply, refusal=refusal, finish_reason=reason and mask(reason))
         return reply
+
+    def _mask_call(self, call: ToolCall) -> ToolCall:
+        mask = self._redactor.mask_answer
+        return ToolCall(mask(call.id), mask(call.name), mask(call.arguments))
 
     def _mask_images(self, answer: Images) -> Images:
         for image in answer.found:

@@ -87,8 +87,11 @@ def is_blank(text: str) -> bool:
     return not text or _INVISIBLE.fullmatch(text) is not None
 
 
-def judge_reply(reply: Reply, text: str) -> Judgement:
-    """Judge an answer of a chat model; `text` is its text without the reasoning."""
+def judge_reply(reply: Reply, text: str, *, exact: bool = False) -> Judgement:
+    """Judge an answer of a chat model; `text` is its text without the reasoning.
+
+    With `exact`, the text is taken as it is, and markers of reasoning in it are text, too.
+    """
     verdict = _judge_finish_reason(reply.finish_reason)
     if verdict is Verdict.USABLE:
         if reply.refusal:
@@ -101,7 +104,8 @@ def judge_reply(reply: Reply, text: str) -> Judgement:
             return _USABLE
     match verdict:
         case Verdict.TRUNCATED:
-            has_text = not is_blank(text) and not is_reasoning_open(reply.text)
+            is_open = not exact and is_reasoning_open(reply.text)
+            has_text = not is_blank(text) and not is_open
             where = "before its end" if has_text else "before it had any text"
             return Judgement(verdict, f"the answer was cut off {where}", has_text)
         case Verdict.REFUSED:

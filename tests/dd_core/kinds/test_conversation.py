@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from pydantic import ValidationError
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerGenerationError, InvalidConfigError
 from dd_core.dataset.compile import compile_plan
-from dd_core.errors import UserTemplateError
+from dd_core.errors import BudgetExhaustedError, UserTemplateError
 from dd_core.models.providers import Providers, load_default_providers
 from dd_core.templates.template import Template
 from tests.dd_core.models.tools.test_turns import calling
@@ -58,6 +59,36 @@ def test_roles_speak_in_turn() -> None:
     ]
     assert [*row] == ["topic", "chat", "chat__turns", "chat__tokens"], "no hidden column"
     assert row["chat__turns"] == 4
+
+
+@pytest.mark.parametrize("name", ["my chat", "2nd", "x²", "a.b", "d'été", "for", "{{ chat }}"])
+def test_a_column_may_have_any_name(name: str) -> None:
+    made = builder().add_model_config(model("k", model="other"))
+    made.add_column(
+        name=name,
+        column_type="conversation",
+        roles=[CUSTOMER, AGENT],
+        max_turns=4,
+        stop_when="{{ turn == 3 }}",
+    )
+    [row] = preview(made, rows=1)
+    assert len(row[name]) == row[f"{name}__turns"] == 3
+
+
+@pytest.mark.parametrize("names", [("the boss", "a.b"), ("Ann", "ann"), ("role", "input")])
+def test_roles_may_have_any_names(tmp_path: Path, names: tuple[str, str]) -> None:
+    roles = [{"name": name, "model_alias": "m"} for name in names]
+    designer = DataDesigner(tmp_path, transport=ScriptedModel(speak))
+    results = designer.create(talking(*roles, max_turns=2), num_records=1)
+    [row] = results.load_dataset().to_dict("records")
+    assert [each["name"] for each in row["chat"]] == [*names]
+    assert [*row["chat__tokens"]] == [*names]
+
+
+def test_what_models_write_is_no_template() -> None:
+    text = "{{ topic }} {% for x in y %}"
+    [row] = preview(talking(), lambda body: text, rows=1)
+    assert texts_of(row["chat"]) == [text] * 4
 
 
 def test_each_role_sees_the_conversation_from_its_side() -> None:
@@ -223,6 +254,34 @@ def test_tools_are_called_within_a_turn(tmp_path: Path) -> None:
     assert seen == ["system", "user", "assistant", "tool", "assistant", "user", "assistant", "tool"]
 
 
+def test_a_key_in_the_name_of_a_tool_is_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TEST_KEY", "sk-marker-0123456789")
+
+    def script(body: Body) -> Any:
+        is_asked = "tools" in body and body["messages"][-1]["role"] == "user"
+        return calling(("sk-marker-0123456789", {"a": 1})) if is_asked else "Hello."
+
+    made = dd.DataDesignerConfigBuilder([model("m", api_key_env_var="TEST_KEY")])
+    made.add_column(
+        name="chat",
+        column_type="conversation",
+        roles=[
+            {"name": "customer", "model_alias": "m"},
+            {"name": "agent", "model_alias": "m", "tool_alias": "t"},
+        ],
+        max_turns=2,
+    )
+    made.add_tool_config(dd.ToolConfig(tool_alias="t", providers=["p"]))
+    port = find_free_port()
+    address = f"http://127.0.0.1:{port}/mcp"
+    provider = dd.MCPProvider(name="p", endpoint=address, provider_type="streamable_http")
+    with serving_tools(make_server(port=port), "streamable-http", port):
+        designer = DataDesigner(transport=ScriptedModel(script), mcp_providers=[provider])
+        [row] = designer.preview(made, num_records=1).records()
+    assert row["chat"][1]["tool_calls"]
+    assert "0123456789" not in str(row)
+
+
 def test_a_dataset_has_the_declared_types(tmp_path: Path) -> None:
     designer = DataDesigner(tmp_path, transport=ScriptedModel(speak))
     results = designer.create(talking(stop_when="{{ turn == 2 }}"), num_records=3)
@@ -283,6 +342,36 @@ def test_a_column_cannot_have_the_name_of_a_variable() -> None:
     made.add_column(name="turn", column_type="expression", expr="1")
     with pytest.raises(InvalidConfigError, match="uses 'turn' for the conversation"):
         preview(made)
+
+
+def test_a_budget_that_runs_out_is_continued_within_a_conversation(tmp_path: Path) -> None:
+    sent: list[int] = []
+    for most in (3, 8):
+        script = ScriptedModel(speak)
+        settings = dd.RunConfig.model_validate({"budget": {"requests": most}})
+        designer = DataDesigner(tmp_path, transport=script, run_config=settings)
+        with nullcontext() if most == 8 else pytest.raises(BudgetExhaustedError):
+            designer.create(talking(), num_records=2, resume="if_possible")
+        sent.append(len(script.requests))
+    assert sent == [3, 5]
+
+
+def test_more_turns_are_added_to_an_interrupted_run(tmp_path: Path) -> None:
+    sent = 0
+
+    def failing(body: Body) -> Any:
+        nonlocal sent
+        sent += 1
+        return refusal(401) if sent > 1 else speak(body)
+
+    with pytest.raises(DataDesignerGenerationError):
+        designer = DataDesigner(tmp_path, transport=ScriptedModel(failing))
+        designer.create(talking(max_turns=2), num_records=1)
+    script = ScriptedModel(speak)
+    designer = DataDesigner(tmp_path, transport=script)
+    results = designer.create(talking(max_turns=4), num_records=1, resume="if_possible")
+    assert len(results.load_dataset()["chat"][0]) == 4
+    assert len(script.requests) == 3
 
 
 def test_more_turns_keep_those_that_are_there() -> None:

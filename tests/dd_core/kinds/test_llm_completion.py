@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -136,10 +137,60 @@ def test_log_probabilities_are_kept(
     assert str(schema.field("text__mean_logprob").type) == "double"
 
 
-def test_a_key_does_not_leak_through_log_probabilities(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        ({"tokens": ["a", "b"], "token_logprobs": [None, -1]}, [("b", -1)]),
+        ({"tokens": ["a", "b"], "token_logprobs": [float("nan"), -1]}, [("b", -1)]),
+        ({"tokens": ["a", "b"], "token_logprobs": [float("-inf"), -1]}, [("b", -1)]),
+        ({"tokens": ["a", "b"], "token_logprobs": [-(10**400), -1]}, [("b", -1)]),
+        ({"tokens": ["a", "b"], "token_logprobs": [True, "-1"]}, None),
+        ({"tokens": ["a", "b"], "token_logprobs": [-1]}, [("a", -1)]),
+        ({"tokens": [None, {"a": 1}], "token_logprobs": [-1, -1]}, None),
+        ({"tokens": "ab", "token_logprobs": 5}, None),
+        ({"content": [{"token": "a", "logprob": -1}, None, "b", {}]}, [("a", -1)]),
+        (
+            {"content": [{"token": "a", "logprob": -1}], "tokens": ["a"], "token_logprobs": [-1]},
+            [("a", -1)],
+        ),
+        ([-1], None),
+    ],
+)
+def test_log_probabilities_that_are_no_numbers_are_left_out(given: Any, kept: Any) -> None:
+    choice = {"text": "ab", "finish_reason": "stop", "logprobs": given}
+    body = json.dumps({"choices": [choice]}).encode()  # with NaN, as some servers send it
+    row = preview(completing(with_logprobs=True), httpx.Response(200, content=body))
+    found = row["text__logprobs"] or ()
+    assert ([(each["token"], each["logprob"]) for each in found] or None) == kept
+    assert row["text__mean_logprob"] == (None if kept is None else -1)
+
+
+@pytest.mark.parametrize("end", ["\n\n", "\n\ndata: [DONE]\n\n"])
+def test_a_stream_that_nobody_requested_is_read_as_a_whole(end: str) -> None:
+    logprobs = [{"tokens": [word], "token_logprobs": [-1]} for word in (" green", " tea")]
+    chunks = [
+        {"text": " green", "logprobs": logprobs[0]},
+        {"text": " tea", "finish_reason": "stop", "logprobs": logprobs[1]},
+    ]
+    lines = [f"data: {json.dumps({'choices': [{'index': 0, **each}]})}" for each in chunks]
+    answer = httpx.Response(200, content=("\n\n".join(lines) + end).encode())
+    row = preview(completing(with_logprobs=True), answer)
+    assert row["text"] == " green tea"
+    assert [each["token"] for each in row["text__logprobs"]] == [" green", " tea"]
+
+
+def test_markers_of_reasoning_are_text() -> None:
+    answer = completion_response("<think>green", finish_reason="length")
+    assert preview(completing(), answer)["text"] == "<think>green"
+
+
+@pytest.mark.parametrize("text", ["sk-marker-0123456789", "harmless"])
+def test_a_key_does_not_leak_through_log_probabilities(
+    monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
     monkeypatch.setenv("TEST_KEY", "sk-marker-0123456789")
     logprobs = {"tokens": ["sk-marker-", "0123456789"], "token_logprobs": [-0.1, -0.2]}
-    script = ScriptedModel(completion_response("sk-marker-0123456789", logprobs=logprobs))
+    script = ScriptedModel(completion_response(text, logprobs=logprobs))
     made = dd.DataDesignerConfigBuilder([model(api_key_env_var="TEST_KEY")])
     made.add_column(
         name="text",

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 import dd_core.config as dd
 from dd_core import DataDesigner, InvalidConfigError
@@ -77,6 +78,26 @@ def test_what_does_not_exist_is_found_before_a_run(
         create(tmp_path, ["tea"], "v1", gates={"columns": {"word": {"max_duplicate_share": 0}}})
     with pytest.raises(InvalidConfigError, match=reason):
         read(tmp_path, **fields)
+
+
+@pytest.mark.parametrize("version", ["..", ".", "../../other", "a/b", "a\\b", "/etc", "x" * 300])
+def test_a_version_is_the_name_of_a_folder(version: str) -> None:
+    with pytest.raises(ValidationError, match="version"):
+        dd.DatasetSeedSource(path="words", version=version)
+
+
+def test_the_file_that_names_the_latest_version_cannot_lead_elsewhere(tmp_path: Path) -> None:
+    create(tmp_path, ["tea"], "v1")
+    create(tmp_path / "words", ["wine"])
+    (tmp_path / "words" / "latest.json").write_text('{"version": "../words"}')
+    with pytest.raises(InvalidConfigError, match="cannot be a folder name"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["v[1]", "v 1", "1.0", "version é", "-v"])
+def test_versions_and_folders_may_have_odd_names(tmp_path: Path, name: str) -> None:
+    create(tmp_path / name, ["tea"], name)
+    assert read(tmp_path / name) == read(tmp_path / name, version=name) == ["tea"] * 3
 
 
 def test_a_missing_dataset_is_found_before_a_run(tmp_path: Path) -> None:

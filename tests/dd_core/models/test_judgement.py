@@ -486,6 +486,7 @@ def media(alias: str, parameters: Any, **column: Any) -> dd.DataDesignerConfigBu
         (embeddings([]), "empty"),
         (embeddings(None), "empty"),
         (embeddings([1.0, float("nan")]), "failed"),
+        (embeddings([1.0, 10**400]), "failed"),
         (embeddings([1.0, None]), "failed"),
         (embeddings("no base64"), "failed"),
         (embeddings([1.0], [2.0]), "truncated"),

@@ -57,6 +57,19 @@ def test_run_writes_the_dataset_and_tells_where_it_is(
     assert sorted(len(pd.read_parquet(part)) for part in parts) == [2, 4]
 
 
+def test_a_run_of_a_complete_dataset_says_that_there_was_nothing_to_do(tmp_path: Path) -> None:
+    builder = topics(model("http://unused.test"))
+    builder.add_processor(
+        dd.FilterRowsProcessorConfig(name="none", condition="{{ topic == 'wine' }}")
+    )
+    config = written(builder, tmp_path)
+    arguments = ("run", config, "-n", "3", "-d", "three", "-r", "if_possible")
+    first, second = (ddflows(*arguments, cwd=tmp_path) for _ in range(2))
+    assert "Rows     3 of 3; the dataset contains 0 after its processors" in first.stdout
+    assert second.returncode == 0, second.stderr
+    assert "there was nothing to generate" in second.stdout
+
+
 def test_run_fails_when_rows_are_missing(tmp_path: Path, bench_server: ServerFactory) -> None:
     builder = topics(model("http://unused.test"))
     builder.add_column(
