@@ -234,6 +234,10 @@ class RepeatExhaustedError(DataDesignerGenerationError):
     """A row is not done after all rounds of a repetition."""
 
 
+class RowsExhaustedError(DataDesignerGenerationError):
+    """Fewer rows than requested were accepted among the rows that may be generated."""
+
+
 class ValueNotStorableError(DataDesignerGenerationError):
     """A generator returned a value that a dataset cannot contain. The message says why."""
 

@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     from importlib.machinery import ModuleSpec
 
     # A name that is imported here as itself is a name of the facade.
-    from dd_core.dataset.builder import (
-        DataDesignerConfigBuilder as DataDesignerConfigBuilder,
-        load_model_configs as load_model_configs,
-    )
+    from dd_core.dataset.builder import DataDesignerConfigBuilder as DataDesignerConfigBuilder
     from dd_core.dataset.compatibility import (
         SchedulingMetadata as SchedulingMetadata,
         SchedulingMetadataError as SchedulingMetadataError,
@@ -36,9 +33,11 @@ if TYPE_CHECKING:
     from dd_core.dataset.files import (
         DataDesignerScriptParams as DataDesignerScriptParams,
         load_config as load_config,
+        load_model_configs as load_model_configs,
     )
     from dd_core.dataset.gates import ColumnGates as ColumnGates, Gates as Gates
     from dd_core.dataset.info import InfoType as InfoType
+    from dd_core.dataset.planning.acceptance import Accept as Accept
     from dd_core.dataset.planning.repeat import Repeat as Repeat
     from dd_core.dataset.run_config import (
         JinjaRenderingEngine as JinjaRenderingEngine,

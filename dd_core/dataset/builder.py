@@ -4,20 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
 from dd_core.dataset.config import BuilderConfig, DataDesignerConfig, JudgeScoreProfilerConfig
-from dd_core.dataset.files import ConfigSource, load_config
+from dd_core.dataset.files import ConfigSource, load_config, load_model_configs
+from dd_core.dataset.planning.acceptance import Accept
 from dd_core.dataset.planning.repeat import Repeat
-from dd_core.declaration.yaml_text import load_yaml_file
+from dd_core.declaration.kind import Declaration
 from dd_core.errors import (
     BuilderConfigurationError,
     BuilderSerializationError,
     InvalidColumnTypeError,
-    InvalidConfigError,
-    convert_errors,
 )
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.constraint import (
@@ -39,6 +38,8 @@ from dd_core.models.tools.config import ToolConfig
 
 if TYPE_CHECKING:
     from dd_core.dataset.info import Info
+
+_D = TypeVar("_D", bound=Declaration)
 
 
 class ModelsBuilder:
@@ -121,6 +122,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         self._processors: dict[str, ProcessorConfig] = {}
         self._profilers: list[JudgeScoreProfilerConfig] = []
         self._repeats: list[Repeat] = []
+        self._accept: Accept | None = None
         self._seed: SeedConfig | None = None
 
     @classmethod
@@ -136,6 +138,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         builder._processors = {each.name: each for each in loaded.processors or ()}
         builder._profilers = [*(loaded.profilers or ())]
         builder._repeats = [*(loaded.repeats or ())]
+        builder._accept = loaded.accept
         builder._seed = loaded.seed_config
         return builder
 
@@ -272,15 +275,17 @@ class DataDesignerConfigBuilder(ModelsBuilder):
 
     def add_repeat(self, *columns: str, **fields: Any) -> Self:
         """Repeat columns until a condition holds; `fields` are those of `Repeat`."""
-        try:
-            self._repeats.append(Repeat.model_validate({"columns": [*columns], **fields}))
-        except ValidationError as error:
-            raise BuilderConfigurationError(str(error)) from None
+        self._repeats.append(_read(Repeat, {"columns": [*columns], **fields}))
         return self
 
     def get_repeats(self) -> list[Repeat]:
         """The repetitions."""
         return [*self._repeats]
+
+    def accept_rows(self, when: str, **fields: Any) -> Self:
+        """Generate rows until enough are accepted; the arguments are the fields of `Accept`."""
+        self._accept = _read(Accept, {"when": when, **fields})
+        return self
 
     def delete_constraints(self, target_column: str) -> Self:
         """Remove all constraints on a column; a column without constraints is ignored."""
@@ -341,6 +346,7 @@ class DataDesignerConfigBuilder(ModelsBuilder):
             processors=[*self._processors.values()] or None,
             profilers=[*self._profilers] or None,
             repeats=[*self._repeats] or None,
+            accept=self._accept,
         )
 
     def get_builder_config(self) -> BuilderConfig:
@@ -373,15 +379,8 @@ class DataDesignerConfigBuilder(ModelsBuilder):
         return "DataDesignerConfigBuilder(\n" + "\n".join(lines) + "\n)"
 
 
-def load_model_configs(source: list[ModelConfig] | str | Path) -> list[ModelConfig]:
-    """Load models from a YAML or JSON file with a `model_configs` list, or return a given list."""
-    if isinstance(source, list):
-        return source
-    path = Path(source).expanduser()
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no model config file {str(source)!r}")
-    loaded: Any = load_yaml_file(path)
-    if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
-        raise InvalidConfigError(f"{str(path)!r} has no top-level list `model_configs`; add it")
-    with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
-        return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]
+def _read(kind: type[_D], fields: dict[str, Any]) -> _D:
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise BuilderConfigurationError(str(error)) from None

@@ -7,7 +7,7 @@ fingerprints have values of the same distribution, so finished values can be reu
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ import networkx as nx
 from dd_core.dataset.checks import check_dataset, check_fallbacks, check_texts, check_tools
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.plan import Plan, PlannedColumn, digest
+from dd_core.dataset.planning.acceptance import ACCEPTED
 from dd_core.dataset.planning.graph import (
     build_graph,
     check_hidden_names,
@@ -26,7 +27,12 @@ from dd_core.dataset.planning.graph import (
     find_producers,
 )
 from dd_core.dataset.planning.repeat import list_rounds_columns
-from dd_core.dataset.planning.unrolling import check_repeats, unroll, widen
+from dd_core.dataset.planning.unrolling import (
+    check_repeats,
+    make_accepted_column,
+    unroll,
+    widen,
+)
 from dd_core.errors import InvalidConfigError, Problem, SeedDatasetError, convert_errors
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
@@ -75,6 +81,7 @@ def compile_plan(
     graph = build_graph(config.columns, config.constraints or (), producer)
     problems.extend([*find_cycles(graph), *check_hidden_names(config.columns)])
     problems.extend(check_repeats(config.repeats or (), scope, graph))
+    problems.extend(config.accept.problems(scope) if config.accept is not None else ())
     if config.seed_config is not None and table is None:  # its columns are missing, not unknown
         problems = [each for each in problems if not isinstance(each, UnknownReferenceProblem)]
     if any(problem.level == "error" for problem in problems):
@@ -188,11 +195,12 @@ def _plan_columns(
 ) -> dict[str, PlannedColumn]:
     """Expand and order the columns, and compute their fingerprints, each from its inputs'."""
     constraints = config.constraints or ()
-    planned_for = unroll(expand_columns(config.columns), config.repeats or ())
+    planned_for = _list_planned(config)
     columns = {each.name: each for parts in planned_for.values() for each in parts}
     owners = {each.name: name for name, parts in planned_for.items() for each in parts}
     producer = find_producers([*columns.values()], [])
     graph = build_graph([*columns.values()], constraints, producer)
+    gated = _put_behind_acceptance(graph, columns)
     position = {name: index for index, name in enumerate(columns)}
     # Columns stay in the order of declaration where their dependencies allow it.
     order = list(nx.lexicographical_topological_sort(graph, key=position.__getitem__))
@@ -215,6 +223,8 @@ def _plan_columns(
         if aliases := column.get_tool_aliases():
             content["tools"] = {alias: tools[alias] for alias in aliases}
         content |= column.fingerprint_parts(constraints, config.seed_config, table)
+        if name in gated:
+            content["accept"] = planned[ACCEPTED].fingerprint
         if column.is_drawn and drawn_together:
             content["before_batch"] = drawn_together
         planned[name] = PlannedColumn(
@@ -225,8 +235,30 @@ def _plan_columns(
             required=tuple(dict.fromkeys(producer[name] for name in reads)),
             fingerprint=digest(content),
             rank=ranks[name],
+            gate=ACCEPTED if name in gated else None,
         )
     return planned
+
+
+def _list_planned(config: DataDesignerConfig) -> dict[str, Sequence[Column]]:
+    """The columns that are planned, by the declared or internal column that they belong to."""
+    planned = unroll(expand_columns(config.columns), config.repeats or ())
+    if config.accept is not None:
+        planned[ACCEPTED] = [make_accepted_column(config.accept.when)]
+    return planned
+
+
+def _put_behind_acceptance(graph: nx.DiGraph[str], columns: Mapping[str, Column]) -> set[str]:
+    """Let columns wait until a row is accepted if the decision does not depend on them.
+
+    Returns their names. Drawn columns cost nothing, so they do not wait.
+    """
+    if ACCEPTED not in columns:
+        return set()
+    before: set[str] = nx.ancestors(graph, ACCEPTED)  # pyright: ignore
+    gated = {name for name, each in columns.items() if not each.is_drawn} - before - {ACCEPTED}
+    graph.add_edges_from((ACCEPTED, name) for name in gated)
+    return gated
 
 
 def _identify_drawn_columns(config: DataDesignerConfig) -> list[Any]:

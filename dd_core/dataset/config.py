@@ -11,6 +11,7 @@ from typing import Annotated, Any, Self, cast
 import orjson
 from pydantic import Field, field_validator, model_validator
 
+from dd_core.dataset.planning.acceptance import Accept
 from dd_core.dataset.planning.repeat import Repeat
 from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import OWN, drop_unset
@@ -78,6 +79,9 @@ class DataDesignerConfig(Exportable):
     """Processors that change, filter or export the rows; default: none."""
     repeats: Annotated[list[Repeat] | None, OWN] = Field(default=None, exclude_if=_is_unset)
     """Columns that are generated again for a row until a condition holds; default: none."""
+    accept: Annotated[Accept | None, OWN] = Field(default=None, exclude_if=_is_unset)
+    """Which rows are accepted. Rows are generated until as many are accepted as were requested;
+    default: every row is accepted."""
 
     @field_validator("columns")
     @classmethod

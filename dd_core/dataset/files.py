@@ -17,6 +17,7 @@ from dd_core.dataset.source import is_address, read_mapping
 from dd_core.declaration.kind import Kind
 from dd_core.declaration.loading import ensure_loaded
 from dd_core.declaration.trust import observe_uses
+from dd_core.declaration.yaml_text import load_yaml_file
 from dd_core.errors import (
     InvalidConfigError,
     MissingConfigError,
@@ -25,6 +26,7 @@ from dd_core.errors import (
 )
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.scope import UnknownReferenceProblem
+from dd_core.models.config import ModelConfig
 from dd_core.models.providers import Providers
 from dd_core.redaction.rules import mask_fields
 
@@ -252,3 +254,17 @@ def _is_consequence(problem: Problem, broken: set[str]) -> bool:
     about_models = problem.where.endswith(".model_alias") and "model_configs" in broken
     about_seed = isinstance(problem, UnknownReferenceProblem) and "seed_config" in broken
     return problem.where == "columns" or about_models or about_seed
+
+
+def load_model_configs(source: list[ModelConfig] | str | Path) -> list[ModelConfig]:
+    """Load models from a YAML or JSON file with a `model_configs` list, or return a given list."""
+    if isinstance(source, list):
+        return source
+    path = Path(source).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no model config file {str(source)!r}")
+    loaded: Any = load_yaml_file(path)
+    if not isinstance(loaded, dict) or not isinstance(loaded.get("model_configs"), list):  # pyright: ignore[reportUnknownMemberType]
+        raise InvalidConfigError(f"{str(path)!r} has no top-level list `model_configs`; add it")
+    with convert_errors(InvalidConfigError, f"{str(path)!r} is not valid"):
+        return [ModelConfig.model_validate(item) for item in loaded["model_configs"]]  # pyright: ignore[reportUnknownVariableType]

@@ -12,12 +12,13 @@ from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.config import DataDesignerConfig, encode_canonical
+from dd_core.dataset.planning.acceptance import AcceptedRows
 from dd_core.dataset.planning.repeat import list_rounds_columns
 from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import Generator
-from dd_core.kinds.processors.processor import select_stage
+from dd_core.kinds.processors.processor import ProcessorConfig, select_stage
 from dd_core.kinds.seeds.seed import SeedRows, SeedTable
 from dd_core.models.config import ModelConfig, Price
 from dd_core.models.conversation import ConversationLimits
@@ -49,6 +50,8 @@ class PlannedColumn:
     fingerprint: str
     rank: int
     """Number of model cells on the longest path from this column to the end of a row, inclusive."""
+    gate: str | None = None
+    """Column that must be true in a row, or this column skips the row; None if there is none."""
 
     @property
     def name(self) -> str:
@@ -104,7 +107,7 @@ class Plan:
     @property
     def stored_columns(self) -> list[str]:
         """The output columns, and dropped columns that processors of the dataset still need."""
-        late = select_stage(self.config.processors, "after_generation")
+        late = self.list_late_processors(None)
         shown = self.output_columns
         needed = {name for processor in late for name in processor.reads} - {*shown}
         return shown + [
@@ -169,8 +172,16 @@ class Plan:
     @property
     def parts_folder(self) -> str:
         """Folder of the parts: that of the rows, unless processors compute rows from the parts."""
-        processors = select_stage(self.config.processors, "after_generation")
-        return GENERATED_FOLDER if processors else ROWS_FOLDER
+        return GENERATED_FOLDER if self.list_late_processors(None) else ROWS_FOLDER
+
+    def list_late_processors(self, num_records: int | None) -> list[ProcessorConfig]:
+        """The processors that compute the rows from the parts, given the number of rows requested.
+
+        If there is a condition for accepted rows, the first one chooses among them.
+        """
+        late = select_stage(self.config.processors, "after_generation")
+        accept = self.config.accept
+        return [AcceptedRows(wanted=num_records, per=accept.per), *late] if accept else late
 
     @property
     def fingerprint(self) -> str:
@@ -180,11 +191,9 @@ class Plan:
         content = [each.identity() for each in processors]
         return digest([sorted(parts), self.stored_columns, *content])
 
-    @property
-    def processing_fingerprint(self) -> str:
+    def hash_processing(self, num_records: int) -> str:
         """Hash of the processors of the whole dataset and of the files that they read."""
-        processors = select_stage(self.config.processors, "after_generation")
-        return digest([each.identity() for each in processors])
+        return digest([each.identity() for each in self.list_late_processors(num_records)])
 
     def bind(
         self,

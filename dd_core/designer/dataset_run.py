@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from dd_core.dataset.planning.demand import Demand
 from dd_core.engine.engine import Engine
 from dd_core.engine.processing import process_dataset, unify_dataset
 from dd_core.engine.run import (
@@ -46,6 +47,11 @@ class RunSteps:
         self.directory = directory
         self.requested = requested
         """Rows requested for the dataset."""
+        self.demand: Demand | None = None
+        """What decides how many rows are generated, if only some of them are accepted."""
+        if engine.plan.config.accept is not None:
+            size = engine.run_config.buffer_size
+            self.demand = Demand(engine.plan, directory, requested, size)
 
     @property
     def dropped(self) -> Sequence[DroppedRow]:
@@ -59,6 +65,10 @@ class RunSteps:
     async def generate(self, batches: Sequence[Batch]) -> None:
         """Generate and write the batches."""
         raise NotImplementedError
+
+    async def generate_more(self, batches: Sequence[Batch]) -> None:
+        """Generate and write the batches of a further round."""
+        await self.generate(batches)
 
     async def process(self) -> None:
         """Run the processors that work on the dataset as a whole."""
@@ -94,8 +104,12 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
         await _generate(steps, batches)
         await steps.profile()
     written = record_outcome(directory, engine)
+    if steps.demand is not None:
+        written = min(steps.demand.tally.accepted, steps.requested)
     await steps.recorded(written)
     require_rows(engine, written > 0, steps.dropped)
+    if steps.demand is not None and engine.stopped_by is None:
+        steps.demand.require_met()
     results = await engine.run_in_thread(
         evaluate_gates,
         directory,
@@ -123,6 +137,7 @@ async def _generate(steps: RunSteps, batches: Sequence[Batch]) -> None:
         await require_ready(engine)
     try:
         await steps.generate(batches)
+        await _generate_until_accepted(steps, batches)
     except ArtifactStorageError as error:
         raise explain_storage_failure(engine, directory, error) from error
     if isinstance(engine.stopped_by, ArtifactStorageError):
@@ -130,3 +145,13 @@ async def _generate(steps: RunSteps, batches: Sequence[Batch]) -> None:
     await engine.run_in_thread(unify_dataset, directory, engine.plan)
     with report_storage_errors(directory.path):
         await steps.process()
+
+
+async def _generate_until_accepted(steps: RunSteps, batches: Sequence[Batch]) -> None:
+    """Generate further rounds until enough rows are accepted."""
+    demand = steps.demand
+    if demand is None:
+        return
+    demand.add(batches)
+    while not steps.engine.is_stopping and (more := demand.plan_next()):
+        await steps.generate_more(more)

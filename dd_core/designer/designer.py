@@ -15,6 +15,7 @@ from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.config import DataDesignerConfig
 from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
+from dd_core.dataset.planning.demand import find_batches
 from dd_core.dataset.run_config import RunConfig
 from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.designer.blocking import run_blocking
@@ -211,8 +212,8 @@ class DataDesigner:
         async def probe() -> Estimate:
             plan = self._plan(config, seed=0)
             async with Engine(plan, self.providers, self._run_config, self._transport) as engine:
-                await generate_in_memory(engine, probe_rows)
-                return make_estimate(engine, probe_rows, num_records)
+                outcome = await generate_in_memory(engine, probe_rows)
+                return make_estimate(engine, outcome, num_records)
 
         return run_blocking(probe)
 
@@ -281,8 +282,8 @@ class DataDesigner:
                 resume=_parse_resume(resume),
                 managed_assets=self.managed_assets_path,
             ) as (plan, directory):
-                batches = directory.missing(
-                    num_records, settings.buffer_size, retry_failed=retry_failed
+                batches = find_batches(
+                    plan, directory, num_records, settings.buffer_size, retry_failed=retry_failed
                 )
                 async with Engine(
                     plan, self.providers, settings, self._transport, directory

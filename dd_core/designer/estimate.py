@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from dd_core.engine.engine import Engine
+from dd_core.engine.outcome import BatchOutcome
 from dd_core.models.config import ModelConfig
 from dd_core.models.tools.providers import ToolProvider
 from dd_core.models.usage import UsageCount, UsageLedger, compute_cost
@@ -64,9 +65,16 @@ class Estimate:
         return sum(known) if len(known) == len(costs) else None
 
 
-def make_estimate(engine: Engine, probe_rows: int, num_records: int) -> Estimate:
-    """Scale the usage of an engine that generated `probe_rows` rows up to `num_records`."""
-    factor = num_records / max(1, probe_rows)
+def make_estimate(engine: Engine, probe: BatchOutcome, num_records: int) -> Estimate:
+    """Scale the usage of an engine that generated a few rows up to `num_records`.
+
+    If only some rows are accepted, as many more are needed, but never more than may be generated.
+    """
+    probe_rows = probe.batch.size
+    factor = num_records / probe_rows
+    if (accept := engine.plan.config.accept) is not None:
+        needed = num_records / max(len(probe.rows), 1 / probe_rows)
+        factor = min(needed, accept.at_most / probe_rows)
     models: list[ModelEstimate] = []
     for alias, model in engine.models.items():
         total = UsageLedger.of({alias: model.usage}).total()

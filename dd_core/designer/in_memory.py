@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import logging
+
 from dd_core.designer.progress import RunProgress
 from dd_core.designer.results import PreviewResults
 from dd_core.engine.batches import finish_columns
@@ -11,6 +13,8 @@ from dd_core.engine.processing import build_output_table, build_side_tables, pro
 from dd_core.engine.run import require_ready, require_rows
 from dd_core.quality.analysis import profile_judges
 from dd_core.storage.batch import Batch
+
+_logger = logging.getLogger(__name__)
 
 
 async def generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
@@ -26,7 +30,9 @@ async def generate_in_memory(engine: Engine, rows: int) -> BatchOutcome:
             progress.count(run)
             await run.close()
     outcome = run.outcome()
-    require_rows(engine, bool(outcome.rows), outcome.dropped_rows)
+    require_rows(engine, bool(outcome.rows or outcome.rejected), outcome.dropped_rows)
+    if engine.plan.config.accept is not None:
+        _logger.info("%d of %d rows are accepted", len(outcome.rows), rows)
     return outcome
 
 
@@ -45,6 +51,6 @@ async def generate_preview(engine: Engine, rows: int) -> PreviewResults:
         processed=steps,
         processor_artifacts={name: each.to_pylist() for name, each in side.items()},
         num_requested=rows,
-        num_generated=len(outcome.rows),
+        num_generated=len(outcome.rows) + len(outcome.rejected),
         profiles=await profile_judges(plan, table, engine.models, engine.run_in_thread),
     )

@@ -203,7 +203,7 @@ class _Check:
         known = self._directory.metadata
         parts = self._parts.values()
         open_rows = sum(
-            part.stop - part.start - part.rows - len(part.dropped)
+            part.stop - part.start - part.rows - len(part.dropped) - len(part.rejected)
             for part in parts
             if not part.complete
         )

@@ -14,7 +14,7 @@ from typing import Any
 from dd_core.engine.cells import SETTLED, CellState, ColumnState, select_trusted_cells
 from dd_core.engine.context import RunContext
 from dd_core.engine.dispatch import Dispatcher
-from dd_core.engine.outcome import BatchOutcome
+from dd_core.engine.outcome import BatchOutcome, select_accepted
 from dd_core.engine.values import BatchValues
 from dd_core.errors import ColumnIncompleteError, DataDesignerError
 from dd_core.kinds.generators import WholeColumn
@@ -222,12 +222,14 @@ class BatchRun:
 
     def outcome(self) -> BatchOutcome:
         """The result of the batch: values, finished rows and dropped rows."""
+        rows, rejected = select_accepted(self.surviving_rows(), self._values, self.batch)
         return BatchOutcome(
             batch=self.batch,
-            rows=self.surviving_rows(),
+            rows=rows,
             values=self._values,
             dropped_rows=self.dropped_rows(),
             is_complete=self.stopped_by is None,
+            rejected=rejected,
         )
 
     def dropped_rows(self) -> tuple[DroppedRow, ...]:

@@ -91,7 +91,7 @@ class ColumnState:
         self._changed: asyncio.Future[None] | None = None
         column = planned.column
         self._condition = Condition.compile(column.skip.when) if column.skip else None
-        self.may_skip = column.skip is not None
+        self.may_skip = column.skip is not None or planned.gate is not None
         """Whether cells of this column may be skipped."""
 
     @property
@@ -194,6 +194,8 @@ class ColumnState:
 
     def skips(self, row: int, values: BatchValues) -> bool:
         """Whether a cell whose inputs are available must be skipped."""
+        if self.planned.gate is not None and not values.column(self.planned.gate)[row]:
+            return True
         if self.planned.column.propagate_skip and any(
             source.status[row] == CellState.SKIPPED for source in self.required
         ):

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from dd_core.dataset.planning.acceptance import ACCEPTED
 from dd_core.engine.values import BatchValues
 from dd_core.storage.arrow import ColumnTypes, make_field
 from dd_core.storage.batch import Batch, DroppedRow, NumberedRow
@@ -26,6 +27,8 @@ class BatchOutcome:
     """Rows that failed permanently, and why."""
     is_complete: bool
     """Whether every row was either finished or dropped; False for a batch that was stopped."""
+    rejected: tuple[int, ...] = ()
+    """Rows of the dataset that were not accepted."""
 
     def table(self, names: Sequence[str], types: ColumnTypes) -> pa.Table:
         """The finished rows of the named columns, in that order and with their declared types."""
@@ -43,3 +46,14 @@ class BatchOutcome:
     def records(self, names: Sequence[str], reader: str) -> list[NumberedRow]:
         """The finished rows with the named columns, for a processor."""
         return [self.values.row(names, row, reader) for row in self.rows]
+
+
+def select_accepted(
+    rows: Sequence[int], values: BatchValues, batch: Batch
+) -> tuple[Sequence[int], tuple[int, ...]]:
+    """Return the accepted rows, and the numbers of the others in the dataset."""
+    if not values.has_column(ACCEPTED):
+        return rows, ()
+    accepted = values.column(ACCEPTED)
+    rejected = tuple(batch.start + row for row in rows if not accepted[row])
+    return [row for row in rows if accepted[row]], rejected

@@ -61,6 +61,7 @@ def build_tables(
         dropped_columns=outcome.table(plan.dropped_columns, plan.types) if keeps_dropped else None,
         side_tables=build_side_tables(outcome, plan, rendering) if has_rows else {},
         dropped_rows=outcome.dropped_rows,
+        rejected=outcome.rejected,
     )
 
 
@@ -116,7 +117,7 @@ def process_in_memory(plan: Plan, table: pa.Table) -> tuple[pa.Table, list[dict[
     """
     steps: list[dict[str, Any]] = []
     numbers = np.arange(table.num_rows)
-    for processor in select_stage(plan.config.processors, "after_generation"):
+    for processor in plan.list_late_processors(None):
         tables = _MemoryTables(plan.seed, numbers, table)
         changed = [*_call(processor, processor.after_generation, tables)]
         for each in changed:
@@ -137,7 +138,8 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
 
     The generated rows stay. Each processor reads what the previous one wrote, one batch at a time.
     """
-    processors = select_stage(plan.config.processors, "after_generation")
+    requested = directory.metadata.target_num_records
+    processors = plan.list_late_processors(requested)
     if not processors:
         return
     inventory = directory.inspect(directory.parts_folder)
@@ -145,7 +147,7 @@ def process_dataset(directory: DatasetDirectory, plan: Plan) -> None:
     require_intact(directory.path, [each for each in inventory.damage if not each.is_missing])
     parts = [part for part in inventory.parts if part.rows]
     found = stamp_files(list_files(directory.path / directory.parts_folder, "batch_*.parquet"))
-    known, plan_hash = directory.metadata.processed, plan.processing_fingerprint
+    known, plan_hash = directory.metadata.processed, plan.hash_processing(requested)
     # Nothing to do if an earlier run has processed the same files in the same way.
     if not parts or (known.get("of") == found and known.get("by", plan_hash) == plan_hash):
         return

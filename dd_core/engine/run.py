@@ -27,6 +27,7 @@ from dd_core.errors import (
     DataDesignerGenerationError,
     DatasetInUseError,
     InvalidConfigError,
+    Problem,
     StorageFailedError,
     convert_errors,
 )
@@ -139,12 +140,13 @@ def _is_finished(
     """Whether the dataset is what the run would make of it, down to the results of its gates."""
     known, gates = directory.metadata, run_config.gates
     is_judged = gates is not None or directory.version is not None
-    by = plan.processing_fingerprint
+    by = plan.hash_processing(num_records)
     same = (
         known.is_settled
         and (known.config_hash, known.plan_hash) == (expected["config_hash"], expected["plan_hash"])
         and (known.seed, known.target_num_records) == (plan.seed, num_records)
         and known.generated_num_records >= num_records
+        and (plan.config.accept is None or (known.actual_num_records or 0) >= num_records)
         and known.gate_settings == (gates.model_dump(mode="json") if gates is not None else None)
         and (known.accepted or not is_judged)
         and known.processed.get("by", by) == by
@@ -198,6 +200,9 @@ def check_plan(
     rendering = run_config.jinja_rendering_engine.value
     plan = compile_plan(config, providers, 0, rendering=rendering, managed_assets=assets)
     problems = check_budget(run_config.budget, {model.alias: model for model in plan.models})
+    if config.accept is not None and config.accept.at_most < num_records:
+        message = f"is {config.accept.at_most}, but num_records is {num_records}; raise it"
+        problems.append(Problem("accept.at_most", message))
     problems += check_gates(run_config.gates, plan, num_records, has_versions=has_versions)
     if problems:
         raise InvalidConfigError(problems)

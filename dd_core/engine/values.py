@@ -43,6 +43,10 @@ class BatchValues:
         self._lists.pop(name, None)
         self._arrays[name] = values
 
+    def has_column(self, name: str) -> bool:
+        """Whether there is a column or side effect of this name."""
+        return name in self._arrays or name in self._lists
+
     def column(self, name: str) -> Values:
         """All rows of a column or side effect."""
         return self._arrays[name] if name in self._arrays else self._lists[name]

@@ -64,6 +64,8 @@ class Part:
     path: Location
     dropped: tuple[int, ...] = ()
     """Rows that were dropped, counted from the start of the dataset."""
+    rejected: tuple[int, ...] = ()
+    """Rows that were not accepted, counted in the same way."""
     origin: str | None = None
     """Which dataset the part belongs to; None if an earlier version wrote it."""
     is_sealed: bool = False
@@ -79,6 +81,7 @@ class Part:
             "dropped": self.dropped,
             "origin": self.origin,
             "is_sealed": self.is_sealed,
+            **({"rejected": self.rejected} if self.rejected else {}),
         }
 
 
@@ -125,6 +128,8 @@ class BatchTables:
     side_tables: Mapping[str, pa.Table]
     """Additional tables that processors made, by processor name."""
     dropped_rows: Sequence[DroppedRow]
+    rejected: tuple[int, ...] = ()
+    """Rows that were not accepted."""
 
 
 def find_gaps(covered: Sequence[tuple[int, int]], stop: int) -> Iterator[tuple[int, int]]:

@@ -173,6 +173,7 @@ class DatasetDirectory(StoredFiles):
             complete=tables.is_complete,
             path=self.path / self.parts_folder / f"batch_{batch.index:05d}.parquet",
             dropped=tuple(dropped),
+            rejected=tables.rejected,
             origin=make_origin(self.metadata),
             is_sealed=True,
         )

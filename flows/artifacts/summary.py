@@ -70,7 +70,7 @@ def summarize_unchanged(directory: DatasetDirectory, requested: int) -> RunSumma
     return RunSummary(
         path=str(directory.path),
         rows_asked=requested,
-        rows_written=known.generated_num_records,
+        rows_written=min(known.generated_num_records, requested),
         rows_in_dataset=known.actual_num_records or 0,
         rows_dropped=0,
         requests=0,

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import networkx as nx
 
+from dd_core.dataset.planning.acceptance import ACCEPTED
 from dd_core.dataset.planning.repeat import Repeat
 from dd_core.dataset.planning.rounds import (
     PREVIOUS,
@@ -346,6 +347,16 @@ def _compute(name: str, reads: Sequence[str], compute: Compute, facts: Any) -> C
     return ComputedColumn(
         name=name, propagate_skip=False, reads=unique, compute=compute, facts=facts
     )
+
+
+def make_accepted_column(when: str) -> ComputedColumn:
+    """The column that says whether a row is accepted."""
+    condition = Condition.compile(when)
+
+    def is_accepted(row: Row) -> bool:
+        return _holds(condition, Round(1), row, if_it_fails=False)
+
+    return _compute(ACCEPTED, sorted(condition.references), is_accepted, {"accept": when})
 
 
 def _is_empty(row: Row, values: Sequence[str]) -> bool:

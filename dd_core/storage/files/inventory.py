@@ -234,6 +234,7 @@ def _parse_part(path: Location, rows: int, metadata: Mapping[bytes, bytes]) -> P
             complete=facts["complete"],
             path=path,
             dropped=tuple(facts.get("dropped", ())),
+            rejected=tuple(facts.get("rejected", ())),
             origin=facts.get("origin"),
             is_sealed=facts.get("is_sealed", False),
         )

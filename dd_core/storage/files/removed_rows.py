@@ -74,6 +74,6 @@ def list_row_numbers(parts: Iterable[Part]) -> NDArray[np.int64]:
 
 def _number_part(part: Part) -> NDArray[np.int64]:
     numbers = np.arange(part.start, part.stop)
-    finished = numbers[~np.isin(numbers, part.dropped)]
+    finished = numbers[~np.isin(numbers, part.dropped + part.rejected)]
     # A part of a run that was stopped does not say which of its rows are missing.
     return finished if len(finished) == part.rows else numbers[: part.rows]

@@ -113,15 +113,29 @@ class StoredFiles:
         return found[0] if found else None
 
     def missing(
-        self, num_records: int, buffer_size: int, *, retry_failed: bool = False
+        self,
+        num_records: int,
+        buffer_size: int,
+        *,
+        retry_failed: bool = False,
+        done: Iterable[Batch] = (),
     ) -> list[Batch]:
         """The batches that still have to be generated, in row order.
 
-        With `retry_failed`, this includes batches with dropped rows.
+        With `retry_failed`, this includes batches with dropped rows. `done` are batches that have
+        been generated; those without rows have left no file.
         """
         found = self.inspect(self.parts_folder)
         lost = self.list_lost(found)
-        return find_missing(found.parts, num_records, buffer_size, lost, retry_failed=retry_failed)
+        starts = {part.start for part in found.parts}
+        empty = [
+            Part(each.index, each.start, each.stop, 0, complete=True, path=self.path)
+            for each in done
+            if each.start not in starts
+        ]
+        return find_missing(
+            [*found.parts, *empty], num_records, buffer_size, lost, retry_failed=retry_failed
+        )
 
     def list_lost(self, found: Inventory | None = None) -> list[Batch]:
         """The batches that had a part which is gone or damaged now."""
