@@ -9,7 +9,7 @@ export PREFECT_SERVER_ANALYTICS_ENABLED := false
 # Tests start many processes, which load compiled modules faster.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage bench-tools bench-candidates lock clean
+.PHONY: help demo test test-quick check format bench bench-faults bench-speed bench-machines bench-limits bench-kills bench-overhead bench-validators bench-growth bench-fifty bench-scale bench-storage bench-tools bench-candidates bench-accepted lock clean
 
 help: ## List the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 18
@@ -77,6 +77,9 @@ bench-tools: $(READY) ## Measure rows with a slow tool, and with a tool server t
 
 bench-candidates: $(READY) ## Measure lists of candidates and comparisons of them
 	$(BIN)/python -m benchmarks.candidates
+
+bench-accepted: $(READY) ## Measure datasets that accept a share of their rows
+	$(BIN)/python -m benchmarks.accepted
 
 lock: $(READY) ## Update the locked requirements
 	$(BIN)/python -m pip install --quiet uv

@@ -127,6 +127,7 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
 async def complete_repair(steps: RunSteps, batches: Sequence[Batch]) -> None:
     """Generate lost batches of a dataset again; its profile and the results of its gates stay."""
     engine, directory = steps.engine, steps.directory
+    steps.demand = None  # rows that no run has come to stay as they are
     await _generate(steps, batches)
     require_rows(engine, record_outcome(directory, engine) > 0, steps.dropped)
 

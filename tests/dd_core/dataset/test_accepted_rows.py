@@ -158,6 +158,17 @@ def dd_error() -> type[Exception]:
     return DataDesignerGenerationError
 
 
+def test_a_repair_generates_only_what_is_lost(tmp_path: Path) -> None:
+    create(tmp_path, accepting(), 30)
+    before = rows_of(tmp_path)
+    part = sorted((tmp_path / "d" / "generated-files").glob("*.parquet"))[1]
+    part.write_bytes(part.read_bytes()[:-40])
+    transport = ScriptedModel("A text.")
+    DataDesigner(tmp_path, transport=transport).repair("d")
+    assert rows_of(tmp_path) == before
+    assert 0 < len(transport.requests) <= 2 * 10
+
+
 def test_processors_see_the_accepted_rows(tmp_path: Path) -> None:
     made = accepting()
     made.add_processor(processor_type="filter_rows", name="six", condition="{{ number != 6 }}")
