@@ -2,8 +2,8 @@
 
     python -m benchmarks.accepted --rows 1000 --parallel 64 --latency 0.2
 
-The unavoidable rows are those up to the last accepted row of the dataset. The ideal is the time that
-their requests take if no slot is ever idle.
+The unavoidable rows are those up to the last accepted row of the dataset. The ideal is the time
+that their requests take if no slot is ever idle.
 """
 
 from __future__ import annotations
