@@ -10,7 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
+
+from pydantic import AfterValidator
 
 from dd_core.declaration.kind import Kind
 from dd_core.errors import Problem, UserTemplateError
@@ -20,6 +22,15 @@ if TYPE_CHECKING:
     from dd_core.kinds.constraint import Constraint
     from dd_core.kinds.seeds.seed import SeedRows
     from dd_core.models.config import ModelConfig
+
+
+def _require_syntax(source: str) -> str:
+    list_references(source)
+    return source
+
+
+TemplateText = Annotated[str, AfterValidator(_require_syntax)]
+"""A field with a Jinja template; what Jinja cannot parse is refused when the field is declared."""
 
 
 @dataclass(frozen=True)

@@ -39,6 +39,12 @@ def list_references(source: str) -> frozenset[str]:
         return frozenset(meta.find_undeclared_variables(_parse(source, "native")))
 
 
+def make_identifier(name: str) -> str:
+    """Return a name that templates can refer to, as similar as possible to any text."""
+    allowed = "".join([each if f"_{each}".isidentifier() else "_" for each in name])
+    return allowed if allowed.isidentifier() else f"_{allowed}"
+
+
 @dataclass(frozen=True)
 class Template:
     """A template that renders to text."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -32,7 +31,7 @@ from dd_core.errors import Problem, RepeatExhaustedError
 from dd_core.kinds.columns.column import Column, SkipConfig
 from dd_core.kinds.generators import Row
 from dd_core.kinds.scope import Scope, find_references, report_unknown
-from dd_core.templates.template import Condition, Template
+from dd_core.templates.template import Condition, Template, make_identifier
 
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
@@ -119,7 +118,7 @@ def unroll(
     found = {**expanded}
     for number, repeat in enumerate(repeats):
         members = {name: parts for name, parts in expanded.items() if name in repeat.columns}
-        prefix = re.sub(r"\W", "_", next(iter(members)))  # the names are used in conditions
+        prefix = make_identifier(next(iter(members)))  # the names are used in conditions
         plan = _Unrolled(f"{prefix}__repeat_{number}_", repeat, members)
         found |= plan.rounds()
         if repeat.rounds_column:

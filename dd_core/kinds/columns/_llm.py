@@ -17,7 +17,7 @@ from dd_core.kinds.columns._candidates import Candidates, list_hidden_names
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
-from dd_core.kinds.scope import Scope, check_template, check_tools, find_references
+from dd_core.kinds.scope import Scope, TemplateText, check_template, check_tools, find_references
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import (
     AnswerFormat,
@@ -28,7 +28,7 @@ from dd_core.models.conversation import (
     converse,
 )
 from dd_core.storage.batch import NumberedRow
-from dd_core.templates.template import Template, list_references
+from dd_core.templates.template import Template
 
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
@@ -60,7 +60,7 @@ class LLMColumn(Column):
 
     model_types: ClassVar[tuple[str, ...]] = ("chat-completion",)
 
-    prompt: str
+    prompt: TemplateText
     """Jinja template of the user message; `{{ name }}` inserts a column of the same row. With
     `multi_modal_context`, it may be empty."""
     model_alias: str | list[str]
@@ -71,7 +71,7 @@ class LLMColumn(Column):
     )
     """Number of answers from each model. If it is set, even to 1, each value is a list of
     candidates `{value, model}`; default: a single answer, or one from each model of a list."""
-    system_prompt: str | None = None
+    system_prompt: TemplateText | None = None
     """Jinja template of the system message; default: no system message."""
     with_trace: TraceType = TraceType.NONE
     """Messages to keep in the column `<name>__trace`: `none`, `last_message` or `all_messages`."""
@@ -96,13 +96,6 @@ class LLMColumn(Column):
         if self.n is None and isinstance(self.model_alias, list):
             object.__setattr__(self, "n", 1)
         return self
-
-    @field_validator("prompt", "system_prompt")
-    @classmethod
-    def _compiles(cls, source: str | None) -> str | None:
-        if source:
-            list_references(source)
-        return source
 
     @property
     def required_columns(self) -> list[str]:

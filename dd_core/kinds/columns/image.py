@@ -9,17 +9,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field
 
 from dd_core.errors import ImageGenerationError, Problem, UserTemplateError
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
 from dd_core.kinds.media import MediaContexts, build_blocks, check_media, list_media_folders
-from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.kinds.scope import Scope, TemplateText, check_template, find_references
 from dd_core.models.conversation import retry_rejected
 from dd_core.models.wire.media import detect_image_format, encode_media, is_whole_image
 from dd_core.storage.location import put
-from dd_core.templates.template import Template, list_references
+from dd_core.templates.template import Template
 
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
@@ -41,19 +41,13 @@ class ImageColumnConfig(Column):
     shown_as: ClassVar[Literal["value", "verdict", "images"]] = "images"
 
     column_type: Literal["image"] = "image"
-    prompt: str = Field(min_length=1)
+    prompt: TemplateText = Field(min_length=1)
     """Jinja template that describes the image; `{{ name }}` inserts a column of the same row."""
     model_alias: str
     """Alias of an image model."""
     multi_modal_context: MediaContexts | None = None
     """Columns with media to send with the prompt, for models that generate images through the chat
     endpoint."""
-
-    @field_validator("prompt")
-    @classmethod
-    def _compiles(cls, source: str) -> str:
-        list_references(source)
-        return source
 
     @property
     def required_columns(self) -> list[str]:

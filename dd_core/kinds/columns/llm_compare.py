@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, model_validator
 
 from dd_core.declaration.kind import find_repeated
 from dd_core.declaration.own_fields import OWN
@@ -15,8 +15,7 @@ from dd_core.errors import Problem
 from dd_core.kinds.columns._comparison import VARIABLES, Comparison, Method, Verdict
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import Generator
-from dd_core.kinds.scope import Scope, check_template, find_references, report_unknown
-from dd_core.templates.template import list_references
+from dd_core.kinds.scope import Scope, TemplateText, check_template, find_references, report_unknown
 
 if TYPE_CHECKING:
     from dd_core.kinds.statistics import ColumnStatistics, ColumnView, Distribution
@@ -38,11 +37,11 @@ class LLMCompareColumnConfig(Column):
     """Names of the columns whose values are compared, instead of `candidates`."""
     model_alias: str = Field(min_length=1)
     """Alias of the model that compares."""
-    prompt: str = Field(min_length=1)
+    prompt: TemplateText = Field(min_length=1)
     """Jinja template of the user message. `{{ first }}` and `{{ second }}` insert the candidates;
     with the method `listwise`, `{{ candidates }}` is the list of them. If the prompt inserts none,
     they are appended."""
-    system_prompt: str | None = None
+    system_prompt: TemplateText | None = None
     """Jinja template of the system message; default: no system message."""
     criteria: list[str] | None = None
     """What makes a candidate better; appended to the prompt. Default: what the prompt says."""
@@ -52,13 +51,6 @@ class LLMCompareColumnConfig(Column):
     max_candidates: int | None = Field(default=None, ge=2)
     """Maximum number of candidates in a list; a row with a longer list fails. `pairwise` requires
     it if the length is not known from the configuration."""
-
-    @field_validator("prompt", "system_prompt")
-    @classmethod
-    def _compiles(cls, source: str | None) -> str | None:
-        if source:
-            list_references(source)
-        return source
 
     @model_validator(mode="after")
     def _has_candidates(self) -> Self:

@@ -11,12 +11,12 @@ from dd_core.declaration.own_fields import OWN
 from dd_core.errors import DataDesignerError, Problem
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import CellColumn, Row
-from dd_core.kinds.scope import Scope, check_template, find_references
+from dd_core.kinds.scope import Scope, TemplateText, check_template, find_references
 from dd_core.models.admission.slot import RequestSlot
 from dd_core.models.conversation import AnswerFormat, ModelRequest, TruncationPolicy, converse
 from dd_core.models.probe import Probe
 from dd_core.models.wire.answers import Reply
-from dd_core.templates.template import Template, list_references
+from dd_core.templates.template import Template
 
 if TYPE_CHECKING:
     from dd_core.kinds.seeds.seed import SeedTable
@@ -33,15 +33,15 @@ class LLMCompletionColumnConfig(Column):
     model_types: ClassVar[tuple[str, ...]] = ("chat-completion",)
 
     column_type: Annotated[Literal["llm-completion"], OWN] = "llm-completion"
-    prompt: str = Field(min_length=1)
+    prompt: TemplateText = Field(min_length=1)
     """Jinja template of the text that the model continues, without a chat template. With
     `prefill`, it is the user message instead."""
     model_alias: str = Field(min_length=1)
     """Alias of the model."""
-    prefill: str | None = Field(default=None, min_length=1)
+    prefill: TemplateText | None = Field(default=None, min_length=1)
     """Jinja template of the beginning of the answer, which the model continues. Default: the prompt
     itself is continued."""
-    system_prompt: str | None = None
+    system_prompt: TemplateText | None = None
     """Jinja template of the system message; it needs `prefill`. Default: no system message."""
     stop: list[str] | None = Field(default=None, min_length=1)
     """Texts at which the model stops. They are not part of the value. Default: the model stops by
@@ -55,13 +55,6 @@ class LLMCompletionColumnConfig(Column):
     """What happens if a limit of tokens cuts off a text: `keep` keeps it, `retry` requests one more
     and keeps the truncated one if that is cut off, too, `fail` fails the row (default: `keep`,
     because many texts have no natural end)."""
-
-    @field_validator("prompt", "prefill", "system_prompt")
-    @classmethod
-    def _compiles(cls, source: str | None) -> str | None:
-        if source:
-            list_references(source)
-        return source
 
     @field_validator("stop")
     @classmethod
@@ -164,6 +157,7 @@ class _Completions(CellColumn):
             name: Template.compile(source, mode=binding.rendering)
             for name, source in column.templates.items()
         }
+        self._fields = column.request_fields
         self._limits = binding.conversation
         self._format = AnswerFormat(str, on_truncated=column.on_truncated)
 
@@ -172,8 +166,7 @@ class _Completions(CellColumn):
         column, model = self._column, self._model
         texts = {name: template.render(row) for name, template in self._templates.items()}
         prompt, prefill = texts["prompt"], texts.get("prefill")
-        asked = build_request(prompt, prefill, texts.get("system_prompt"))
-        asked |= column.request_fields
+        asked = build_request(prompt, prefill, texts.get("system_prompt")) | self._fields
         slot = slot or RequestSlot(model.queue)
 
         async def complete() -> Reply:

@@ -444,3 +444,12 @@ def test_candidates_and_comparisons_are_repeated() -> None:
     assert len(row["draft"]) == 2
     assert all(each["value"].startswith("Draft, round 2, answer") for each in row["draft"])
     assert "winner" in row["choice"]
+
+
+@pytest.mark.parametrize("name", ["2nd", "x\u00b2", "my draft"])
+def test_columns_of_any_name_are_repeated(name: str) -> None:
+    made = builder()
+    made.add_column(name=name, column_type="llm-text", model_alias="m", prompt="{{ round }}")
+    made.add_repeat(name, at_most=3, until="{{ round == 2 }}")
+    [row] = DataDesigner(transport=ScriptedModel("Hi.")).preview(made, num_records=1).records()
+    assert row[name] == "Hi."
