@@ -223,8 +223,6 @@ def _plan_columns(
         if aliases := column.get_tool_aliases():
             content["tools"] = {alias: tools[alias] for alias in aliases}
         content |= column.fingerprint_parts(constraints, config.seed_config, table)
-        if name in gated:
-            content["accept"] = planned[ACCEPTED].fingerprint
         if column.is_drawn and drawn_together:
             content["before_batch"] = drawn_together
         planned[name] = PlannedColumn(

@@ -105,7 +105,7 @@ async def complete_run(steps: RunSteps, batches: Sequence[Batch]) -> RunResult:
         await steps.profile()
     written = record_outcome(directory, engine)
     if steps.demand is not None:
-        written = min(steps.demand.tally.accepted, steps.requested)
+        written = steps.demand.tally.accepted
     await steps.recorded(written)
     require_rows(engine, written > 0, steps.dropped)
     if steps.demand is not None and engine.stopped_by is None:
@@ -150,9 +150,10 @@ async def _generate(steps: RunSteps, batches: Sequence[Batch]) -> None:
 
 async def _generate_until_accepted(steps: RunSteps, batches: Sequence[Batch]) -> None:
     """Generate further rounds until enough rows are accepted."""
-    demand = steps.demand
+    engine, demand = steps.engine, steps.demand
     if demand is None:
         return
     demand.add(batches)
-    while not steps.engine.is_stopping and (more := demand.plan_next()):
+    # Counting may read files.
+    while not engine.is_stopping and (more := await engine.run_in_thread(demand.plan_next)):
         await steps.generate_more(more)

@@ -73,8 +73,8 @@ def make_estimate(engine: Engine, probe: BatchOutcome, num_records: int) -> Esti
     probe_rows = probe.batch.size
     factor = num_records / probe_rows
     if (accept := engine.plan.config.accept) is not None:
-        needed = num_records / max(len(probe.rows), 1 / probe_rows)
-        factor = min(needed, accept.at_most / probe_rows)
+        most = accept.at_most / probe_rows
+        factor = min(most, num_records / len(probe.rows)) if probe.rows else most
     models: list[ModelEstimate] = []
     for alias, model in engine.models.items():
         total = UsageLedger.of({alias: model.usage}).total()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 from dd_core.errors import ModelUnsupportedCapabilityError
@@ -21,11 +21,10 @@ class Probe:
     """What columns need it for, as an error says it, such as "raw completions"."""
     needs_logprobs: bool = False
     """Whether the answer must contain log probabilities."""
-    limits: Mapping[str, int] = field(default_factory=lambda: {"max_tokens": 1})
 
     async def send(self, model: Model, slot: RequestSlot, column: str, **retries: Any) -> None:
         """Send the request. Raises a `ModelError`."""
-        reply = await model.complete(slot, column, {**self.body, **self.limits}, **retries)
+        reply = await model.complete(slot, column, {**self.body, "max_tokens": 1}, **retries)
         if self.needs_logprobs and reply.logprobs is None:
             raise ModelUnsupportedCapabilityError(
                 f"model {model.alias!r} returned no log probabilities; set with_logprobs to false, "

@@ -32,7 +32,7 @@ class Tally:
     generated: int
     """Rows that were generated, rejected and failed ones included."""
     accepted: int
-    """Rows that count towards the requested ones, within the quotas."""
+    """Rows that count towards the requested ones, within the quotas; never more than these."""
 
 
 class Demand:
@@ -56,15 +56,12 @@ class Demand:
     @property
     def is_met(self) -> bool:
         """Whether enough rows are accepted."""
-        return self.tally.accepted >= self._requested
+        return self.tally.accepted == self._requested
 
     def plan_first(self, *, retry_failed: bool = False) -> list[Batch]:
         """Return the batches of the first round."""
         self._count()
-        reach = self._extend()
-        batches = self._directory.missing(reach, self._buffer_size, retry_failed=retry_failed)
-        self.add(batches)
-        return batches
+        return self._directory.missing(self._extend(), self._buffer_size, retry_failed=retry_failed)
 
     def add(self, batches: Sequence[Batch]) -> None:
         """Note batches that the run generates."""
@@ -76,7 +73,7 @@ class Demand:
         self._count()
         _logger.info(
             "%d of %d rows are accepted, after %d rows",
-            min(self.tally.accepted, self._requested),
+            self.tally.accepted,
             self._requested,
             self._reach,
         )
@@ -104,7 +101,7 @@ class Demand:
     def _count_accepted(self, parts: Sequence[Part]) -> int:
         quotas = Quotas(self._requested, self._accept.per)
         if not quotas.columns:
-            return sum(part.rows for part in parts)
+            return min(self._requested, sum(part.rows for part in parts))
         for part in sorted(parts, key=lambda each: each.start):
             table = read_parquet(part.path, columns=quotas.columns)
             for values in list_values(table, quotas.columns):
@@ -114,7 +111,7 @@ class Demand:
     def _extend(self) -> int:
         """The end of the rows to generate next."""
         lacking = self._requested - self.tally.accepted
-        if lacking <= 0:
+        if not lacking:
             return self._reach
         if not self._reach:
             return min(self._accept.at_most, self._requested)

@@ -240,7 +240,8 @@ class Client:
         reasoning = reasoning and mask(reasoning)
         # A server may put other tokens there than those of the text. A key spans several.
         tokens = "".join([token for token, _ in reply.logprobs or ()])
-        if text != reply.text or reasoning != reply.reasoning or mask(tokens) != tokens:
+        leaks = bool(tokens) and mask(tokens) != tokens
+        if leaks or text != reply.text or reasoning != reply.reasoning:
             self._warn_of_secret()
             reply = replace(reply, text=text, reasoning=reasoning, logprobs=None, thoughts={})
         calls = tuple(map(self._mask_call, reply.tool_calls))
