@@ -247,6 +247,15 @@ def test_the_facade_loads_nothing_before_it_is_used() -> None:
     assert done.stdout.split() == []
 
 
+def test_a_name_of_the_facade_loads_only_what_it_needs() -> None:
+    check = (
+        "import sys, dd_core.config as dd; dd.ModelConfig;"
+        "print(*[name for name in ('asyncio', 'numpy') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", check], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == []
+
+
 def test_declarations_load_without_what_only_runs_need() -> None:
     needed = {"numpy", "pydantic"}
     check = (

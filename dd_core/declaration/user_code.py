@@ -7,7 +7,6 @@ import hashlib
 import inspect
 import re
 import textwrap
-from asyncio import CancelledError
 from collections.abc import Callable, Generator, Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -228,6 +227,8 @@ def run_contained(function: Callable[..., Any], *args: Any) -> Any:
     `StopIteration` never arrives at whoever awaits the future. `SystemExit` and cancellations would
     end more than the call.
     """
+    from asyncio import CancelledError  # slow to load, and configurations do without it
+
     try:
         return function(*args)
     except (StopIteration, SystemExit, GeneratorExit, CancelledError) as error:

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-import numpy as np
 from pydantic import (
     Discriminator,
     Field,
@@ -17,6 +16,9 @@ from pydantic import (
 from dd_core.declaration.kind import Declaration
 from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import Fields, for_identity
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class UniformDistributionParams(Declaration):
@@ -47,6 +49,8 @@ class UniformDistribution(Declaration):
 
     def sample(self, rng: np.random.Generator | None = None) -> float:
         """One draw; default: from a random seed."""
+        import numpy as np
+
         return float((rng or np.random.default_rng()).uniform(self.params.low, self.params.high))
 
 
@@ -82,6 +86,8 @@ class ManualDistribution(Declaration):
 
     def sample(self, rng: np.random.Generator | None = None) -> float:
         """One draw; default: from a random seed."""
+        import numpy as np
+
         weights = np.asarray(self.params.weights or [1.0] * len(self.params.values))
         return float(
             (rng or np.random.default_rng()).choice(self.params.values, p=weights / weights.sum())
@@ -135,6 +141,8 @@ class InferenceParams(Declaration):
     @property
     def generate_kwargs(self) -> dict[str, Any]:
         """The parameters of one request by name; distributions are drawn from."""
+        import numpy as np
+
         found = self.request_fields(np.random.default_rng())
         more = {"timeout": self.timeout, "extra_body": self.extra_body}
         return found | {name: value for name, value in more.items() if value}
