@@ -27,40 +27,43 @@ def accepting(url: str, **fields: Any) -> dd.DataDesignerConfig:
     return made.accept_rows("{{ number > 3 }}", at_most=300, **fields).build()
 
 
+@pytest.mark.slow
+@pytest.mark.slow
 async def test_a_flow_run_has_the_rows_of_the_library(
     tmp_path: Path, bench_server: ServerFactory
 ) -> None:
     server = bench_server(latency=0.01)
-    config = accepting(server.url, per={"number": 10})
-    settings = dd.RunConfig(seed=5, buffer_size=8)
+    config = accepting(server.url, per={"number": 5})
+    settings = dd.RunConfig(seed=5, buffer_size=16)
     summary = await generate_dataset(
         config,
-        num_records=20,
+        num_records=10,
         dataset_name="d",
         artifact_path=str(tmp_path / "flow"),
         run_config=settings,
     )
-    assert (summary.rows_asked, summary.rows_written) == (20, 20)
+    assert (summary.rows_asked, summary.rows_written) == (10, 10)
     await DataDesigner(tmp_path / "library", run_config=settings).acreate(
-        config, num_records=20, dataset_name="d"
+        config, num_records=10, dataset_name="d"
     )
     made, expected = (
         DataDesigner(tmp_path / folder).open("d").load_dataset().to_dict("records")
         for folder in ("flow", "library")
     )
     assert made == expected
-    assert Counter(row["number"] for row in made) == {4: 10, 5: 10}
+    assert Counter(row["number"] for row in made) == {4: 5, 5: 5}
     again = await generate_dataset(
         config,
-        num_records=20,
+        num_records=10,
         dataset_name="d",
         artifact_path=str(tmp_path / "flow"),
         run_config=settings,
         resume="always",
     )
-    assert (again.rows_written, again.requests) == (20, 0)
+    assert (again.rows_written, again.requests) == (10, 0)
 
 
+@pytest.mark.slow
 async def test_batches_on_other_machines_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidConfigError, match="accept: is not available with batches_on"):
         await generate_dataset(

@@ -292,23 +292,6 @@ def test_a_dataset_has_the_declared_types(tmp_path: Path) -> None:
     assert table.schema.field("chat__tokens").type.num_fields == 2
 
 
-def test_a_run_continues_after_the_last_turn(tmp_path: Path) -> None:
-    sent = 0
-
-    def failing(body: Body) -> Any:
-        nonlocal sent
-        sent += 1
-        return refusal(401) if sent > 3 else speak(body)
-
-    made = talking(max_turns=4)
-    with pytest.raises(DataDesignerGenerationError):
-        DataDesigner(tmp_path, transport=ScriptedModel(failing)).create(made, num_records=1)
-    script = ScriptedModel(speak)
-    results = DataDesigner(tmp_path, transport=script).create(made, num_records=1, resume="always")
-    assert texts_of(results.load_dataset()["chat"][0])[-1] == "other 2"
-    assert len(script.requests) == 1
-
-
 @pytest.mark.parametrize(
     ("fields", "reason"),
     [
@@ -357,15 +340,9 @@ def test_a_budget_that_runs_out_is_continued_within_a_conversation(tmp_path: Pat
 
 
 def test_more_turns_are_added_to_an_interrupted_run(tmp_path: Path) -> None:
-    sent = 0
-
-    def failing(body: Body) -> Any:
-        nonlocal sent
-        sent += 1
-        return refusal(401) if sent > 1 else speak(body)
-
-    with pytest.raises(DataDesignerGenerationError):
-        designer = DataDesigner(tmp_path, transport=ScriptedModel(failing))
+    settings = dd.RunConfig.model_validate({"budget": {"requests": 1}})
+    with pytest.raises(BudgetExhaustedError):
+        designer = DataDesigner(tmp_path, transport=ScriptedModel(speak), run_config=settings)
         designer.create(talking(max_turns=2), num_records=1)
     script = ScriptedModel(speak)
     designer = DataDesigner(tmp_path, transport=script)

@@ -134,6 +134,7 @@ def test_diverse_rows_are_those_of_comparing_all_pairs(
     assert kept == choose_naively(vectors, scores, 0.7, top)
 
 
+@pytest.mark.slow
 def test_more_rows_than_one_product_of_matrices_has() -> None:
     numbers = np.random.default_rng(1)
     vectors = numbers.normal(size=(2500, 8)).astype(np.float32)
@@ -331,6 +332,7 @@ KINDS = st.lists(st.sampled_from(["a", "b", "c", None]), min_size=1, max_size=60
 
 @settings(max_examples=40)
 @given(kinds=KINDS, parts=st.lists(st.integers(1, 9), min_size=3, max_size=3))
+@pytest.mark.slow
 def test_shares_hold_with_as_many_rows_as_possible(
     kinds: list[str | None], parts: list[int]
 ) -> None:
@@ -397,6 +399,7 @@ def make_chain(folder: Path) -> tuple[dict[str, Any], list[Any]]:
     return columns, chain
 
 
+@pytest.mark.slow
 def test_rows_do_not_depend_on_the_size_of_batches_or_on_earlier_runs(tmp_path: Path) -> None:
     columns, chain = make_chain(tmp_path)
     kept = [
