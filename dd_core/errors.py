@@ -40,6 +40,10 @@ def describe_error(error: BaseException) -> str:
         return type(error).__name__
 
 
+class DataDesignerWorkflowError(DataDesignerError):
+    """A stage of a workflow has failed, or has no rows to load."""
+
+
 class DataDesignerGenerationError(DataDesignerError):
     """A dataset cannot be generated: the run could not start, could not go on, or made no rows.
 

@@ -83,6 +83,7 @@ if TYPE_CHECKING:
     )
     from dd_core.kinds.columns.llm_text import LLMTextColumnConfig as LLMTextColumnConfig
     from dd_core.kinds.columns.neighbours import NeighboursColumnConfig as NeighboursColumnConfig
+    from dd_core.kinds.columns.row_number import RowNumberColumnConfig as RowNumberColumnConfig
     from dd_core.kinds.columns.sampler import SamplerColumnConfig as SamplerColumnConfig
     from dd_core.kinds.columns.seed_dataset import (
         SeedDatasetColumnConfig as SeedDatasetColumnConfig,

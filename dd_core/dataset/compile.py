@@ -53,17 +53,19 @@ def compile_plan(
     rendering: RenderingMode = "secure",
     taken: Iterable[str] = (),
     managed_assets: Path | None = None,
+    table: SeedTable | None = None,
 ) -> Plan:
     """Check a configuration and plan it; raises `InvalidConfigError` with all problems.
 
     `taken` are names of columns that exist but cannot be read; references to them are valid.
     `managed_assets` is the folder of managed datasets; default: the folder from the environment.
+    `table` is the seed dataset, if it is not opened from its source.
     """
     problems = [*check_texts(config)]
     if problems:  # the other checks read and encode these texts
         raise InvalidConfigError(problems)
     config = _set_managed_assets(config, managed_assets)
-    table = _open_seed(config, problems)
+    table = table if table is not None else _open_seed(config, problems)
     config = _add_seed_columns(config, table, problems)
     columns_kept = mark_dropped(config.columns, config.processors or ())
     config = config.model_copy(update={"columns": columns_kept})

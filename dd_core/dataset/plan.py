@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from dd_core.dataset.config import DataDesignerConfig, encode_canonical
 from dd_core.dataset.planning.acceptance import AcceptedRows
 from dd_core.dataset.planning.repeat import list_rounds_columns
@@ -27,6 +30,7 @@ from dd_core.models.probe import Probe
 from dd_core.models.tools.config import ToolConfig
 from dd_core.models.tools.toolbox import Toolbox
 from dd_core.storage.arrow import ColumnTypes
+from dd_core.storage.batch import Batch
 from dd_core.storage.files.stored_files import GENERATED_FOLDER, ROWS_FOLDER
 from dd_core.storage.journal import TurnJournal
 from dd_core.storage.location import Location
@@ -156,6 +160,11 @@ class Plan:
                     known.append(probe)
         fallbacks = {model.fallback: found.get(model.alias) for model in self.models}
         return {name: probes for name, probes in fallbacks.items() if name and probes} | found
+
+    def find_keys(self, batch: Batch) -> NDArray[np.int64] | None:
+        """The keys of a batch's rows; None if they have none, so that their places count."""
+        table = self.seed_table
+        return None if table is None else table.keys(batch.start, batch.stop)
 
     @property
     def tool_aliases(self) -> list[str]:

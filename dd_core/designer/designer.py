@@ -17,6 +17,7 @@ from dd_core.dataset.files import ConfigSource, load_config
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.planning.demand import find_batches
 from dd_core.dataset.run_config import RunConfig
+from dd_core.dataset.workflow.config import WorkflowSource, load_workflow
 from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.designer.blocking import run_blocking
 from dd_core.designer.dataset_run import complete_repair, complete_run
@@ -27,6 +28,7 @@ from dd_core.designer.logging_setup import ensure_logging
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset, verify_dataset
 from dd_core.designer.workbench import Workbench
+from dd_core.designer.workflow.runner import Workflow
 from dd_core.engine.engine import Engine
 from dd_core.engine.run import open_dataset
 from dd_core.errors import (
@@ -297,6 +299,17 @@ class DataDesigner:
                     return DatasetCreationResults(
                         directory, plan, num_records, engine.usage().to_dict(), tuple(steps.dropped)
                     )
+
+    def workflow(self, workflow: WorkflowSource) -> Workflow:
+        """Return a workflow to validate, preview or run; raises `InvalidConfigError`."""
+        return Workflow(
+            load_workflow(workflow),
+            self.providers,
+            self._run_config,
+            self.artifact_path,
+            managed_assets=self.managed_assets_path,
+            transport=self._transport,
+        )
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
         """Open the results of an existing dataset, whichever run created it.

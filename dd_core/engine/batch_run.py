@@ -37,7 +37,7 @@ class BatchRun:
             journal.on_failure = context.stop
             journal.on_last_space = context.stop_when_idle
             journal.on_hold = context.hold
-        self._values = BatchValues(batch, plan.seed)
+        self._values = BatchValues(batch, plan.seed, plan.find_keys(batch))
         self._dispatcher = Dispatcher(batch, self._values, self, context, journal)
         start = self._dispatcher.start_cell
         self.states: dict[str, ColumnState] = {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import AsyncIterable, AsyncIterator, Callable, Sequence
 
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.context import describe_failure
@@ -28,7 +28,7 @@ OnBatch = Callable[[BatchRun, "Location | None"], None]
 async def generate_batches(
     engine: Engine,
     directory: DatasetDirectory,
-    batches: Sequence[Batch],
+    batches: Sequence[Batch] | AsyncIterable[Batch],
     on_batch: OnBatch | None = None,
 ) -> None:
     """Generate and write batches, `max_concurrent_row_groups` at a time, in row order."""
@@ -48,13 +48,25 @@ async def generate_batches(
     try:
         async with asyncio.TaskGroup() as group:
             # Creating the tasks of all batches up front would take memory for all of them.
-            for batch in batches:
+            async for batch in iterate_batches(batches):
                 await capacity.acquire()
                 if engine.is_stopping:
                     break
                 group.create_task(one(batch))
     except BaseExceptionGroup as failures:  # the first failure has cancelled the others
         raise failures.exceptions[0] from None
+
+
+async def iterate_batches(
+    batches: Sequence[Batch] | AsyncIterable[Batch],
+) -> AsyncIterator[Batch]:
+    """Yield batches that are known, or become known while others are generated."""
+    if isinstance(batches, AsyncIterable):
+        async for batch in batches:
+            yield batch
+        return
+    for batch in batches:
+        yield batch
 
 
 async def generate_batch(

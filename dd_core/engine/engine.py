@@ -6,7 +6,7 @@ import asyncio
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
@@ -19,10 +19,10 @@ from dd_core.engine.context import RunContext
 from dd_core.engine.gc_pause import GcFreeze
 from dd_core.engine.processing import build_tables
 from dd_core.errors import DataDesignerError, DataDesignerGenerationError, convert_errors
-from dd_core.models.pool import ModelPool
+from dd_core.models.pool import Limiters, ModelPool
 from dd_core.models.providers import Providers
 from dd_core.models.tools.toolbox import Toolboxes
-from dd_core.models.usage import BudgetTracker, UsageLedger
+from dd_core.models.usage import Budget, BudgetTracker, UsageLedger
 from dd_core.models.wire.telemetry import count_rows
 from dd_core.storage.batch import Batch, BatchTables, Part
 from dd_core.storage.directory import DatasetDirectory
@@ -39,11 +39,36 @@ _RECENTLY = 600.0
 """Seconds for which an earlier answer proves that a model is ready."""
 
 
+@dataclass
+class SharedLimits:
+    """What the engines of a workflow's stages share: the limits of models, and the budget."""
+
+    budget: Budget | None = None
+    """The budget of all stages together; with none, each engine has its own."""
+    limiters: Limiters = field(default_factory=Limiters)
+
+    def __post_init__(self) -> None:
+        self._stops: list[Callable[[DataDesignerError], None]] = []
+        self._tracker = BudgetTracker(self.budget, self._stop_all)
+
+    def join(self, own: BudgetTracker, stop: Callable[[DataDesignerError], None]) -> BudgetTracker:
+        """Return the budget of an engine, whose own one counts if there is no common one."""
+        if self.budget is None:
+            return own
+        self._stops.append(stop)
+        return self._tracker
+
+    def _stop_all(self, reason: DataDesignerError) -> None:
+        for stop in self._stops:
+            stop(reason)
+
+
 class Engine:
     """The running side of a plan. Use as an async context manager.
 
     `directory` is the dataset's directory; None for a preview, which leaves nothing on disk. Usage
-    of earlier runs of the dataset counts toward the budget.
+    of earlier runs of the dataset counts toward the budget. With `shared`, the engine keeps the
+    limits of models and the budget together with other engines.
     """
 
     def __init__(
@@ -53,6 +78,7 @@ class Engine:
         run_config: RunConfig,
         transport: httpx.AsyncBaseTransport | None = None,
         directory: DatasetDirectory | None = None,
+        shared: SharedLimits | None = None,
     ) -> None:
         self.plan = plan
         self.run_config = run_config
@@ -67,6 +93,8 @@ class Engine:
         self._context.on_stop = self._cancel_check
         self._answered_at = dict(directory.metadata.answered_at) if directory else {}
         self.budget = BudgetTracker(run_config.budget, self.stop)
+        if shared is not None:
+            self.budget = shared.join(self.budget, self.stop)
         self.models = ModelPool(
             plan.models,
             providers,
@@ -76,6 +104,7 @@ class Engine:
             max_retries=run_config.max_request_retries,
             max_retry_after=run_config.max_retry_after,
             tuning=run_config.request_admission,
+            limiters=shared.limiters if shared is not None else None,
         )
         self.toolboxes = Toolboxes(plan.tools, providers.tool_providers, providers.resolver)
         self.budget.add_earlier(self.earlier_usage, plan.prices)

@@ -31,6 +31,7 @@ from dd_core.errors import (
     StorageFailedError,
     convert_errors,
 )
+from dd_core.kinds.seeds.seed import SeedTable
 from dd_core.models.providers import Providers
 from dd_core.models.usage import check_budget
 from dd_core.storage.access.failures import report_storage_errors
@@ -77,11 +78,13 @@ async def open_dataset(
     managed_assets: Path | None = None,
     version: str | None = None,
     flow_run: str | None = None,
+    table: SeedTable | None = None,
 ) -> AsyncGenerator[tuple[Plan, DatasetDirectory]]:
     """Check the configuration, choose the dataset's directory and seed, and own it for the block.
 
     A dataset with a `version` goes to a folder of its own below the dataset's folder, and is always
     continued there. `flow_run` is the id of the flow run, if there is one.
+    `table` is the seed dataset, if it is not opened from its source.
 
     If the dataset is finished and a run with these settings would change nothing, its files stay as
     they are, and its metadata says that it is settled.
@@ -90,8 +93,9 @@ async def open_dataset(
     """
     is_versioned = version is not None
     unseeded = check_plan(
-        config, providers, run_config, num_records, has_versions=is_versioned, assets=managed_assets
-    )
+        config, providers, run_config, num_records,
+        has_versions=is_versioned, assets=managed_assets, table=table,
+    )  # fmt: skip
     hashes = config.fingerprint()
     expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
 
@@ -113,7 +117,10 @@ async def open_dataset(
             plan = _choose_seed(unseeded, run_config, directory)
             require_room_for(directory, num_records)
             set_damaged_aside(directory)
-            if not _is_finished(directory, plan, run_config, num_records, expected):
+            # Further rows of a table that is not read from its source may still be on their way.
+            if table is not None or not is_finished(
+                directory, plan, run_config, num_records, expected
+            ):
                 _describe_run(
                     directory, plan, run_config, num_records, **hashes, version=version,
                     plan_hash=unseeded.fingerprint,
@@ -130,7 +137,7 @@ def _choose_seed(unseeded: Plan, run_config: RunConfig, directory: DatasetDirect
     return plan
 
 
-def _is_finished(
+def is_finished(
     directory: DatasetDirectory,
     plan: Plan,
     run_config: RunConfig,
@@ -193,12 +200,15 @@ def check_plan(
     *,
     has_versions: bool,
     assets: Path | None = None,
+    table: SeedTable | None = None,
 ) -> Plan:
     """The plan with a seed of 0; raises everything that is wrong with the config and its run."""
     if counts := check_row_counts(num_records=num_records):
         raise InvalidConfigError(counts)
     rendering = run_config.jinja_rendering_engine.value
-    plan = compile_plan(config, providers, 0, rendering=rendering, managed_assets=assets)
+    plan = compile_plan(
+        config, providers, 0, rendering=rendering, managed_assets=assets, table=table
+    )
     problems = check_budget(run_config.budget, {model.alias: model for model in plan.models})
     if config.accept is not None and config.accept.at_most < num_records:
         message = f"is {config.accept.at_most}, but num_records is {num_records}; raise it"

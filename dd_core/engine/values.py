@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sized
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from dd_core.errors import (
     DataDesignerError,
@@ -21,10 +22,11 @@ from dd_core.storage.values import admit_value
 class BatchValues:
     """Values by column name and by row, counted from the start of the batch."""
 
-    def __init__(self, batch: Batch, seed: int) -> None:
+    def __init__(self, batch: Batch, seed: int, keys: NDArray[np.int64] | None = None) -> None:
         self._size = batch.size
         self._start = batch.start
         self._seed = seed
+        self._keys: list[int] | None = None if keys is None else keys.tolist()
         self._lists: dict[str, list[Any]] = {}
         self._arrays: dict[str, Values] = {}
 
@@ -54,7 +56,8 @@ class BatchValues:
     def row(self, names: Iterable[str], row: int, reader: str) -> NumberedRow:
         """One row's values of some columns, as Python objects, for a column or processor."""
         values = {name: self._list(name)[row] for name in names}
-        return NumberedRow(values, self._seed, reader, self._start + row)
+        number = self._start + row if self._keys is None else self._keys[row]
+        return NumberedRow(values, self._seed, reader, number)
 
     def clear(self) -> None:
         """Release all values."""

@@ -3,6 +3,9 @@
 Every number is a function of (run seed, column, stream, row index), computed with the counter-based
 Philox generator. Rows 1,000 to 1,999 have the same values whether they are drawn alone or as part
 of a larger batch, first or last, on this machine or on another one. See docs/decisions/0002.
+
+In a stage of a workflow, a row's place in the dataset says little, because rows before it may come
+and go. There, a row has a key, a hash of its address, and every number is a function of the key.
 """
 
 from __future__ import annotations
@@ -16,6 +19,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from dd_core.storage.batch import are_keys
 
 _WORDS_PER_STEP = 4  # one step of Philox's counter yields four 64-bit words
 _WORD = 2**64 - 1
@@ -41,6 +46,21 @@ class Draws:
     """Number of rows."""
     attempt: int = 0
     """Attempt of rejection sampling; each attempt has different numbers."""
+    keys: NDArray[np.int64] | None = None
+    """What the numbers depend on instead of the rows' places, shape (size,); default: the places.
+    """
+
+    @classmethod
+    def of_rows(cls, seed: int, column: str, numbers: NDArray[np.int64]) -> tuple[Draws, int]:
+        """Return draws that cover these rows, and their first row.
+
+        `numbers` are the rows' keys, or places, which need not be consecutive. With keys, the draws
+        are those of the rows in their order, and the first row is 0.
+        """
+        if are_keys(numbers):
+            return cls(seed, column, 0, len(numbers), keys=numbers), 0
+        first = int(numbers.min())
+        return cls(seed, column, first, int(numbers.max()) - first + 1), first
 
     def again(self, attempt: int) -> Draws:
         """Return the draws of the same rows for another attempt."""
@@ -48,16 +68,29 @@ class Draws:
 
     def between(self, first: int, stop: int) -> Draws:
         """Return the draws of these rows from index `first` up to, but not including, `stop`."""
-        return replace(self, start=self.start + first, size=stop - first)
+        keys = None if self.keys is None else self.keys[first:stop]
+        return replace(self, start=self.start + first, size=stop - first, keys=keys)
+
+    @property
+    def places(self) -> NDArray[np.int64]:
+        """The rows' keys if they have any; otherwise their places, shape (size,)."""
+        if self.keys is not None:
+            return self.keys
+        return np.arange(self.start, self.start + self.size, dtype=np.int64)
 
     def uniform(self, stream: int | str = 0) -> NDArray[np.float64]:
         """Return floats in [0, 1), shape (size,)."""
+        if self.keys is not None:
+            words = (self.bits(stream) >> np.uint64(11)).astype(np.float64)
+            return words * np.float64(2.0**-53)
         # The counter can only be set to a multiple of four words, so up to three are skipped.
         offset = self.start % _WORDS_PER_STEP
         return self._generator(stream).random(offset + self.size)[offset:]
 
     def bits(self, stream: int | str = 0) -> NDArray[np.uint64]:
         """Return uniform 64-bit words, shape (size,)."""
+        if self.keys is not None:
+            return _mix_keys(self.keys, self._key(stream))
         offset = self.start % _WORDS_PER_STEP
         words = self._generator(stream).bit_generator.random_raw(offset + self.size)
         return np.asarray(words, dtype=np.uint64)[offset:]
@@ -96,6 +129,10 @@ class Draws:
         value does not depend on its batch. The generator is NumPy's RandomState, whose algorithms
         are the same in all versions.
         """
+        if self.keys is not None:
+            keys = [self._key(f"{stream}/{key}") for key in self.keys.tolist()]
+            drawn = [draw(np.random.RandomState(np.random.Philox(key=key)), 1) for key in keys]
+            return np.concatenate(drawn or [draw(np.random.RandomState(0), 0)])
         first = self.start // _BLOCK
         last = (self.start + max(self.size, 1) - 1) // _BLOCK
         keys = [self._key(f"{stream}/{block}") for block in range(first, last + 1)]
@@ -117,6 +154,17 @@ class Draws:
         # A change of this format would change every sampled value of every dataset.
         name = f"{self.seed}/{self.attempt}/{stream}/{self.column}"
         return int.from_bytes(hashlib.blake2b(name.encode(), digest_size=16).digest(), "little")
+
+
+def _mix_keys(keys: NDArray[np.int64], stream: int) -> NDArray[np.uint64]:
+    """Return a word for each key, from two rounds of the finalizer of SplitMix64."""
+    words = keys.astype(np.uint64)
+    for part in (stream & _WORD, stream >> 64):
+        words = words ^ np.uint64(part)
+        words = (words ^ (words >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+        words = (words ^ (words >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+        words = words ^ (words >> np.uint64(31))
+    return words
 
 
 class _Generators(threading.local):

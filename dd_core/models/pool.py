@@ -38,6 +38,10 @@ _SKIP_CHECKS = "DATA_DESIGNER_SKIP_MODEL_HEALTH_CHECKS"
 """Environment variable; with `1` or `true`, no model is checked."""
 
 
+Limiters = dict[tuple[str, str], Limiter]
+"""The limiters of servers, by address and model. Runs may share them."""
+
+
 class ModelPool(Mapping[str, Model]):
     """The models of a run by alias. An async context manager, because it owns the connections."""
 
@@ -52,6 +56,7 @@ class ModelPool(Mapping[str, Model]):
         max_retries: int = 3,
         max_retry_after: float = DEFAULT_MAX_RETRY_AFTER,
         tuning: RequestAdmissionTuningConfig | None = None,
+        limiters: Limiters | None = None,
     ) -> None:
         self._configs = {config.alias: config for config in configs}
         self._providers = providers
@@ -64,7 +69,7 @@ class ModelPool(Mapping[str, Model]):
         self._max_retry_after = max_retry_after
         self._tuning = tuning
         self._models: dict[str, Model] = {}
-        self._limiters: dict[tuple[str, str], Limiter] = {}
+        self._limiters: Limiters = {} if limiters is None else limiters
 
     async def __aenter__(self) -> ModelPool:
         served = {alias: await self._resolve(config) for alias, config in self._configs.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,9 @@ from dd_core.storage.location import Location
 from dd_core.storage.values import admit_value
 
 if TYPE_CHECKING:
+    import numpy as np
     import pyarrow as pa
+    from numpy.typing import NDArray
 
 
 ROWS_KEY = b"dd.rows"
@@ -31,10 +34,25 @@ class Batch:
         return self.start + self.size
 
 
-class NumberedRow(dict[str, Any]):
-    """Values of one row by column name, and the place in the dataset that they are for.
+_FIRST_KEY = 1 << 62
+"""Keys of rows are at least this large, and no row of a dataset has such a number."""
 
-    What templates choose at random depends on this place, so it is the same in every process, with
+
+def make_key(address: str) -> int:
+    """Return the key of a row: a hash of its address, as a number beyond all places."""
+    digest = hashlib.blake2b(address.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "little") >> 2 | _FIRST_KEY
+
+
+def are_keys(numbers: NDArray[np.int64]) -> bool:
+    """Whether the numbers of rows are keys rather than places."""
+    return bool(numbers.size) and int(numbers[0]) >= _FIRST_KEY
+
+
+class NumberedRow(dict[str, Any]):
+    """Values of one row by column name, and the number of the row.
+
+    What templates choose at random depends on this number, so it is the same in every process, with
     any batch size, and when a run is resumed.
     """
 
@@ -47,7 +65,7 @@ class NumberedRow(dict[str, Any]):
         self.column = column
         """Name of the column or processor that reads the values."""
         self.number = number
-        """Row of the dataset, counted from 0."""
+        """Row of the dataset, counted from 0, or the key of a row that has one."""
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
@@ -45,7 +45,7 @@ from dd_core.storage.files.stored_files import (
     ROWS_FOLDER,
     StoredFiles,
 )
-from dd_core.storage.journal import Journal, list_segments
+from dd_core.storage.journal import Journal, JournalledCells, list_segments
 from dd_core.storage.location import (
     Location,
     list_paths,
@@ -95,6 +95,8 @@ class DatasetDirectory(StoredFiles):
         """Name of the version that the folder holds, if any."""
         self.ownership: DatasetOwnership | None = None
         """The right of this process to generate the dataset, while it has it."""
+        self.find_reusable: Callable[[Batch], JournalledCells] | None = None
+        """Finds cells of a batch that another dataset already has; None if there is no other."""
         self._reserve: SpaceReserve | None = None
 
     @classmethod

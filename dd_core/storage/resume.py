@@ -124,6 +124,8 @@ def find_kept_cells(
         others = read_cells(folder / JOURNAL, batch)
         shared = {key: others[key] for key in others if key in fingerprints}
         found = merge_cells(found, shared)
+    if directory.find_reusable is not None:
+        found = merge_cells(found, directory.find_reusable(batch))
     return found
 
 

@@ -73,6 +73,8 @@ class SampledRows:
     size: int
     inputs: Mapping[str, Values]
     """Columns that are already generated, as the dataset stores them."""
+    keys: NDArray[np.int64] | None = None
+    """The rows' keys, if they have any."""
     _drawn: dict[str, NDArray[Any]] = field(default_factory=dict[str, NDArray[Any]])
 
     def finished(self, name: str) -> Values:
@@ -134,7 +136,7 @@ class SampledRows:
             count = LONE_DRAWS if attempt > ROUNDS else 1_000
             # The row is part of the name and the draws are numbered from 0: the numbers depend on
             # the row alone, and many of them can be drawn in one call.
-            draws = Draws(self.seed, f"{column.name}/{self.start + row}", 0, count, attempt)
+            draws = Draws(self.seed, f"{column.name}/{self._number(row)}", 0, count, attempt)
             inputs = {name: self.drawn(name)[[row]].repeat(count) for name in params.parents}
             values = _convert_type(_to_array(params.draw(draws, inputs)), dtype)
             satisfied = self._satisfy(column, constraints, values, np.array([row]))
@@ -145,6 +147,9 @@ class SampledRows:
             f"{_describe(constraints)} among {LONE_ROUNDS * LONE_DRAWS} draws; change the "
             "constraint or the parameters"
         )
+
+    def _number(self, row: int) -> int:
+        return self.start + row if self.keys is None else int(self.keys[row])
 
     def _satisfy(
         self,
@@ -181,7 +186,7 @@ class SampledRows:
 
         A branch is an index into `column.all_params`.
         """
-        draws = Draws(self.seed, column.name, self.start, self.size, attempt)
+        draws = Draws(self.seed, column.name, self.start, self.size, attempt, self.keys)
         if not column.conditional_params:
             inputs = {name: self.drawn(name)[first:stop] for name in column.params.parents}
             return _to_array(column.params.draw(draws.between(first, stop), inputs))
@@ -217,7 +222,7 @@ class SampledRows:
             key = row if not condition.draws and _is_hashable(row) else index
             if key not in known:
                 values = dict(zip(names, row, strict=True))
-                numbered = NumberedRow(values, self.seed, reader, self.start + index)
+                numbered = NumberedRow(values, self.seed, reader, self._number(index))
                 known[key] = condition.holds(numbered)
             matches[index] = known[key]
         return matches

@@ -33,6 +33,9 @@ from dd_core.storage.location import Location
 from dd_core.templates.template import Condition, RenderingMode
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from dd_core.kinds.code_lang import CodeLang
     from dd_core.kinds.constraint import Constraint
     from dd_core.kinds.seeds.seed import SeedConfig, SeedRows, SeedTable
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
     from dd_core.models.model import Model
     from dd_core.models.probe import Probe
     from dd_core.models.tools.toolbox import Toolbox
+    from dd_core.storage.batch import Batch
     from dd_core.storage.journal import TurnJournal
 
 
@@ -109,6 +113,10 @@ class Binding:
     """All columns of the dataset by name, for kinds that compute values of other columns again."""
     folder: Location | None = None
     """Folder of the dataset, for kinds that read or write files there; None in a preview."""
+
+    def find_keys(self, batch: Batch) -> NDArray[np.int64] | None:
+        """The keys of a batch's rows; None if they have none, so that their places count."""
+        return None if self.seed_rows is None else self.seed_rows.keys(batch)
 
 
 class Column(Kind, tag="column_type"):

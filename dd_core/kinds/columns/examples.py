@@ -24,6 +24,7 @@ from dd_core.kinds.draws import Draws
 from dd_core.kinds.generators import Row, RowColumn
 from dd_core.kinds.scope import Scope, list_known, report_unknown
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
+from dd_core.storage.batch import are_keys
 from dd_core.templates.template import Condition
 
 if TYPE_CHECKING:
@@ -192,7 +193,7 @@ class _Examples(RowColumn):
         self, rows: Sequence[Row], numbers: NDArray[np.int64], seed: int
     ) -> NDArray[np.int64]:
         config, size = self._config, len(self._selected)
-        if config.without_replacement:
+        if config.without_replacement and not are_keys(numbers):
             places = choose_in_passes(seed, config.name, numbers, size, config.k)
         else:
             places = self._draw(numbers, seed, np.full(len(rows), size, dtype=np.int64))
@@ -202,8 +203,9 @@ class _Examples(RowColumn):
         self, numbers: NDArray[np.int64], seed: int, sizes: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Choose for rows that need not be consecutive, such as those that are not skipped."""
-        first = int(numbers.min())
-        draws = Draws(seed, self._config.name, first, int(numbers.max()) - first + 1)
+        draws, first = Draws.of_rows(seed, self._config.name, numbers)
+        if draws.keys is not None:
+            return choose_distinct(draws, sizes, self._config.k)
         spread = np.ones(draws.size, dtype=np.int64)
         spread[numbers - first] = sizes
         return choose_distinct(draws, spread, self._config.k)[numbers - first]

@@ -235,6 +235,12 @@ class _Sampler(WholeColumn):
         """
         binding = self._binding
         rows = SampledRows(
-            binding.seed, self._samplers, binding.constraints, batch.start, batch.size, inputs
+            binding.seed,
+            self._samplers,
+            binding.constraints,
+            batch.start,
+            batch.size,
+            inputs,
+            binding.find_keys(batch),
         )
         return rows.finished(self._name)

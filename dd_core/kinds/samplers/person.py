@@ -142,10 +142,7 @@ class PersonSamplerParams(SamplerParams):
         """Draw people as dicts, shape (draws.size,)."""
         file = self._file()
         people: list[dict[str, Any]] = []
-        stop = draws.start + draws.size
-        for page in range(draws.start // PAGE, -(-stop // PAGE)):
-            first = max(draws.start - page * PAGE, 0)
-            count = min(stop - page * PAGE, PAGE) - first
+        for page, first, count in _list_places(draws):
             with _READING:
                 fetched = _page(
                     file, self._filters(file), self._fields(file), draws.seed, draws.column, page
@@ -225,6 +222,18 @@ class PersonSamplerParams(SamplerParams):
                 exclude={"sampler_type", "with_synthetic_personas"}, exclude_none=True
             )
             yield Problem(place, f"nobody in the dataset matches {shown}; relax the filters")
+
+
+def _list_places(draws: Draws) -> Iterator[tuple[int, int, int]]:
+    """Yield consecutive rows of pages: page, first row in it, number of rows."""
+    if draws.keys is not None:  # each row has its own place, among those of the first page
+        for place in draws.below(PAGE).tolist():
+            yield 0, place, 1
+        return
+    stop = draws.start + draws.size
+    for page in range(draws.start // PAGE, -(-stop // PAGE)):
+        first = max(draws.start - page * PAGE, 0)
+        yield page, first, min(stop - page * PAGE, PAGE) - first
 
 
 _READING = Lock()  # batches that need the same page fetch it only once

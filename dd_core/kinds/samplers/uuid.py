@@ -64,8 +64,8 @@ def _short_octets(draws: Draws) -> NDArray[np.uint8]:
     Eight random digits would repeat after some ten thousand rows, and batches that run on
     different machines cannot compare theirs. A permutation never repeats.
     """
-    keys = replace(draws, start=0, size=_ROUNDS).bits("short").astype(np.uint32)
-    row = np.arange(draws.start, draws.start + draws.size, dtype=np.uint64).astype(np.uint32)
+    keys = replace(draws, start=0, size=_ROUNDS, keys=None).bits("short").astype(np.uint32)
+    row = draws.places.astype(np.uint64).astype(np.uint32)
     left, right = row >> 16, row & 0xFFFF
     for key in keys:
         mixed = (right ^ key) * np.uint32(_GOLDEN)

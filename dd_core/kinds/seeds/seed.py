@@ -106,6 +106,10 @@ class SeedTable(ABC):
         """Arrow type of a column; None if it follows from the values."""
         return None
 
+    def keys(self, start: int, stop: int) -> NDArray[np.int64] | None:
+        """The keys of a range of rows; None if rows have none and their places count."""
+        return None
+
     @abstractmethod
     def content_hash(self) -> str:
         """Hex digest of the table's content; equal content gives equal digests."""
@@ -179,6 +183,10 @@ class SeedRows:
     def selected(self) -> range:
         """The rows of the table that are used."""
         return self._selected
+
+    def keys(self, batch: Batch) -> NDArray[np.int64] | None:
+        """The keys of the batch's rows; None if the table has no keys."""
+        return self.table.keys(batch.start, batch.stop)
 
     def indexes(self, batch: Batch) -> NDArray[np.int64]:
         """The seed row of each row of the batch, shape (batch.size,)."""

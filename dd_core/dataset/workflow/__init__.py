@@ -1,0 +1,1 @@
+"""Workflows: what they declare, and the plan of all their stages."""
