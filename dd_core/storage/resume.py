@@ -73,7 +73,7 @@ def choose_directory(
 
 @asynccontextmanager
 async def acquire_directory(
-    choose: Callable[[], DatasetDirectory], *, wait: float, flow_run: str | None, is_new: bool
+    choose: Callable[[], DatasetDirectory], wait: float, flow_run: str | None, *, is_new: bool
 ) -> AsyncGenerator[DatasetDirectory]:
     """Own the directory that `choose` returns, for the block.
 
