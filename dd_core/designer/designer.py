@@ -35,6 +35,7 @@ from dd_core.errors import (
     InvalidConfigError,
     convert_errors,
 )
+from dd_core.kinds.seeds.seed import SourceReader, collect_readers
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
@@ -72,7 +73,8 @@ class DataDesigner:
     are the servers of tools; default: those in the user's `mcp_providers.yaml`. `trust_config` lets
     configurations from URLs import code, read files and choose keys on this machine.
     `auto_configure_logging` writes log records to stderr if the program has not configured logging;
-    by default, logging is left to the program.
+    by default, logging is left to the program. `seed_readers` read seed sources in place of the
+    sources themselves.
     """
 
     def __init__(
@@ -83,7 +85,7 @@ class DataDesigner:
         secret_resolver: SecretResolver | None = None,
         run_config: RunConfig | None = None,
         managed_assets_path: str | Path | None = None,
-        seed_readers: None = None,
+        seed_readers: Sequence[SourceReader] | None = None,
         person_reader: None = None,
         mcp_providers: Sequence[ToolProvider] | None = None,
         auto_configure_logging: bool = False,
@@ -99,10 +101,10 @@ class DataDesigner:
         tool_providers = choose_tool_providers(mcp_providers)
         self.providers = Providers(model_providers, secret_resolver, tool_providers)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
-        if seed_readers is not None or person_reader is not None:
+        self._seed_readers = collect_readers(seed_readers or ())
+        if person_reader is not None:
             raise BuilderConfigurationError(
-                "seed_readers and person_reader are not used; declare your own seed source or "
-                "sampler, see docs/own-kinds.md"
+                "person_reader is not used; declare your own sampler, see docs/own-kinds.md"
             )
         self._run_config = run_config or RunConfig()
         self._transport = transport
@@ -375,10 +377,12 @@ class DataDesigner:
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
             with convert_errors(InvalidConfigError, "it cannot be built"):
-                return config.build()
-        return load_config(
-            config, self.providers, self.managed_assets_path, trust=self._trust_config
-        )
+                found = config.build()
+        else:
+            found = load_config(
+                config, self.providers, self.managed_assets_path, trust=self._trust_config
+            )
+        return found.use_readers(self._seed_readers, self.secret_resolver)
 
 
 def _parse_resume(resume: ResumeMode | str) -> ResumeMode:
