@@ -7,6 +7,7 @@ from typing import Any, cast
 from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
+from prefect.states import Completed
 from pydantic import BaseModel, Field
 
 # Imported from the facade, which declares every kind before the parameter schema is created.
@@ -131,7 +132,7 @@ async def generate_workflow(
         await label_flow_run(DATASET_TAG, config.workflow, name=shown)
         async with publish_stages(run.manifest.workflow, lambda: run.manifest):
             await run.run()
-        return summarize(run.manifest, str(folder))
+        return _report(run.manifest, str(folder))
 
     with mask_raised():  # Prefect reads the annotations of the function, so it has no decorator
         return await cancel_once(generate())
@@ -241,6 +242,20 @@ class StageFlowSteps(FlowSteps):
     async def generate_more(self, batches: Any) -> None:
         self._session.rows += sum(batch.size for batch in batches)
         await self.generate(batches)
+
+
+def _report(manifest: WorkflowManifest, folder: str) -> Any:
+    """The summary, or a state that says which stages wait for a review."""
+    summary = summarize(manifest, folder)
+    waiting = [name for name, record in manifest.stages.items() if record.status == "waiting"]
+    if not waiting:
+        return summary
+    message = f"Review the rows that {waiting[0]!r} uses, then run the workflow again"
+    get_run_logger().warning("%s", message)
+    state: State[WorkflowSummary] = Completed(
+        name="Waiting for review", message=message, data=summary
+    )
+    return state
 
 
 def summarize(manifest: WorkflowManifest, folder: str) -> WorkflowSummary:

@@ -75,6 +75,11 @@ def make_estimate(engine: Engine, probe: BatchOutcome, num_records: int) -> Esti
     if (accept := engine.plan.config.accept) is not None:
         most = accept.at_most / probe_rows
         factor = min(most, num_records / len(probe.rows)) if probe.rows else most
+    return scale_usage(engine, probe_rows, num_records, factor)
+
+
+def scale_usage(engine: Engine, probe_rows: int, num_records: int, factor: float) -> Estimate:
+    """Scale the usage of an engine by a factor."""
     models: list[ModelEstimate] = []
     for alias, model in engine.models.items():
         total = UsageLedger.of({alias: model.usage}).total()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,13 @@ from .datasets.preview import preview
 from .datasets.publish import export, push, report
 from .datasets.show import show
 from .datasets.verify import verify
+from .datasets.workflow import (
+    estimate_workflow,
+    retry_workflow,
+    review,
+    run_workflow,
+    validate_workflow,
+)
 from .deploy import deploy
 from .limits import limits
 from .lookup import kinds, models, schema
@@ -66,7 +74,7 @@ def cli(kind_files: tuple[str, ...], debug: bool) -> None:
 
 
 @cli.command()
-@add_config_argument
+@partial(add_config_argument, on_workflow=run_workflow)
 @num_records_option
 @dataset_option
 @artifacts_option
@@ -107,7 +115,8 @@ def run(
     """Generate a dataset.
 
     CONFIG is the path or http(s) URL of a YAML or JSON file, or a Python file that builds a
-    configuration from ARGS.
+    configuration from ARGS. A file may also contain a workflow; then the options for the number of
+    rows, the name and resuming are not used.
 
     Runs the Prefect flow `generate-dataset` in this process. Uses the server at PREFECT_API_URL, or
     a temporary one if it is not set. The exit code is 0 only if no row is missing.
@@ -130,7 +139,7 @@ def run(
 
 
 @cli.command()
-@add_config_argument
+@partial(add_config_argument, on_workflow=retry_workflow)
 @dataset_option
 @artifacts_option
 @click.option("--version", metavar="NAME", help="Version of the dataset, such as 2026-11-24.")
@@ -173,7 +182,7 @@ def retry_failed(
 
 
 @cli.command()
-@add_config_argument
+@partial(add_config_argument, on_workflow=estimate_workflow)
 @click.option(
     "-n",
     "--num-records",
@@ -214,7 +223,7 @@ def estimate(
 
 
 @cli.command()
-@add_config_argument
+@partial(add_config_argument, on_workflow=validate_workflow)
 @providers_option
 @click.option(
     "--portable",
@@ -271,7 +280,7 @@ def check_models(config: DataDesignerConfig, providers: str | None) -> None:
 
 _COMMANDS = (
     *(preview, backfill, deploy, resume),
-    *(show, report, export, push, verify),
+    *(show, report, export, push, verify, review),
     *(kinds, schema, models),
     *(config, personas, cache, limits, local),
     *(recipes, init),

@@ -12,6 +12,7 @@ import click
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
     from dd_core.dataset.run_config import RunConfig
+    from dd_core.dataset.workflow.config import WorkflowConfig
 
 
 _T = TypeVar("_T")
@@ -22,10 +23,13 @@ ROW_COUNT = click.IntRange(min=1)
 """Type of options that are a number of rows."""
 
 
-def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
+def add_config_argument(
+    command: Callable[..., _T], on_workflow: Callable[..., _T] | None = None
+) -> Callable[..., _T]:
     """Add the argument CONFIG, and arguments after `--` for a configuration in a Python file.
 
-    The command receives the loaded configuration. It must have the option `--providers`.
+    The command receives the loaded configuration. It must have the option `--providers`. If the
+    file contains a workflow, `on_workflow` is called instead, with the workflow and the options.
     """
 
     @click.argument("config", metavar="CONFIG")
@@ -38,10 +42,30 @@ def add_config_argument(command: Callable[..., _T]) -> Callable[..., _T]:
     )
     @wraps(command)
     def configured(config: str, script_args: tuple[str, ...], trust: bool, **options: Any) -> _T:
+        if (workflow := _read_workflow(config)) is not None:
+            if on_workflow is None:
+                raise click.UsageError(f"{config!r} is a workflow; this command needs a dataset")
+            return on_workflow(workflow, **options)
         loaded = _read_config(config, script_args, options["providers"], trust=trust)
         return command(config=loaded, **options)
 
     return configured
+
+
+def _read_workflow(config: str) -> WorkflowConfig | None:
+    """The workflow in a file; None if the file contains something else."""
+    from dd_core.dataset.source import is_address, read_mapping
+    from dd_core.dataset.workflow.config import is_workflow, load_workflow
+    from dd_core.errors import InvalidConfigError
+
+    if config.endswith(".py") or is_address(config):
+        return None
+    try:
+        if not is_workflow(read_mapping(config)):
+            return None
+    except InvalidConfigError:  # reported by the command
+        return None
+    return load_workflow(config).resolve_paths()
 
 
 def _read_config(

@@ -30,7 +30,7 @@ _QUIET = {"PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL": "WARNING"}
 
 def run_here(**parameters: Any) -> bool:
     """Run `generate-dataset` with these parameters; returns whether all requested rows exist."""
-    _set_server_defaults()
+    set_server_defaults()
     return asyncio.run(_run(parameters))
 
 
@@ -40,13 +40,14 @@ def locate_datasets(artifact_path: str) -> str | Location:
 
     if not artifact_path.startswith(BLOCK_PREFIX):
         return artifact_path
-    _set_server_defaults()
+    set_server_defaults()
     from ..blocks.storage import resolve_location_here
 
     return resolve_location_here(artifact_path)
 
 
-def _set_server_defaults() -> None:
+def set_server_defaults() -> None:
+    """Set what a temporary server needs, unless the environment sets it."""
     defaults = (
         _SERVER_SETTINGS if "PREFECT_LOGGING_LEVEL" in os.environ else _SERVER_SETTINGS | _QUIET
     )

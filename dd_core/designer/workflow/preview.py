@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.run_config import RunConfig
-from dd_core.dataset.workflow.plan import StagePlan, WorkflowPlan
+from dd_core.dataset.workflow.plan import DEFAULT_ROWS, StagePlan, WorkflowPlan
 from dd_core.dataset.workflow.steps import ADDRESS, Losses, replace_addresses
+from dd_core.designer.estimate import Estimate, scale_usage
 from dd_core.designer.in_memory import generate_preview
 from dd_core.designer.results import PreviewResults
 from dd_core.designer.workflow.edges import Edge
@@ -34,6 +35,15 @@ class WorkflowPreview:
     stages: Mapping[str, PreviewResults]
     left_out: Mapping[str, Mapping[str, Mapping[str, int]]]
     """Rows that steps left out, by stage, step and reason."""
+    estimates: Mapping[str, Estimate]
+    """What the stages will cost with all of their rows, extrapolated from these few."""
+
+    @property
+    def dollars(self) -> float | None:
+        """Cost of all stages in dollars; None if a price is unknown."""
+        costs = [each.dollars for each in self.estimates.values()]
+        known = [cost for cost in costs if cost is not None]
+        return sum(known) if len(known) == len(costs) else None
 
 
 class _PreviewFeed(StageFeed):
@@ -58,11 +68,15 @@ async def preview_workflow(
     seed = secrets.randbits(32) if settings.seed is None else settings.seed
     previews: dict[str, PreviewResults] = {}
     left_out: dict[str, Any] = {}
+    estimates: dict[str, Estimate] = {}
+    expected: dict[str, float] = {}
+    """Rows of each stage, if as many fail, are left out and are multiplied as in the preview."""
     for name, stage in plan.stages.items():
         sources = stage.stage.from_
         if any(source not in previews for source in sources):
             continue  # no rows arrive
         table: pa.Table | None = None
+        count, arrived = rows, float(stage.stage.num_records or DEFAULT_ROWS)
         if sources:
             feeds = [_PreviewFeed(previews[source].table) for source in sources]
             edge = Edge(stage, [plan.stages[source] for source in sources], feeds)
@@ -70,25 +84,30 @@ async def preview_workflow(
             left_out[name] = edge.list_losses()
             if not tables:
                 continue
+            made = sum(each.num_rows for each in tables)
+            arrived = expected[sources[0]] * made / max(1, previews[sources[0]].table.num_rows)
             table = concatenate(tables).slice(0, rows)
-        count = rows if table is None else table.num_rows
+            count = table.num_rows
         try:
-            previews[name] = await _preview_stage(
-                stage, table, count, derive_seed(seed, name), providers, transport
+            preview, estimate = await _preview_stage(
+                stage, table, count, arrived, derive_seed(seed, name), providers, transport
             )
         except DataDesignerError as error:
             raise DataDesignerWorkflowError(f"stage {name!r} failed: {error}") from error
-    return WorkflowPreview(previews, left_out)
+        previews[name], estimates[name] = preview, estimate
+        expected[name] = arrived * preview.table.num_rows / count
+    return WorkflowPreview(previews, left_out, estimates)
 
 
 async def _preview_stage(
     stage: StagePlan,
     table: pa.Table | None,
     rows: int,
+    expected: float,
     seed: int,
     providers: Providers,
     transport: httpx.AsyncBaseTransport | None,
-) -> PreviewResults:
+) -> tuple[PreviewResults, Estimate]:
     settings = stage.run_config
     plan = compile_plan(
         stage.config,
@@ -98,4 +117,5 @@ async def _preview_stage(
         table=RowsInMemory(stage.inputs, table) if stage.inputs and table is not None else None,
     )
     async with Engine(plan, providers, settings, transport) as engine:
-        return await generate_preview(engine, rows)
+        preview = await generate_preview(engine, rows)
+        return preview, scale_usage(engine, rows, round(expected), expected / rows)

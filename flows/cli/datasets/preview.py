@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,13 +19,14 @@ from ..options import (
     seed_option,
 )
 from .browser import Records, View, add_view_options, show_records
+from .workflow import preview_workflow
 
 if TYPE_CHECKING:
     from dd_core.dataset.config import DataDesignerConfig
 
 
 @click.command()
-@add_config_argument
+@partial(add_config_argument, on_workflow=preview_workflow)
 @num_records_option
 @click.option(
     "-o",
