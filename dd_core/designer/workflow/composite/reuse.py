@@ -113,7 +113,9 @@ def _find_obstacle(
 ) -> _Obstacle | None:
     known = directory.metadata
     if prior.fingerprint != request.fingerprint:
-        return _Obstacle("its configuration, or code that it uses, has changed")
+        return _Obstacle(
+            "its configuration, the columns that it receives, or code that it uses have changed"
+        )
     if settings.seed is not None and known.seed not in (None, settings.seed):
         return _Obstacle(f"it was started with the seed {known.seed}")
     if isinstance(prior, CompletedWorkflowStageMetadata) and not directory.has_content:

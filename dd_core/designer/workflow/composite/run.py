@@ -172,6 +172,7 @@ class CompositeRun:
         stage, began = request.stage, time.monotonic()
         record = self._describe_start(request, choice, prior)
         self._record(RunningWorkflowStageMetadata.model_validate({**record, "status": "running"}))
+        self._has_changed = True
         try:
             if choice.is_complete:
                 main = open_results(DatasetDirectory(self._folder / choice.dataset_name))
@@ -184,7 +185,6 @@ class CompositeRun:
                     artifact_path=self._folder,
                     retry_failed=self._options.retry_failed,
                 )
-                self._has_changed = True
             record["stage_dir"] = main.dataset_path.name
             made = await make_output(self._designer, stage, main)
             sticky = self._find_override(stage, prior, keeps=choice.is_complete)
