@@ -27,6 +27,7 @@ if TYPE_CHECKING:
         load_latest as load_latest,
     )
     from .tasks import generate_column as generate_column
+    from .workflow import generate_workflow as generate_workflow
 
 if not TYPE_CHECKING:
     if __name__ == "flows":  # no module may be loaded under two names

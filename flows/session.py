@@ -17,10 +17,10 @@ from prefect.context import FlowRunContext, TagsContext
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
-from dd_core.designer.progress import describe_waits
 from dd_core.designer.results import DroppedRow
+from dd_core.designer.view.run_progress import describe_waits
 from dd_core.engine.batch_run import BatchRun
-from dd_core.engine.engine import Engine
+from dd_core.engine.engine import Engine, SharedLimits
 from dd_core.errors import ArtifactStorageError, DataDesignerGenerationError
 from dd_core.models.providers import Providers
 from dd_core.models.usage import UsageCount
@@ -237,16 +237,17 @@ async def open_run(
     run_config: RunConfig,
     directory: DatasetDirectory,
     batches: Iterable[Batch],
+    shared: SharedLimits | None = None,
 ) -> AsyncGenerator[DatasetRun]:
     """Open a run with its engine, for the flows that are called from this context.
 
     Every process that generates rows opens one: the process of the dataset's flow run, and the
-    processes of batches on other machines.
+    processes of batches on other machines. Stages of a workflow share limits.
     """
     retry_quickly()
     with cancel_on_sigterm(), leave_transactions():
         async with (
-            Engine(plan, providers, run_config, directory=directory) as engine,
+            Engine(plan, providers, run_config, directory=directory, shared=shared) as engine,
             hold_leases(engine, get_run_id()),
             exit_when_suspended(),
         ):

@@ -45,15 +45,15 @@ HEAVY = [
 ]
 
 _VERBS = """
-    accept acquire add admit allow analyze as ask backfill bind bound build cancel check choose
-    collect combine compile complete compute concatenate configure converse convert correct
-    count create decode deploy describe detect digest display drop dump encode ensure escape
+    accept acquire add admit allow analyze append as ask backfill bind bound build cancel check
+    choose collect combine compile complete compute concatenate configure converse convert correct
+    count create decode deploy derive describe detect digest display drop dump encode ensure escape
     estimate evaluate exit expand explain export extract fill find finish fit format free generate
-    get guess hash hold import inline inspect install is join judge label lease leave lint list load
-    locate main make map mark mask measure merge normalize notify observe on open parse pause
-    permute pick preview process profile prune publish push put quiet quote read reap recompile
-    record register release remove render renew repair repeat replace report request require
-    reseed reset resolve restore resume retry run sanitize say seal select serve set settle
+    get guess hash hold import inline inspect install is iterate join judge label lease leave lint
+    list load locate main make map mark mask measure merge normalize notify observe on open parse
+    pause permute pick preview process profile prune publish push put quiet quote read reap
+    recompile record register release remove render renew repair repeat replace report request
+    require reseed reset resolve restore resume retry run sanitize say seal select serve set settle
     shorten show simplify size split stage stamp strip sum summarize sync tag take to translate
     unify unroll untag update validate verify wait warn widen write
 """
@@ -66,6 +66,7 @@ NOT_VERBS = {
     "validation_function",
     "remote_batch",
     # Predicates
+    "are_keys",
     "has_loop",
     "process_is_alive",
     "process_is_dead",

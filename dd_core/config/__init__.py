@@ -43,6 +43,20 @@ if TYPE_CHECKING:
         JinjaRenderingEngine as JinjaRenderingEngine,
         RunConfig as RunConfig,
     )
+    from dd_core.dataset.workflow.config import (
+        WorkflowBuilder as WorkflowBuilder,
+        WorkflowConfig as WorkflowConfig,
+        WorkflowStage as WorkflowStage,
+        load_workflow as load_workflow,
+    )
+    from dd_core.dataset.workflow.steps import (
+        CollectStep as CollectStep,
+        ExplodeStep as ExplodeStep,
+        FilterStep as FilterStep,
+        JoinStep as JoinStep,
+        SelectStep as SelectStep,
+        UnionStep as UnionStep,
+    )
     from dd_core.declaration.secrets import (
         CompositeResolver as CompositeResolver,
         EnvironmentResolver as EnvironmentResolver,

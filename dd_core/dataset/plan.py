@@ -176,7 +176,16 @@ class Plan:
     def shareable_fingerprints(self) -> set[str]:
         """Fingerprints of the columns whose values other datasets can reuse."""
         columns = self.columns.values()
-        return {each.fingerprint for each in columns if not each.column.writes_files}
+        return {each.fingerprint for each in columns if not self.is_private(each)}
+
+    def is_private(self, planned: PlannedColumn) -> bool:
+        """Whether the values of a column are of no use to other datasets.
+
+        They are names of files of this dataset, or the rows that they were generated from arrived
+        from other stages and are not part of the fingerprint.
+        """
+        table = self.seed_table
+        return planned.column.writes_files or (table is not None and table.has_keys)
 
     @property
     def parts_folder(self) -> str:

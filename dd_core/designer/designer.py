@@ -26,7 +26,12 @@ from dd_core.designer.in_memory import generate_in_memory, generate_preview
 from dd_core.designer.library_steps import LibrarySteps
 from dd_core.designer.logging_setup import ensure_logging
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
-from dd_core.designer.verification import require_dataset, verify_dataset
+from dd_core.designer.verification import (
+    choose_repair_settings,
+    require_dataset,
+    set_damage_aside,
+    verify_dataset,
+)
 from dd_core.designer.workbench import Workbench
 from dd_core.designer.workflow.composite.workflow import CompositeWorkflow
 from dd_core.designer.workflow.runner import Workflow
@@ -45,10 +50,9 @@ from dd_core.models.tools.toolbox import ToolServers
 from dd_core.quality.acceptance import require_passed
 from dd_core.redaction.registry import mask_errors
 from dd_core.storage.access.failures import report_storage_errors
-from dd_core.storage.directory import JOURNAL, DatasetDirectory
-from dd_core.storage.journal import list_segments, remove_unreadable
+from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode, parse_resume, set_lost_aside
+from dd_core.storage.resume import ResumeMode, parse_resume
 from dd_core.storage.versions import find_current
 
 if TYPE_CHECKING:
@@ -346,16 +350,9 @@ class DataDesigner:
         self, damaged: DatasetDirectory, dataset_name: str, version: str | None
     ) -> DatasetCreationResults:
         require_dataset(damaged)
-        found, known = verify_dataset(damaged), damaged.metadata
-        settings = self._run_config.model_copy(
-            update={
-                "seed": known.seed,
-                "gates": None,
-                "buffer_size": known.buffer_size or self._run_config.buffer_size,
-                "preserve_dropped_columns": known.preserve_dropped_columns is not False,
-            }
-        )
-        rows = known.target_num_records or 1
+        found = verify_dataset(damaged)
+        settings = choose_repair_settings(damaged.metadata, self._run_config)
+        rows = damaged.metadata.target_num_records or 1
         async with open_dataset(
             self._config_of(damaged.config()),
             self.providers,
@@ -367,11 +364,7 @@ class DataDesigner:
             managed_assets=self.managed_assets_path,
             version=version,
         ) as (plan, directory):
-            lost = set_lost_aside(directory, found.lost)
-            for segment, _, _ in list_segments(directory.path / JOURNAL):
-                remove_unreadable(segment)
-            missing = directory.missing(rows, settings.buffer_size)
-            batches = [batch for batch in missing if batch.index in lost]
+            batches = set_damage_aside(directory, found, rows, settings.buffer_size)
             async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
                 steps = LibrarySteps(engine, directory, rows, None)
                 await complete_repair(steps, batches)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 
-from dd_core.designer.progress import RunProgress
 from dd_core.designer.results import PreviewResults
+from dd_core.designer.view.run_progress import RunProgress
 from dd_core.engine.batches import finish_columns
 from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome

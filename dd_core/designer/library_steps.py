@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from dd_core.designer.dataset_run import RunSteps
-from dd_core.designer.progress import RunProgress
+from dd_core.designer.view.run_progress import RunProgress
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import generate_batches
 from dd_core.engine.engine import Engine

@@ -12,15 +12,17 @@ from pydantic import ValidationError
 
 from dd_core.dataset.config import DataDesignerConfig, read_stored_config
 from dd_core.dataset.planning.graph import expand_columns
+from dd_core.dataset.run_config import RunConfig
 from dd_core.errors import ArtifactStorageError, DataDesignerError, DatasetDamagedError
 from dd_core.models.wire.media import is_whole_image
 from dd_core.storage.batch import Batch, Part
 from dd_core.storage.directory import FAILED_FOLDER, JOURNAL, ROWS_FOLDER, DatasetDirectory
 from dd_core.storage.files.inventory import Damage
-from dd_core.storage.files.metadata import METADATA, parse_metadata
+from dd_core.storage.files.metadata import METADATA, DatasetMetadata, parse_metadata
 from dd_core.storage.files.parquet import read_parquet
-from dd_core.storage.journal import count_lines, list_segments, read_cells
+from dd_core.storage.journal import count_lines, list_segments, read_cells, remove_unreadable
 from dd_core.storage.location import Location, read_content
+from dd_core.storage.resume import set_lost_aside
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,28 @@ class Verification:
     def is_intact(self) -> bool:
         """Whether there are no problems."""
         return not self.problems
+
+
+def choose_repair_settings(known: DatasetMetadata, given: RunConfig) -> RunConfig:
+    """The settings with which the rows of a dataset become what they were."""
+    update = {
+        "seed": known.seed,
+        "gates": None,
+        "buffer_size": known.buffer_size or given.buffer_size,
+        "preserve_dropped_columns": known.preserve_dropped_columns is not False,
+    }
+    return given.model_copy(update=update)
+
+
+def set_damage_aside(
+    directory: DatasetDirectory, found: Verification, rows: int, buffer_size: int
+) -> list[Batch]:
+    """Move damaged files out of the way; returns the batches to generate again."""
+    lost = set_lost_aside(directory, found.lost)
+    for segment, _, _ in list_segments(directory.path / JOURNAL):
+        remove_unreadable(segment)
+    missing = directory.missing(rows, buffer_size)
+    return [batch for batch in missing if batch.index in lost]
 
 
 def verify_dataset(directory: DatasetDirectory) -> Verification:

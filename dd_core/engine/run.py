@@ -98,6 +98,7 @@ async def open_dataset(
     )  # fmt: skip
     hashes = config.fingerprint()
     expected = {"config_hash": str(hashes["config_hash"]), "plan_hash": unseeded.fingerprint}
+    is_new = resume is ResumeMode.NEVER and not is_versioned
 
     def choose() -> DatasetDirectory:
         placed = DatasetDirectory.place(artifact_path, dataset_name, version)
@@ -109,11 +110,8 @@ async def open_dataset(
             report_storage_errors(f"{artifact_path}/{dataset_name}"),
         ):
             directory = await stack.enter_async_context(
-                acquire_directory(
-                    choose, wait=run_config.wait_for_owner, flow_run=flow_run,
-                    is_new=resume is ResumeMode.NEVER and not is_versioned,
-                )
-            )  # fmt: skip
+                acquire_directory(choose, run_config.wait_for_owner, flow_run, is_new=is_new)
+            )
             plan = _choose_seed(unseeded, run_config, directory)
             require_room_for(directory, num_records)
             set_damaged_aside(directory)

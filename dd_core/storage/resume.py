@@ -100,7 +100,7 @@ def adopt_hashes(directory: DatasetDirectory, config_hash: str, plan_hash: str) 
 
 @asynccontextmanager
 async def acquire_directory(
-    choose: Callable[[], DatasetDirectory], *, wait: float, flow_run: str | None, is_new: bool
+    choose: Callable[[], DatasetDirectory], wait: float, flow_run: str | None, *, is_new: bool
 ) -> AsyncGenerator[DatasetDirectory]:
     """Own the directory that `choose` returns, for the block.
 

@@ -52,6 +52,16 @@ async def _label(dataset: str, rows: int, version: str | None, tags: set[str]) -
         )
 
 
+async def label_flow_run(*tags: str, name: str | None = None) -> None:
+    """Add tags to the current flow run, which its tasks do not inherit, and name it."""
+    context = FlowRunContext.get()
+    assert context is not None and context.flow_run is not None
+    async with get_client() as client:
+        existing = (await client.read_flow_run(context.flow_run.id)).tags
+        merged = [*dict.fromkeys([*existing, *tags])]
+        await client.update_flow_run(context.flow_run.id, name=name, tags=merged)
+
+
 @contextmanager
 def untag_tasks(session: DatasetRun) -> Generator[None]:
     """Run the tasks of a batch without its tags.

@@ -33,12 +33,11 @@ _KEY = re.compile(
 def make_column_folders(plan: Plan, dataset: Location) -> dict[str, str]:
     """The folder of each column.
 
-    If the values of a column are names of files in the dataset's folder, the column has a separate
-    folder for each dataset, because other datasets do not have these files.
+    A column whose values are of no use to other datasets has a separate folder for each dataset.
     """
     own = f"-{sha256(str(dataset).encode()).hexdigest()[:8]}"
     return {
-        name: f"{_folder(name)}/{planned.fingerprint}{own if planned.column.writes_files else ''}"
+        name: f"{_folder(name)}/{planned.fingerprint}{own if plan.is_private(planned) else ''}"
         for name, planned in plan.columns.items()
         if not planned.column.is_internal
     }

@@ -240,7 +240,7 @@ def validate(config: DataDesignerConfig, providers: str | None, portable: bool) 
     for use in list_uses():
         click.echo(f"It {use}.")
     if portable:
-        from dd_core.dataset.portability import list_unportable
+        from dd_core.dataset.planning.portability import list_unportable
 
         if found := list_unportable(config):
             click.echo("NeMo Data Designer cannot read it:")

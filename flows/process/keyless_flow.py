@@ -16,7 +16,13 @@ from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from pydantic import TypeAdapter, ValidationError
 
-from dd_core.config import DataDesignerConfig, LocalStdioMCPProvider, MCPProvider, ModelProvider
+from dd_core.config import (
+    DataDesignerConfig,
+    LocalStdioMCPProvider,
+    MCPProvider,
+    ModelProvider,
+    WorkflowConfig,
+)
 from dd_core.dataset.files import find_config_problems
 from dd_core.redaction.rules import (
     BLOCK_PREFIX,
@@ -26,6 +32,8 @@ from dd_core.redaction.rules import (
     mask_fields,
 )
 
+_DECLARATIONS: dict[str, Any] = {"config": DataDesignerConfig, "workflow": WorkflowConfig}
+"""The parameters that declare what is generated."""
 _SERVERS = {
     "model_providers": ModelProvider,
     "mcp_providers": MCPProvider | LocalStdioMCPProvider,
@@ -100,8 +108,9 @@ def _list_declarations(
     parameters: Mapping[str, Any],
 ) -> Iterator[tuple[str, Any, Mapping[str, Any]]]:
     """The place, the kind and the content of each mapping that declares something."""
-    if isinstance(config := parameters.get("config"), Mapping):
-        yield "config", DataDesignerConfig, config
+    for name, kind in _DECLARATIONS.items():
+        if isinstance(declared := parameters.get(name), Mapping):
+            yield name, kind, declared
     for name, kind in _SERVERS.items():
         given: Any = parameters.get(name)
         servers = cast("list[Any]", given) if isinstance(given, list | tuple) else []
@@ -113,8 +122,8 @@ def _list_declarations(
 def _mask_parameter(name: str, value: Any) -> Any:
     if isinstance(value, str):
         return mask_address(value) if "://" in value else value
-    if name == "config":
-        return _mask_declaration(DataDesignerConfig, value)
+    if name in _DECLARATIONS:
+        return _mask_declaration(_DECLARATIONS[name], value)
     if name in _SERVERS and isinstance(value, list | tuple):
         kinds: Any = _SERVERS[name]
         return [_mask_server(kinds, each) for each in cast("list[Any]", value)]

@@ -17,7 +17,7 @@ from click.testing import CliRunner
 from hypothesis import given
 
 import dd_core.config as dd
-from dd_core.dataset.portability import list_unportable
+from dd_core.dataset.planning.portability import list_unportable
 from dd_core.declaration.kind import Declaration, Kind
 from dd_core.declaration.own_fields import OWN
 from dd_core.extend import Column, ProcessorConfig, SamplerParams, SeedSource, ValidatorParams

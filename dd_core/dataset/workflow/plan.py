@@ -31,6 +31,8 @@ _NEIGHBOURS = "neighbours"
 class ExpectedTable(SeedTable):
     """Rows that are still to be generated, of which only the columns are known."""
 
+    has_keys = True
+
     def __init__(self, columns: Columns) -> None:
         self._types = columns.types
         self.columns = [*columns.types]

@@ -343,13 +343,8 @@ def _to_array(values: list[Any]) -> Any:
 
 def _find_field(kind: Any, name: str) -> Any:
     """The type of a member of an object; None if it is not known."""
-    import pyarrow as pa
-
-    struct: Any = kind
-    if struct is None or not pa.types.is_struct(struct):
-        return None
-    index = struct.get_field_index(name)
-    return struct.field(index).type if index >= 0 else None
+    names = [kind.field(index).name for index in range(getattr(kind, "num_fields", 0))]
+    return kind.field(names.index(name)).type if name in names else None
 
 
 def _list_of(kind: Any) -> Any:

@@ -81,7 +81,9 @@ class EarlierRows:
 
     def _list_reusable(self, plan: Plan) -> Iterator[str]:
         for name, planned in plan.columns.items():
-            if self._fingerprints.get(name) == planned.fingerprint and not planned.column.is_drawn:
+            column = planned.column
+            is_same = self._fingerprints.get(name) == planned.fingerprint
+            if is_same and not column.is_drawn and not column.writes_files:
                 yield name
 
     def _read(self, path: Location) -> dict[str, list[Any]]:
@@ -106,7 +108,8 @@ class EarlierRows:
             return {}
         first, last = min(numbers), max(numbers)
         found = read_cells(self._directory.path / JOURNAL, Batch(0, first, last - first + 1))
-        shareable = plan.shareable_fingerprints
+        columns = plan.columns.values()
+        shareable = {each.fingerprint for each in columns if not each.column.writes_files}
         return {
             fingerprint: {numbers[old]: values for old, values in cells.items() if old in numbers}
             for fingerprint, cells in found.items()

@@ -73,9 +73,18 @@ class Edge:
             if table.num_rows:
                 yield table
 
+    def list_losses(self) -> dict[str, dict[str, int]]:
+        """The rows that were left out, by step and reason."""
+        found = {
+            step: {reason: count for reason, count in losses.items() if count}
+            for step, losses in self.losses.items()
+        }
+        return {step: losses for step, losses in found.items() if losses}
+
     async def _read_source(self, index: int, wait: bool) -> Rows:
         name = self._sources[index].name
-        async for table in self._feeds[index].read(wait=wait):
+        losses = self.losses.setdefault(f"0. {name}", Losses())
+        async for table in self._feeds[index].read(losses, wait=wait):
             self.arrived[name] += table.num_rows
             yield table
 

@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
-from dd_core.dataset.workflow.steps import ADDRESS, replace_addresses
+from dd_core.dataset.workflow.steps import ADDRESS, Losses, replace_addresses
+from dd_core.designer.workflow.review import ReviewPendingError, Reviews
 from dd_core.storage.batch import Batch, Part
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.files.parquet import read_parquet
@@ -26,9 +27,15 @@ class StageFeed:
     If processors of the whole dataset choose the rows, these can be read when the stage is done.
     """
 
-    def __init__(self, directory: DatasetDirectory, *, is_streamed: bool) -> None:
+    def __init__(
+        self, directory: DatasetDirectory, *, is_streamed: bool, reviews: Reviews | None = None
+    ) -> None:
         self.directory = directory
-        self._is_streamed = is_streamed
+        self._is_streamed = is_streamed and reviews is None
+        self.reviews = reviews
+        """The decisions about the rows, if people review them."""
+        self._error: ReviewPendingError | None = None
+        """Why there will be no further rows in this run."""
         self._ranges: dict[int, tuple[int, Location | None]] = {}
         """End and file of each batch, by its first row; a batch without rows has no file."""
         self._files: Sequence[Location] | None = None
@@ -50,10 +57,16 @@ class StageFeed:
         self._files = self.directory.files()
         self._notify()
 
-    async def read(self, *, wait: bool) -> AsyncIterator[pa.Table]:
-        """Yield tables of rows.
+    def stop(self, error: ReviewPendingError) -> None:
+        """Note that the stage waits for a review, and so do the stages that use its rows."""
+        self._error = error
+        self._notify()
 
-        Raises `NotThereYetError` instead of waiting for rows, if it shall not `wait`.
+    async def read(self, losses: Losses, *, wait: bool) -> AsyncIterator[pa.Table]:
+        """Yield tables of rows, and count those that a review has rejected.
+
+        Raises `NotThereYetError` instead of waiting for rows, if it shall not `wait`, and
+        `ReviewPendingError` if rows have to be reviewed first.
         """
         position = 0
         while self._is_streamed:
@@ -72,10 +85,21 @@ class StageFeed:
                 yield await asyncio.to_thread(_read_rows, path)
         while self._files is None:
             await self._wait(wait)
+        if self.reviews is not None:
+            await asyncio.to_thread(self._require_decisions, self.reviews)
         for path in self._files:
-            yield await asyncio.to_thread(_read_rows, path)
+            table = await asyncio.to_thread(_read_rows, path)
+            yield table if self.reviews is None else self.reviews.apply(table, losses)
+
+    def _require_decisions(self, reviews: Reviews) -> None:
+        """Raise `ReviewPendingError` before the first row is used, if any row is undecided."""
+        undecided = reviews.count(map(_read_rows, self._files or ()))["undecided"]
+        if undecided:
+            raise ReviewPendingError(f"{undecided} rows have to be reviewed")
 
     async def _wait(self, wait: bool) -> None:
+        if self._error is not None:
+            raise self._error
         if not wait:
             raise NotThereYetError
         changed = self._changed

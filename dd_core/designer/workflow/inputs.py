@@ -81,8 +81,7 @@ class StageInput(ExpectedTable):
 
     def keys(self, start: int, stop: int) -> NDArray[np.int64]:
         """The keys of a range of rows, which follow from their addresses."""
-        addresses = list_addresses(self._slice(start, stop))
-        return np.array([make_key(address) for address in addresses], dtype=np.int64)
+        return _make_keys(self._slice(start, stop))
 
     def identify(self, start: int, stop: int) -> list[tuple[str, str]]:
         """The address and the hash of each row of a range."""
@@ -103,6 +102,29 @@ class StageInput(ExpectedTable):
         from dd_core.storage.unify import concatenate
 
         return concatenate(found)
+
+
+class RowsInMemory(ExpectedTable):
+    """The rows that have arrived, in memory."""
+
+    def __init__(self, columns: Columns, rows: pa.Table) -> None:
+        super().__init__(columns)
+        self._rows: Any = rows
+
+    def take(self, column: str, rows: NDArray[np.int64]) -> ArrowValues:
+        """Values of some rows."""
+        import pyarrow as pa
+
+        arrow: Any = pa
+        return ArrowValues(combine_chunks(self._rows.column(column).take(arrow.array(rows))))
+
+    def keys(self, start: int, stop: int) -> NDArray[np.int64]:
+        """The keys of a range of rows, which follow from their addresses."""
+        return _make_keys(self._rows.slice(start, stop - start))
+
+
+def _make_keys(table: pa.Table) -> NDArray[np.int64]:
+    return np.array([make_key(address) for address in list_addresses(table)], dtype=np.int64)
 
 
 def hash_rows(table: pa.Table) -> list[str]:

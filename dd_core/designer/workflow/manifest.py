@@ -40,6 +40,8 @@ class StageRecord(BaseModel):
     usage: dict[str, Any] = Field(default_factory=dict)
     """Usage by model alias and column, of all runs of the dataset."""
     dollars: dict[str, float | None] = Field(default_factory=dict)
+    review: dict[str, int] = Field(default_factory=dict)
+    """Rows by the decision of a review; empty if there is none."""
     accepted: bool | None = None
     """Whether the dataset passed its gates; None if it has none."""
 

@@ -7,23 +7,19 @@ from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from dd_core.dataset.compile import compile_plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.dataset.workflow.plan import StagePlan, WorkflowPlan
-from dd_core.dataset.workflow.steps import ADDRESS, list_addresses, replace_addresses
+from dd_core.dataset.workflow.steps import ADDRESS, Losses, replace_addresses
 from dd_core.designer.in_memory import generate_preview
 from dd_core.designer.results import PreviewResults
 from dd_core.designer.workflow.edges import Edge
 from dd_core.designer.workflow.feed import StageFeed
+from dd_core.designer.workflow.inputs import RowsInMemory
 from dd_core.designer.workflow.stage import derive_seed
 from dd_core.engine.engine import Engine
 from dd_core.errors import DataDesignerError, DataDesignerWorkflowError
-from dd_core.kinds.seeds._table import ArrowSeedTable
 from dd_core.models.providers import Providers
-from dd_core.storage.batch import make_key
 from dd_core.storage.unify import concatenate
 
 if TYPE_CHECKING:
@@ -40,21 +36,13 @@ class WorkflowPreview:
     """Rows that steps left out, by stage, step and reason."""
 
 
-class _Rows(ArrowSeedTable):
-    """Rows in memory, with the keys that follow from their addresses."""
-
-    def keys(self, start: int, stop: int) -> NDArray[np.int64]:
-        addresses = list_addresses(self._table)
-        return np.array([make_key(address) for address in addresses[start:stop]], dtype=np.int64)
-
-
 class _PreviewFeed(StageFeed):
     """The rows of a stage's preview."""
 
     def __init__(self, table: pa.Table) -> None:
         self._table = table
 
-    async def read(self, *, wait: bool) -> AsyncIterator[pa.Table]:
+    async def read(self, losses: Losses, *, wait: bool) -> AsyncIterator[pa.Table]:
         addresses = [str(address) for address in self._table.column(ADDRESS).to_pylist()]
         yield replace_addresses(self._table, addresses)
 
@@ -79,7 +67,7 @@ async def preview_workflow(
             feeds = [_PreviewFeed(previews[source].table) for source in sources]
             edge = Edge(stage, [plan.stages[source] for source in sources], feeds)
             tables = [table async for table in edge.read()]
-            left_out[name] = {step: dict(losses) for step, losses in edge.losses.items()}
+            left_out[name] = edge.list_losses()
             if not tables:
                 continue
             table = concatenate(tables).slice(0, rows)
@@ -107,7 +95,7 @@ async def _preview_stage(
         providers,
         seed,
         rendering=settings.jinja_rendering_engine.value,
-        table=None if table is None else _Rows(table),
+        table=RowsInMemory(stage.inputs, table) if stage.inputs and table is not None else None,
     )
     async with Engine(plan, providers, settings, transport) as engine:
         return await generate_preview(engine, rows)

@@ -12,10 +12,11 @@ from importlib.metadata import version as version_of
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
 from dd_core.dataset.workflow.plan import WorkflowPlan
 from dd_core.designer.dataset_run import complete_run
-from dd_core.designer.results import DatasetCreationResults, open_results
+from dd_core.designer.results import DatasetCreationResults
 from dd_core.designer.workflow.manifest import (
     StageRecord,
     StageStatus,
@@ -23,6 +24,7 @@ from dd_core.designer.workflow.manifest import (
     read_manifest,
 )
 from dd_core.designer.workflow.results import WorkflowResults
+from dd_core.designer.workflow.review import ReviewPendingError
 from dd_core.designer.workflow.stage import StageRun, StageSteps
 from dd_core.engine.engine import Engine, SharedLimits
 from dd_core.engine.run import open_dataset
@@ -62,7 +64,7 @@ class WorkflowRun:
     ) -> None:
         self.plan = plan
         self.folder = folder
-        self._providers = providers
+        self.providers = providers
         self._settings = settings
         self._retry_failed = retry_failed
         self._managed_assets = managed_assets
@@ -81,7 +83,8 @@ class WorkflowRun:
                 await self._prepare()
             with serve_metrics(self._settings.otel_metrics_port):
                 await self._run_stages()
-            self._end("completed")
+            waits = any(each.status == "waiting" for each in self.manifest.stages.values())
+            self._end("waiting" if waits else "completed")
         except BaseException:
             self._end("failed")
             raise
@@ -119,34 +122,26 @@ class WorkflowRun:
                 for stage in self.stages.values():
                     group.create_task(self._run_stage(stage))
         except BaseExceptionGroup as failures:  # the first failure has cancelled the others
-            raise failures.exceptions[0] from None
+            first = failures.exceptions[0]
+            raise first from first.__cause__
 
     async def _run_stage(self, stage: StageRun) -> None:
         name, record = stage.name, stage.record
         if stage.is_unchanged:
-            stage.finish()
             self._conclude(stage, "unchanged")
-            self.results[name] = open_results(stage.directory)
+            self.results[name] = stage.open_results()
             return
         record.status = "running"
         try:
-            async with self._open(stage) as (engine, steps):
-                batches: Any = stage.list_batches()
-                if stage.edge is None:
-                    batches = [batch async for batch in batches]
-                result = await complete_run(steps, batches)
-                if engine.stopped_by is not None:
-                    raise engine.stopped_by
-                require_passed(stage.directory, result.gates)
-                usage = engine.usage().to_dict()
-            self.results[name] = DatasetCreationResults(
-                stage.directory, engine.plan, steps.requested, usage, tuple(steps.dropped)
-            )
+            self.results[name] = await self.generate_stage(stage)
             stage.finish()
             rows = stage.directory.count_rows()
             if not rows and not stage.plan.stage.allow_empty:
                 raise DataDesignerGenerationError(_explain_empty(stage))
             self._conclude(stage, "completed" if rows else "empty")
+        except ReviewPendingError as error:
+            record.status = "waiting"
+            stage.feed.stop(error)
         except DataDesignerError as error:
             record.status = "failed"
             raise DataDesignerWorkflowError(f"stage {name!r} failed: {error}") from error
@@ -154,13 +149,42 @@ class WorkflowRun:
             if record.status == "running":
                 record.status = "failed"
 
+    async def generate_stage(self, stage: StageRun) -> DatasetCreationResults:
+        """Generate the rows of a stage as they arrive."""
+        async with (
+            self.open_stage(stage) as plan,
+            Engine(
+                plan,
+                self.providers,
+                stage.settings,
+                self._transport,
+                stage.directory,
+                self.share_limits(stage),
+            ) as engine,
+        ):
+            steps = StageSteps(engine, stage)
+            result = await complete_run(steps, stage.find_batches())
+            require_complete(engine)
+            require_passed(stage.directory, result.gates)
+            usage = engine.usage().to_dict()
+            return DatasetCreationResults(
+                stage.directory, plan, steps.requested, usage, tuple(steps.dropped)
+            )
+
+    def share_limits(self, stage: StageRun) -> SharedLimits:
+        """The limits of models, and the budget unless the stage has settings of its own."""
+        if stage.plan.stage.run_config is None:
+            return self._shared
+        return SharedLimits(None, self._shared.limiters)
+
     @asynccontextmanager
-    async def _open(self, stage: StageRun) -> AsyncGenerator[tuple[Engine, StageSteps]]:
+    async def open_stage(self, stage: StageRun, **options: Any) -> AsyncGenerator[Plan]:
+        """Own the dataset of a stage in this context. `options` are those of `open_dataset`."""
         has_content = stage.directory.has_content
         target = max(stage.directory.metadata.target_num_records, stage.requested)
         async with open_dataset(
             stage.plan.config,
-            self._providers,
+            self.providers,
             stage.settings,
             artifact_path=stage.folder,
             dataset_name=stage.directory.path.name,
@@ -168,18 +192,10 @@ class WorkflowRun:
             resume=ResumeMode.ALWAYS if has_content else ResumeMode.NEVER,
             managed_assets=self._managed_assets,
             table=stage.inputs,
+            **options,
         ) as (plan, directory):
             stage.use(plan, directory)
-            shared = None if stage.plan.stage.run_config is not None else self._shared
-            async with Engine(
-                plan,
-                self._providers,
-                stage.settings,
-                self._transport,
-                directory,
-                shared or SharedLimits(None, self._shared.limiters),
-            ) as engine:
-                yield engine, StageSteps(engine, directory, stage)
+            yield plan
 
     def _conclude(self, stage: StageRun, status: StageStatus) -> None:
         """Record what a stage came to."""
@@ -187,15 +203,14 @@ class WorkflowRun:
         record.status = status
         if stage.edge is not None and (status != "unchanged" or not record.arrived):
             record.arrived = dict(stage.edge.arrived)
-            record.left_out = {
-                step: {reason: count for reason, count in losses.items() if count}
-                for step, losses in stage.edge.losses.items()
-            }
+            record.left_out = stage.edge.list_losses()
         record.requested = metadata.target_num_records
         record.rows = metadata.actual_num_records or 0
         record.usage = dict(metadata.usage)
         record.dollars = dict(metadata.dollars)
         record.accepted = metadata.accepted
+        if stage.feed.reviews is not None:
+            record.review = dict(stage.feed.reviews.count(stage.directory.tables()))
         _logger.info("stage %s: %s, %d rows", stage.name, status, record.rows)
         self.manifest.write(self.folder)
 
@@ -206,15 +221,20 @@ class WorkflowRun:
             self.manifest.write(self.folder)
 
 
+def require_complete(engine: Engine) -> None:
+    """Raise if a stage was stopped early: other stages must not use a part of its rows."""
+    if engine.stopped_by is not None:
+        raise engine.stopped_by
+
+
 def _explain_empty(stage: StageRun) -> str:
     edge = stage.edge
     if edge is None or sum(edge.arrived.values()) == 0:
         return "it has no rows; set allow_empty if that is right"
     lost = "; ".join(
         f"{step}: {reason} ({count})"
-        for step, losses in edge.losses.items()
+        for step, losses in edge.list_losses().items()
         for reason, count in losses.items()
-        if count
     )
     return (
         f"it has no rows, although {sum(edge.arrived.values())} arrived ({lost or 'all failed'}); "

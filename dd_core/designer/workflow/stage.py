@@ -13,11 +13,13 @@ from dd_core.dataset.planning.demand import find_batches
 from dd_core.dataset.run_config import RunConfig
 from dd_core.dataset.workflow.plan import DEFAULT_ROWS, StagePlan
 from dd_core.designer.dataset_run import RunSteps
+from dd_core.designer.results import DatasetCreationResults, open_results
 from dd_core.designer.workflow.carry import EarlierRows
 from dd_core.designer.workflow.edges import Edge
 from dd_core.designer.workflow.feed import NotThereYetError, StageFeed
 from dd_core.designer.workflow.inputs import StageInput, hash_rows, make_digest
 from dd_core.designer.workflow.manifest import StageRecord
+from dd_core.designer.workflow.review import ReviewPendingError, Reviews
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import generate_batches
 from dd_core.engine.engine import Engine
@@ -90,7 +92,9 @@ class StageRun:
         self.record.folder, self.record.identity = self.directory.path.name, identity
         self._find_pending(retry_failed=retry_failed)
         self._connect_earlier()
-        self.is_unchanged = await self._is_unchanged()
+        if await self._is_unchanged():
+            self.is_unchanged = True
+            self.feed.finish()
 
     def _list_folders(self, identity: str) -> list[str]:
         names = [path.name for path in list_paths(self.folder, f"{identity}*")]
@@ -98,7 +102,9 @@ class StageRun:
 
     def _open(self, name: str) -> None:
         self.directory = DatasetDirectory(self.folder / name)
-        self.feed = StageFeed(self.directory, is_streamed=self.plan.is_streamed)
+        reviews = Reviews(self.folder) if self.plan.stage.review else None
+        streams = self.plan.is_streamed
+        self.feed = StageFeed(self.directory, is_streamed=streams, reviews=reviews)
         if self.plan.inputs is not None:
             self.inputs = StageInput(self.directory.path, self.plan.inputs)
 
@@ -118,7 +124,7 @@ class StageRun:
         try:
             async for table in self.edge.read(wait=False):
                 digests += [make_digest(table, hash_rows(table))]
-        except NotThereYetError:
+        except (NotThereYetError, ReviewPendingError):
             return _Arrived(digests, is_complete=False)
         return _Arrived(digests, is_complete=True)
 
@@ -171,12 +177,19 @@ class StageRun:
         wanted = rows if self.inputs is not None else self.requested
         return is_finished(self.directory, plan, self.settings, wanted, expected)
 
-    async def list_batches(self) -> AsyncIterator[Batch]:
+    def find_batches(self) -> Any:
+        """The batches to generate: a list, or an iterator if rows arrive from other stages."""
+        return self._pending if self.edge is None else self._iterate_batches()
+
+    def settle_size(self) -> int:
+        """Record how many rows have arrived, when all of them have; returns the number."""
+        if self.inputs is not None:
+            self.directory.write_metadata(target_num_records=self.inputs.stop)
+        return self.requested if self.inputs is None else self.inputs.stop
+
+    async def _iterate_batches(self) -> AsyncIterator[Batch]:
         """Yield the batches to generate: those of earlier rows, then those of rows that arrive."""
-        if self.inputs is None or self.edge is None:
-            for batch in self._pending:
-                yield batch
-            return
+        assert self.inputs is not None and self.edge is not None
         for batch in self._pending:
             yield batch
         known = [chunk.digest for chunk in self.inputs.chunks]
@@ -205,6 +218,15 @@ class StageRun:
         if (earlier := self.earlier_rows) is not None:
             directory.find_reusable = lambda batch: earlier.find(plan, batch, self.inputs)
 
+    def reopen(self) -> None:
+        """Read the dataset again, which another process has generated meanwhile."""
+        self.directory = self.feed.directory = DatasetDirectory(self.directory.path)
+        self.feed.add_parts(self.directory.parts())
+
+    def open_results(self) -> DatasetCreationResults:
+        """The results of the stage's dataset, as it is in its folder."""
+        return open_results(self.directory)
+
     def finish(self) -> None:
         """Note that the stage is done."""
         self.feed.finish()
@@ -224,8 +246,8 @@ class _Arrived:
 class StageSteps(RunSteps):
     """The steps of a stage's run: its batches come from the stages before."""
 
-    def __init__(self, engine: Engine, directory: DatasetDirectory, stage: StageRun) -> None:
-        super().__init__(engine, directory, stage.requested)
+    def __init__(self, engine: Engine, stage: StageRun) -> None:
+        super().__init__(engine, stage.directory, stage.requested)
         self._stage = stage
         self._dropped: list[DroppedRow] = []
 
@@ -235,9 +257,7 @@ class StageSteps(RunSteps):
 
     async def generate(self, batches: Any) -> None:
         await generate_batches(self.engine, self.directory, batches, self._written)
-        if self._stage.inputs is not None:
-            self.requested = self._stage.inputs.stop
-            self.directory.write_metadata(target_num_records=self.requested)
+        self.requested = self._stage.settle_size()
 
     def _written(self, run: BatchRun, path: Location | None) -> None:
         self._dropped.extend(run.dropped_rows())

@@ -10,7 +10,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,6 +97,8 @@ class SeedTable(ABC):
 
     columns: list[str]
     num_rows: int
+    has_keys: ClassVar[bool] = False
+    """Whether rows are identified by keys, and their values are no part of the content's hash."""
 
     @abstractmethod
     def take(self, column: str, rows: NDArray[np.int64]) -> Values:
