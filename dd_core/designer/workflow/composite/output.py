@@ -141,7 +141,7 @@ def _set_aside(folder: Location) -> None:
     folder.rename(target)
 
 
-def reopen_output(
+def restore_output(
     stage: CompositeStage,
     prior: CompletedWorkflowStageMetadata,
     main: DatasetCreationResults,

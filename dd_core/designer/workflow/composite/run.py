@@ -27,7 +27,7 @@ from dd_core.designer.workflow.composite.output import (
     StageDesigner,
     StageOutput,
     make_output,
-    reopen_output,
+    restore_output,
 )
 from dd_core.designer.workflow.composite.output_files import count_rows, read_path, write_path
 from dd_core.designer.workflow.composite.results import (
@@ -130,7 +130,7 @@ class CompositeRun:
             retry_failed=self._options.retry_failed,
         )
         if choice.is_complete and isinstance(started, CompletedWorkflowStageMetadata):
-            done = await asyncio.to_thread(self._reopen, stage, started)
+            done = await asyncio.to_thread(self._restore, stage, started)
             if done is not None:
                 self._conclude(stage, done, self._find_override(stage, started), started)
                 return
@@ -155,7 +155,7 @@ class CompositeRun:
         requested = stage.num_records or default or DEFAULT_ROWS
         return StageRequest.of(stage, config, plan, requested)
 
-    def _reopen(
+    def _restore(
         self, stage: CompositeStage, prior: CompletedWorkflowStageMetadata
     ) -> StageOutput | None:
         """The output of a stage whose dataset is complete; None if it has to be made again."""
@@ -163,7 +163,7 @@ class CompositeRun:
         if chosen is None or prior.output_fingerprint != chosen:
             return None
         main = open_results(DatasetDirectory(self._folder / prior.stage_dir))
-        return reopen_output(stage, prior, main, self._folder)
+        return restore_output(stage, prior, main, self._folder)
 
     async def _generate(
         self, request: StageRequest, choice: Choice, prior: StartedStageMetadata | None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -171,11 +171,6 @@ def check_name(what: str, name: str) -> None:
 def build_config(given: DataDesignerConfigBuilder | DataDesignerConfig) -> DataDesignerConfig:
     """A configuration that later changes of a builder do not affect."""
     return given.build() if isinstance(given, DataDesignerConfigBuilder) else given
-
-
-def copy_processors(given: Sequence[ProcessorConfig] | None) -> tuple[ProcessorConfig, ...]:
-    """Processors that later changes do not affect."""
-    return tuple(each.model_copy(deep=True) for each in given or ())
 
 
 def read_local_source(source: Location) -> SeedSource:

@@ -21,7 +21,6 @@ from dd_core.designer.workflow.composite.stage import (
     OnSuccess,
     build_config,
     check_name,
-    copy_processors,
 )
 from dd_core.errors import DataDesignerWorkflowError, convert_errors
 from dd_core.kinds.processors.processor import ProcessorConfig
@@ -88,7 +87,7 @@ class CompositeWorkflow:
             num_records=num_records,
             on_success=on_success,
             on_success_version=on_success_version,
-            output_processors=copy_processors(output_processors),
+            output_processors=tuple(each.model_copy(deep=True) for each in output_processors or ()),
             output=output,
             allow_empty=allow_empty,
             sampling_strategy=sampling_strategy,
