@@ -416,6 +416,15 @@ def test_a_wrong_reference_in_the_last_stage_is_told_before_the_first_request(
     places = {each.where for each in caught.value.problems}
     assert places == {"stages.last.columns.n.expr"}
     assert len(caught.value.problems) == 2
+    workflow = designer.compose_workflow(name="w")
+    first.add_processor(COMPACT)
+    workflow.add_stage("drafts", first, output="processor:compact")
+    workflow.add_stage("last", expression("n", "{{ short }} {{ label }}"))
+    with pytest.raises(InvalidConfigError, match="unknown column 'label'"):
+        workflow.run()
+    pd.DataFrame({"other": [1]}).to_parquet(tmp_path / "other.parquet")
+    with pytest.raises(InvalidConfigError, match="unknown column 'short'"):
+        workflow.run(stage_output_overrides={"drafts": tmp_path / "other.parquet"})
     assert server.requests == []
     assert not (tmp_path / "artifacts" / "w").exists()
 
