@@ -26,6 +26,11 @@ from dd_core.kinds.processors.processor import ProcessorConfig, Tables
 from dd_core.kinds.samplers._scalar import RoundedSampler, ScalarSampler
 from dd_core.kinds.samplers.sampler import SamplerParams, Siblings, Support
 from dd_core.kinds.scope import Scope, check_template, find_references, report_unknown
+from dd_core.kinds.seeds._reader import (
+    FileSystemSeedReader,
+    SeedReader,
+    SeedReaderFileSystemContext,
+)
 from dd_core.kinds.seeds._table import ArrowSeedTable
 from dd_core.kinds.seeds.seed import SeedSource, SeedTable
 from dd_core.kinds.statistics import ColumnStatistics, ColumnView
@@ -46,6 +51,7 @@ __all__ = [
     "Condition",
     "Declaration",
     "Draws",
+    "FileSystemSeedReader",
     "GroupColumn",
     "NumberedRow",
     "Problem",
@@ -58,6 +64,8 @@ __all__ = [
     "ScalarSampler",
     "Scope",
     "SeedDatasetError",
+    "SeedReader",
+    "SeedReaderFileSystemContext",
     "SeedSource",
     "SeedTable",
     "Siblings",

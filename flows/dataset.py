@@ -53,7 +53,7 @@ from .session import (
     open_run,
     record_batches,
 )
-from .steps import FlowSteps, log_start
+from .steps import FlowSteps, announce_start
 from .versions import accept_or_fail, resolve_version
 
 
@@ -190,7 +190,7 @@ async def _complete(
     session: DatasetRun, steps: FlowSteps, batches: Sequence[Batch], dataset: str
 ) -> Any:
     """The summary, or a state that says which gates failed or why rows are missing."""
-    log_start(session, len(batches))
+    announce_start(session, len(batches))
     try:
         result = await complete_run(steps, batches)
     except BatchCancelledError as error:

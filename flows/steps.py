@@ -120,7 +120,7 @@ class FlowSteps(RunSteps):
         await show_profile(session, self._dataset, requested)
 
 
-def log_start(session: DatasetRun, batches: int) -> None:
+def announce_start(session: DatasetRun, batches: int) -> None:
     """Log what a run begins with, and show it to whoever listens."""
     notify_run_start(session)
     logger = get_run_logger()

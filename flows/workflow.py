@@ -38,7 +38,7 @@ from .blocks.types import BlockReference
 from .process.keyless_flow import keyless_flow
 from .process.timeouts import cancel_once
 from .session import DATASET_TAG, DatasetRun, get_run_id, open_run
-from .steps import FlowSteps, log_start
+from .steps import FlowSteps, announce_start
 from .versions import resolve_version
 
 _current: ContextVar["FlowWorkflowRun"] = ContextVar("workflow_run")
@@ -198,7 +198,7 @@ class FlowWorkflowRun(WorkflowRun):
             ) as session,
         ):
             steps = StageFlowSteps(session, stage, label)
-            log_start(session, len(known))
+            announce_start(session, len(known))
             result = await complete_run(steps, batches)
             require_complete(session.engine)
             require_passed(stage.directory, result.gates)

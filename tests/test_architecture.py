@@ -34,6 +34,8 @@ MOST_LINES = 400
 LONGEST_FUNCTION = 50
 MOST_ENTRIES = 14
 MOST_FOLDERS = 3
+DOORS = {"config", "extend", "dataset.py", "batch.py", "entry.py", "workflow.py"}
+"""What users import from, or Prefect loads flows from; it counts apart."""
 CATALOGUES = tuple(
     f"kinds/{name}" for name in ("columns", "processors", "samplers", "seeds", "validators")
 )
@@ -45,7 +47,7 @@ HEAVY = [
 ]
 
 _VERBS = """
-    accept acquire add admit allow analyze append as ask backfill bind bound build cancel check
+    accept acquire add admit allow analyze announce append as ask backfill bind bound build cancel check
     choose collect combine compile complete compute concatenate configure converse convert correct
     count create decode deploy derive describe detect digest display drop dump encode ensure escape
     estimate evaluate exit expand explain export extract fill find finish fit format free generate
@@ -130,7 +132,7 @@ def test_a_module_is_named_for_what_it_is() -> None:
 def test_a_folder_can_be_taken_in_at_a_glance() -> None:
     own = {"__pycache__", "__init__.py", "py.typed"}
     counts = {
-        _name(folder): len({path.name for path in folder.iterdir()} - own)
+        _name(folder): len({path.name for path in folder.iterdir()} - own - DOORS)
         for folder in FOLDERS
         if not folder.as_posix().endswith(CATALOGUES)
     }

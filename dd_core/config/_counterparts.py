@@ -27,8 +27,8 @@ _CONFIG_MODULES = """
 CONFIG_MODULES = frozenset(_CONFIG_MODULES.split())
 _ALIAS_MODULES = """
     engine engine.errors engine.models engine.models.errors engine.models.facade
-    engine.secret_resolver errors integrations integrations.huggingface
-    integrations.huggingface.client interface interface.composite_workflow
+    engine.resources engine.resources.seed_reader engine.secret_resolver errors integrations
+    integrations.huggingface integrations.huggingface.client interface interface.composite_workflow
     interface.data_designer interface.errors interface.results interface.workflow_metadata
     lazy_heavy_imports logging
 """
@@ -47,6 +47,9 @@ HOMES = {
     "ProcessorConfig": "dd_core.kinds.processors.processor:ProcessorConfig",
     "ProcessorConfigT": "dd_core.kinds.processors.processor:ProcessorConfig",
     "SamplerParamsT": "dd_core.kinds.samplers.sampler:SamplerParams",
+    "FileSystemSeedReader": "dd_core.kinds.seeds._reader:FileSystemSeedReader",
+    "SeedReader": "dd_core.kinds.seeds._reader:SeedReader",
+    "SeedReaderFileSystemContext": "dd_core.kinds.seeds._reader:SeedReaderFileSystemContext",
     "SeedSource": "dd_core.kinds.seeds.seed:SeedSource",
     "SeedSourceT": "dd_core.kinds.seeds.seed:SeedSource",
     "SingleColumnConfig": "dd_core.kinds.columns.column:Column",
@@ -105,6 +108,8 @@ HOMES = {
     "ModelUnprocessableEntityError": "dd_core.errors:ModelBadRequestError",
     "ModelUnsupportedParamsError": "dd_core.errors:ModelBadRequestError",
     "NoModelProvidersError": "dd_core.errors:UnknownProviderError",
+    "SeedReaderConfigError": "dd_core.errors:SeedDatasetError",
+    "SeedReaderError": "dd_core.errors:SeedDatasetError",
     "UserJinjaTemplateSyntaxError": "dd_core.errors:UserTemplateError",
 }
 """Our counterparts of names that no public module of ours has, as `module:name` or `module`."""

@@ -7,8 +7,7 @@ Accepted without effect:
 
 Not accepted, with an error that says what to use instead:
 
-- the arguments `seed_readers` and `person_reader` of `DataDesigner`: custom seed sources and
-  samplers;
+- the argument `person_reader` of `DataDesigner`: custom samplers;
 - `RunConfig.async_trace` and `RunConfig.write_scheduler_events`, unless they are false: the spans
   of OpenTelemetry. The environment variable `DATA_DESIGNER_ASYNC_TRACE` only causes a warning,
   because it may be meant for another program.

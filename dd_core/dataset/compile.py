@@ -148,7 +148,7 @@ def _open_seed(config: DataDesignerConfig, problems: list[Problem]) -> SeedTable
     if found:
         return None
     try:
-        table = config.seed_config.source.open()
+        table = config.seed_config.source.open_table()
         SeedRows(config.seed_config, table, seed=0)  # raises an error if the selection is invalid
     except SeedDatasetError as error:
         problems.append(Problem("seed_config", str(error)))

@@ -15,13 +15,14 @@ from dd_core.dataset.planning.acceptance import Accept
 from dd_core.dataset.planning.repeat import Repeat
 from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import OWN, drop_unset
+from dd_core.declaration.secrets import SecretResolver
 from dd_core.declaration.user_code import allow_missing_code
 from dd_core.declaration.written import for_identity
 from dd_core.declaration.yaml_text import dump_yaml
 from dd_core.kinds.columns.column import Column
 from dd_core.kinds.constraint import Constraint
 from dd_core.kinds.processors.processor import ProcessorConfig
-from dd_core.kinds.seeds.seed import SeedConfig
+from dd_core.kinds.seeds.seed import SeedConfig, SourceReader
 from dd_core.models.config import ModelConfig
 from dd_core.models.parameters import LIMITS
 from dd_core.models.tools.config import ToolConfig
@@ -82,6 +83,15 @@ class DataDesignerConfig(Exportable):
     accept: Annotated[Accept | None, OWN] = Field(default=None, exclude_if=_is_unset)
     """Which rows are accepted. Rows are generated until as many are accepted as were requested;
     default: every row is accepted."""
+
+    def use_readers(self, readers: Mapping[str, SourceReader], resolver: SecretResolver) -> Self:
+        """Return the configuration with a seed source that is read by the reader of its type."""
+        seed = self.seed_config
+        reader = readers.get(getattr(seed.source, "seed_type", "")) if seed is not None else None
+        if seed is None or reader is None:
+            return self
+        source = seed.source.read_with(reader, resolver)
+        return self.model_copy(update={"seed_config": seed.model_copy(update={"source": source})})
 
     @field_validator("columns")
     @classmethod

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from enum import StrEnum
 from typing import Any
 
@@ -116,6 +117,12 @@ class RunConfig(Declaration):
             return given
         warn_of_variables()
         return translate_deprecated(given)  # pyright: ignore[reportUnknownArgumentType]
+
+    @property
+    def progress_bar(self) -> bool:
+        """The earlier name of `display_tui`."""
+        warnings.warn("progress_bar is now display_tui", DeprecationWarning, stacklevel=2)
+        return self.display_tui
 
     @property
     def effective_shutdown_error_rate(self) -> float:

@@ -20,18 +20,13 @@ from dd_core.dataset.run_config import RunConfig
 from dd_core.dataset.workflow.config import WorkflowSource, load_workflow
 from dd_core.declaration.secrets import SecretResolver, default_resolver
 from dd_core.designer.blocking import run_blocking
-from dd_core.designer.dataset_run import complete_repair, complete_run
+from dd_core.designer.dataset_run import complete_run
 from dd_core.designer.estimate import Estimate, make_estimate
 from dd_core.designer.in_memory import generate_in_memory, generate_preview
-from dd_core.designer.library_steps import LibrarySteps
+from dd_core.designer.library_steps import LibrarySteps, repair_dataset
 from dd_core.designer.logging_setup import ensure_logging
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
-from dd_core.designer.verification import (
-    choose_repair_settings,
-    require_dataset,
-    set_damage_aside,
-    verify_dataset,
-)
+from dd_core.designer.verification import require_dataset
 from dd_core.designer.workbench import Workbench
 from dd_core.designer.workflow.composite.workflow import CompositeWorkflow
 from dd_core.designer.workflow.runner import Workflow
@@ -43,6 +38,7 @@ from dd_core.errors import (
     InvalidConfigError,
     convert_errors,
 )
+from dd_core.kinds.seeds.seed import SourceReader, collect_readers
 from dd_core.models.config import ModelConfig, ModelProvider
 from dd_core.models.providers import Providers, load_default_models, load_default_providers
 from dd_core.models.tools.providers import ToolProvider, choose_tool_providers
@@ -79,7 +75,8 @@ class DataDesigner:
     are the servers of tools; default: those in the user's `mcp_providers.yaml`. `trust_config` lets
     configurations from URLs import code, read files and choose keys on this machine.
     `auto_configure_logging` writes log records to stderr if the program has not configured logging;
-    by default, logging is left to the program.
+    by default, logging is left to the program. `seed_readers` read seed sources in place of the
+    sources themselves.
     """
 
     def __init__(
@@ -90,7 +87,7 @@ class DataDesigner:
         secret_resolver: SecretResolver | None = None,
         run_config: RunConfig | None = None,
         managed_assets_path: str | Path | None = None,
-        seed_readers: None = None,
+        seed_readers: Sequence[SourceReader] | None = None,
         person_reader: None = None,
         mcp_providers: Sequence[ToolProvider] | None = None,
         auto_configure_logging: bool = False,
@@ -106,10 +103,10 @@ class DataDesigner:
         tool_providers = choose_tool_providers(mcp_providers)
         self.providers = Providers(model_providers, secret_resolver, tool_providers)
         self.managed_assets_path = Path(managed_assets_path) if managed_assets_path else None
-        if seed_readers is not None or person_reader is not None:
+        self._seed_readers = collect_readers(seed_readers or ())
+        if person_reader is not None:
             raise BuilderConfigurationError(
-                "seed_readers and person_reader are not used; declare your own seed source or "
-                "sampler, see docs/own-kinds.md"
+                "person_reader is not used; declare your own sampler, see docs/own-kinds.md"
             )
         self._run_config = run_config or RunConfig()
         self._transport = transport
@@ -343,33 +340,20 @@ class DataDesigner:
         with report_storage_errors(f"{self.artifact_path}/{dataset_name}"):
             place = DatasetDirectory.place(self.artifact_path, dataset_name, version)
             directory = find_current(place)
-            version = directory.version
-            return run_blocking(lambda: self._repair(directory, dataset_name, version))
-
-    async def _repair(
-        self, damaged: DatasetDirectory, dataset_name: str, version: str | None
-    ) -> DatasetCreationResults:
-        require_dataset(damaged)
-        found = verify_dataset(damaged)
-        settings = choose_repair_settings(damaged.metadata, self._run_config)
-        rows = damaged.metadata.target_num_records or 1
-        async with open_dataset(
-            self._config_of(damaged.config()),
-            self.providers,
-            settings,
-            artifact_path=self.artifact_path,
-            dataset_name=dataset_name,
-            num_records=rows,
-            resume=ResumeMode.ALWAYS,
-            managed_assets=self.managed_assets_path,
-            version=version,
-        ) as (plan, directory):
-            batches = set_damage_aside(directory, found, rows, settings.buffer_size)
-            async with Engine(plan, self.providers, settings, self._transport, directory) as engine:
-                steps = LibrarySteps(engine, directory, rows, None)
-                await complete_repair(steps, batches)
-                usage = engine.usage().to_dict()
-        return DatasetCreationResults(directory, plan, rows, usage, tuple(steps.dropped))
+            require_dataset(directory)
+            config = self._config_of(directory.config())
+            return run_blocking(
+                lambda: repair_dataset(
+                    directory,
+                    config,
+                    self.providers,
+                    self._run_config,
+                    transport=self._transport,
+                    artifact_path=self.artifact_path,
+                    dataset_name=dataset_name,
+                    managed_assets=self.managed_assets_path,
+                )
+            )
 
     def _plan(self, config: Configured, seed: int) -> Plan:
         plan = compile_plan(
@@ -386,10 +370,12 @@ class DataDesigner:
     def _config_of(self, config: Configured) -> DataDesignerConfig:
         if isinstance(config, DataDesignerConfigBuilder):
             with convert_errors(InvalidConfigError, "it cannot be built"):
-                return config.build()
-        return load_config(
-            config, self.providers, self.managed_assets_path, trust=self._trust_config
-        )
+                found = config.build()
+        else:
+            found = load_config(
+                config, self.providers, self.managed_assets_path, trust=self._trust_config
+            )
+        return found.use_readers(self._seed_readers, self.secret_resolver)
 
 
 def _require_counts(**counts: int) -> None:

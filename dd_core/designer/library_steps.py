@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
-from dd_core.designer.dataset_run import RunSteps
+from dd_core.dataset.config import DataDesignerConfig
+from dd_core.dataset.run_config import RunConfig
+from dd_core.designer.dataset_run import RunSteps, complete_repair
+from dd_core.designer.results import DatasetCreationResults
+from dd_core.designer.verification import (
+    choose_repair_settings,
+    set_damage_aside,
+    verify_dataset,
+)
 from dd_core.designer.view.run_progress import RunProgress
 from dd_core.engine.batch_run import BatchRun
 from dd_core.engine.batches import generate_batches
 from dd_core.engine.engine import Engine
-from dd_core.engine.run import record_progress_sometimes
+from dd_core.engine.run import open_dataset, record_progress_sometimes
 from dd_core.errors import DataDesignerGenerationError, convert_errors
+from dd_core.models.providers import Providers
 from dd_core.storage.batch import Batch, DroppedRow
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location
+from dd_core.storage.resume import ResumeMode
+
+if TYPE_CHECKING:
+    import httpx
 
 
 class LibrarySteps(RunSteps):
@@ -47,3 +61,33 @@ class LibrarySteps(RunSteps):
         if self._on_batch_complete is not None and path is not None:
             with convert_errors(DataDesignerGenerationError, "on_batch_complete failed"):
                 self._on_batch_complete(path)
+
+
+async def repair_dataset(
+    damaged: DatasetDirectory,
+    config: DataDesignerConfig,
+    providers: Providers,
+    run_config: RunConfig,
+    *,
+    transport: httpx.AsyncBaseTransport | None,
+    **place: Any,
+) -> DatasetCreationResults:
+    """Generate lost rows of a dataset again. `place` are options of `open_dataset`."""
+    found = verify_dataset(damaged)
+    settings = choose_repair_settings(damaged.metadata, run_config)
+    rows = damaged.metadata.target_num_records or 1
+    async with open_dataset(
+        config,
+        providers,
+        settings,
+        num_records=rows,
+        resume=ResumeMode.ALWAYS,
+        version=damaged.version,
+        **place,
+    ) as (plan, directory):
+        batches = set_damage_aside(directory, found, rows, settings.buffer_size)
+        async with Engine(plan, providers, settings, transport, directory) as engine:
+            steps = LibrarySteps(engine, directory, rows, None)
+            await complete_repair(steps, batches)
+            usage = engine.usage().to_dict()
+    return DatasetCreationResults(directory, plan, rows, usage, tuple(steps.dropped))

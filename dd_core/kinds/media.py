@@ -59,6 +59,19 @@ class ImageFormat(StrEnum):
     WEBP = "webp"
 
 
+_MEDIA_TYPES = {"jpg": "image/jpeg", "mp3": "audio/mpeg", "mov": "video/quicktime"}
+"""Media types that are not named after the format."""
+_OTHER_NAMES = {
+    "image/jpg": "image/jpeg",
+    "audio/mp3": "audio/mpeg",
+    "audio/x-wav": "audio/wav",
+    "audio/wave": "audio/wav",
+    "audio/vnd.wave": "audio/wav",
+    "video/mov": "video/quicktime",
+}
+"""Names of media types that are used besides the registered ones."""
+
+
 class AudioFormat(StrEnum):
     """Audio formats."""
 
@@ -136,16 +149,17 @@ class ModalityContext(Kind, tag="modality"):
     def base64_source(self, item: Encoded) -> dict[str, str]:
         """Return the source of an item whose bytes are part of the request."""
         declared = self.media_type(self.format) if self.format else None
-        if item.media_type and declared and item.media_type != declared:
+        given = _OTHER_NAMES.get(item.media_type or "", item.media_type)
+        if given and declared and given != declared:
             raise ValueError(f"it is {item.media_type}, but {self.kind}_format says {declared}")
-        media_type = declared or item.media_type
+        media_type = declared or given
         if media_type is None:
             raise ValueError(f"its format cannot be detected; set {self.kind}_format")
         return {"type": "base64", "media_type": media_type, "data": item.data}
 
     def media_type(self, name: str) -> str:
         """Return the media type of a format, for example `image/jpeg` for `jpg`."""
-        return f"{self.kind}/{'jpeg' if name == 'jpg' else name}"
+        return _MEDIA_TYPES.get(name, f"{self.kind}/{name}")
 
     def named_format(self, path: str) -> str | None:
         """Return the format that the suffix of a path names; None for unknown suffixes."""

@@ -14,7 +14,7 @@ from pydantic import (
 )
 
 from dd_core.declaration.kind import Declaration
-from dd_core.declaration.own_fields import OWN
+from dd_core.declaration.own_fields import OWN, drop_unset
 from dd_core.declaration.written import Fields, for_identity
 
 if TYPE_CHECKING:
@@ -147,6 +147,15 @@ class InferenceParams(Declaration):
         more = {"timeout": self.timeout, "extra_body": self.extra_body}
         return found | {name: value for name, value in more.items() if value}
 
+    def get_formatted_params(self) -> list[str]:
+        """The parameters that are set, such as `temperature=0.70`."""
+        found = drop_unset(self, self.model_dump(mode="json", exclude_none=True))
+        return [f"{name}={_format(value)}" for name, value in found.items()]
+
+    def format_for_display(self) -> str:
+        """The parameters that are set, in one line."""
+        return ", ".join(self.get_formatted_params())
+
     def identity(self) -> dict[str, Any]:
         """The parameters that determine what the model answers."""
         return self.model_dump(mode="json", exclude={*LIMITS}, context=for_identity)
@@ -214,6 +223,12 @@ class ImageInferenceParams(InferenceParams):
     """Parameters of an image model. Options of a particular model go into `extra_body`."""
 
     generation_type: Literal["image"] = "image"
+
+
+def _format(value: Any) -> str:
+    text = f"{value:.2f}" if isinstance(value, float) else str(value)
+    is_distribution = isinstance(value, Mapping) and "distribution_type" in value
+    return "dist" if is_distribution else text
 
 
 def _within(value: Any, name: str, low: float, high: float) -> Any:

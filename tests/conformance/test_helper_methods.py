@@ -55,6 +55,37 @@ def test_partitions_become_ranges() -> None:
     assert last.to_index_range(10) == dd.IndexRange(start=6, end=9)
 
 
+def test_parameters_are_shown_in_one_line() -> None:
+    drawn = dd.UniformDistribution(params=dd.UniformDistributionParams(low=0.25, high=0.5))
+    parameters = dd.ChatCompletionInferenceParams(temperature=drawn, top_p=0.987, max_tokens=20)
+    shown = "max_parallel_requests=4, generation_type=chat-completion, temperature=dist"
+    assert parameters.format_for_display() == f"{shown}, top_p=0.99, max_tokens=20"
+    assert dd.EmbeddingInferenceParams(requests_per_minute=60).get_formatted_params() == [
+        *("max_parallel_requests=4", "requests_per_minute=60"),
+        *("generation_type=embedding", "encoding_format=float"),
+    ]
+
+
+def test_seed_sources_say_where_they_look(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    rows = dd.LocalFileSeedSource(path="rows/*.csv")
+    pages = dd.DirectorySeedSource(path="pages")
+    sessions = dd.AgentRolloutSeedSource(format="claude_code")
+    monkeypatch.chdir("/")
+    assert rows.runtime_path == str(tmp_path / "rows" / "*.csv")
+    assert dd.LocalFileSeedSource(path="s3://bucket/a.csv").runtime_path == "s3://bucket/a.csv"
+    assert pages.runtime_path == "pages"
+    assert pages.locate(pages.runtime_path) == tmp_path / "pages"
+    assert sessions.runtime_path == str(Path("~/.claude/projects").expanduser())
+    assert sessions.resolved_file_pattern == "*.jsonl"
+
+
+def test_the_earlier_name_of_the_progress_can_be_read() -> None:
+    with pytest.warns(DeprecationWarning, match="progress_bar is now display_tui") as caught:
+        assert dd.RunConfig(display_tui=True).progress_bar
+    assert caught[0].filename == __file__
+
+
 def test_parameters_are_those_of_a_request() -> None:
     drawn = dd.UniformDistribution(params=dd.UniformDistributionParams(low=0.25, high=0.5))
     parameters = dd.ChatCompletionInferenceParams(

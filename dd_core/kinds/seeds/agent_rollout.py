@@ -101,8 +101,8 @@ class AgentRolloutSeedSource(SeedSource):
         if not is_folder(self.root):
             yield Problem(f"{place}.path", f"there is no folder {str(self.root)!r}; set path")
         elif not self.files():
-            message = f"no {self.format.value} file in {str(self.root)!r} matches {self._pattern!r}"
-            yield Problem(f"{place}.file_pattern", message)
+            message = f"no {self.format.value} file in {str(self.root)!r} matches"
+            yield Problem(f"{place}.file_pattern", f"{message} {self.resolved_file_pattern!r}")
 
     def resolve_paths(self) -> Self:
         """Return the source with an absolute path; the agent's own folder stays open."""
@@ -111,7 +111,13 @@ class AgentRolloutSeedSource(SeedSource):
         return self.model_copy(update={"path": str(self.locate(self.path))})
 
     @property
-    def _pattern(self) -> str:
+    def runtime_path(self) -> str:
+        """The path as it was declared, or the folder in which the agent stores its sessions."""
+        return self.path or str(Path(self.reader.default_path or "").expanduser())
+
+    @property
+    def resolved_file_pattern(self) -> str:
+        """The pattern for file names, or the pattern of the format."""
         return self.file_pattern or self.reader.default_pattern
 
     def files(self) -> list[Path]:
@@ -124,7 +130,7 @@ class AgentRolloutSeedSource(SeedSource):
         return sorted(
             path
             for path in paths
-            if fnmatchcase(path.name, self._pattern)
+            if fnmatchcase(path.name, self.resolved_file_pattern)
             and path.is_file()
             and path.resolve().is_relative_to(root)
         )

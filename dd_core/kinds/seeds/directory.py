@@ -42,6 +42,11 @@ class FolderSource(SeedSource):
     recursive: bool = True
     """Whether to include files in subfolders; default: yes."""
 
+    @property
+    def runtime_path(self) -> str:
+        """The path as it was declared; `locate` makes it absolute."""
+        return self.path
+
     @field_validator("path", mode="before")
     @classmethod
     def _is_a_path(cls, given: Any) -> str:

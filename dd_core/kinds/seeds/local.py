@@ -66,6 +66,11 @@ class LocalFileSeedSource(TextFileSource):
         df.to_parquet(path, index=False)
         return cls(path=str(path))
 
+    @property
+    def runtime_path(self) -> str:
+        """The absolute path, or the URL."""
+        return self.resolve_paths().path
+
     def resolve_paths(self) -> Self:
         """Return the source with an absolute path."""
         if "://" in self.path:

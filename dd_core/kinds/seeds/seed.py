@@ -7,17 +7,18 @@ rows are the same for all kinds and are defined here.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from pydantic import ConfigDict, Field, PrivateAttr, model_validator
 
 from dd_core.declaration.kind import Declaration, Kind
-from dd_core.errors import Problem, SeedDatasetError
+from dd_core.declaration.secrets import SecretResolver
+from dd_core.errors import BuilderConfigurationError, Problem, SeedDatasetError
 from dd_core.kinds.draws import permute
 from dd_core.storage.arrow import Values
 from dd_core.storage.batch import Batch
@@ -92,6 +93,9 @@ class PartitionBlock(Declaration):
         return IndexRange(start=self.index * size, end=stop - 1)
 
 
+RowSelection: TypeAlias = IndexRange | PartitionBlock | None
+
+
 class SeedTable(ABC):
     """An opened seed source."""
 
@@ -111,6 +115,10 @@ class SeedTable(ABC):
     def keys(self, start: int, stop: int) -> NDArray[np.int64] | None:
         """The keys of a range of rows; None if rows have none and their places count."""
         return None
+
+    def select(self, chosen: RowSelection) -> range:
+        """The rows that a selection chooses; raises `SeedDatasetError` if there are too few."""
+        return range(self.num_rows) if chosen is None else chosen.select(self.num_rows)
 
     @abstractmethod
     def content_hash(self) -> str:
@@ -132,6 +140,7 @@ class SeedSource(Kind, tag="seed_type"):
     """
 
     _declared_in: str = PrivateAttr(default_factory=_read_working_directory)
+    _reading: Callable[[Any], SeedTable] | None = PrivateAttr(default=None)
 
     def locate(self, path: str) -> Path:
         """Return the absolute path of a path in this source.
@@ -149,9 +158,52 @@ class SeedSource(Kind, tag="seed_type"):
         """Yield what keeps the source from being opened, before a run."""
         yield from ()
 
-    @abstractmethod
     def open(self) -> SeedTable:
         """Open the table; raises `SeedDatasetError` if it cannot be read."""
+        raise SeedDatasetError(
+            f"{type(self).__name__} cannot be opened: define its method `open`, or pass its seed "
+            "reader, DataDesigner(seed_readers=[...])"
+        )
+
+    def read_with(self, reader: SourceReader, resolver: SecretResolver) -> Self:
+        """Return the source with a reader that is used in place of `open`."""
+        source = self.model_copy()
+        source._reading = lambda each: reader.read_table(each, resolver)
+        return source
+
+    def open_table(self) -> SeedTable:
+        """Open the table with the reader that was given, if there is one."""
+        return self.open() if self._reading is None else self._reading(self)
+
+
+class SourceReader(ABC):
+    """Reads the sources of one type in place of their own `open`."""
+
+    @abstractmethod
+    def get_seed_type(self) -> str:
+        """The type of the sources."""
+
+    @abstractmethod
+    def read_table(self, source: Any, resolver: SecretResolver) -> SeedTable:
+        """The table of a source; raises `SeedDatasetError` if it cannot be read."""
+
+
+def collect_readers(readers: Iterable[Any]) -> dict[str, SourceReader]:
+    """Return readers by the type of their sources; raises `BuilderConfigurationError`."""
+    indexed: dict[str, SourceReader] = {}
+    for reader in readers:
+        if not isinstance(reader, SourceReader):
+            raise BuilderConfigurationError(
+                f"seed_readers contains {reader!r}; it must contain instances of subclasses of "
+                "SeedReader or FileSystemSeedReader"
+            )
+        seed_type = reader.get_seed_type()
+        if seed_type in indexed:
+            raise BuilderConfigurationError(
+                f"seed_readers contains two readers of the seed type {seed_type!r}; remove one"
+            )
+        indexed[seed_type] = reader
+    return indexed
 
 
 class SeedConfig(Declaration):
@@ -165,7 +217,7 @@ class SeedConfig(Declaration):
     sampling_strategy: SamplingStrategy = SamplingStrategy.ORDERED
     """Order of the rows. `ordered` uses them in order and starts over at the end; `shuffle` uses
     each of them once per pass, in a new random order on every pass."""
-    selection_strategy: IndexRange | PartitionBlock | None = None
+    selection_strategy: RowSelection = None
     """Rows to use: a range or a block; default: all rows."""
 
 
@@ -175,9 +227,8 @@ class SeedRows:
     def __init__(self, config: SeedConfig, table: SeedTable, seed: int) -> None:
         if table.num_rows == 0:
             raise SeedDatasetError("the seed dataset has no rows; check its source")
-        chosen = config.selection_strategy
         self.table = table
-        self._selected = chosen.select(table.num_rows) if chosen else range(table.num_rows)
+        self._selected = table.select(config.selection_strategy)
         self._shuffle = config.sampling_strategy is SamplingStrategy.SHUFFLE
         self._seed = seed
 

@@ -11,6 +11,8 @@ from dd_core.declaration.kind import Declaration, find_repeated
 from dd_core.declaration.own_fields import OWN
 from dd_core.declaration.written import Address, Arguments, Headers, Key
 
+MOST_TOOLS = 128
+"""Number of tools that OpenAI and many servers of its kind accept in a request."""
 _CALL_SECONDS = 60.0
 
 
@@ -100,6 +102,15 @@ class ToolConfig(Declaration):
             _check_names("allow_tools", self.allow_tools, "a tool, or remove the field")
         _check_names("providers", self.providers, "a tool server")
         return self
+
+
+def describe_excess(count: int) -> str:
+    """Describe what is wrong with a number of tools that is larger than `MOST_TOOLS`."""
+    return (
+        f"models are offered {count} tools, but many servers refuse requests with more than "
+        f"{MOST_TOOLS}, and models choose badly among so many; name the tools that are needed in "
+        "allow_tools, or divide them among several aliases"
+    )
 
 
 def _check_names(field: str, names: Sequence[str], remedy: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import zlib
 from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
@@ -28,6 +29,7 @@ from dd_core.models.wire.waits import parse_wait
 
 if TYPE_CHECKING:
     import httpx
+    from pydantic import ValidationError
 
 _SECONDS = 30.0
 """Timeout for connecting, and for sending a request."""
@@ -41,6 +43,10 @@ _QUOTED_BYTES = 300
 _TOO_LARGE = f"it sent a message of more than {MOST_MESSAGE_BYTES} bytes"
 _EVENT_ID = re.compile(rb"(?:^|\n)id:")
 _ANSWERS = ("application/json", "text/event-stream")
+_ENCODING = "gzip"
+_GZIP_BITS = 31
+_DECOMPRESSED_BYTES = 2**18
+"""Size of the pieces that a compressed response is read in."""
 
 
 class HttpConnection(Connection):
@@ -52,6 +58,15 @@ class HttpConnection(Connection):
         self._provider = access.provider
         self._access = access
         self._fault = ""
+
+    def handle_unreadable(self, error: ValidationError) -> None:
+        """Report all requests: answers over SSE do not belong to the response of a request.
+
+        With streamable HTTP, the end of the response is noticed.
+        """
+        if self._is_sse:
+            reason = f"its answer is not a valid message: {error.errors()[0]['msg']}"
+            self.report_lost(None, SessionLostError(reason, was_sent=True, ends_session=False))
 
     def explain(self) -> str:
         """Why the connection ended, if that was decided here."""
@@ -83,25 +98,33 @@ class HttpConnection(Connection):
         connection = self
 
         class WatchedClient(httpx.AsyncClient):
-            async def send(self, request: httpx.Request, **options: Any) -> httpx.Response:
-                if request.method != "POST":
-                    response = await super().send(request, **options)
+            async def send(
+                self, request: httpx.Request, *, stream: bool = False, **options: Any
+            ) -> httpx.Response:
+                number = _read_id(await request.aread()) if request.method == "POST" else None
+                try:
+                    # The body is read below, after its size has been limited.
+                    response = await super().send(request, stream=True, **options)
+                    response = await _decompress(response)
+                except httpx.TransportError as error:
+                    if request.method != "POST":
+                        raise
+                    connection._report(number, connection._read_error(error))
+                    return httpx.Response(202, request=request)
+                if request.method == "POST":
+                    response = await connection._check(number, response)
+                else:
                     response.stream = _make_watched(
                         response.stream,
                         on_flood=lambda: connection._end_all(_TOO_LARGE),
                         on_break=connection._end_all_for if connection._is_sse else None,
                     )
-                    return response
-                number = _read_id(await request.aread())
-                try:
-                    response = await super().send(request, **options)
-                except httpx.TransportError as error:
-                    connection._report(number, connection._read_error(error))
-                    return httpx.Response(202, request=request)
-                return await connection._check(number, response)
+                if not stream:
+                    await response.aread()
+                return response
 
         return WatchedClient(
-            headers={**self._access.values},
+            headers={**self._access.values, "accept-encoding": _ENCODING},
             timeout=httpx.Timeout(_SECONDS, read=_SILENT_SECONDS),
             limits=httpx.Limits(max_connections=None),
         )
@@ -221,6 +244,47 @@ def _make_watched(
             await stream.aclose()
 
     return WatchedStream()
+
+
+async def _decompress(response: httpx.Response) -> httpx.Response:
+    """The response with a body that is decompressed piece by piece.
+
+    httpx decompresses whatever has arrived at once, and 64 KiB can become gigabytes. Here, a
+    watched stream ends after the piece with which the message becomes too large.
+    """
+    import httpx
+
+    encoding = response.headers.pop("content-encoding", "identity").strip().lower()
+    if encoding in ("", "identity"):
+        return response
+    if encoding != _ENCODING:
+        await response.aclose()
+        raise httpx.RemoteProtocolError(
+            f"it encoded its response as {encoding[:_QUOTED_BYTES]!r}, but accepted is only "
+            f"{_ENCODING!r}; check the server, and proxies in front of it"
+        )
+    compressed = response.stream
+
+    class DecompressedStream(httpx.AsyncByteStream):
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            assert isinstance(compressed, httpx.AsyncByteStream)
+            decoder = zlib.decompressobj(_GZIP_BITS)
+            async for chunk in compressed:
+                try:
+                    rest = chunk
+                    while rest and not decoder.eof:
+                        yield decoder.decompress(rest, _DECOMPRESSED_BYTES)
+                        rest = decoder.unconsumed_tail
+                except zlib.error as error:
+                    reason = f"its response is not valid gzip: {error}"
+                    raise httpx.RemoteProtocolError(reason) from None
+
+        async def aclose(self) -> None:
+            assert isinstance(compressed, httpx.AsyncByteStream)
+            await compressed.aclose()
+
+    response.stream = DecompressedStream()
+    return response
 
 
 def _read_wait(response: httpx.Response) -> float | None:

@@ -6,9 +6,10 @@ import asyncio
 import json
 import logging
 import os
+import re
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
@@ -39,6 +40,13 @@ _QUOTED_LENGTH = 500
 _STOP_SECONDS = 5.0
 """More than the guard needs to stop a server that does not end by itself."""
 _LAST_WORDS_SECONDS = 1.0
+_SHOWN_LENGTH = 100
+_ANSWER_PARTS = (b'"result"', b'"error"')
+_MESSAGE_PART = re.compile(rb'"jsonrpc"|^\{\s*"(?:result|error)"')
+_ANSWER_ID = re.compile(
+    rb'"jsonrpc"\s*:\s*"2\.0"\s*,\s*"id"\s*:\s*(\d+)|"id"\s*:\s*(\d+)\s*,\s*"jsonrpc"'
+)
+"""The id of an answer that is not valid JSON: other fields of this name belong to its content."""
 
 
 class ProcessConnection(Connection):
@@ -168,27 +176,49 @@ class ProcessConnection(Connection):
         try:
             content: Any = replace_surrogates(json.loads(line.decode(errors="replace")))
         except (ValueError, RecursionError):
+            self._report_broken(line)
             return None
         with suppress(ValidationError):
             return JSONRPCMessage.model_validate(content)
-        if isinstance(content, dict) and "method" not in content:
-            number = cast("dict[str, Any]", content).get("id")
-            if isinstance(number, int):
-                reason = "its answer is not a valid message"
-                error = SessionLostError(reason, was_sent=True, ends_session=False)
-                self.report_lost(number, error)
+        members = cast("list[Any]", content) if isinstance(content, list) else [content]
+        for member in members:
+            if isinstance(member, dict) and _is_answer(member := cast("dict[str, Any]", member)):
+                number = member.get("id")
+                self._report_refused(
+                    number if isinstance(number, int) else None,
+                    f"its answer is not a valid message: {self._show(line)}",
+                )
         return None
+
+    def _report_broken(self, line: bytes) -> None:
+        """Report the answer that a line seems to be a part of, although it is not valid JSON."""
+        text = line.strip()
+        is_answer = any(part in text for part in _ANSWER_PARTS) or b'"method"' not in text
+        if not (text.startswith((b"{", b'"jsonrpc"')) and is_answer and _MESSAGE_PART.search(text)):
+            return
+        found = _ANSWER_ID.search(text)
+        number = int(found[1] or found[2]) if found else None
+        self._report_refused(
+            number,
+            f"its answer is not valid JSON: {self._show(line)}; a server has to write each message "
+            "on one line, and everything else to standard error",
+        )
+
+    def _report_refused(self, number: int | None, reason: str) -> None:
+        self.report_lost(number, SessionLostError(reason, was_sent=True, ends_session=False))
+
+    def _show(self, line: bytes) -> str:
+        return repr(self._access.redactor.mask(line.decode(errors="replace"))[:_SHOWN_LENGTH])
 
     def _warn(self, line: bytes) -> None:
         if self._has_warned:
             return
         self._has_warned = True
-        shown = self._access.redactor.mask(line.decode(errors="replace"))[:100]
         _logger.warning(
-            "%s prints something to its standard output that is not a message, such as %r. It is "
+            "%s prints something to its standard output that is not a message, such as %s. It is "
             "ignored; let the server print to standard error",
             self._access.label,
-            shown,
+            self._show(line),
         )
 
     async def _send(
@@ -215,6 +245,13 @@ class ProcessConnection(Connection):
                 self._last_lines.append(line.decode(errors="replace").strip())
         if rest.strip():
             self._last_lines.append(rest.decode(errors="replace").strip())
+
+
+def _is_answer(content: Mapping[str, Any]) -> bool:
+    """Whether an object is meant as an answer, and is not just something that a server prints."""
+    has_result = "result" in content or "error" in content
+    has_id = isinstance(content.get("id"), int)
+    return "method" not in content and ("jsonrpc" in content or (has_result and has_id))
 
 
 async def _stop(process: asyncio.subprocess.Process) -> None:

@@ -268,7 +268,8 @@ class _SessionSlot:
         try:
             await session.open(seconds)
         except Exception as error:
-            kind = "" if isinstance(error, TimeoutError | McpError) else f"{type(error).__name__}: "
+            is_described = isinstance(error, TimeoutError | McpError | SessionLostError)
+            kind = "" if is_described else f"{type(error).__name__}: "
             reason = self._access.redactor.mask(kind + str(error))
         else:
             return session

@@ -22,6 +22,7 @@ from mcp.types import (
     ServerNotification,
     ToolListChangedNotification,
 )
+from pydantic import ValidationError
 
 from dd_core.errors import describe_error
 
@@ -60,12 +61,18 @@ class Connection(ABC):
     """A way to a tool server. It is opened once."""
 
     def __init__(self) -> None:
-        self.report_lost: Callable[[int, SessionLostError], None] = lambda request, error: None
-        """Called if a request, given by its id, will not be answered."""
+        self.report_lost: Callable[[int | None, SessionLostError], None] = lambda number, error: (
+            None
+        )
+        """Called if a request will not be answered. It is given by its id; None stands for all
+        requests in flight, because it is not known which one is meant."""
 
     @abstractmethod
     def open(self) -> AbstractAsyncContextManager[Streams]:
         """Open the connection for the task that calls this, which has to close it as well."""
+
+    def handle_unreadable(self, error: ValidationError) -> None:  # noqa: B027
+        """Called if the SDK could not read a message."""
 
     def explain(self) -> str:
         """What is known about the reason for which the connection ended; may be empty."""
@@ -228,13 +235,15 @@ class ToolSession:
         self._notices.add(task)
         task.add_done_callback(self._notices.discard)
 
-    def _handle_lost(self, request: int, error: SessionLostError) -> None:
-        lost = self._lost.get(request)
-        if lost is not None and not lost.done():
-            lost.set_result(error)
+    def _handle_lost(self, number: int | None, error: SessionLostError) -> None:
+        for request, lost in self._lost.items():
+            if number in (request, None) and not lost.done():
+                lost.set_result(error)
 
     async def _handle_message(self, message: Any) -> None:
-        if isinstance(message, ServerNotification) and isinstance(
+        if isinstance(message, ValidationError):
+            self._connection.handle_unreadable(message)
+        elif isinstance(message, ServerNotification) and isinstance(
             message.root, ToolListChangedNotification
         ):
             self._on_list_changed()

@@ -21,7 +21,7 @@ from dd_core.errors import (
     Problem,
     SecretResolutionError,
 )
-from dd_core.models.tools.config import ToolConfig
+from dd_core.models.tools.config import MOST_TOOLS, ToolConfig, describe_excess
 from dd_core.models.tools.definitions import OfferedTool, make_shown_name
 from dd_core.models.tools.limit import CallLimit
 from dd_core.models.tools.providers import ToolProvider, ToolServerAccess, resolve_access
@@ -211,6 +211,8 @@ class Toolbox:
                     schema=tool.inputSchema or {"type": "object", "properties": {}},
                     is_repeatable=bool(hints and (hints.readOnlyHint or hints.idempotentHint)),
                 )
+        if len(tools) > MOST_TOOLS:
+            _logger.warning("tool_configs.%s: %s", self.alias, describe_excess(len(tools)))
         self._tools, self._refused = tools, refused
         self._definitions = [mask_values(tool.definition) for tool in tools.values()]
 
@@ -297,14 +299,18 @@ class Toolboxes(Mapping[str, Toolbox]):
         return len(self._toolboxes)
 
     def problem(self, alias: str) -> Problem | None:
-        """A problem with the servers of an alias that shows without a connection."""
-        for name in self[alias].config.providers:
+        """A problem with the tools of an alias that shows without a connection."""
+        config = self[alias].config
+        for name in config.providers:
             try:
                 self.servers.resolve(name, "it refers to")
             except MCPClientUnavailableError as error:
                 return Problem(f"tool_configs.{alias}", str(error))
             except (MCPConfigurationError, SecretResolutionError) as error:
                 return Problem(f"tool_configs.{alias}.providers", str(error))
+        if len(config.allow_tools or ()) > MOST_TOOLS:
+            excess = describe_excess(len(config.allow_tools or ()))
+            return Problem(f"tool_configs.{alias}.allow_tools", excess, level="warning")
         return None
 
 

@@ -10,6 +10,8 @@ from dd_core.models.wire.answers import Reply, parse_chat
 from dd_core.models.wire.media import Block, Encoded
 
 _MEDIA_FOLLOW = "(The images of this result follow the results.)"
+_AUDIO_FORMATS = {"mpeg": "mp3"}
+"""Formats of the API that are not named as in media types."""
 
 
 class OpenAIWire:
@@ -81,6 +83,7 @@ def _translate_block(block: Block) -> Block:
         return {"type": f"{kind}_url", f"{kind}_url": {"url": source["url"]}}
     if kind == "audio":
         name = source["media_type"].partition("/")[2]
+        name = _AUDIO_FORMATS.get(name, name)
         return {"type": "input_audio", "input_audio": {"data": source["data"], "format": name}}
     uri = Encoded(source["data"], source["media_type"]).uri
     return {"type": f"{kind}_url", f"{kind}_url": {"url": uri}}

@@ -32,7 +32,7 @@ def test_deprecated_run_settings_are_translated_with_a_warning_at_the_caller() -
         *("async_trace", "write_scheduler_events", "DATA_DESIGNER_ASYNC_TRACE"),
         *("otel_metrics_port", "auto_configure_logging"),
         *("SchedulingMetadata", "ceiling_overshoot"),
-        *("seed_readers", "person_reader"),
+        "person_reader",
     ],
 )
 def test_what_differs_is_documented(name: str) -> None:

@@ -210,7 +210,7 @@ def test_a_script_builds_a_configuration_with_or_without_arguments(tmp_path: Pat
         run_script(path)
 
 
-def test_readers_of_the_reference_are_refused_with_the_way_to_go() -> None:
+def test_readers_of_persons_are_refused_with_the_way_to_go() -> None:
     with pytest.raises(BuilderConfigurationError, match=r"docs/own-kinds\.md"):
-        DataDesigner(seed_readers=[object()])
+        DataDesigner(person_reader=object())  # pyright: ignore[reportArgumentType]
     DataDesigner(auto_configure_logging=False, mcp_providers=[])

@@ -126,6 +126,20 @@ SOUND = base64.b64encode(b"RIFF....WAVE").decode()
             "https://x.test/a.mp3",
             {"type": "audio_url", "audio_url": {"url": "https://x.test/a.mp3"}},
         ),
+        *(
+            (
+                {"modality": "audio"} | declared,
+                f"data:audio/{name};base64,{SOUND}",
+                {"type": "input_audio", "input_audio": {"data": SOUND, "format": known}},
+            )
+            for name, known in (("mpeg", "mp3"), ("mp3", "mp3"), ("x-wav", "wav"))
+            for declared in ({}, {"audio_format": known})
+        ),
+        (
+            {"modality": "video", "video_format": "mov"},
+            "data:video/quicktime;base64,AAAA",
+            {"type": "video_url", "video_url": {"url": "data:video/quicktime;base64,AAAA"}},
+        ),
         (
             {"modality": "video", "video_format": "mp4"},
             "AAAA",

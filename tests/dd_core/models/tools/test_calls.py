@@ -76,6 +76,29 @@ async def test_all_pages_of_tools_are_offered_under_names_that_models_accept() -
         assert toolbox.find_name("invented") == UNKNOWN
 
 
+async def test_more_tools_than_servers_of_models_accept_are_warned_of(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    async with open_tools(make_server(more_tools=150)) as toolboxes:
+        await toolboxes["t"].open()
+        count = len(toolboxes["t"].definitions)
+        assert count > 150
+        assert f"tool_configs.t: models are offered {count} tools, but" in caplog.text
+        assert "allow_tools, or divide them" in caplog.text
+    names = [f"extra_{number}" for number in range(128)]
+    caplog.clear()
+    async with open_tools(make_server(more_tools=150), allow_tools=names) as toolboxes:
+        await toolboxes["t"].open()
+        assert len(toolboxes["t"].definitions) == 128
+        assert not caplog.records
+        assert toolboxes.problem("t") is None
+    async with open_tools(make_server(), allow_tools=[*names, "extra_128"]) as toolboxes:
+        problem = toolboxes.problem("t")  # before any server is contacted
+        assert problem is not None
+        assert problem.level == "warning"
+        assert str(problem).startswith("tool_configs.t.allow_tools: models are offered 129 tools")
+
+
 async def test_definitions_do_not_refer_to_others() -> None:
     async with open_tools(make_server(), allow_tools=["measure"]) as toolboxes:
         toolbox = toolboxes["t"]

@@ -38,6 +38,21 @@ ANSWERS = {
     "new kind": b'{"content": [{"type": "text", "text": "a"}, {"type": "video", "url": "b"}]}',
 }
 
+LINES = {  # in place of an answer to request %d
+    "cut": b'{"jsonrpc": "2.0", "id": %d, "result": {"content": [',
+    "cut at its end": b'{"result": {"id": 1, "content": []}, "jsonrpc": "2.0", "id": %d,',
+    "without id": b'{"result": {"content": [{"type": "text", "text": "a%d',
+    "pretty": b'{\n  "jsonrpc": "2.0",\n  "id": %d,\n  "result": {"content": []}\n}',
+    "refused": b'{"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "bad %d"}}',
+    "batch": b'[{"jsonrpc": "2.0", "id": %d, "result": {"content": []}}]',
+}
+PRINTED = [b"listening", b'{"id": %d, "level": "info"}', b'{"error": "none so far, %d"}']
+PRINTED += [b'got {"jsonrpc": "2.0", "id": %d', b'{"jsonrpc": "2.0", "method": "cut %d']
+
+def show(line, number):
+    sys.stdout.buffer.write(line.replace(b"%d", str(number).encode()) + b"\n")
+    sys.stdout.buffer.flush()
+
 def answer(number, result):
     sys.stdout.buffer.write(b'{"jsonrpc": "2.0", "id": %d, "result": %s}\n' % (number, result))
     sys.stdout.buffer.flush()
@@ -65,6 +80,12 @@ for line in sys.stdin:
                 answer(asked["id"], json.dumps(found).encode())
             while how == "endless":
                 sys.stdout.buffer.write(b"x" * 100_000)
+            if how == "printing":
+                for line in PRINTED:
+                    show(line, asked["id"])
+                answer(asked["id"], ANSWERS["latin-1"])
+            if how in LINES:
+                show(LINES[how], asked["id"])
             if how in ANSWERS:
                 answer(asked["id"], ANSWERS[how])
 """
@@ -106,6 +127,37 @@ async def test_odd_answers_of_a_process_are_read_or_refused_at_once(
         for how in ("no object", "null"):
             assert (await call(toolbox, "odd", how=how)).outcome is ToolOutcome.UNAVAILABLE
         assert (await call(toolbox, "odd", how="pid")).content == pid  # the session is kept
+
+
+async def test_lines_that_cannot_be_read_are_not_waited_for(
+    open_odd: Callable[[], Toolboxes], caplog: pytest.LogCaptureFixture
+) -> None:
+    async with open_odd() as toolboxes, asyncio.timeout(120):
+        toolbox = toolboxes["t"]
+        await toolbox.open()
+        pid = (await call(toolbox, "odd", how="pid")).content
+        hows = {"cut": "not valid JSON", "cut at its end": "not valid JSON", "pretty": "one line"}
+        hows |= {"without id": "not valid JSON", "refused": "bad", "batch": "not a valid message"}
+        for how, reason in hows.items():
+            caplog.clear()
+            assert (await call(toolbox, "odd", how=how)).outcome is ToolOutcome.UNAVAILABLE
+            assert reason in caplog.text
+        assert (await call(toolbox, "odd", how="printing")).outcome is ToolOutcome.DONE
+        waiting = asyncio.create_task(call(toolbox, "odd", how="never answered"))
+        cut = await call(toolbox, "odd", how="cut")  # which names the request that it answers
+        assert cut.outcome is ToolOutcome.UNAVAILABLE
+        assert not waiting.done()
+        waiting.cancel()
+        assert (await call(toolbox, "odd", how="pid")).content == pid  # the session is kept
+
+
+async def test_a_process_that_formats_its_messages_is_explained() -> None:
+    greeting = 'print(\'{\\n  "jsonrpc": "2.0",\\n  "id": 0,\', flush=True); input(); input()'
+    provider = dd.LocalStdioMCPProvider(name="p", command=sys.executable, args=["-c", greeting])
+    config = dd.ToolConfig(tool_alias="t", providers=["p"], start_timeout_sec=3600)
+    async with Toolboxes([config], [provider], None) as toolboxes, asyncio.timeout(120):
+        with pytest.raises(MCPToolError, match=r"cannot be used .its answer is not valid JSON"):
+            await toolboxes["t"].open()
 
 
 async def test_a_process_that_writes_without_end_is_stopped(
