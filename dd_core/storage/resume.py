@@ -82,7 +82,7 @@ def choose_directory(
     return beside
 
 
-def adopt_hashes(directory: DatasetDirectory, config_hash: str, plan_hash: str) -> None:
+def replace_hashes(directory: DatasetDirectory, config_hash: str, plan_hash: str) -> None:
     """Let a dataset continue under other hashes, which the caller knows to mean the same rows.
 
     They differ if the files of the seed dataset were moved, or if further rows were added to it.

@@ -17,7 +17,7 @@ from dd_core.designer.workflow.composite.stage import CompositeStage
 from dd_core.errors import ArtifactStorageError, DataDesignerWorkflowError
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode, adopt_hashes
+from dd_core.storage.resume import ResumeMode, replace_hashes
 
 _logger = logging.getLogger(__name__)
 
@@ -88,7 +88,7 @@ def choose_dataset(
         obstacle = _find_obstacle(request, prior, directory, settings)
         if obstacle is None:
             if directory.has_content:
-                adopt_hashes(directory, *request.expected)
+                replace_hashes(directory, *request.expected)
             is_complete = _is_complete(request, prior, directory, retry_failed=retry_failed)
             mode = ResumeMode.ALWAYS if directory.has_content else ResumeMode.NEVER
             return Choice(prior.stage_dir, mode, is_complete)
