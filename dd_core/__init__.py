@@ -28,11 +28,27 @@ if TYPE_CHECKING:
         DatasetCreationResults as DatasetCreationResults,
         PreviewResults as PreviewResults,
     )
+    from dd_core.designer.workflow.composite.metadata import (
+        CompletedWorkflowStageMetadata as CompletedWorkflowStageMetadata,
+        FailedWorkflowStageMetadata as FailedWorkflowStageMetadata,
+        RunningWorkflowStageMetadata as RunningWorkflowStageMetadata,
+        SkippedWorkflowStageMetadata as SkippedWorkflowStageMetadata,
+        WorkflowMetadata as WorkflowMetadata,
+        WorkflowStageMetadata as WorkflowStageMetadata,
+        validate_workflow_stage_metadata as validate_workflow_stage_metadata,
+    )
+    from dd_core.designer.workflow.composite.results import (
+        CompositeWorkflowResults as CompositeWorkflowResults,
+        SkippedStageResult as SkippedStageResult,
+        SkippedStageStatus as SkippedStageStatus,
+    )
+    from dd_core.designer.workflow.composite.workflow import CompositeWorkflow as CompositeWorkflow
     from dd_core.errors import (
         DataDesignerEarlyShutdownError as DataDesignerEarlyShutdownError,
         DataDesignerError as DataDesignerError,
         DataDesignerGenerationError as DataDesignerGenerationError,
         DataDesignerProfilingError as DataDesignerProfilingError,
+        DataDesignerWorkflowError as DataDesignerWorkflowError,
         InvalidConfigError as InvalidConfigError,
     )
     from dd_core.storage.resume import ResumeMode as ResumeMode

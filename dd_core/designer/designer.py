@@ -28,6 +28,7 @@ from dd_core.designer.logging_setup import ensure_logging
 from dd_core.designer.results import DatasetCreationResults, PreviewResults, open_results
 from dd_core.designer.verification import require_dataset
 from dd_core.designer.workbench import Workbench
+from dd_core.designer.workflow.composite.workflow import CompositeWorkflow
 from dd_core.designer.workflow.runner import Workflow
 from dd_core.engine.engine import Engine
 from dd_core.engine.run import open_dataset
@@ -47,7 +48,7 @@ from dd_core.redaction.registry import mask_errors
 from dd_core.storage.access.failures import report_storage_errors
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location
-from dd_core.storage.resume import ResumeMode
+from dd_core.storage.resume import ResumeMode, parse_resume
 from dd_core.storage.versions import find_current
 
 if TYPE_CHECKING:
@@ -229,7 +230,7 @@ class DataDesigner:
         num_records: int = 10,
         dataset_name: str = "dataset",
         resume: ResumeMode | str = ResumeMode.NEVER,
-        artifact_path: str | Path | None = None,
+        artifact_path: str | Location | None = None,
         on_batch_complete: Callable[[Location], None] | None = None,
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
@@ -266,7 +267,7 @@ class DataDesigner:
         num_records: int = 10,
         dataset_name: str = "dataset",
         resume: ResumeMode | str = ResumeMode.NEVER,
-        artifact_path: str | Path | None = None,
+        artifact_path: str | Location | None = None,
         on_batch_complete: Callable[[Location], None] | None = None,
         retry_failed: bool = False,
     ) -> DatasetCreationResults:
@@ -282,7 +283,7 @@ class DataDesigner:
                 artifact_path=artifact_path or self.artifact_path,
                 dataset_name=dataset_name,
                 num_records=num_records,
-                resume=_parse_resume(resume),
+                resume=parse_resume(resume),
                 managed_assets=self.managed_assets_path,
             ) as (plan, directory):
                 batches = find_batches(
@@ -311,6 +312,10 @@ class DataDesigner:
             managed_assets=self.managed_assets_path,
             transport=self._transport,
         )
+
+    def compose_workflow(self, *, name: str) -> CompositeWorkflow:
+        """Return a workflow without stages, which run one after the other."""
+        return CompositeWorkflow(name=name, data_designer=self)
 
     def open(self, dataset_name: str, version: str | None = None) -> DatasetCreationResults:
         """Open the results of an existing dataset, whichever run created it.
@@ -371,11 +376,6 @@ class DataDesigner:
                 config, self.providers, self.managed_assets_path, trust=self._trust_config
             )
         return found.use_readers(self._seed_readers, self.secret_resolver)
-
-
-def _parse_resume(resume: ResumeMode | str) -> ResumeMode:
-    with convert_errors(InvalidConfigError, "resume cannot be used"):
-        return ResumeMode(resume)
 
 
 def _require_counts(**counts: int) -> None:

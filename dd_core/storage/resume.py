@@ -8,7 +8,12 @@ from contextlib import asynccontextmanager
 from enum import StrEnum
 from pathlib import Path
 
-from dd_core.errors import ArtifactStorageError, DatasetInUseError
+from dd_core.errors import (
+    ArtifactStorageError,
+    DatasetInUseError,
+    InvalidConfigError,
+    convert_errors,
+)
 from dd_core.storage.access.ownership import DatasetOwnership
 from dd_core.storage.batch import Batch
 from dd_core.storage.directory import (
@@ -36,6 +41,12 @@ class ResumeMode(StrEnum):
     NEVER = "never"
     ALWAYS = "always"
     IF_POSSIBLE = "if_possible"
+
+
+def parse_resume(given: ResumeMode | str) -> ResumeMode:
+    """Return the mode with this name; raises `InvalidConfigError` if there is none."""
+    with convert_errors(InvalidConfigError, "resume cannot be used"):
+        return ResumeMode(given)
 
 
 def choose_directory(
@@ -69,6 +80,22 @@ def choose_directory(
     if placed.seed is not None:
         beside.metadata.set(seed=placed.seed, begun_beside=placed.path.name)
     return beside
+
+
+def replace_hashes(directory: DatasetDirectory, config_hash: str, plan_hash: str) -> None:
+    """Let a dataset continue under other hashes, which the caller knows to mean the same rows.
+
+    They differ if the files of the seed dataset were moved, or if further rows were added to it.
+    """
+    known = directory.metadata
+    if (known.config_hash, known.plan_hash) == (config_hash, plan_hash):
+        return
+    earlier = [each for each in (*known.earlier_plan_hashes, known.plan_hash) if each]
+    directory.write_metadata(
+        config_hash=config_hash,
+        plan_hash=plan_hash,
+        earlier_plan_hashes=[each for each in dict.fromkeys(earlier) if each != plan_hash],
+    )
 
 
 @asynccontextmanager

@@ -57,19 +57,12 @@ _INTERNAL_NAMES = """
 INTERNAL_NAMES = {*_INTERNAL_NAMES.split()} - {"ConfigBuilderInfo"}
 """Names that its documentation does not import."""
 
-# The workflows of several configurations are being built; the alias finds them once they exist.
-WORKFLOWS = {
-    name
-    for module in ("interface.composite_workflow", "interface.workflow_metadata")
-    for name in NAMES[module]
-} | {"DataDesignerWorkflowError"}
-
 OFFERED = [
     (module, name)
     for module, names in NAMES.items()
     if module not in INTERNAL_MODULES
     for name in names
-    if name not in INTERNAL_NAMES | WORKFLOWS
+    if name not in INTERNAL_NAMES
 ]
 
 

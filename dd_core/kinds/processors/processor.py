@@ -139,6 +139,11 @@ class ProcessorConfig(Kind, tag="processor_type"):
         """Columns that `transformed` and `after_generation` need, dropped columns included."""
         return []
 
+    @property
+    def side_columns(self) -> list[str] | None:
+        """Columns of the side dataset; None if there is none, or if they are not known."""
+        return None
+
     def transformed(
         self, rows: Sequence[Mapping[str, Any]], mode: RenderingMode
     ) -> list[Any] | None:

@@ -42,6 +42,12 @@ class SchemaTransformProcessorConfig(ProcessorConfig):
         names = [name for source in sources for name in find_references(source)]
         return list(dict.fromkeys(names))
 
+    @property
+    def side_columns(self) -> list[str] | None:
+        """The keys of the record, unless they are templates themselves."""
+        names = [*self.template]
+        return None if any("{" in name for name in names) else names
+
     def problems(self, scope: Scope) -> Iterator[Problem]:
         """Yield what prevents a template from being rendered."""
         for source in _find_strings(self.template):

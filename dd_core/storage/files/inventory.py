@@ -121,8 +121,19 @@ def make_origin(metadata: DatasetMetadata) -> str | None:
     """Return what the parts of a dataset record about where they belong: its plan and its seed."""
     if metadata.plan_hash is None or metadata.seed is None:
         return None
-    named = f"{metadata.plan_hash}:{metadata.seed}"
-    return hashlib.blake2b(named.encode(), digest_size=8).hexdigest()
+    return _name_origin(metadata.plan_hash, metadata.seed)
+
+
+def _list_origins(metadata: DatasetMetadata) -> list[str]:
+    """What parts that belong to the dataset may record; empty if that is not known."""
+    if metadata.plan_hash is None or metadata.seed is None:
+        return []
+    plans = [metadata.plan_hash, *metadata.earlier_plan_hashes]
+    return [_name_origin(plan, metadata.seed) for plan in plans]
+
+
+def _name_origin(plan_hash: str, seed: int) -> str:
+    return hashlib.blake2b(f"{plan_hash}:{seed}".encode(), digest_size=8).hexdigest()
 
 
 def list_records(metadata: DatasetMetadata, folder: str) -> dict[str, FileRecord]:
@@ -213,7 +224,7 @@ def _require_part(
         raise DamagedFileError("is damaged: its checksum is missing")
     if path.name != f"batch_{part.index:05d}.parquet":
         raise DamagedFileError(f"is a copy of batch_{part.index:05d}.parquet")
-    if part.origin not in (None, make_origin(metadata) or part.origin):
+    if part.origin not in (None, *(_list_origins(metadata) or [part.origin])):
         raise DamagedFileError("belongs to another dataset")
     recorded = (part.start, part.stop) if record is None else (record.start, record.stop)
     if recorded not in ((part.start, part.stop), (None, None)):

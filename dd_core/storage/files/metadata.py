@@ -56,6 +56,9 @@ class DatasetMetadata(BaseModel):
     config_hash_algo: str | None = None
     config_hash_version: int | None = None
     plan_hash: str | None = None
+    earlier_plan_hashes: list[str] = Field(default_factory=list)
+    """Hashes of plans with which some of the rows were generated. They would be the same with the
+    present one: rows have been added to the seed dataset since."""
     column_fingerprints: dict[str, str] = Field(default_factory=dict)
     """Fingerprints by column name."""
     models: dict[str, dict[str, str | None]] = Field(default_factory=dict)

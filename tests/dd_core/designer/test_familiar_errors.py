@@ -19,7 +19,7 @@ NOT_OF_A_RUN = {
     *("DataDesignerError", "BuilderConfigurationError", "BuilderSerializationError"),
     *("InvalidColumnTypeError", "DataDesignerProfilingError", "PluginError"),
     *("ArtifactStorageError", "DatasetInUseError", "DatasetDamagedError"),
-    *("UnknownFormatError", "AnalysisReportError"),
+    *("UnknownFormatError", "AnalysisReportError", "DataDesignerWorkflowError"),
     *("InvalidFilePathError", "InvalidFileFormatError"),
 }
 Builder = dd.DataDesignerConfigBuilder
