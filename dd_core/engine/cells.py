@@ -93,6 +93,11 @@ class ColumnState:
         self._condition = Condition.compile(column.skip.when) if column.skip else None
         self.may_skip = column.skip is not None or planned.gate is not None
         """Whether cells of this column may be skipped."""
+        self.is_recorded = isinstance(generator, CellColumn | GroupColumn)
+        """Whether finished cells are kept in the journal, because computing them again may give
+        other values."""
+        if isinstance(generator, RowColumn):
+            self.is_recorded = not generator.is_repeatable
 
     @property
     def name(self) -> str:
@@ -107,15 +112,6 @@ class ColumnState:
     def running(self) -> int:
         """Cells that are queued or running, or failed and can be retried."""
         return self.status.count(CellState.QUEUED) + len(self.failed)
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether finished cells are kept in the journal, because computing them again may give
-        other values."""
-        generator = self.generator
-        if isinstance(generator, RowColumn):
-            return not generator.is_repeatable
-        return isinstance(generator, CellColumn | GroupColumn)
 
     @property
     def _needs_all(self) -> bool:
