@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.plan import PlannedColumn
@@ -93,15 +94,24 @@ class ColumnState:
         self._condition = Condition.compile(column.skip.when) if column.skip else None
         self.may_skip = column.skip is not None or planned.gate is not None
         """Whether cells of this column may be skipped."""
-        self.is_recorded = isinstance(generator, CellColumn | GroupColumn)
-        """Whether finished cells are kept in the journal, because computing them again may give
-        other values."""
-        if isinstance(generator, RowColumn):
-            self.is_recorded = not generator.is_repeatable
 
     @property
     def name(self) -> str:
         return self.planned.name
+
+    @cached_property  # every cell needs it
+    def is_recorded(self) -> bool:
+        """Whether finished cells are kept in the journal, because computing them again may give
+        other values."""
+        generator = self.generator
+        if isinstance(generator, RowColumn):
+            return not generator.is_repeatable
+        return isinstance(generator, CellColumn | GroupColumn)
+
+    @property
+    def shown_name(self) -> str:
+        """The name that users know: for an internal column, that of the column that it serves."""
+        return self.planned.owner if self.planned.column.is_internal else self.planned.name
 
     @property
     def dropped(self) -> int:
