@@ -210,10 +210,12 @@ def _explain(found: dict[str, Any]) -> str:
         case "string_unicode":
             shown = ascii(found.get("input"))[:60]
             return f"{shown} contains half of a surrogate pair, which cannot be saved; remove it"
-        case _:
+        case kind:
             name = next((str(part) for part in reversed(found["loc"]) if part), "")
             shown = repr(mask_fields(found.get("input"), name))
-            return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}"
+            is_number = kind == "string_type" and isinstance(found.get("input"), bool | int | float)
+            hint = "; put it in quotes" if is_number else ""
+            return f"{message[0].lower()}{message[1:]}, but it is {shown[:60]}{hint}"
 
 
 def _find_further_problems(

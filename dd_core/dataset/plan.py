@@ -61,7 +61,7 @@ class PlannedColumn:
     def name(self) -> str:
         return self.column.name
 
-    @property
+    @cached_property  # every cell needs it
     def outputs(self) -> tuple[str, ...]:
         """Names that the column produces: its own and those of its side-effect columns."""
         return (self.column.name, *self.column.side_effect_columns)

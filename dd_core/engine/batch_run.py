@@ -59,6 +59,7 @@ class BatchRun:
         for state, row, values in select_trusted_cells(self.states, cells, self.batch):
             self._store(state, row, values)
             state.restored += 1
+            self._context.error_rates.count_success(state.name)
         self._context.turns.restore(cells)
 
     def start(self) -> None:
@@ -235,8 +236,8 @@ class BatchRun:
     def dropped_rows(self) -> tuple[DroppedRow, ...]:
         """Rows that failed permanently, and why."""
         return tuple(
-            DroppedRow.of(self.batch.start + row, name, error)
-            for name, state in self.states.items()
+            DroppedRow.of(self.batch.start + row, state.shown_name, error)
+            for state in self.states.values()
             for row, error in sorted(state.failures.items())
         )
 
@@ -300,6 +301,8 @@ class BatchRun:
     ) -> None:
         """Store a cell's value and side effects, and wake the cells that wait for them."""
         self._store(state, row, values, status)
+        if status == CellState.DONE:
+            self._context.error_rates.count_success(state.name)
         self._wake_row(state, row)
         if state.open == 0:
             self._finished(state)
@@ -334,6 +337,7 @@ class BatchRun:
     ) -> None:
         """Store a column that was generated as a whole, and drop the refused rows."""
         self._values.put_column(state.name, values)
+        self._context.error_rates.count_success(state.name, state.open - len(refused))
         for row, error in refused.items():
             if state.status[row] not in SETTLED:
                 self._drop(state, row, error)
@@ -374,7 +378,7 @@ class BatchRun:
         """Drop a row that cannot be completed and count the failure."""
         state.failures[row] = error
         self._abandon(row)
-        self._context.count_failure(state.name, error)
+        self._context.count_failure(state.name, error, state.shown_name)
 
     def _abandon(self, row: int) -> None:
         """Drop the unfinished cells of a row."""

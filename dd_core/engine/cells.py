@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from enum import IntEnum
+from functools import cached_property
 from typing import Any
 
 from dd_core.dataset.plan import PlannedColumn
@@ -98,6 +99,20 @@ class ColumnState:
     def name(self) -> str:
         return self.planned.name
 
+    @cached_property  # every cell needs it
+    def is_recorded(self) -> bool:
+        """Whether finished cells are kept in the journal, because computing them again may give
+        other values."""
+        generator = self.generator
+        if isinstance(generator, RowColumn):
+            return not generator.is_repeatable
+        return isinstance(generator, CellColumn | GroupColumn)
+
+    @property
+    def shown_name(self) -> str:
+        """The name that users know: for an internal column, that of the column that it serves."""
+        return self.planned.owner if self.planned.column.is_internal else self.planned.name
+
     @property
     def dropped(self) -> int:
         """Cells whose row was dropped, because of any column."""
@@ -107,15 +122,6 @@ class ColumnState:
     def running(self) -> int:
         """Cells that are queued or running, or failed and can be retried."""
         return self.status.count(CellState.QUEUED) + len(self.failed)
-
-    @property
-    def is_recorded(self) -> bool:
-        """Whether finished cells are kept in the journal, because computing them again may give
-        other values."""
-        generator = self.generator
-        if isinstance(generator, RowColumn):
-            return not generator.is_repeatable
-        return isinstance(generator, CellColumn | GroupColumn)
 
     @property
     def _needs_all(self) -> bool:

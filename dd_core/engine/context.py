@@ -130,10 +130,10 @@ class RunContext:
                 for queue in self.queues:
                     self.pump_soon(queue)
 
-    def count_failure(self, column: str, error: Exception) -> None:
+    def count_failure(self, column: str, error: Exception, shown_name: str) -> None:
         """Count a cell that failed permanently; too many of them stop the run."""
         self.error_rates.count_failure(column, error)
-        reason = self.error_rates.stop_reason(column)
+        reason = self.error_rates.stop_reason(column, shown_name)
         if reason is not None:
             self.stop(DataDesignerEarlyShutdownError(reason))
 

@@ -330,7 +330,6 @@ class Dispatcher:
             self._report.failed(state, row, to_exception(error))
             return
         if state.wanted(row):
-            self._context.error_rates.count_success(state.name)
             self._report.complete(state, row, values)
 
     def _require_failure(self, error: BaseException) -> None:

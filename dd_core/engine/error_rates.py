@@ -21,9 +21,9 @@ class ErrorRates:
         self._error_names: dict[str, Counter[str]] = {}
         self._example: dict[str, Exception] = {}
 
-    def count_success(self, column: str) -> None:
-        """Count a finished cell."""
-        self._succeeded[column] += 1
+    def count_success(self, column: str, cells: int = 1) -> None:
+        """Count finished cells, whether they were generated, computed or restored."""
+        self._succeeded[column] += cells
 
     def count_failure(self, column: str, error: Exception) -> None:
         """Count a cell that failed permanently."""
@@ -31,7 +31,7 @@ class ErrorRates:
         self._error_names.setdefault(column, Counter())[type(error).__name__] += 1
         self._example.setdefault(column, error)
 
-    def stop_reason(self, column: str) -> str | None:
+    def stop_reason(self, column: str, shown_name: str) -> str | None:
         """Why the run should stop because of this column; None if it should continue."""
         failed = self._failed[column]
         finished = failed + self._succeeded[column]
@@ -43,7 +43,7 @@ class ErrorRates:
         errors = self._error_names[column].most_common()
         names = ", ".join(f"{count} x {name}" for name, count in errors)
         return (
-            f"{failed} of {finished} cells of column {column!r} failed ({names}), for example: "
+            f"{failed} of {finished} cells of column {shown_name!r} failed ({names}), for example: "
             f"{self._example[column]}. Fix the cause, or raise the allowed error rate with "
             "RunConfig.shutdown_error_rate or disable_early_shutdown"
         )

@@ -122,6 +122,7 @@ class AliasLeases:
         self._miscounted_since: float | None = None
         self._next_permits_at = math.inf
         self._wake = wake
+        self._queue.allowed_by = tag
         self._queue.allow(0)
 
     @property

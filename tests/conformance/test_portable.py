@@ -117,6 +117,7 @@ FULL: Fields = {
             "column_type": "custom",
             "generator_function": f"{__name__}:shout",
         },
+        {"name": "x", "column_type": "expression", "expr": "{{ [s] }}", "dtype": "json"},
     ],
     "model_configs": [
         {
@@ -147,7 +148,7 @@ def test_what_is_not_portable_is_listed_with_its_place(
     result = CliRunner().invoke(cli, ["validate", str(path), "--portable"])
     assert result.exit_code == 1
     only = "exists only in this project; remove it"
-    assert result.output.splitlines()[-10:] == [
+    assert result.output.splitlines()[-11:] == [
         "NeMo Data Designer cannot read it:",
         *(
             f"  - {place}: {only}"
@@ -163,6 +164,7 @@ def test_what_is_not_portable_is_listed_with_its_place(
         ),
         "  - model_configs.m.provider: is required there; set it",
         "  - columns.f.generator_function: is not read from files there; set it in Python",
+        "  - columns.x.dtype: cannot be 'json' there; use 'str'",
     ]
 
 

@@ -15,7 +15,8 @@ def list_unportable(config: DataDesignerConfig) -> list[Problem]:
     """List what must be removed or set so that NeMo Data Designer can read the configuration."""
     message = "exists only in this project; remove it"
     own = (Problem(place, message) for place in list_own_fields(config))
-    return [*own, *_list_models_without_provider(config), *_list_functions(config)]
+    further = (_list_models_without_provider, _list_functions, _list_json_expressions)
+    return [*own, *(problem for find in further for problem in find(config))]
 
 
 def _list_models_without_provider(config: DataDesignerConfig) -> Iterator[Problem]:
@@ -32,3 +33,9 @@ def _list_functions(config: DataDesignerConfig) -> Iterator[Problem]:
         params = getattr(column, "validator_params", None)
         if params is not None and (field := _FUNCTIONS.get(params.kind)) is not None:
             yield Problem(f"columns.{column.name}.validator_params.{field}", message)
+
+
+def _list_json_expressions(config: DataDesignerConfig) -> Iterator[Problem]:
+    for column in config.columns:
+        if column.kind == "expression" and getattr(column, "dtype", None) == "json":
+            yield Problem(f"columns.{column.name}.dtype", "cannot be 'json' there; use 'str'")

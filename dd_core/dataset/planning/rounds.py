@@ -59,21 +59,31 @@ class Round:
                 found.append(self.names.get(name, name))
         return [*dict.fromkeys(found)]
 
-    def read(self, row: Row, names: Iterable[str]) -> Row:
-        """The values of some names, from a row of stored values."""
-        values: dict[str, Any] = {}
-        for name in names:
-            if name == ROUND:
-                values[name] = self.number
-            elif name == PREVIOUS:
-                before = {each: self.open(row, at) for each, at in self.previous.items()}
-                values[name] = before or None
-            else:
-                values[name] = self.open(row, self.names.get(name, name))
-        if isinstance(row, NumberedRow):
-            # What a template chooses at random differs from round to round.
-            return NumberedRow(values, row.seed, f"{row.column} ({self.number})", row.number)
-        return values
+    def make_reader(self, names: Iterable[str], *, numbered: bool = True) -> Callable[[Row], Row]:
+        """A function that finds the values of some names in a row of stored values.
+
+        `numbered` rows know their place in the dataset. Only what chooses at random needs them.
+        """
+        wanted = [*names]
+        own = [each for each in wanted if each not in (PREVIOUS, ROUND)]
+        stored = [(each, self.names.get(each, each)) for each in own]
+        before = [*self.previous.items()] if PREVIOUS in wanted else None
+        fixed: dict[str, Any] = {ROUND: self.number} if ROUND in wanted else {}
+        read = self.open
+
+        def find(row: Row) -> Row:
+            values = {**fixed}
+            for name, at in stored:
+                values[name] = read(row, at)
+            if before is not None:
+                values[PREVIOUS] = {name: read(row, at) for name, at in before} or None
+            if numbered and isinstance(row, NumberedRow):
+                # What a template chooses at random differs from round to round.
+                column = f"{row.column} ({self.number})"
+                return NumberedRow(values, row.seed, column, row.number)
+            return values
+
+        return find
 
     def open(self, row: Row, stored: str) -> Any:
         """The value under a stored name."""
@@ -225,24 +235,22 @@ class RoundColumn(Column):
 class _RoundCells(CellColumn):
     def __init__(self, inner: CellColumn, column: RoundColumn, reads: Sequence[str]) -> None:
         self.model: Model | None = inner.model
-        self._inner, self._column, self._reads = inner, column, reads
+        self._inner, self._column, self._read = inner, column, column.scope.make_reader(reads)
 
     async def generate(self, row: Row, slot: RequestSlot | None) -> Mapping[str, Any]:
-        found = await self._inner.generate(self._column.scope.read(row, self._reads), slot)
-        return self._column.store(found)
+        return self._column.store(await self._inner.generate(self._read(row), slot))
 
 
 class _RoundGroups(GroupColumn):
     def __init__(self, inner: GroupColumn, column: RoundColumn, reads: Sequence[str]) -> None:
         self.group_size = inner.group_size
         self.max_parallel_groups = inner.max_parallel_groups
-        self._inner, self._column, self._reads = inner, column, reads
+        self._inner, self._column, self._read = inner, column, column.scope.make_reader(reads)
 
     async def generate(self, rows: Sequence[Row]) -> list[Mapping[str, Any] | Exception]:
-        given = [self._column.scope.read(row, self._reads) for row in rows]
         return [
             entry if isinstance(entry, Exception) else self._column.store(entry)
-            for entry in await self._inner.generate(given)
+            for entry in await self._inner.generate([*map(self._read, rows)])
         ]
 
 
@@ -250,14 +258,12 @@ class _RoundRows(RowColumn):
     def __init__(self, inner: RowColumn, column: RoundColumn, reads: Sequence[str]) -> None:
         self.is_repeatable = inner.is_repeatable
         self.has_side_effects = inner.has_side_effects
-        self._inner, self._column, self._reads = inner, column, reads
+        self._inner, self._column, self._read = inner, column, column.scope.make_reader(reads)
 
     def generate(self, rows: Sequence[Row]) -> list[Any]:
         return [
             entry if isinstance(entry, Exception) else self._store(entry)
-            for entry in self._inner.generate(
-                [self._column.scope.read(row, self._reads) for row in rows]
-            )
+            for entry in self._inner.generate([*map(self._read, rows)])
         ]
 
     def _store(self, entry: Any) -> Any:

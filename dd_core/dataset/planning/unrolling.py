@@ -178,11 +178,10 @@ class _Unrolled:
             skip = SkipConfig(when=f"{{{{ {name} }}}}")
             condition = Condition.compile(member.skip.when)
             reads = [*scope.list_stored(sorted(condition.references)), *([done] if done else ())]
+            holds = _make_test(condition, scope, if_it_fails=True)
 
             def is_skipped(row: Row) -> bool:
-                if done is not None and row[done]:
-                    return True
-                return _holds(condition, scope, row, if_it_fails=True)
+                return (done is not None and row[done]) or holds(row)
 
             facts = {"skip": member.skip.when, "round": number}
             yield _compute(name, reads, is_skipped, facts)
@@ -211,10 +210,11 @@ class _Unrolled:
         for scope in self._rounds:
             before = [self._done(scope.number - 1)] if scope.number > 1 else []
             values = self._list_values(scope)
+            holds = _make_test(condition, scope, if_it_fails=False)
 
             def is_done(
                 row: Row,
-                scope: Round = scope,
+                holds: Callable[[Row], bool] = holds,
                 before: Sequence[str] = before,
                 values: Sequence[str] = values,
             ) -> bool:
@@ -222,7 +222,7 @@ class _Unrolled:
                     return True
                 if _is_empty(row, values):
                     return True  # all of its cells are skipped, and would be again
-                return _holds(condition, scope, row, if_it_fails=False)
+                return holds(row)
 
             reads = [*scope.list_stored(sorted(condition.references)), *before, *values]
             facts = {"until": self._repeat.until, "round": scope.number}
@@ -255,14 +255,18 @@ class _Unrolled:
         template = Template.compile(source, mode="native")
         for scope in self._rounds:
             values = self._list_values(scope)
+            read = scope.make_reader(template.references)
 
             def score(
-                row: Row, scope: Round = scope, values: Sequence[str] = values
+                row: Row,
+                scope: Round = scope,
+                read: Callable[[Row], Row] = read,
+                values: Sequence[str] = values,
             ) -> float | None:
                 if _is_empty(row, values):
                     return None
                 try:
-                    return _to_number(template.render(scope.read(row, template.references)))
+                    return _to_number(template.render(read(row)))
                 except Exception as error:  # whatever the operators of a value raise
                     _logger.warning("round %d has no score: %s", scope.number, error)
                     return None
@@ -351,10 +355,7 @@ def _compute(name: str, reads: Sequence[str], compute: Compute, facts: Any) -> C
 def make_accepted_column(when: str) -> ComputedColumn:
     """The column that says whether a row is accepted."""
     condition = Condition.compile(when)
-
-    def is_accepted(row: Row) -> bool:
-        return _holds(condition, Round(1), row, if_it_fails=False)
-
+    is_accepted = _make_test(condition, Round(1), if_it_fails=False)
     return _compute(ACCEPTED, sorted(condition.references), is_accepted, {"accept": when})
 
 
@@ -363,12 +364,18 @@ def _is_empty(row: Row, values: Sequence[str]) -> bool:
     return bool(values) and all(row[name] is None for name in values)
 
 
-def _holds(condition: Condition, scope: Round, row: Row, *, if_it_fails: bool) -> bool:
-    try:
-        return condition.holds(scope.read(row, condition.references))
-    except Exception as error:  # whatever the operators of a value raise
-        _logger.warning("row %s: a condition failed: %s", getattr(row, "number", "?"), error)
-        return if_it_fails
+def _make_test(condition: Condition, scope: Round, *, if_it_fails: bool) -> Callable[[Row], bool]:
+    """A function that says whether a condition holds for a row of stored values."""
+    read = scope.make_reader(condition.references, numbered=condition.draws)
+
+    def holds(row: Row) -> bool:
+        try:
+            return condition.holds(read(row))
+        except Exception as error:  # whatever the operators of a value raise
+            _logger.warning("row %s: a condition failed: %s", getattr(row, "number", "?"), error)
+            return if_it_fails
+
+    return holds
 
 
 def _to_number(text: str) -> float | None:

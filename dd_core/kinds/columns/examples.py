@@ -125,6 +125,8 @@ class ExamplesColumnConfig(Column):
             return
         if size == 0 and self.where:
             yield Problem(f"{place}.where", "no row of the source meets the condition; change it")
+        elif size == 0:
+            yield Problem(f"{place}.source", "has no rows; add examples to it")
         elif size < self.k:
             yield Problem(f"{place}.k", f"must be at most {size}, the number of examples")
 

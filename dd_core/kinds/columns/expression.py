@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import field_validator, model_validator
 
 from dd_core.errors import Problem, UserTemplateError
+from dd_core.kinds.columns._json import load_json
 from dd_core.kinds.columns.column import Binding, Column
 from dd_core.kinds.generators import Row, RowColumn
 from dd_core.kinds.scope import Scope, check_template, find_references
@@ -23,8 +24,8 @@ class ExpressionColumnConfig(Column):
     column_type: Literal["expression"] = "expression"
     expr: str
     """Jinja template over other columns, for example `{{ price * quantity }}`."""
-    dtype: Literal["int", "float", "str", "bool"] = "str"
-    """Type of the values: `int`, `float`, `str` or `bool`."""
+    dtype: Literal["int", "float", "str", "bool", "json"] = "str"
+    """Type of the values: `int`, `float`, `str`, `bool`, or `json` for lists and objects."""
 
     @field_validator("expr")
     @classmethod
@@ -36,7 +37,7 @@ class ExpressionColumnConfig(Column):
 
     @model_validator(mode="after")
     def _skip_value_has_the_type(self) -> Self:
-        if self.skip is not None and self.skip.value is not None:
+        if self.skip is not None and self.skip.value is not None and self.dtype != "json":
             try:
                 value = _cast(str(self.skip.value), self.dtype)
             except ValueError:
@@ -59,9 +60,11 @@ class ExpressionColumnConfig(Column):
         yield from check_template(f"columns.{self.name}.expr", self.expr, scope)
 
     def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
-        """Return the type that `dtype` names."""
+        """Return the type that `dtype` names; only the values can tell that of JSON."""
         import pyarrow as pa
 
+        if self.dtype == "json":
+            return {}
         kinds: dict[str, Any] = {
             "int": pa.int64(),
             "float": pa.float64(),
@@ -72,7 +75,9 @@ class ExpressionColumnConfig(Column):
 
     def bind(self, binding: Binding) -> RowColumn:
         """Return the compiled template."""
-        return _Expression(Template.compile(self.expr, mode=binding.rendering), self.dtype)
+        output = "json" if self.dtype == "json" else "text"
+        template = Template.compile(self.expr, mode=binding.rendering, output=output)
+        return _Expression(template, self.dtype)
 
 
 class _Expression(RowColumn):
@@ -90,14 +95,25 @@ class _Expression(RowColumn):
             except UserTemplateError as error:
                 values.append(error)
             except ValueError:
-                message = f"the result {render(row)[:80]!r} cannot be converted to {dtype!r}"
-                values.append(UserTemplateError(f"{message}; change expr or dtype"))
+                values.append(_explain(render(row), dtype))
         return values
+
+
+def _explain(text: str, dtype: str) -> UserTemplateError:
+    if dtype == "json":
+        return UserTemplateError(
+            f"the result {text[:80]!r} is not JSON; print one value, such as {{{{ [a, b] }}}}, or "
+            "change dtype"
+        )
+    message = f"the result {text[:80]!r} cannot be converted to {dtype!r}"
+    return UserTemplateError(f"{message}; change expr or dtype")
 
 
 def _cast(text: str, dtype: str) -> Any:
     if dtype == "str":
         return text
+    if dtype == "json":
+        return load_json(text.strip())
     if dtype == "float":
         return float(text)
     if dtype == "int":

@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import io
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path, PurePosixPath
@@ -45,6 +46,29 @@ _DEADLINE = 900.0
 
 Stamp: TypeAlias = tuple[str, str, int]
 """A file's path, its version or modification time, and its size in bytes."""
+
+_WILDCARDS = "*?["
+
+
+def split_pattern(path: str, exists: Callable[[str], bool]) -> tuple[str, str]:
+    """Split a path into the file or folder that it names, and the pattern below, if there is one.
+
+    `[` and `?` are common in names. So a step such as `drafts [2]` is a pattern only if there is
+    nothing of this name.
+    """
+    parts = PurePosixPath(path).parts
+    for at, part in enumerate(parts):
+        if any(each in part for each in _WILDCARDS):
+            named = str(PurePosixPath(*parts[: at + 1]))
+            if "*" in part or not exists(named):
+                return str(PurePosixPath(*parts[:at])), str(PurePosixPath(*parts[at:]))
+    return path, ""
+
+
+def find_matches(system: Any, path: str) -> list[str]:
+    """The files and folders of an fsspec file system that match a pattern."""
+    root, pattern = split_pattern(path, system.exists)
+    return system.glob(str(PurePosixPath(glob.escape(root), pattern)))
 
 
 @dataclass(frozen=True)
@@ -86,7 +110,7 @@ class RemoteFiles:
         """The files and their versions; these change whenever the content does."""
         system, path = self.find_system()
         system.invalidate_cache()
-        found = sorted(system.glob(path)) if "*" in path else [path]
+        found = sorted(find_matches(system, path)) if "*" in path else [path]
         return tuple(self.find_stamp(system, name) for name in found)
 
     def open(self, name: str) -> BinaryIO:

@@ -145,6 +145,12 @@ prefect --no-prompt deploy --all
 prefect worker start --pool datasets
 ```
 
+The first version is generated at night. To generate one now, run this in another terminal:
+
+```bash
+prefect deployment run generate-dataset/{recipe.name} --watch
+```
+
 Model calls per row: {recipe.calls}. Usual yield: {recipe.yields}.
 """
 

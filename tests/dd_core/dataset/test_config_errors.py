@@ -96,6 +96,10 @@ MISTAKES: dict[str, tuple[Callable[[Raw], None], list[str]]] = {
         changed("note", prompt="A {{ tune }} note"),
         ["columns.note.prompt", "'tune'", "did you mean 'tone'?"],
     ),
+    "a number in place of text": (
+        changed("label", expr=2),
+        ["columns.label.expr", "but it is 2; put it in quotes"],
+    ),
     "unknown reference in the system prompt": (
         changed("note", system_prompt="Be {{ mood_of_day }}"),
         ["columns.note.system_prompt", "'mood_of_day'", "known columns: 'facts', 'label'"],

@@ -78,6 +78,7 @@ def test_rows_are_kept_or_fail_after_the_last_round(tmp_path: Path) -> None:
     assert results.load_dataset()["draft"].tolist() == ["0.1", "1.2"]
     failed = pd.read_parquet(tmp_path / "dataset" / "failed-rows")
     assert failed["row"].tolist() == [2]
+    assert failed["column"].tolist() == ["draft"]
     expected = "after 2 rounds of 'draft', `until` is still false; raise at_most"
     assert expected in failed["message"][0]
 

@@ -12,6 +12,7 @@ import pytest
 import dd_core.config as dd
 from dd_core import DataDesigner, DataDesignerEarlyShutdownError, DataDesignerGenerationError
 from dd_core.dataset.compile import compile_plan
+from dd_core.designer.results import DatasetCreationResults
 from dd_core.engine.engine import Engine
 from dd_core.errors import ColumnIncompleteError
 from dd_core.models.providers import Providers
@@ -19,6 +20,7 @@ from dd_core.storage.batch import Batch
 from tests.conftest import ServerFactory
 from tests.datasets import chain, model, topics
 from tests.full_house import FullHouse
+from tests.scripted import Answer, Body, ScriptedModel, prompt_of, refusal
 
 
 def test_a_row_goes_on_while_others_are_still_in_the_column_before(
@@ -167,6 +169,48 @@ def test_a_column_that_mostly_fails_stops_the_run_early(
     with pytest.raises(DataDesignerEarlyShutdownError, match="'facts' failed"):
         DataDesigner(tmp_path, run_config=run_config).create(builder, num_records=400)
     assert 10 <= server.stats()["requests"] < 60
+
+
+def test_an_expression_that_fails_now_and_then_costs_only_its_rows() -> None:
+    builder = dd.DataDesignerConfigBuilder([])
+    builder.add_column(
+        name="n", column_type="sampler", sampler_type="uniform", params={"low": 0, "high": 100}
+    )
+    text = "{{ n if n < 95 else 'many' }}"
+    builder.add_column(name="number", column_type="expression", expr=text, dtype="float")
+    results = DataDesigner(run_config=dd.RunConfig(seed=1)).preview(builder, num_records=1000)
+    assert 10 < len(results.dropped) < 100
+    assert len(results.records()) + len(results.dropped) == 1000
+
+
+def test_restored_cells_count_when_failed_ones_are_tried_again(tmp_path: Path) -> None:
+    """In a resumed batch, the cells that failed before may be the first to finish."""
+    allowed = 60
+
+    def answer(body: Body) -> Answer:
+        nonlocal allowed
+        allowed -= 1
+        if allowed < 0:
+            return refusal(401)
+        return refusal(400, "this prompt is not allowed") if "tea" in prompt_of(body) else "fine"
+
+    builder = topics(model("http://m/v1", parallel=1))
+    builder.add_column(
+        name="text", column_type="llm-text", model_alias="m", prompt="On {{ topic }}, {{ id }}."
+    )
+    designer = DataDesigner(
+        tmp_path, run_config=dd.RunConfig(seed=1), transport=ScriptedModel(answer)
+    )
+
+    def create() -> DatasetCreationResults:
+        return designer.create(builder, num_records=64, dataset_name="d", resume="if_possible")
+
+    with pytest.raises(DataDesignerGenerationError, match="401"):
+        create()
+    allowed = 1000
+    results = create()
+    assert len(results.dropped) > 10
+    assert results.count_records() + len(results.dropped) == 64
 
 
 def test_without_early_shutdown_everything_is_tried(

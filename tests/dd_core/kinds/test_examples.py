@@ -137,6 +137,12 @@ def test_a_missing_file_is_found_before_the_run() -> None:
         preview(column(dd.LocalFileSeedSource(path="nowhere.csv")))
 
 
+def test_a_source_without_rows_is_found_before_the_run(tmp_path: Path) -> None:
+    (tmp_path / "empty.csv").write_text("topic,number\n")
+    with pytest.raises(InvalidConfigError, match=r"columns.shots.source: has no rows"):
+        preview(column(dd.LocalFileSeedSource(path=str(tmp_path / "empty.csv"))))
+
+
 def test_the_content_of_the_source_is_part_of_the_fingerprint(tmp_path: Path) -> None:
     def fingerprint(name: str, text: str) -> str:
         path = tmp_path / name

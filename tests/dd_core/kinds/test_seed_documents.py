@@ -242,6 +242,34 @@ def test_documents_in_object_storage_are_found_by_folder_and_pattern() -> None:
         system.rm("/docs", recursive=True)
 
 
+@pytest.mark.parametrize("remote", [False, True])
+def test_brackets_in_names_are_not_a_pattern(tmp_path: Path, remote: bool) -> None:
+    files = {"old [1]/a [2].md": b"one", "old [1]/sub/b.md": b"two", "old 1/a 2.md": b"three"}
+    root = f"{tmp_path}/docs"
+    system = fsspec.filesystem("memory" if remote else "file")
+    for name, content in files.items():
+        system.pipe(f"{root}/{name}", content) if remote else write(Path(root) / name, content)
+    base = f"memory://{root}" if remote else root
+    try:
+        for path, texts in (
+            ("old [1]/a [2].md", ["one"]),
+            ("old [1]", ["one", "two"]),
+            ("old [1]/*.md", ["one"]),
+            ("old [1]/**/*.md", ["one", "two"]),
+            ("old [1]/a [[]?].md", ["one"]),
+            ("old [0-9]/*.md", ["three"]),
+            ("old ?/*.md", ["three"]),
+        ):
+            assert [row["text"] for row in rows_of(f"{base}/{path}")] == texts, path
+    finally:
+        system.rm(root, recursive=True)
+
+
+def write(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+
+
 def test_changed_documents_are_read_again_and_change_the_hash(tmp_path: Path) -> None:
     file = tmp_path / "a.txt"
     file.write_text("one")

@@ -46,6 +46,11 @@ def test_local_file_seeds_read_addresses_through_fsspec(memory: Any) -> None:
     assert words(dd.LocalFileSeedSource(path="memory://bucket/*.csv"), 2) == ["one", "two"]
 
 
+def test_brackets_in_folders_are_not_a_pattern(memory: Any) -> None:
+    memory.pipe({"/bucket/run [2]/a.csv": b"word\nfour\n", "/bucket/run 2/a.csv": b"word\nno\n"})
+    assert words(dd.LocalFileSeedSource(path="memory://bucket/run [2]/*.csv"), 1) == ["four"]
+
+
 def test_a_remote_file_that_changes_is_read_again(memory: Any) -> None:
     source = dd.LocalFileSeedSource(path="memory://bucket/a.csv")
     before = source.open().content_hash()

@@ -113,6 +113,7 @@ def test_a_project_can_be_deployed_and_says_how(
     assert " ".join(
         ["ddflows preview dataset.yaml -n 3", *options]
     ) in page and not page.startswith("---")
+    assert f"prefect deployment run {generate_dataset.name}/{deployment['name']} --watch" in page
     local = dd.load_config("dataset.yaml", trust=True).model_configs or []
     assert {model.provider for model in local} == {"local"}
 

@@ -7,10 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from dd_core.errors import SeedDatasetError
-from dd_core.kinds.seeds._files import LocalFiles, RemoteFiles, Stamp
+from dd_core.kinds.seeds._files import (
+    LocalFiles,
+    RemoteFiles,
+    Stamp,
+    find_matches,
+    split_pattern,
+)
 from dd_core.kinds.seeds._text import show_path
-
-_WILDCARDS = "*?["
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,9 +65,9 @@ def _find_local(path: Path, *, recursive: bool) -> Iterator[DocumentFile]:
     elif path.is_dir():
         root, found = path, path.rglob("*") if recursive else path.glob("*")
     else:
-        fixed = _count_fixed(path.parts)
-        root = Path(*path.parts[:fixed])
-        found = root.glob(str(Path(*path.parts[fixed:]))) if fixed < len(path.parts) else iter(())
+        named, pattern = split_pattern(path.as_posix(), lambda name: Path(name).exists())
+        root = Path(named)
+        found = root.glob(pattern) if pattern else iter(())
     resolved = root.resolve()
     for each in found:
         below = each.relative_to(root)
@@ -80,11 +84,10 @@ def _find_remote(url: str, *, recursive: bool) -> Iterator[DocumentFile]:
     files = RemoteFiles(url)
     system, path = files.find_system()
     system.invalidate_cache()
-    parts = PurePosixPath(path).parts
-    fixed = _count_fixed(parts)
-    root = PurePosixPath(*parts[:fixed])
-    if fixed < len(parts):
-        names = system.glob(path)
+    named, pattern = split_pattern(path, system.exists)
+    root = PurePosixPath(named)
+    if pattern:
+        names = find_matches(system, path)
     elif system.isfile(path):
         root, names = root.parent, [path]
     else:
@@ -93,12 +96,6 @@ def _find_remote(url: str, *, recursive: bool) -> Iterator[DocumentFile]:
         below = PurePosixPath("/", name).relative_to(PurePosixPath("/", root))
         if not _is_hidden(below) and not system.isdir(name):
             yield DocumentFile(str(below), files.find_stamp(system, name))
-
-
-def _count_fixed(parts: tuple[str, ...]) -> int:
-    """The number of steps of a path before the first one with a wildcard."""
-    wild = (at for at, part in enumerate(parts) if any(each in part for each in _WILDCARDS))
-    return next(wild, len(parts))
 
 
 def _is_hidden(path: Path | PurePosixPath) -> bool:

@@ -36,7 +36,7 @@ def parse_document(name: str, content: bytes, encoding: str) -> Document:
         raise UnreadableDocumentError(f"its format is not known; use one of {known}")
     try:
         document = parser(content, encoding)
-    except (SeedDatasetError, UnicodeError):
+    except SeedDatasetError:
         raise
     except Exception as error:  # the parsers raise errors of many classes for damaged files
         reason = str(error) or type(error).__name__
@@ -57,11 +57,20 @@ def get_suffix(name: str) -> str:
 
 
 def _parse_text(content: bytes, encoding: str) -> Document:
-    return Document(_clean(content.decode(encoding)))
+    return Document(_clean(_decode(content, encoding)))
 
 
 def _parse_markdown(content: bytes, encoding: str) -> Document:
-    return _read_markdown(_clean(content.decode(encoding)))
+    return _read_markdown(_clean(_decode(content, encoding)))
+
+
+def _decode(content: bytes, encoding: str) -> str:
+    try:
+        return content.decode(encoding)
+    except UnicodeDecodeError as error:
+        raise UnreadableDocumentError(
+            f"it is not text in {encoding}, see byte {error.start}; set the field encoding"
+        ) from None
 
 
 def _read_markdown(text: str) -> Document:
@@ -109,8 +118,8 @@ def _parse_docx(content: bytes, encoding: str) -> Document:
     try:
         with ZipFile(io.BytesIO(content)) as archive:
             unpacked = sum(member.file_size for member in archive.infolist())
-    except BadZipFile as error:
-        raise UnreadableDocumentError(f"it is no .docx file: {error}") from None
+    except BadZipFile:
+        raise UnreadableDocumentError("it is not a .docx file") from None
     if unpacked > _MOST_UNPACKED:
         raise UnreadableDocumentError(f"it is larger than {_MOST_UNPACKED // 10**6} MB unpacked")
     made = library.convert_to_html(io.BytesIO(content), convert_image=_leave_out)
