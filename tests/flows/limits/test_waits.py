@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import dd_core.config as dd
 from dd_core.dataset.compile import compile_plan
-from dd_core.designer.progress import describe_waits
+from dd_core.designer.view.run_progress import describe_waits
 from dd_core.engine.engine import Engine
 from dd_core.errors import DataDesignerError
 from dd_core.models.providers import Providers
