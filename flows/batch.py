@@ -122,7 +122,8 @@ async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchMan
     if is_enabled():
         await require_results(storage, [*keys.values(), key])
     part = session.parts[index]
-    get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, batch.size)
+    rows = "rows accepted" if plan.config.accept else "rows"
+    get_run_logger().info("%s[%d]: %d of %d %s", dataset, index, part.rows, batch.size, rows)
     return make_manifest(plan, part)
 
 
