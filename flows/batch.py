@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import Mapping
 from typing import Annotated, Any, cast
 
-from prefect import flow
 from prefect.cache_policies import CachePolicy
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
@@ -23,9 +22,11 @@ from dd_core.storage.directory import Part
 from .artifacts.labels import untag_tasks
 from .cache.keys import make_column_keys, make_part_key
 from .cache.results import ExplicitKey, ResultMetadataStorage, get_result_storage, require_results
+from .cache.store import is_enabled
 from .distributed.attempt import REFUSED
 from .distributed.worker import remote_batch
 from .process.batch_cancellation import BatchCancelled
+from .process.packaged_flow import RESULTS, packaged_flow
 from .process.suspension import pause_with_dataset
 from .session import DatasetRun, get_current_run, get_run_id
 from .tasks import generate_column, write_part
@@ -42,11 +43,11 @@ class BatchManifest(BaseModel):
     path: str
 
 
-@flow(
+@packaged_flow(
     name="generate-batch",
     flow_run_name="{dataset}[{index}]",
     persist_result=True,
-    result_serializer="json",
+    result_serializer=RESULTS,
 )
 async def generate_batch(
     dataset: str,
@@ -109,16 +110,20 @@ async def _generate(session: DatasetRun, batch: Batch, dataset: str) -> BatchMan
     if session.before_write is not None:
         await session.before_write()
     key = make_part_key(plan, batch)
-    write = write_part.with_options(task_run_name=f"write[{index}]", cache_policy=policy)
+    write = write_part.with_options(
+        task_run_name=f"write[{index}]", cache_policy=policy, persist_result=is_enabled()
+    )
     # Without quote(), Prefect would search the objects for futures and states.
     table = await write(key, cast("BatchRun", quote(run)), cast("DatasetRun", quote(session)))
     session.batch_finished(run, table)
     run.release()
     if run.stopped_by is not None:
         raise run.stopped_by
-    await require_results(storage, [*keys.values(), key])
+    if is_enabled():
+        await require_results(storage, [*keys.values(), key])
     part = session.parts[index]
-    get_run_logger().info("%s[%d]: %d of %d rows", dataset, index, part.rows, batch.size)
+    rows = "rows accepted" if plan.config.accept else "rows"
+    get_run_logger().info("%s[%d]: %d of %d %s", dataset, index, part.rows, batch.size, rows)
     return make_manifest(plan, part)
 
 
@@ -159,6 +164,7 @@ async def _run_column_tasks(
         generate_column.with_options(
             task_run_name=f"{name}[{run.batch.index}]",
             cache_policy=policy,
+            persist_result=is_enabled(),
             refresh_cache=name not in reusable,
         )(name, run.batch.index, keys[name], cast("BatchRun", quote(run)), return_state=True)
         for name in run.plan.visible_columns

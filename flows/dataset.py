@@ -45,6 +45,7 @@ from .blocks.types import BlockReference
 from .distributed.coordinator import publish_run
 from .distributed.deployment_runs import cancel_batches, require_workers
 from .process.keyless_flow import keyless_flow
+from .process.packaged_flow import RESULTS
 from .process.timeouts import cancel_once
 from .session import (
     DatasetRun,
@@ -61,7 +62,7 @@ from .versions import accept_or_fail, resolve_version
     name="generate-dataset",
     flow_run_name=RUN_NAME,
     persist_result=True,
-    result_serializer="json",
+    result_serializer=RESULTS,
     on_cancellation=[cancel_batches],
 )
 async def generate_dataset(

@@ -128,7 +128,8 @@ def announce_start(session: DatasetRun, batches: int) -> None:
         logger.warning("%s", warning)
     for damage in session.directory.lost:
         logger.warning("%s; %d rows are generated again", damage, damage.rows)
-    logger.info("%d rows in %d batches to %s", session.rows, batches, session.directory.path)
+    noun = "batch" if batches == 1 else "batches"
+    logger.info("%d rows in %d %s to %s", session.rows, batches, noun, session.directory.path)
 
 
 async def _generate(

@@ -119,7 +119,7 @@ async def process(steps: RunSteps) -> None:
     """Run the processors that work on the dataset as a whole."""
     await RunSteps.process(steps)
     for name, rows in list_processed_rows(steps.directory).items():
-        get_run_logger().info("%s: %s rows", name, rows)
+        get_run_logger().info("%s: %s", name, rows)
 
 
 @task(name="profile-dataset", cache_policy=NO_CACHE)

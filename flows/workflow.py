@@ -4,7 +4,6 @@ from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, cast
 
-from prefect import flow
 from prefect.client.schemas.objects import State
 from prefect.logging import get_run_logger
 from prefect.states import Completed
@@ -37,6 +36,7 @@ from .blocks.providers import GivenServers, load_providers
 from .blocks.storage import resolve_location
 from .blocks.types import BlockReference
 from .process.keyless_flow import keyless_flow
+from .process.packaged_flow import RESULTS, packaged_flow
 from .process.timeouts import cancel_once
 from .session import DATASET_TAG, DatasetRun, get_run_id, open_run
 from .steps import FlowSteps, announce_start
@@ -72,7 +72,7 @@ class WorkflowSummary(BaseModel):
 @keyless_flow(
     name="generate-workflow",
     persist_result=True,
-    result_serializer="json",
+    result_serializer=RESULTS,
 )
 async def generate_workflow(
     workflow: WorkflowConfig | str,
@@ -138,11 +138,11 @@ async def generate_workflow(
         return await cancel_once(generate())
 
 
-@flow(
+@packaged_flow(
     name="generate-stage",
     flow_run_name="{workflow}: {stage}",
     persist_result=True,
-    result_serializer="json",
+    result_serializer=RESULTS,
 )
 async def generate_stage(workflow: str, stage: str) -> StageSummary:
     """Generate the dataset of one stage of a workflow.

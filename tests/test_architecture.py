@@ -65,6 +65,7 @@ NOT_VERBS = {
     # Decorators and context managers are named for what they make.
     "custom_column_generator",
     "keyless_flow",
+    "packaged_flow",
     "validation_function",
     "remote_batch",
     # Predicates

@@ -154,8 +154,9 @@ def format_progress(session: DatasetRun) -> str:
     seconds = max(session.seconds, 0.001)
     finished = sum(part.rows for part in session.parts.values())
     rows_per_second = fraction * session.rows / seconds
+    done = "accepted" if session.engine.plan.config.accept else "written"
     facts = [
-        f"{finished:,} of {session.rows:,} rows written",
+        f"{finished:,} of {session.rows:,} rows {done}",
         f"{rows_per_second:,.1f} rows/s",
         f"{usage.output_tokens / seconds:,.0f} output tokens/s",
         f"{usage.requests:,} requests",

@@ -129,6 +129,7 @@ def _facts(session: DatasetRun, dataset: str, summary: RunSummary) -> dict[str, 
     tokens = summary.input_tokens + summary.output_tokens
     return {
         "rows": f"{summary.rows_written:,} of {summary.rows_asked:,}",
+        **_count_accepted(session),
         **list_processed_rows(session.directory),
         "dropped in this run": f"{summary.rows_dropped:,}",
         "path": f"`{summary.path}`",
@@ -242,6 +243,15 @@ def list_processed_rows(directory: DatasetDirectory) -> dict[str, str]:
     """The number of rows after each processor, and what it removed, formatted for the UI."""
     steps = directory.metadata.processed.get("steps", [])
     return {f"rows after {step['name']}": _format_step(step) for step in steps}
+
+
+def _count_accepted(session: DatasetRun) -> dict[str, str]:
+    """How many rows were generated until enough were accepted, in this run and in earlier ones."""
+    if session.engine.plan.config.accept is None:
+        return {}
+    parts = session.directory.parts()
+    generated, accepted = sum(part.stop - part.start for part in parts), sum(p.rows for p in parts)
+    return {"rows generated": f"{generated:,}, of which {accepted:,} were accepted"}
 
 
 def _format_step(step: Mapping[str, Any]) -> str:

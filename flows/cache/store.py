@@ -16,6 +16,7 @@ from typing import Any
 import pyarrow as pa
 from prefect.filesystems import WritableFileSystem
 from prefect.results import ResultStore
+from prefect.settings import get_current_settings
 
 from dd_core.dataset.plan import Plan
 from dd_core.engine.batch_run import BatchRun
@@ -71,6 +72,8 @@ class ColumnCache:
 
     async def load_columns(self, batch: Batch) -> dict[str, StoredColumn]:
         """Load the columns of a batch that the storage holds completely or in part."""
+        if not _is_read():
+            return {}
         storage = await self._open_storage()
         found = await asyncio.gather(
             *(self._load_column(storage, folder, batch) for folder in self._folders.values())
@@ -87,6 +90,8 @@ class ColumnCache:
         The files are not read, so rows may still be missing in them. Returns False if the storage
         cannot list files.
         """
+        if not _is_read():
+            return False
         await self._open_storage()
         for name, folder in self._folders.items():
             if self._plan.columns[name].column.get_model_aliases():
@@ -169,6 +174,16 @@ class ColumnCache:
             table = await _read(storage, key)
             self._latest[folder] = (key, table)
         return [] if table is None else [table]
+
+
+def is_enabled() -> bool:
+    """Whether columns are stored. `PREFECT_TASKS_DISABLE_CACHING` replaces their cache policy."""
+    return not get_current_settings().tasks.disable_caching
+
+
+def _is_read() -> bool:
+    """Whether stored columns are reused. `PREFECT_TASKS_REFRESH_CACHE` replaces them instead."""
+    return is_enabled() and not get_current_settings().tasks.refresh_cache
 
 
 class _Ranges:

@@ -10,17 +10,20 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterator, Mapping
 from contextvars import ContextVar
-from typing import Any, ParamSpec, TypeVar, cast
+from pathlib import PurePath
+from typing import Any, ParamSpec, Self, TypeVar, cast
 
-from prefect import Flow
 from prefect.exceptions import ParameterTypeError
 from pydantic import TypeAdapter, ValidationError
 
 from dd_core.config import (
+    BuilderConfig,
     DataDesignerConfig,
+    DataDesignerConfigBuilder,
     LocalStdioMCPProvider,
     MCPProvider,
     ModelProvider,
+    WorkflowBuilder,
     WorkflowConfig,
 )
 from dd_core.dataset.files import find_config_problems
@@ -31,6 +34,8 @@ from dd_core.redaction.rules import (
     mask_arguments,
     mask_fields,
 )
+
+from .packaged_flow import PackagedFlow
 
 _DECLARATIONS: dict[str, Any] = {"config": DataDesignerConfig, "workflow": WorkflowConfig}
 """The parameters that declare what is generated."""
@@ -51,11 +56,12 @@ _R = TypeVar("_R")
 logging.getLogger("prefect.flows").addFilter(lambda record: not _VALIDATING.get())
 
 
-class KeylessFlow(Flow[_P, _R]):
+class KeylessFlow(PackagedFlow[_P, _R]):
     """A flow with `config`, servers and addresses among its parameters."""
 
     def validate_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters as the flow receives them, or an error that names the invalid ones."""
+        parameters = {name: _convert(value) for name, value in parameters.items()}
         token = _VALIDATING.set(True)
         try:
             return super().validate_parameters(parameters)
@@ -67,24 +73,35 @@ class KeylessFlow(Flow[_P, _R]):
     def serialize_parameters(self, parameters: dict[str, Any]) -> dict[str, Any]:
         """The parameters as Prefect stores them."""
         return super().serialize_parameters(
-            {name: _mask_parameter(name, value) for name, value in parameters.items()}
+            {name: _mask_parameter(name, _convert(value)) for name, value in parameters.items()}
         )
 
-    def with_options(self, **options: Any) -> KeylessFlow[_P, _R]:  # pyright: ignore
+    def with_options(self, **options: Any) -> Self:  # pyright: ignore
         """The flow with other options; hooks for cancellation are added to those that it has.
 
-        Prefect's own method returns a plain flow, and replaces the hooks that stop batches.
+        Prefect's own method replaces the hooks that stop batches.
         """
         if (hooks := options.get("on_cancellation")) is not None:
             options["on_cancellation"] = [*self.on_cancellation_hooks, *hooks]
-        made: KeylessFlow[_P, _R] = cast("Any", KeylessFlow).__new__(KeylessFlow)
-        made.__dict__.update(super().with_options(**options).__dict__)
-        return made
+        return super().with_options(**options)
 
 
 def keyless_flow(**options: Any) -> Callable[[Callable[_P, _R]], KeylessFlow[_P, _R]]:
     """Make a `KeylessFlow` of a function, as Prefect's `flow` makes a flow."""
     return lambda function: KeylessFlow(function, **options)
+
+
+def _convert(value: Any) -> Any:
+    """What `DataDesigner` accepts from Python, as what Prefect can store and show in a form."""
+    if isinstance(value, PurePath):
+        return str(value)
+    if isinstance(value, DataDesignerConfigBuilder | WorkflowBuilder):
+        return value.build()
+    if isinstance(value, BuilderConfig):
+        return value.data_designer
+    if isinstance(value, Mapping) and "data_designer" in value:  # the content of a file
+        return cast("Mapping[str, Any]", value)["data_designer"]
+    return cast("Any", value)
 
 
 def _explain(message: str, parameters: Mapping[str, Any]) -> str:

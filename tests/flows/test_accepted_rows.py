@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from pathlib import Path
 from typing import Any
 
 import pytest
+from prefect import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 import dd_core.config as dd
 from dd_core import DataDesigner, InvalidConfigError
@@ -61,6 +64,29 @@ async def test_a_flow_run_has_the_rows_of_the_library(
         resume="always",
     )
     assert (again.rows_written, again.requests) == (10, 0)
+
+
+@pytest.mark.slow
+async def test_the_ui_tells_accepted_rows_from_generated_ones(
+    tmp_path: Path, bench_server: ServerFactory
+) -> None:
+    flow: Any = generate_dataset
+    state = await flow(
+        accepting(bench_server().url),
+        num_records=20,
+        artifact_path=str(tmp_path),
+        run_config=dd.RunConfig(seed=5, buffer_size=8),
+        return_state=True,
+    )
+    async with get_client() as client:
+        run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
+        found = await client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=run))
+    texts = {str(each.key): f"{each.description} {each.data}" for each in found}
+    assert "rows accepted" in texts["dataset-progress"]
+    told = re.search(r"\| (\d+), of which (\d+) were accepted", texts["dataset-summary"])
+    assert told is not None
+    everything, accepted = map(int, told.groups())
+    assert everything > accepted >= 20
 
 
 @pytest.mark.slow

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prefect import flow, unmapped
+from prefect import flow, get_client, unmapped
 
 from dd_core.errors import ArtifactStorageError, InvalidConfigError
 from flows import RunSummary, generate_dataset, generate_dataset_sync, generate_dataset_task
@@ -49,6 +50,26 @@ def test_a_task_generates_several_datasets(tmp_path: Path) -> None:
     summaries = outer()
     assert [Path(each.path).name for each in summaries] == names
     assert [each.rows_written for each in summaries] == [3, 3]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("form", ["builder", "file", "content"])
+async def test_a_flow_takes_what_the_library_takes(tmp_path: Path, form: str) -> None:
+    topics().write_config(path := tmp_path / "topics.json")
+    config = {"builder": topics(), "file": path, "content": json.loads(path.read_text())}[form]
+    assert form != "content" or "data_designer" in config
+    options: Any = given(tmp_path, config=config, artifact_path=tmp_path / "datasets")
+    call: Any = generate_dataset
+    state = await call(**options, return_state=True)
+    assert state.is_completed(), state.message
+    assert (tmp_path / "datasets" / "rows").is_dir()
+    async with get_client() as client:
+        run = await client.read_flow_run(state.state_details.flow_run_id)
+    stored = run.parameters["config"]
+    assert stored == str(path) or stored["columns"] == topics().build().to_dict()["columns"]
+    assert run.state is not None
+    summary: Any = await run.state.aresult()
+    assert isinstance(summary, RunSummary)
 
 
 @pytest.mark.slow

@@ -21,6 +21,8 @@ from prefect.filesystems import RemoteFileSystem
 from prefect.settings import (
     PREFECT_DEFAULT_RESULT_STORAGE_BLOCK,
     PREFECT_LOCAL_STORAGE_PATH,
+    PREFECT_TASKS_DISABLE_CACHING,
+    PREFECT_TASKS_REFRESH_CACHE,
     temporary_settings,
 )
 
@@ -150,6 +152,19 @@ async def test_a_judge_that_is_edited_judges_again_and_the_rest_is_cached(runs: 
     assert runs.cached() == COLUMNS - {"verdict", "end"}
     assert {*runs.states["verdict"], *runs.states["end"]} == {"Completed"}
     assert runs.frame[["id", "story", "side"]].equals(before[["id", "story", "side"]])
+
+
+async def test_prefects_own_settings_of_caches_apply(runs: Runs, tmp_path: Path) -> None:
+    build = functools.partial(stories, runs.server.url)
+    with temporary_settings({PREFECT_TASKS_DISABLE_CACHING: True}):
+        assert await runs(build()) == ALL
+        assert await runs(build()) == ALL  # nothing was stored
+        assert not [*(tmp_path / "storage").rglob("*.parquet")]
+    assert await runs(build()) == ALL
+    with temporary_settings({PREFECT_TASKS_REFRESH_CACHE: True}):
+        assert await runs(build()) == ALL
+    assert await runs(build()) == {}
+    assert runs.cached() == COLUMNS
 
 
 async def test_more_candidates_ask_only_for_the_new_ones(runs: Runs) -> None:

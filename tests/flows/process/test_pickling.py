@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import subprocess
 import sys
@@ -12,8 +13,9 @@ from typing import Any
 import cloudpickle
 import pytest
 from prefect import Flow, Task, get_client
+from prefect.utilities.importtools import import_object
 
-from flows import batch, dataset, entry, tasks
+from flows import RunSummary, batch, dataset, entry, tasks
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 from tests.flows.workers import environment
@@ -60,6 +62,17 @@ def test_a_renamed_flow_checks_its_parameters_in_another_process() -> None:
     assert load_elsewhere(dataset.generate_dataset.with_options(name="served")).endswith("10\n")
 
 
+@pytest.mark.parametrize("own", [dataset.generate_dataset, batch.generate_batch])
+async def test_deployments_refer_to_modules(own: Any) -> None:
+    """Prefect would load a file a second time, with all modules that it imports."""
+    expected = f"prefect_data_designer.{own.__module__.split('.')[-1]}.{own.fn.__name__}"
+    renamed = own.with_options(name="renamed", retries=1)
+    made = [await each.ato_deployment("made") for each in (own, renamed)]
+    made += [await asyncio.to_thread(each.to_deployment, "made") for each in (own, renamed)]
+    assert {each.entrypoint for each in made} == {expected}
+    assert import_object(expected) is own
+
+
 @pytest.mark.slow
 async def test_a_served_deployment_generates(tmp_path: Path, bench_server: ServerFactory) -> None:
     config = tmp_path / "chain.yaml"
@@ -78,6 +91,9 @@ async def test_a_served_deployment_generates(tmp_path: Path, bench_server: Serve
                 time.sleep(0.5)
                 run = await client.read_flow_run(run.id)
             assert run.state.is_completed(), run.state.message
+            summary: Any = await run.state.aresult()
+            assert isinstance(summary, RunSummary)  # and no copy of it under another name
+            assert summary.rows_written == 5
             assert (tmp_path / "dataset" / "metadata.json").exists()
     finally:
         serving.terminate()
