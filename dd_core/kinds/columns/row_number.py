@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 class RowNumberColumnConfig(Column):
-    """The numbers of the rows, counted from 0.
+    """The numbers of the rows.
 
     A row keeps its number if the dataset is continued, or if other rows fail or are filtered out.
     """
@@ -26,6 +26,8 @@ class RowNumberColumnConfig(Column):
     is_drawn = True
 
     column_type: Annotated[Literal["row-number"], OWN] = "row-number"
+    start: int = 0
+    """Number of the first row; default: 0."""
 
     def arrow_types(self, seed_table: SeedTable | None) -> Mapping[str, Any]:
         """Return the type of integers."""
@@ -35,9 +37,12 @@ class RowNumberColumnConfig(Column):
 
     def bind(self, binding: Binding) -> WholeColumn:
         """Return the generator."""
-        return _RowNumbers()
+        return _RowNumbers(self.start)
 
 
 class _RowNumbers(WholeColumn):
+    def __init__(self, start: int) -> None:
+        self._start = start
+
     def generate(self, batch: Batch, inputs: Mapping[str, Values]) -> Values:
-        return np.arange(batch.start, batch.stop, dtype=np.int64)
+        return np.arange(batch.start, batch.stop, dtype=np.int64) + self._start

@@ -29,3 +29,10 @@ def test_rows_keep_their_numbers_when_others_are_removed() -> None:
     made.add_processor(processor_type="filter_rows", name="odd", condition="{{ id % 2 == 1 }}")
     rows = DataDesigner().preview(made, num_records=6).records()
     assert [row["id"] for row in rows] == [1, 3, 5]
+
+
+def test_rows_can_be_numbered_from_one() -> None:
+    made = dd.DataDesignerConfigBuilder([])
+    made.add_column(name="id", column_type="row-number", start=1)
+    rows = DataDesigner().preview(made, num_records=3).records()
+    assert [row["id"] for row in rows] == [1, 2, 3]
