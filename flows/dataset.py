@@ -38,7 +38,7 @@ from .approval import put_preview_first, require_approvable, require_approval
 from .artifacts.labels import RUN_NAME, label_run, list_tags
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
-from .artifacts.progress import publish_progress
+from .artifacts.progress import ProgressArtifacts
 from .artifacts.summary import (
     RunSummary,
     describe_cancelled,
@@ -60,6 +60,7 @@ from .process.timeouts import cancel_once
 from .session import (
     BATCH_TAG,
     DatasetRun,
+    add_batches,
     find_own_directory,
     get_run_id,
     notify_run_start,
@@ -177,6 +178,7 @@ class _FlowSteps(RunSteps):
         self.summary: RunSummary | None = None
         self._session = session
         self._dataset = dataset
+        self._progress = ProgressArtifacts(session, dataset)
         self._batches_on = batches_on
         self._needs_approval = needs_approval
         self._retry_failed = retry_failed
@@ -193,7 +195,7 @@ class _FlowSteps(RunSteps):
 
     async def generate(self, batches: Sequence[Batch]) -> None:
         session, dataset = self._session, self._dataset
-        async with publish_progress(session, dataset):
+        async with self._progress.publish():
             if self._batches_on is not None:
                 await generate_on_workers(session, batches, self._batches_on, dataset)
                 return
@@ -205,13 +207,9 @@ class _FlowSteps(RunSteps):
                 await _generate(session, batches[first:], dataset, retry_failed=self._retry_failed)
 
     async def generate_more(self, batches: Sequence[Batch]) -> None:
-        record_batches(self.directory, [*self._recorded(), *batches])
-        self._session.rows += sum(batch.size for batch in batches)
+        add_batches(self._session, batches)
         self._needs_approval = False  # it was given after the first batch
         await self.generate(batches)
-
-    def _recorded(self) -> list[Batch]:
-        return [Batch(*each) for each in self.directory.metadata.flow_runs[str(get_run_id())]]
 
     async def process(self) -> None:
         if self.engine.plan.list_late_processors(None):
@@ -272,8 +270,7 @@ def _log_start(session: DatasetRun, batches: int) -> None:
         logger.warning("%s", warning)
     for damage in session.directory.lost:
         logger.warning("%s; %d rows are generated again", damage, damage.rows)
-    noun = "batch" if batches == 1 else "batches"
-    logger.info("%d rows in %d %s to %s", session.rows, batches, noun, session.directory.path)
+    logger.info("%d rows to %s (batches: %d)", session.rows, session.directory.path, batches)
 
 
 async def _generate(
