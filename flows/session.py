@@ -14,6 +14,7 @@ from uuid import UUID
 
 import pyarrow as pa
 from prefect.context import FlowRunContext, TagsContext
+from prefect.logging import get_run_logger
 
 from dd_core.dataset.plan import Plan
 from dd_core.dataset.run_config import RunConfig
@@ -283,6 +284,19 @@ def record_batches(directory: DatasetDirectory, batches: list[Batch]) -> list[Ba
     latest = {str(get_run_id()): [[each.index, each.start, each.size] for each in batches]}
     directory.write_metadata(flow_runs={**directory.metadata.flow_runs, **latest})
     return batches
+
+
+def add_batches(session: DatasetRun, batches: Sequence[Batch]) -> None:
+    """Add the batches of another round to a run of which too few rows were accepted."""
+    directory = session.directory
+    known = [Batch(*each) for each in directory.metadata.flow_runs[session.flow_run_id]]
+    record_batches(directory, [*known, *batches])
+    rows = sum(batch.size for batch in batches)
+    accepted = sum(part.rows for part in session.parts.values())
+    get_run_logger().info(
+        "%d of %d rows were accepted; %d more are generated", accepted, session.rows, rows
+    )
+    session.rows += rows
 
 
 def is_deployed() -> bool:

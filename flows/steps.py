@@ -18,7 +18,7 @@ from dd_core.storage.batch import Batch, DroppedRow
 from .approval import require_approval
 from .artifacts.markdown import format_duration
 from .artifacts.profile import show_profile
-from .artifacts.progress import publish_progress
+from .artifacts.progress import ProgressArtifacts
 from .artifacts.summary import (
     RunSummary,
     describe_cancelled,
@@ -28,7 +28,7 @@ from .artifacts.summary import (
 )
 from .batch import generate_batch, write_lost_part
 from .distributed.coordinator import generate_on_workers
-from .session import BATCH_TAG, DatasetRun, get_run_id, notify_run_start, record_batches
+from .session import BATCH_TAG, DatasetRun, add_batches, notify_run_start
 from .tasks import process, profile
 
 
@@ -49,6 +49,7 @@ class FlowSteps(RunSteps):
         self.summary: RunSummary | None = None
         self._session = session
         self._dataset = dataset
+        self._progress = ProgressArtifacts(session, dataset)
         self._batches_on = batches_on
         self._needs_approval = needs_approval
         self._retry_failed = retry_failed
@@ -70,7 +71,7 @@ class FlowSteps(RunSteps):
 
     async def generate(self, batches: Any) -> None:
         session, dataset = self._session, self._dataset
-        async with publish_progress(session, dataset):
+        async with self._progress.publish():
             if isinstance(batches, AsyncIterable):
                 async with session.cancellations.watch():
                     await self._generate(cast("AsyncIterable[Batch]", batches))
@@ -90,13 +91,9 @@ class FlowSteps(RunSteps):
         await _generate(session, batches, dataset, self.written, retry_failed=self._retry_failed)
 
     async def generate_more(self, batches: Sequence[Batch]) -> None:
-        record_batches(self.directory, [*self._recorded(), *batches])
-        self._session.rows += sum(batch.size for batch in batches)
+        add_batches(self._session, batches)
         self._needs_approval = False  # it was given after the first batch
         await self.generate(batches)
-
-    def _recorded(self) -> list[Batch]:
-        return [Batch(*each) for each in self.directory.metadata.flow_runs[str(get_run_id())]]
 
     async def process(self) -> None:
         if self.engine.plan.list_late_processors(None):
@@ -128,8 +125,7 @@ def announce_start(session: DatasetRun, batches: int) -> None:
         logger.warning("%s", warning)
     for damage in session.directory.lost:
         logger.warning("%s; %d rows are generated again", damage, damage.rows)
-    noun = "batch" if batches == 1 else "batches"
-    logger.info("%d rows in %d %s to %s", session.rows, batches, noun, session.directory.path)
+    logger.info("%d rows to %s (batches: %d)", session.rows, session.directory.path, batches)
 
 
 async def _generate(

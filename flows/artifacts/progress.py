@@ -36,22 +36,8 @@ three seconds would fill the database with tens of thousands of them, and nobody
 _SECONDS_BETWEEN_LOGS = 60.0
 
 
-@asynccontextmanager
-async def publish_progress(session: DatasetRun, dataset: str) -> AsyncGenerator[None]:
-    """Keep the artifacts for progress and columns up to date while the run generates rows."""
-    artifacts = _ProgressArtifacts(session, dataset)
-    await artifacts.create()
-    updating = asyncio.create_task(artifacts.keep_updated())
-    try:
-        yield
-    finally:
-        updating.cancel()
-        await asyncio.gather(updating, return_exceptions=True)
-        await artifacts.update(is_last=True)
-
-
-class _ProgressArtifacts:
-    """The two artifacts, which are updated in place if anything has changed."""
+class ProgressArtifacts:
+    """The artifacts for progress and columns, one of each per run, which are updated in place."""
 
     def __init__(self, session: DatasetRun, dataset: str) -> None:
         self._session = session
@@ -61,7 +47,20 @@ class _ProgressArtifacts:
         self._waits: list[str] = []
         self._waits_logged_at = -math.inf
 
-    async def create(self) -> None:
+    @asynccontextmanager
+    async def publish(self) -> AsyncGenerator[None]:
+        """Keep the artifacts up to date while rows are generated, in one round or in several."""
+        if not self._columns:
+            await self._create()
+        updating = asyncio.create_task(self._keep_updated())
+        try:
+            yield
+        finally:
+            updating.cancel()
+            await asyncio.gather(updating, return_exceptions=True)
+            await self._update(is_last=True)
+
+    async def _create(self) -> None:
         self._progress = await acreate_progress_artifact(
             progress=0.0, key=make_artifact_key(self._dataset, "progress"), description="Starting"
         )
@@ -72,12 +71,12 @@ class _ProgressArtifacts:
             description=f"Cells of {self._dataset} by column and state",
         )
 
-    async def keep_updated(self) -> None:
+    async def _keep_updated(self) -> None:
         while True:
             await asyncio.sleep(_REFRESH_SECONDS)
-            await self.update()
+            await self._update()
 
-    async def update(self, *, is_last: bool = False) -> None:
+    async def _update(self, *, is_last: bool = False) -> None:
         session = self._session
         rows = count_cells(session)
         waits = session.describe_waits()

@@ -81,6 +81,8 @@ async def test_the_ui_tells_accepted_rows_from_generated_ones(
     async with get_client() as client:
         run = ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id])
         found = await client.read_artifacts(artifact_filter=ArtifactFilter(flow_run_id=run))
+    keys = [each.key for each in found if each.key]
+    assert len({*keys}) == len(keys)  # one of each, however many rounds
     texts = {str(each.key): f"{each.description} {each.data}" for each in found}
     assert "rows accepted" in texts["dataset-progress"]
     told = re.search(r"\| (\d+), of which (\d+) were accepted", texts["dataset-summary"])
