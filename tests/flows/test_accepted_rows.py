@@ -17,6 +17,8 @@ from flows import generate_dataset
 from tests.conftest import ServerFactory
 from tests.datasets import chain
 
+pytestmark = pytest.mark.slow  # flows need the server that slow tests get
+
 
 def accepting(url: str, **fields: Any) -> dd.DataDesignerConfig:
     made = chain(url, 2)
@@ -66,7 +68,6 @@ async def test_a_flow_run_has_the_rows_of_the_library(
     assert (again.rows_written, again.requests) == (10, 0)
 
 
-@pytest.mark.slow
 async def test_the_ui_tells_accepted_rows_from_generated_ones(
     tmp_path: Path, bench_server: ServerFactory
 ) -> None:
