@@ -38,10 +38,9 @@ class EarlierRows:
                 table = read_parquet(part.path, [ADDRESS])
                 for row, address in enumerate(table.column(ADDRESS).to_pylist()):
                     self._places[str(address)] = (part.path, row)
-        if inputs is not None and inputs.stop:
-            for row, (address, known) in enumerate(inputs.identify(0, inputs.stop)):
-                self._hashes[address] = known
-                self._rows[address] = row
+        for row, (address, known) in enumerate(inputs.identify_all() if inputs is not None else ()):
+            self._hashes[address] = known
+            self._rows[address] = row
 
     def find(self, plan: Plan, batch: Batch, inputs: StageInput | None) -> JournalledCells:
         """The cells of a batch that can be reused."""

@@ -21,6 +21,7 @@ from dd_core.storage.arrow import ArrowValues, combine_chunks
 from dd_core.storage.batch import make_key
 from dd_core.storage.files.parquet import encode_parquet, read_parquet, read_parquet_facts
 from dd_core.storage.location import Location, list_paths, put
+from dd_core.storage.unify import concatenate
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
 _FACTS = b"dd.input"
 _HASH = "row_hash"
 """Column with a hash of the values of each row."""
+_CHUNKS_KEPT = 16
+"""Chunks that stay in memory: batches run concurrently, and each reads one column after another."""
 
 
 @dataclass(frozen=True)
@@ -52,6 +55,8 @@ class StageInput(ExpectedTable):
         self._folder = folder / INPUT_FOLDER
         self.chunks: list[Chunk] = [*_read_chunks(self._folder)]
         self._starts = [chunk.start for chunk in self.chunks]
+        self._read_chunk = lru_cache(maxsize=_CHUNKS_KEPT)(read_parquet)
+        """Reads the file of a chunk. Other runs may write other rows to the same path."""
 
     @property
     def stop(self) -> int:
@@ -88,19 +93,23 @@ class StageInput(ExpectedTable):
         rows = self._slice(start, stop)
         return [*zip(list_addresses(rows), rows.column(_HASH).to_pylist(), strict=True)]
 
+    def identify_all(self) -> Iterator[tuple[str, str]]:
+        """Yield the address and the hash of each row, with one chunk at a time in memory."""
+        for chunk in self.chunks:
+            rows: Any = read_parquet(chunk.path, [ADDRESS, _HASH])
+            yield from zip(list_addresses(rows), rows.column(_HASH).to_pylist(), strict=True)
+
     def _slice(self, start: int, stop: int) -> Any:
         found: list[Any] = []
         for chunk in self.chunks[bisect_right(self._starts, start) - 1 :]:
             if chunk.start >= stop:
                 break
             first, last = max(start, chunk.start), min(stop, chunk.stop)
-            found.append(_read_chunk(chunk.path).slice(first - chunk.start, last - first))
+            found.append(self._read_chunk(chunk.path).slice(first - chunk.start, last - first))
         if not found:
             raise SeedDatasetError(f"rows {start} to {stop - 1} have not arrived yet")
         if len(found) == 1:
             return found[0]
-        from dd_core.storage.unify import concatenate
-
         return concatenate(found)
 
 
@@ -151,11 +160,6 @@ def _without_nulls(value: Any) -> Any:
     if isinstance(value, list):
         return [_without_nulls(item) for item in cast("list[Any]", value)]
     return value if isinstance(value, str | int | float | bool | None) else str(value)
-
-
-@lru_cache(maxsize=16)
-def _read_chunk(path: Location) -> Any:
-    return read_parquet(path)
 
 
 def _read_chunks(folder: Location) -> Iterator[Chunk]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -224,3 +225,12 @@ def test_the_builder_and_the_file_declare_the_same(tmp_path: Path) -> None:
         built.add_stage(stage.name, stage.config, from_=stage.from_, steps=stage.steps, **fields)
     assert built.build() == from_text
     assert dd.load_workflow(from_text.to_dict()) == from_text
+
+
+def test_a_folder_that_was_removed_is_not_remembered(tmp_path: Path) -> None:
+    whole = {"buffer_size": 50}
+    run(tmp_path, settings=whole)
+    shutil.rmtree(tmp_path / "pairs")
+    results, sent = run(tmp_path, DIAMOND.replace('"page {{', '"sheet {{'), settings=whole)
+    assert sent == {"plan": 7, "sheet": 21, "fact": 7, "text": 21}
+    assert all("<sheet " in row["text"] for row in rows(results, "joined"))
