@@ -289,7 +289,7 @@ def record_batches(directory: DatasetDirectory, batches: list[Batch]) -> list[Ba
 def add_batches(session: DatasetRun, batches: Sequence[Batch]) -> None:
     """Add the batches of another round to a run of which too few rows were accepted."""
     directory = session.directory
-    known = [Batch(*each) for each in directory.metadata.flow_runs[session.flow_run_id]]
+    known = [Batch(*each) for each in directory.metadata.flow_runs.get(session.flow_run_id, ())]
     record_batches(directory, [*known, *batches])
     rows = sum(batch.size for batch in batches)
     accepted = sum(part.rows for part in session.parts.values())

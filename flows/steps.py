@@ -10,7 +10,7 @@ from prefect.logging import get_run_logger
 from prefect.utilities.annotations import quote
 
 from dd_core.designer.dataset_run import RunSteps
-from dd_core.engine.batches import iterate_batches
+from dd_core.engine.batches import Batches, iterate_batches
 from dd_core.engine.run import record_progress_sometimes
 from dd_core.errors import BatchCancelledError
 from dd_core.storage.batch import Batch, DroppedRow
@@ -86,7 +86,7 @@ class FlowSteps(RunSteps):
                     await require_approval(session, dataset)
                 await self._generate(batches[first:])
 
-    async def _generate(self, batches: Sequence[Batch] | AsyncIterable[Batch]) -> None:
+    async def _generate(self, batches: Batches) -> None:
         session, dataset = self._session, self._dataset
         await _generate(session, batches, dataset, self.written, retry_failed=self._retry_failed)
 
@@ -130,7 +130,7 @@ def announce_start(session: DatasetRun, batches: int) -> None:
 
 async def _generate(
     session: DatasetRun,
-    batches: Sequence[Batch] | AsyncIterable[Batch],
+    batches: Batches,
     dataset: str,
     written: Callable[[Batch], None],
     *,

@@ -1,6 +1,5 @@
 """The flow `generate-workflow`: a workflow in Prefect, with one subflow per stage."""
 
-from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, cast
 
@@ -25,6 +24,7 @@ from dd_core.designer.workflow.manifest import StageRecord, WorkflowManifest
 from dd_core.designer.workflow.run import WorkflowRun, require_complete
 from dd_core.designer.workflow.stage import StageRun
 from dd_core.errors import DataDesignerGenerationError
+from dd_core.models.usage import sum_costs
 from dd_core.quality.acceptance import require_passed
 from dd_core.redaction.registry import mask_raised
 from dd_core.storage.batch import Batch
@@ -228,7 +228,6 @@ class StageFlowSteps(FlowSteps):
             retry_failed=False,
         )
         self._stage = stage
-        self._session = session
 
     def written(self, batch: Batch) -> None:
         part = self._session.parts.get(batch.index)
@@ -238,10 +237,6 @@ class StageFlowSteps(FlowSteps):
     async def generate(self, batches: Any) -> None:
         await super().generate(batches)
         self.requested = self._stage.settle_size()
-
-    async def generate_more(self, batches: Any) -> None:
-        self._session.rows += sum(batch.size for batch in batches)
-        await self.generate(batches)
 
 
 def _report(manifest: WorkflowManifest, folder: str) -> Any:
@@ -270,13 +265,11 @@ def summarize(manifest: WorkflowManifest, folder: str) -> WorkflowSummary:
 
 
 def _summarize_stage(record: StageRecord, path: str) -> StageSummary:
-    costs: Mapping[str, float | None] = record.dollars
-    known = [cost for cost in costs.values() if cost is not None]
     return StageSummary(
         status=record.status,
         path=path,
         rows=record.rows,
         arrived=record.arrived,
         left_out=record.left_out,
-        dollars=sum(known) if len(known) == len(costs) else None,
+        dollars=sum_costs(record.dollars.values()),
     )

@@ -10,7 +10,7 @@ from dd_core.engine.engine import Engine
 from dd_core.engine.outcome import BatchOutcome
 from dd_core.models.config import ModelConfig
 from dd_core.models.tools.providers import ToolProvider
-from dd_core.models.usage import UsageCount, UsageLedger, compute_cost
+from dd_core.models.usage import UsageCount, UsageLedger, compute_cost, sum_costs
 
 
 @dataclass(frozen=True)
@@ -60,9 +60,7 @@ class Estimate:
     @property
     def dollars(self) -> float | None:
         """Cost in dollars for all models; None if a price is unknown."""
-        costs = [model.dollars for model in self.models]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
+        return sum_costs(model.dollars for model in self.models)
 
 
 def make_estimate(engine: Engine, probe: BatchOutcome, num_records: int) -> Estimate:

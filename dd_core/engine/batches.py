@@ -21,6 +21,9 @@ SALVAGE_ROUNDS = 2
 """Retries of cells with transient failures, once only such cells of their column are left."""
 _SALVAGE_PAUSE = 1.0
 
+Batches = Sequence[Batch] | AsyncIterable[Batch]
+"""Batches that are known, or become known while others are generated."""
+
 OnBatch = Callable[[BatchRun, "Location | None"], None]
 """Called with each finished batch and the file it was written to; None if it has no rows."""
 
@@ -28,7 +31,7 @@ OnBatch = Callable[[BatchRun, "Location | None"], None]
 async def generate_batches(
     engine: Engine,
     directory: DatasetDirectory,
-    batches: Sequence[Batch] | AsyncIterable[Batch],
+    batches: Batches,
     on_batch: OnBatch | None = None,
 ) -> None:
     """Generate and write batches, `max_concurrent_row_groups` at a time, in row order."""
@@ -57,10 +60,8 @@ async def generate_batches(
         raise failures.exceptions[0] from None
 
 
-async def iterate_batches(
-    batches: Sequence[Batch] | AsyncIterable[Batch],
-) -> AsyncIterator[Batch]:
-    """Yield batches that are known, or become known while others are generated."""
+async def iterate_batches(batches: Batches) -> AsyncIterator[Batch]:
+    """Yield batches in their order."""
     if isinstance(batches, AsyncIterable):
         async for batch in batches:
             yield batch

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields
 
 from pydantic import Field
@@ -374,6 +374,13 @@ def compute_cost(count: Mapping[str, float], price: Price | None) -> float | Non
     rate = price.input if price.cached is None else price.cached
     total = fresh * price.input + cached * rate + count.get("output_tokens", 0) * price.output
     return total / _MILLION
+
+
+def sum_costs(costs: Iterable[float | None]) -> float | None:
+    """The sum of costs in dollars; None if one of them is unknown."""
+    found = [*costs]
+    known = [cost for cost in found if cost is not None]
+    return sum(known) if len(known) == len(found) else None
 
 
 def check_budget(budget: Budget | None, models: Mapping[str, ModelConfig]) -> list[Problem]:

@@ -9,7 +9,7 @@ from typing import Any
 from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from pydantic import BaseModel
 
-from dd_core.models.usage import compute_cost, describe_rejected
+from dd_core.models.usage import compute_cost, describe_rejected, sum_costs
 from dd_core.quality.report import list_tool_use
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.versions import Versions
@@ -76,16 +76,10 @@ def summarize_unchanged(directory: DatasetDirectory, requested: int) -> RunSumma
         requests=0,
         input_tokens=0,
         output_tokens=0,
-        dollars=_total_cost(known.dollars),
+        dollars=sum_costs(known.dollars.values()),
         seconds=0.0,
         seed=known.seed or 0,
     )
-
-
-def _total_cost(costs: dict[str, float | None]) -> float | None:
-    """The sum of the costs; None if one of them is unknown."""
-    known = [cost for cost in costs.values() if cost is not None]
-    return sum(known) if len(known) == len(costs) else None
 
 
 async def show_preview(session: DatasetRun, dataset: str) -> None:

@@ -12,7 +12,12 @@ from prefect.artifacts import acreate_table_artifact
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from dd_core.designer.workflow.manifest import StageRecord, WorkflowManifest
+from dd_core.designer.workflow.manifest import (
+    StageRecord,
+    WorkflowManifest,
+    describe_losses,
+)
+from dd_core.models.usage import sum_costs
 
 from .markdown import make_artifact_key
 
@@ -60,16 +65,12 @@ async def publish_stages(
 def list_stages(stages: Mapping[str, StageRecord]) -> Iterator[dict[str, Any]]:
     """Yield what is known about each stage, as cells of a table."""
     for name, record in stages.items():
-        known = [cost for cost in record.dollars.values() if cost is not None]
+        dollars = sum_costs(record.dollars.values())
         yield {
             "stage": name,
             "status": record.status,
             "rows arrived": ", ".join(f"{source}: {n:,}" for source, n in record.arrived.items()),
-            "rows left out": "; ".join(
-                f"{step}: {reason} ({count:,})"
-                for step, losses in record.left_out.items()
-                for reason, count in losses.items()
-            ),
+            "rows left out": describe_losses(record.left_out),
             "rows": record.rows,
-            "dollars": round(sum(known), 4) if known else "",
+            "dollars": "unknown" if dollars is None else round(dollars, 4),
         }

@@ -25,7 +25,6 @@ DEFAULT_ROWS = 10
 """Rows of a stage that neither uses the rows of other stages nor says how many it has."""
 INPUT_FOLDER = "input"
 """Folder of a stage with the rows that arrived from other stages."""
-_NEIGHBOURS = "neighbours"
 
 
 class ExpectedTable(SeedTable):
@@ -171,7 +170,7 @@ def _check_stage(stage: WorkflowStage) -> Iterator[Problem]:
             "depends on those that arrive; use filter_rows or a step of the type filter",
         )
     for column in config.columns:
-        if stage.from_ and column.kind == _NEIGHBOURS:
+        if stage.from_ and column.reads_all_seed_rows:
             yield Problem(
                 f"columns.{column.name}",
                 "needs all rows of its seed dataset at once; generate the rows in a workflow of "
@@ -232,13 +231,11 @@ def _join(step: JoinStep, names: list[str], sources: list[Columns]) -> Columns:
             message = f"{names[0]!r} and {name!r} come from no common stage; say which columns to "
             problems.append(Problem("steps.0.on", f"{message}join on"))
             continue
-        same = {n for n, stage in right.origins.items() if left.origins.get(n) == stage}
-        shared = {ADDRESS, *same, *(step.on or ())}
         for column in step.on or []:
             if column not in left.types or column not in right.types:
                 message = f"refers to {column!r}, which {names[0]!r} and {name!r} do not both have"
                 problems.append(Problem("steps.0.on", message))
-        added = {column: kind for column, kind in right.types.items() if column not in shared}
+        added = {column: right.types[column] for column in step.list_added(left, right)}
         for column in sorted(added.keys() & types.keys()):
             message = (
                 f"{name!r} also has a column {column!r} that other stages of the join have; rename "

@@ -294,6 +294,14 @@ class JoinStep(Step):
     """What becomes of a row that no other row belongs to: it is left out and counted (`inner`,
     default), or its new columns are null (`left`)."""
 
+    def list_added(self, left: Columns, right: Columns) -> list[str]:
+        """The columns that rows of `left` get from those of `right`.
+
+        Columns that both have from the same stage hold the same values, so `left` keeps its own.
+        """
+        shared = {name for name, stage in right.origins.items() if left.origins.get(name) == stage}
+        return [name for name in right.types if name not in {ADDRESS, *shared, *(self.on or ())}]
+
 
 class UnionStep(Step):
     """Puts the rows of all stages in `from` one below the other."""

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 from dd_core.dataset.config import encode_canonical
 from dd_core.dataset.workflow.plan import StagePlan, find_common_depth, is_one_to_one
 from dd_core.dataset.workflow.steps import (
-    ADDRESS,
     CollectStep,
     Columns,
     JoinStep,
@@ -111,8 +110,7 @@ class Edge:
         others: Rows,
         losses: Losses,
     ) -> Rows:
-        same = {n for n, stage in right.origins.items() if left.origins.get(n) == stage}
-        added = [n for n in right.types if n not in {ADDRESS, *same, *(step.on or ())}]
+        added = step.list_added(left, right)
         keeps_all = step.how == "left"
         if step.on is not None:
             return join_by_values(rows, others, step.on, added, losses, keeps_all=keeps_all)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import orjson
@@ -79,3 +80,12 @@ def read_manifest(folder: Location) -> WorkflowManifest | None:
             f"{folder / MANIFEST} is damaged: {error}; remove it to find the datasets of the "
             "stages by their configuration"
         ) from error
+
+
+def describe_losses(left_out: Mapping[str, Mapping[str, int]]) -> str:
+    """The rows that steps left out, such as `2. filter: the condition is false (7)`."""
+    return "; ".join(
+        f"{step}: {reason} ({count:,})"
+        for step, losses in left_out.items()
+        for reason, count in losses.items()
+    )

@@ -21,6 +21,7 @@ from dd_core.designer.workflow.stage import derive_seed
 from dd_core.engine.engine import Engine
 from dd_core.errors import DataDesignerError, DataDesignerWorkflowError
 from dd_core.models.providers import Providers
+from dd_core.models.usage import sum_costs
 from dd_core.storage.unify import concatenate
 
 if TYPE_CHECKING:
@@ -41,9 +42,7 @@ class WorkflowPreview:
     @property
     def dollars(self) -> float | None:
         """Cost of all stages in dollars; None if a price is unknown."""
-        costs = [each.dollars for each in self.estimates.values()]
-        known = [cost for cost in costs if cost is not None]
-        return sum(known) if len(known) == len(costs) else None
+        return sum_costs(each.dollars for each in self.estimates.values())
 
 
 class _PreviewFeed(StageFeed):

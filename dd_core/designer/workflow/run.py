@@ -21,6 +21,7 @@ from dd_core.designer.workflow.manifest import (
     StageRecord,
     StageStatus,
     WorkflowManifest,
+    describe_losses,
     read_manifest,
 )
 from dd_core.designer.workflow.results import WorkflowResults
@@ -134,7 +135,7 @@ class WorkflowRun:
         record.status = "running"
         try:
             self.results[name] = await self.generate_stage(stage)
-            stage.finish()
+            stage.feed.finish()
             rows = stage.directory.count_rows()
             if not rows and not stage.plan.stage.allow_empty:
                 raise DataDesignerGenerationError(_explain_empty(stage))
@@ -231,11 +232,7 @@ def _explain_empty(stage: StageRun) -> str:
     edge = stage.edge
     if edge is None or sum(edge.arrived.values()) == 0:
         return "it has no rows; set allow_empty if that is right"
-    lost = "; ".join(
-        f"{step}: {reason} ({count})"
-        for step, losses in edge.list_losses().items()
-        for reason, count in losses.items()
-    )
+    lost = describe_losses(edge.list_losses())
     return (
         f"it has no rows, although {sum(edge.arrived.values())} arrived ({lost or 'all failed'}); "
         "set allow_empty if that is right"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
@@ -28,8 +27,6 @@ from dd_core.errors import DataDesignerGenerationError
 from dd_core.storage.batch import Batch, DroppedRow, Part, find_missing
 from dd_core.storage.directory import DatasetDirectory
 from dd_core.storage.location import Location, list_paths
-
-_logger = logging.getLogger(__name__)
 
 
 class StageRun:
@@ -81,8 +78,9 @@ class StageRun:
         found = [each for each in self._list_folders(identity) if each != before]
         if self.record.identity == identity and before:
             found.insert(0, before)
+        arrived = await self._list_arrived()
         for name in found:
-            if await self._fits(name):
+            if self._fits(name, arrived):
                 self._open(name)
                 break
         else:
@@ -92,7 +90,7 @@ class StageRun:
         self.record.folder, self.record.identity = self.directory.path.name, identity
         self._find_pending(retry_failed=retry_failed)
         self._connect_earlier()
-        if await self._is_unchanged():
+        if self._check_unchanged(arrived):
             self.is_unchanged = True
             self.feed.finish()
 
@@ -108,19 +106,19 @@ class StageRun:
         if self.plan.inputs is not None:
             self.inputs = StageInput(self.directory.path, self.plan.inputs)
 
-    async def _fits(self, name: str) -> bool:
+    def _fits(self, name: str, arrived: _Arrived) -> bool:
         """Whether the dataset in a folder was made from the rows that arrive now."""
         directory = DatasetDirectory(self.folder / name)
-        if self.edge is None or self.plan.inputs is None:
+        if self.plan.inputs is None:
             return directory.metadata.target_num_records <= self.requested
         recorded = [c.digest for c in StageInput(directory.path, self.plan.inputs).chunks]
-        arrived = await self._list_arrived()
         return arrived.digests[: len(recorded)] == recorded
 
     async def _list_arrived(self) -> _Arrived:
         """The rows that can arrive without waiting for others."""
-        assert self.edge is not None
         digests: list[str] = []
+        if self.edge is None:
+            return _Arrived(digests, is_complete=True)
         try:
             async for table in self.edge.read(wait=False):
                 digests += [make_digest(table, hash_rows(table))]
@@ -131,10 +129,7 @@ class StageRun:
     def _find_pending(self, *, retry_failed: bool) -> None:
         """Find the batches that have to be generated among those that are known."""
         directory, size = self.directory, self.settings.buffer_size
-        if not directory.has_content:
-            parts: list[Part] = []
-        else:
-            parts = directory.parts()
+        parts: list[Part] = directory.parts() if directory.has_content else []
         if self.inputs is None:
             self._pending = find_batches(
                 self.plan.plan, directory, self.requested, size, retry_failed=retry_failed
@@ -159,20 +154,20 @@ class StageRun:
             earlier, StageInput(earlier.path, known) if known is not None else None
         )
 
-    async def _is_unchanged(self) -> bool:
+    def _check_unchanged(self, arrived: _Arrived) -> bool:
+        """Whether a run of the stage would change nothing."""
+        if self._pending or not all(source.is_unchanged for source in self.sources):
+            return False
+        if self.inputs is not None:
+            if not arrived.is_complete or len(arrived.digests) != len(self.inputs.chunks):
+                return False
+            if not self.inputs.chunks:
+                return self.directory.metadata.is_settled is True
         plan = reseed(self.plan.plan, self.seed)
         expected = {
             "config_hash": str(self.plan.config.fingerprint()["config_hash"]),
             "plan_hash": self.plan.plan.fingerprint,
         }
-        if self._pending or not all(source.is_unchanged for source in self.sources):
-            return False
-        if self.inputs is not None:
-            arrived = await self._list_arrived()
-            if not arrived.is_complete or len(arrived.digests) != len(self.inputs.chunks):
-                return False
-            if not self.inputs.chunks:
-                return self.directory.metadata.is_settled is True
         rows = self.directory.metadata.target_num_records
         wanted = rows if self.inputs is not None else self.requested
         return is_finished(self.directory, plan, self.settings, wanted, expected)
@@ -192,13 +187,11 @@ class StageRun:
         assert self.inputs is not None and self.edge is not None
         for batch in self._pending:
             yield batch
-        known = [chunk.digest for chunk in self.inputs.chunks]
+        known = iter([chunk.digest for chunk in self.inputs.chunks])
         indexes = {part.index for part in self.parts} | {each.index for each in self._pending}
-        number = 0
         async for table in self.edge.read():
-            number += 1
-            if number <= len(known):
-                if make_digest(table, hash_rows(table)) != known[number - 1]:
+            if (digest_before := next(known, None)) is not None:
+                if make_digest(table, hash_rows(table)) != digest_before:
                     raise DataDesignerGenerationError(
                         f"the rows that arrive in stage {self.name!r} have changed since the run "
                         "started; run the workflow again"
@@ -226,14 +219,6 @@ class StageRun:
     def open_results(self) -> DatasetCreationResults:
         """The results of the stage's dataset, as it is in its folder."""
         return open_results(self.directory)
-
-    def finish(self) -> None:
-        """Note that the stage is done."""
-        self.feed.finish()
-
-    def count_failed(self) -> int:
-        """Rows that failed."""
-        return sum(len(part.dropped) for part in self.directory.parts())
 
 
 class _Arrived:

@@ -141,6 +141,8 @@ class Column(Kind, tag="column_type"):
     """Whether a sampler draws the values, so that constraints and conditions can refer to them."""
     is_seed: ClassVar[bool] = False
     """Whether the values come from the seed dataset."""
+    reads_all_seed_rows: ClassVar[bool] = False
+    """Whether a value may depend on any row of the seed dataset, so that all must be there."""
     is_drawn: ClassVar[bool] = False
     """Whether the values are sampled or come from the seed dataset. `before_batch` processors
     receive these columns."""

@@ -35,6 +35,8 @@ _DECIMALS = 5
 class NeighboursColumnConfig(Column):
     """A list of other rows of the seed dataset, for example as distractors."""
 
+    reads_all_seed_rows = True
+
     column_type: Annotated[Literal["neighbours"], OWN] = "neighbours"
     by: Literal["random", "group", "embedding"] = "random"
     """How the rows are chosen. `random`: among all rows; `group`: at random among the rows with the

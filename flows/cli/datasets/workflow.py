@@ -50,7 +50,7 @@ def preview_workflow(
     preview = _preview(workflow, num_records, run_config, seed, providers)
     for stage in workflow.stages:
         found = preview.stages.get(stage.name)
-        lost = _describe_losses(preview.left_out.get(stage.name, {}))
+        lost = _add_losses(preview.left_out.get(stage.name, {}))
         rows = "no rows arrived" if found is None else f"{found.table.num_rows} rows"
         click.echo(f"{stage.name}: {rows}{lost}")
         if found is not None:
@@ -118,7 +118,7 @@ def run_workflow(
         )
     )
     for name, stage in summary.stages.items():
-        click.echo(f"{name}: {stage.status}, {stage.rows:,} rows{_describe_losses(stage.left_out)}")
+        click.echo(f"{name}: {stage.status}, {stage.rows:,} rows{_add_losses(stage.left_out)}")
     waiting = [name for name, stage in summary.stages.items() if stage.status == "waiting"]
     if waiting:
         click.echo(
@@ -132,14 +132,10 @@ def retry_workflow(workflow: WorkflowConfig, **options: Any) -> None:
     run_workflow(workflow, **options, retry_failed=True)
 
 
-def _describe_losses(left_out: Any) -> str:
-    parts = [
-        f"{step}: {reason} ({count:,})"
-        for step, losses in left_out.items()
-        for reason, count in losses.items()
-        if count
-    ]
-    return f"; left out: {'; '.join(parts)}" if parts else ""
+def _add_losses(left_out: Any) -> str:
+    from dd_core.designer.workflow.manifest import describe_losses
+
+    return f"; left out: {described}" if (described := describe_losses(left_out)) else ""
 
 
 @click.command()

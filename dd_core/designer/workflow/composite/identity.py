@@ -16,9 +16,6 @@ from dd_core.kinds.seeds.seed import SamplingStrategy, SeedRows, SeedTable
 from dd_core.storage.arrow import ArrowValues, Values, to_array
 from dd_core.storage.batch import Batch
 
-_READS_ALL = "neighbours"
-"""Kind of column whose values depend on all rows of the seed dataset."""
-
 
 class _AnyRows(SeedTable):
     """The columns of a table, whatever its rows are."""
@@ -77,7 +74,7 @@ def hash_inputs(plan: Plan, count: int) -> str:
     needs_all = (
         config.sampling_strategy is SamplingStrategy.SHUFFLE
         or plan.config.accept is not None
-        or any(column.kind == _READS_ALL for column in plan.config.columns)
+        or any(column.reads_all_seed_rows for column in plan.config.columns)
     )
     if needs_all or count > len(selected):
         rows = np.arange(selected.start, selected.stop, dtype=np.int64)
